@@ -1,0 +1,56 @@
+# Every target is a thin line over the command line tool. `make demo` and `make test` need nothing but Python >= 3.11.
+
+PYTHON ?= python3
+VENV ?= .venv
+DATA ?= data_ext4/tusz
+BIN = $(VENV)/bin
+BRAINBRR = $(BIN)/brainbrr
+
+.PHONY: help setup demo test check format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke bench
+
+help:            ## show these lines
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+: *##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 16
+
+setup: $(VENV)/.ready  ## virtual environment with pinned dependencies
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "brainbrr needs Python 3.11 or newer; say which: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup      ## the whole journey on a generated corpus, under .demo/
+	$(BRAINBRR) demo --into .demo
+
+test: setup      ## all tests
+	$(BIN)/python -m pytest -n 2
+
+check: setup     ## format, lint, types, README commands
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_readme.py
+
+format: setup    ## put the code in form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+cache-smoke: setup    ## ingest DATA, profile smoke
+	$(BRAINBRR) ingest $(DATA) --profile smoke
+
+cache-dev: setup      ## ingest DATA, profile dev
+	$(BRAINBRR) ingest $(DATA) --profile dev
+
+cache-full: setup     ## ingest DATA, all of it
+	$(BRAINBRR) ingest $(DATA) --profile full
+
+cache-upgrade: cache-full  ## from any profile to full: only the difference is built
+
+cache-status: setup   ## what the store holds
+	$(BRAINBRR) status
+
+test-smoke: setup     ## train the smoke detector on what cache-smoke stored
+	$(BRAINBRR) train --config smoke --profile smoke
+
+bench: setup     ## the benchmarks, with their peers
+	$(BIN)/python benchmarks/bench_bytes.py

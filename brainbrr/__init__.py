@@ -1,0 +1,43 @@
+"""One content-addressed zarr store for EEG recordings, and verified views onto it.
+
+The front door: what most programs need, imported when first used so that `import brainbrr` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from brainbrr.api import check, evaluate, ingest, loader, open_store, train, verify, view
+    from brainbrr.eeg.recipe import Recipe
+    from brainbrr.errors import BrainbrrError
+    from brainbrr.windows import WindowSpec
+
+__all__ = [
+    "BrainbrrError",
+    "Recipe",
+    "WindowSpec",
+    "check",
+    "evaluate",
+    "ingest",
+    "loader",
+    "open_store",
+    "train",
+    "verify",
+    "view",
+]
+
+_HOME = {
+    "BrainbrrError": "brainbrr.errors",
+    "Recipe": "brainbrr.eeg.recipe",
+    "WindowSpec": "brainbrr.windows",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'brainbrr' has no attribute {name!r}")
+    value = getattr(import_module(_HOME.get(name, "brainbrr.api")), name)
+    globals()[name] = value
+    return value

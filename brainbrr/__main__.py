@@ -1,0 +1,5 @@
+"""`python -m brainbrr`."""
+
+from brainbrr.cli.main import main
+
+main()

@@ -1,0 +1,169 @@
+"""The front door from Python: the verbs with the settings that the command line would use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainbrr.config import load_train_config, resolve
+from brainbrr.eeg.corpus import locate
+from brainbrr.eeg.recipe import Recipe, load_recipe
+from brainbrr.progress import Progress, Silent
+from brainbrr.store.store import Store
+from brainbrr.verbs.check import REQUIREMENTS, CheckReport
+from brainbrr.verbs.check import check as _check
+from brainbrr.verbs.ingest import IngestReport
+from brainbrr.verbs.ingest import ingest as _ingest
+from brainbrr.verbs.select import Selection, resolve_corpus
+from brainbrr.verbs.train import need_torch
+from brainbrr.verbs.verify import VerifyReport
+from brainbrr.verbs.verify import verify as _verify
+from brainbrr.verbs.view import ViewReport
+from brainbrr.verbs.view import view as _view
+from brainbrr.views import View
+from brainbrr.windows import WindowSpec
+
+if TYPE_CHECKING:
+    from brainbrr.learn.evaluate import EvaluateReport
+    from brainbrr.learn.loader import Batch
+    from brainbrr.learn.train import TrainReport
+    from brainbrr.learn.train_config import TrainConfig
+
+Location = str | Path | None
+
+
+def open_store(location: Location = None) -> Store:
+    """Open a store: the one given, or the one that the command line would choose. Raises UsageError for none."""
+    return Store.open(resolve(store=_text(location)).store.value)
+
+
+def ingest(
+    root: str | Path,
+    *,
+    store: Store | Location = None,
+    profile: str | None = None,
+    recipe: Recipe | str = "default",
+    corpus: str | None = None,
+    progress: Progress = Silent(),  # noqa: B008  # stateless
+    **options: Any,
+) -> IngestReport:
+    """Store every recording below `root` that is not stored yet; creates the store when there is none.
+
+    Other options are those of `brainbrr.verbs.ingest.ingest`: workers, labels, dry_run, accept_refused, ...
+    """
+    location = store.location if isinstance(store, Store) else store
+    settings = resolve(store=_text(location))
+    place = settings.store.value
+    return _ingest(
+        Store.open(place) if (place / "format.json").exists() else None,
+        Path(root),
+        location=place,
+        corpus=corpus,
+        profile=settings.profiles_of(locate(Path(root), name=corpus).name)[profile] if profile else None,
+        recipe=_recipe(recipe),
+        host=settings.host,
+        progress=progress,
+        **options,
+    )
+
+
+def view(
+    store: Store,
+    *,
+    profile: str = "full",
+    split: str | None = None,
+    corpus: str | None = None,
+    recipe: Recipe | str = "default",
+    window: WindowSpec = WindowSpec(),  # noqa: B008  # frozen
+    patients: Iterable[str] = (),
+) -> View:
+    """Return a view; `view.state` says whether it is ready, `view.missing` what it lacks."""
+    selection = Selection(patients=tuple(patients))
+    return _report(store, profile, split, corpus, _recipe(recipe), window, selection).view
+
+
+def _report(
+    store: Store,
+    profile: str,
+    split: str | None,
+    corpus: str | None,
+    recipe: Recipe,
+    window: WindowSpec,
+    selection: Selection,
+) -> ViewReport:
+    settings = resolve(store=str(store.location))
+    name = resolve_corpus(store, corpus)
+    return _view(
+        store,
+        location=store.location,
+        profile=settings.profiles_of(name)[profile],
+        split=split,
+        corpus=name,
+        recipe=recipe,
+        window=window,
+        selection=selection,
+        host=settings.host,
+    )
+
+
+def verify(store: Store, *, quick: bool = False) -> VerifyReport:
+    """Prove every object against its content digest, every record against its object."""
+    return _verify(store, quick=quick)
+
+
+def check(
+    store: Store,
+    *,
+    require: Iterable[str] = REQUIREMENTS,
+    profile: str = "full",
+    recipe: Recipe | str = "default",
+) -> CheckReport:
+    """Hold a store against what CI requires of it: no duplicates, complete, verified, no leaks."""
+    profiles_of = resolve(store=str(store.location)).profiles_of
+    return _check(store, require=require, profiles_of=profiles_of, profile=profile, recipe=_recipe(recipe))
+
+
+def loader(view: View, *, batch: int, seed: int = 0, **options: Any) -> Iterator[Batch]:
+    """Iterate over batches of a view as torch tensors; endless, in an order that (seed, step) decides."""
+    need_torch()
+    from brainbrr.learn.loader import loader as _loader
+
+    return _loader(view, batch=batch, seed=seed, **options)
+
+
+def train(
+    view: View,
+    *,
+    config: TrainConfig | str = "smoke",
+    runs: Location = None,
+    resume: str | Path | None = None,
+    progress: Progress = Silent(),  # noqa: B008  # stateless
+) -> TrainReport:
+    """Train a detector from a view that is ready. Raises ViewNotReadyError otherwise; never builds."""
+    need_torch()
+    from brainbrr.learn.train import train as _train
+
+    settings = resolve(store=str(view.store.location), runs=_text(runs))
+    chosen = load_train_config(config) if isinstance(config, str) else config
+    resumed = None if resume is None else Path(resume)
+    return _train(view, chosen, runs=settings.runs.value, resume=resumed, progress=progress)
+
+
+def evaluate(run: str | Path, view: View, *, tune: View | None = None) -> EvaluateReport:
+    """Score a run on a view of other patients; thresholds come from `tune`. Raises LeakError when they overlap."""
+    need_torch()
+    from brainbrr.learn.evaluate import evaluate as _evaluate
+
+    return _evaluate(Path(run), view, tune=tune, progress=Silent())
+
+
+def _recipe(recipe: Recipe | str) -> Recipe:
+    return load_recipe(recipe) if isinstance(recipe, str) else recipe
+
+
+def _text(location: Location) -> str | None:
+    return None if location is None else str(location)
+
+
+__all__ = ["check", "evaluate", "ingest", "loader", "open_store", "train", "verify", "view"]

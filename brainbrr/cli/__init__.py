@@ -1,0 +1,1 @@
+"""Commands and how they look; nothing else prints."""

@@ -1,0 +1,20 @@
+"""The exit codes, once: README and every help text show this table."""
+
+EXIT_CODES = {
+    0: "fine",
+    1: "failed, or some recordings failed that nobody accepted",
+    2: "usage or configuration",
+    3: "view not ready",
+    4: "corrupt",
+    5: "duplicate or leak",
+    6: "refused by a corpus's access terms",
+    7: "not enough space",
+    8: "device or optional dependency missing",
+    130: "interrupted",
+}
+
+
+def epilog(example: str) -> str:
+    """Return the end of a help text: an example and the exit codes, lines kept as they are."""
+    codes = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
+    return f"\b\nExample:\n  {example}\n\n\b\nExit codes:\n{codes}"

@@ -1,0 +1,60 @@
+"""The command line: group, common options, errors to exit codes. The commands are in commands.py."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from typing import NoReturn
+
+import click
+
+from brainbrr.cli.exits import epilog
+from brainbrr.errors import BrainbrrError
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=epilog("brainbrr ingest data_ext4/tusz --profile dev && brainbrr view --profile dev"),
+)
+@click.version_option(package_name="brainbrr")
+def cli() -> None:
+    """EDF files in, one content-addressed zarr store, verified views out, a seizure detector trained from it."""
+
+
+def main() -> NoReturn:
+    """Run one command and exit with the code that says how it ended."""
+    from brainbrr.cli import commands  # noqa: F401  # registers them
+
+    wants_json = "--json" in sys.argv[1:]
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        _complain(error.format_message(), error.exit_code, wants_json, getattr(error, "ctx", None))
+        code = error.exit_code
+    except BrainbrrError as error:
+        _complain(str(error), error.exit_code, wants_json, None, kind=type(error).__name__)
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _complain("interrupted; the same command goes on from here", 130, wants_json, None)
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(text: str, code: int, wants_json: bool, context: click.Context | None, kind: str = "UsageError") -> None:
+    if wants_json:
+        click.echo(
+            json.dumps({"schema": 1, "error": kind if code != 130 else "Interrupted", "what": text, "exit": code})
+        )
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True)
+    if context is not None:
+        click.echo(f"try: {context.command_path} --help", err=True)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

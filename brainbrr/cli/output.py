@@ -1,0 +1,160 @@
+"""How results and progress look: aligned on a terminal, tab-separated when piped, one object with --json."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+_EVERY_S = 10.0
+
+
+class Output:
+    """Results to stdout, everything else to stderr."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def report(self, fields: dict[str, Any]) -> None:
+        """Print the machine interface's one object."""
+        click.echo(json.dumps({"schema": 1, **fields}, indent=2 if sys.stdout.isatty() else None))
+
+    def title(self, text: str) -> None:
+        """Print a line that heads what follows."""
+        click.echo(click.style(text, bold=True))
+
+    def pairs(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Print names and values."""
+        rows = list(rows)
+        if not sys.stdout.isatty():
+            for name, value in rows:
+                click.echo(f"{name}\t{value}")
+            return
+        width = max((len(name) for name, _ in rows), default=0)
+        for name, value in rows:
+            click.echo(f"  {click.style(name.ljust(width), dim=True)}  {value}")
+
+    def table(self, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Print rows under a head."""
+        cells = [[str(cell) for cell in row] for row in rows]
+        if not sys.stdout.isatty():
+            for row in [list(head), *cells]:
+                click.echo("\t".join(row))
+            return
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*head, box=None, pad_edge=False, header_style="dim")
+        for row in cells:
+            table.add_row(*row)
+        Console().print(table)
+
+    def note(self, text: str) -> None:
+        """Print a line to stderr."""
+        click.echo(text, err=True)
+
+
+class LineProgress:
+    """Progress as plain lines on stderr, one every ten seconds: for pipes and logs."""
+
+    def start(self, task: str, total: int | None, unit: str) -> None:
+        """Begin a task."""
+        self._task, self._total, self._unit = task, total, unit
+        self._done, self._began = 0, time.monotonic()
+        self._last = self._began
+
+    def advance(self, n: int = 1, *, note: str = "") -> None:
+        """Count, and now and then say so."""
+        self._done += n
+        now = time.monotonic()
+        if now - self._last >= _EVERY_S:
+            self._last = now
+            rate = self._done / (now - self._began)
+            left = f", {duration((self._total - self._done) / rate)} left" if self._total and rate else ""
+            total = f" of {amount(self._total, self._unit)}" if self._total else ""
+            click.echo(f"{self._task}: {amount(self._done, self._unit)}{total}{left} {note}".rstrip(), err=True)
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        click.echo(text, err=True)
+
+    def stop(self) -> None:
+        """Nothing to clear."""
+
+
+class BarProgress:
+    """Progress as one live line on a terminal: done, rate, time left."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True)
+        self._bar: Any = None
+
+    def start(self, task: str, total: int | None, unit: str) -> None:
+        """Show a bar."""
+        from rich import progress as rich_progress
+
+        counted = (
+            [rich_progress.DownloadColumn(), rich_progress.TransferSpeedColumn()]
+            if unit == "B"
+            else [rich_progress.MofNCompleteColumn(), rich_progress.TextColumn(unit)]
+        )
+        columns = [rich_progress.TextColumn(task), rich_progress.BarColumn(20), *counted]
+        self.stop()
+        self._bar = rich_progress.Progress(
+            *columns,
+            rich_progress.TimeRemainingColumn(),
+            rich_progress.TextColumn("{task.fields[note]}"),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task(task, total=total, note="")
+        self._bar.start()
+
+    def advance(self, n: int = 1, *, note: str = "") -> None:
+        """Move the bar."""
+        self._bar.update(self._task, advance=n, note=note.rsplit("/", 1)[-1])
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(text, highlight=False, markup=False)
+
+    def stop(self) -> None:
+        """Clear the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def progress() -> LineProgress | BarProgress:
+    """Return bars on a terminal, lines elsewhere."""
+    return BarProgress() if sys.stderr.isatty() else LineProgress()
+
+
+def amount(n: float, unit: str) -> str:
+    """Return a number with its unit: 12 files, 3.4 GB."""
+    return size(n) if unit == "B" else f"{n:,.0f} {unit}"
+
+
+def size(n_bytes: float) -> str:
+    """Return bytes in decimal units, as disks are sold."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(n_bytes) < 1000:
+            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: 4.2 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,173 @@
+"""Settings: flags, environment and files become typed values, each with its origin.
+
+The only module that reads the environment. Decides nothing about EEG.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+
+from brainbrr.errors import ConfigError
+from brainbrr.host import Host
+from brainbrr.profiles import Profile, load_profiles
+
+if TYPE_CHECKING:
+    from brainbrr.learn.train_config import TrainConfig
+
+_PACKAGE = Path(__file__).resolve().parent
+_OBSOLETE_VARIABLES = {
+    "CACHE_ROOT": "the store's place is BRAINBRR_STORE or --store",
+    "BGB_LIMIT_FILES": "how many files to take is a profile: --profile smoke, dev or full",
+}
+OBSOLETE_KEYS = {
+    "cache_dir": "there is one store and no cache folder: say where it is with --store or BRAINBRR_STORE",
+    "data.cache_dir": "there is one store and no cache folder: say where it is with --store or BRAINBRR_STORE",
+    "experiment.cache_dir": "there is one store and no cache folder: say where it is with --store or BRAINBRR_STORE",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A path and where it came from: flag, environment, config file or default."""
+
+    value: Path
+    origin: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where everything is on this host."""
+
+    store: Setting
+    runs: Setting
+    profiles: Setting
+    host: Host
+    warnings: tuple[str, ...]
+
+    def profiles_of(self, corpus: str | None) -> dict[str, Profile]:
+        """Return smoke, dev and full as they are for a corpus."""
+        return load_profiles(self.profiles.value, corpus=corpus)
+
+
+def resolve(
+    *,
+    store: str | None = None,
+    runs: str | None = None,
+    profiles: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Settings:
+    """Return every setting: flag, else environment, else the user's config file, else the default.
+
+    The store's default is the nearest `store/format.json` upwards, else the checkout's `store/`, else the
+    user's data folder; never simply the working directory. Raises ConfigError for keys it does not know.
+    """
+    environ = os.environ if environ is None else environ
+    file = _user_config(environ)
+    configured = _read_user_config(file)
+
+    def given(name: str, flag: str | None) -> Setting | None:
+        variable = f"BRAINBRR_{name.upper()}"
+        if flag is not None:
+            return Setting(Path(flag).expanduser(), f"flag --{name}")
+        if environ.get(variable):
+            return Setting(Path(environ[variable]).expanduser(), f"environment {variable}")
+        if name in configured:
+            return Setting((file.parent / configured[name]).expanduser(), f"config file {file}")
+        return None
+
+    place = given("store", store) or _default_store(cwd or Path.cwd())
+    return Settings(
+        store=place,
+        runs=given("runs", runs) or Setting(place.value.parent / "runs", "default, beside the store"),
+        profiles=given("profiles", profiles) or Setting(configs() / "profiles.toml", "default"),
+        host=Host(Path(platformdirs.user_cache_dir("brainbrr", appauthor=False))),
+        warnings=tuple(
+            f"{name} in the environment is ignored: {instead}"
+            for name, instead in _OBSOLETE_VARIABLES.items()
+            if name in environ
+        ),
+    )
+
+
+def configs() -> Path:
+    """Return the folder of the configs that come with brainbrr: in the package, or in the checkout."""
+    packaged = _PACKAGE / "configs"
+    return packaged if packaged.is_dir() else _PACKAGE.parent / "configs"
+
+
+def _default_store(cwd: Path) -> Setting:
+    for folder in (cwd, *cwd.parents):
+        if (folder / "store" / "format.json").is_file():
+            return Setting(folder / "store", "default, found upwards from the working directory")
+    checkout = _PACKAGE.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / "store").is_dir():
+        return Setting(checkout / "store", "default, the checkout's store")
+    return Setting(Path(platformdirs.user_data_dir("brainbrr", appauthor=False)) / "store", "default, user data folder")
+
+
+def _user_config(environ: Mapping[str, str]) -> Path:
+    named = environ.get("BRAINBRR_CONFIG")
+    return Path(named) if named else Path(platformdirs.user_config_dir("brainbrr", appauthor=False)) / "config.toml"
+
+
+def _read_user_config(file: Path) -> dict[str, str]:
+    known = ("store", "runs", "profiles")
+    try:
+        table = read_toml(file)
+    except FileNotFoundError:
+        return {}
+    for name, value in table.items():
+        if name not in known:
+            raise ConfigError(f"unknown setting {name!r}", where=file, fix=f"settings: {', '.join(known)}")
+        if not isinstance(value, str):
+            raise ConfigError(f"{name} = {value!r}: a path in quotes", where=file)
+    return table
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Return a TOML file's table. Raises ConfigError for bad TOML and for keys that are obsolete, FileNotFoundError."""
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"not TOML: {error}", where=file) from None
+    for dotted, instead in OBSOLETE_KEYS.items():
+        *outer, name = dotted.split(".")
+        inner: Any = table
+        for part in outer:
+            inner = inner.get(part, {}) if isinstance(inner, dict) else {}
+        if isinstance(inner, dict) and name in inner:
+            raise ConfigError(f"{dotted} is obsolete: {instead}", where=file, fix=f"remove {dotted}")
+    return table
+
+
+def train_config_names() -> tuple[str, ...]:
+    """Return the names of the training configs that come with brainbrr."""
+    return tuple(sorted(path.stem for path in (configs() / "train").glob("*.toml")))
+
+
+def load_train_config(name_or_file: str) -> TrainConfig:
+    """Return a training config by name or from a TOML file. Raises ConfigError naming file and field."""
+    from pydantic import ValidationError
+
+    from brainbrr.learn.train_config import TrainConfig
+
+    named = configs() / "train" / f"{name_or_file}.toml"
+    path = named if name_or_file in train_config_names() else Path(name_or_file)
+    try:
+        return TrainConfig.model_validate(read_toml(path))
+    except (FileNotFoundError, IsADirectoryError):
+        raise ConfigError(
+            f"no training config is called {name_or_file!r}, and no file of that name is there",
+            fix=f"choose one of {', '.join(train_config_names())}, or give a .toml file",
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"{'.'.join(map(str, first['loc'])) or 'config'}: {first['msg']}", where=path) from None

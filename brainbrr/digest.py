@@ -1,0 +1,114 @@
+"""The only place that hashes. Knows nothing of EEG and nothing of paths in a store.
+
+XXH3-128 finds (sources, recipes, keys); SHA-256 proves (contents, views). See store/README.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+_BLOCK = 1 << 22
+_MAX_INT = 2**63 - 1
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return the one JSON text of a value: sorted keys, no spaces, ASCII, no floats.
+
+    Raises TypeError for floats and other types, ValueError for integers beyond 63 bits.
+    """
+    _refuse_inexact(value)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def _refuse_inexact(value: Any) -> None:
+    if value is None or isinstance(value, bool | str):
+        return
+    if isinstance(value, int):
+        if abs(value) > _MAX_INT:
+            raise ValueError(f"{value} does not fit in 63 bits")
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            if not isinstance(name, str):
+                raise TypeError(f"canonical JSON takes text as names, not {name!r}")
+            _refuse_inexact(item)
+    elif isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        for item in value:
+            _refuse_inexact(item)
+    else:
+        raise TypeError(f"canonical JSON has no {type(value).__name__}: {value!r}")
+
+
+def xxh3_128(data: bytes) -> str:
+    """Return the XXH3-128 of bytes as 32 hex digits."""
+    return xxhash.xxh3_128_hexdigest(data)
+
+
+def source_digest(path: Path) -> str:
+    """Return the XXH3-128 of a file's bytes: a recording's *source*."""
+    digest = xxhash.xxh3_128()
+    buffer = bytearray(_BLOCK)
+    window = memoryview(buffer)
+    with path.open("rb", buffering=0) as file:
+        while n := file.readinto(window):
+            digest.update(window[:n])
+    return digest.hexdigest()
+
+
+def files_digest(files: Mapping[str, bytes]) -> str:
+    """Return the XXH3-128 of several small files by role (".csv_bi" and its bytes, ...)."""
+    return xxh3_128(canonical_json({role: xxh3_128(data) for role, data in files.items()}))
+
+
+def recipe_digest(fields: Mapping[str, Any]) -> str:
+    """Return the XXH3-128 of a recipe's canonical JSON."""
+    return xxh3_128(canonical_json(fields))
+
+
+def key_of(*, source: str, recipe: str) -> str:
+    """Return the key: what an object is made from, known before the work is done."""
+    return xxh3_128(canonical_json({"recipe": recipe, "source": source}))
+
+
+def json_digest(value: Any) -> str:
+    """Return the SHA-256 of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def content_digest(attributes: Mapping[str, Any], rows: Iterable[bytes]) -> str:
+    """Return the content: SHA-256 of the attributes' canonical JSON and each row's SHA-256."""
+    digest = hashlib.sha256(canonical_json(attributes))
+    for row in rows:
+        digest.update(row)
+    return digest.hexdigest()
+
+
+class RowHasher:
+    """Hash an int16 array row by row while its columns arrive in blocks."""
+
+    def __init__(self, n_rows: int) -> None:
+        self._rows = [hashlib.sha256() for _ in range(n_rows)]
+
+    def update(self, block: np.ndarray[Any, Any]) -> None:
+        """Take the next columns: int16, (rows, any)."""
+        for digest, row in zip(self._rows, block, strict=True):
+            digest.update(np.ascontiguousarray(row, dtype="<i2").data)
+
+    def digests(self) -> list[bytes]:
+        """Return each row's SHA-256 so far."""
+        return [digest.digest() for digest in self._rows]
+
+
+_HEX = {32: re.compile(r"[0-9a-f]{32}\Z"), 64: re.compile(r"[0-9a-f]{64}\Z")}
+
+
+def is_digest(text: object, n_digits: int) -> bool:
+    """Say whether a text is a digest of 32 or 64 lower-case hex digits: check before it names a file."""
+    return isinstance(text, str) and _HEX[n_digits].match(text) is not None

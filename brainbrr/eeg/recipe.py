@@ -1,0 +1,126 @@
+"""The recipe: everything that decides the stored numbers, and nothing else.
+
+No paths, hosts, workers, chunking, codecs, labels or windows; those never change a stored number.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+
+from brainbrr.digest import recipe_digest
+from brainbrr.eeg.montage import CHB_MIT, EAR_LOBES, TEN_TWENTY
+from brainbrr.errors import ConfigError
+
+REVISION = 0
+"""Raised whenever the same recipe and source would give other numbers."""
+
+
+class Recipe(BaseModel):
+    """How an EDF becomes an array. Closed: unknown fields are refused; every default is in the digest.
+
+    Numbers are integers or decimal strings, since a float has no canonical text.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = "default"
+    rate_hz: int = 256
+    channels: tuple[str, ...] = TEN_TWENTY
+    bandpass_hz: tuple[str, str] | None = ("0.5", "120")
+    notch_hz: str | None = "60"
+    quantum_uv: str = "0.125"
+    revision: int = REVISION
+
+    @field_validator("bandpass_hz", "notch_hz", "quantum_uv", mode="before")
+    @classmethod
+    def _decimal(cls, value: Any) -> Any:
+        if value is False:
+            return None
+        if isinstance(value, list | tuple):
+            return tuple(_decimal_text(item) for item in value)
+        return value if value is None else _decimal_text(value)
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _plausible(self) -> Recipe:
+        if not 1 <= self.rate_hz <= 65_536:
+            raise ValueError(f"rate_hz = {self.rate_hz}: between 1 and 65536")
+        if not self.channels or len(set(self.channels)) != len(self.channels):
+            raise ValueError("channels: at least one, each once")
+        if Decimal(self.quantum_uv) <= 0:
+            raise ValueError(f"quantum_uv = {self.quantum_uv}: above 0")
+        if self.bandpass_hz is not None:
+            low, high = map(Decimal, self.bandpass_hz)
+            if not 0 < low < high < Decimal(self.rate_hz) / 2:
+                raise ValueError(f"bandpass_hz = {low}, {high}: 0 < low < high < rate_hz / 2")
+        if self.notch_hz is not None and not 0 < Decimal(self.notch_hz) < Decimal(self.rate_hz) / 2:
+            raise ValueError(f"notch_hz = {self.notch_hz}: between 0 and rate_hz / 2")
+        if self.revision != REVISION:
+            raise ValueError(f"revision = {self.revision}: this version of brainbrr builds revision {REVISION}")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that decide the stored numbers: all but the display name."""
+        fields = self.model_dump(exclude={"name"})
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+    @property
+    def digest(self) -> str:
+        """XXH3-128 of the identity's canonical JSON."""
+        return recipe_digest(self.identity())
+
+
+def _decimal_text(value: Any) -> str:
+    """Return the one text of a decimal number: "60", "0.5", never "60.0" or "5E-1"."""
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError(f"{value!r} is not a decimal number") from None
+    if not number.is_finite():
+        raise ValueError(f"{value!r} is not a finite number")
+    return f"{number.normalize():f}"
+
+
+PRESETS = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(),
+        Recipe(name="10-20-ears", channels=TEN_TWENTY + EAR_LOBES),
+        Recipe(name="chb-mit", channels=CHB_MIT),
+    )
+}
+"""Recipes by name: the 10-20 electrodes; the same with A1 and A2; CHB-MIT's native bipolar channels."""
+
+
+def load_recipe(name_or_file: str) -> Recipe:
+    """Return a preset by name, or a recipe from a TOML file.
+
+    Raises ConfigError naming the file, the field and what is allowed.
+    """
+    if name_or_file in PRESETS:
+        return PRESETS[name_or_file]
+    path = Path(name_or_file)
+    if not path.is_file():
+        raise ConfigError(
+            f"no recipe is called {name_or_file!r}, and no file of that name is there",
+            fix=f"choose one of {', '.join(PRESETS)}, or give a .toml file",
+        )
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the recipe is not TOML: {error}", where=path) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "recipe"
+        raise ConfigError(
+            f"{field}: {first['msg']}", where=path, fix=f"fields: {', '.join(Recipe.model_fields)}"
+        ) from None

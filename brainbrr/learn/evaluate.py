@@ -1,0 +1,335 @@
+"""Score a run on recordings that it has not seen, beside a line-length baseline that goes through the same code.
+
+Reads a view, writes into the run's folder: probabilities, events, thresholds, scores, report.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from brainbrr.errors import IntegrityError, LeakError, UsageError, ViewNotReadyError
+from brainbrr.learn import runs as r
+from brainbrr.learn.model import Detector
+from brainbrr.learn.report import Example, write_report
+from brainbrr.learn.score import SCORER, Events, Morphology, Scored, Series, events_of, metrics, tune
+from brainbrr.learn.train import device_of
+from brainbrr.progress import Progress, Silent
+from brainbrr.views import View, ViewRecording
+from brainbrr.windows import window_starts
+
+STEPS_PER_SECOND = 4
+"""Probabilities are kept as means over a quarter of a second."""
+
+_BATCH = 16
+_LINE_LENGTH_S = 5.0
+_BLOCK_S = 60
+_PROBABILITIES = (*(percent / 100 for percent in range(5, 100, 5)), 0.98, 0.99)
+
+SeriesOf = Callable[[View, int], Series]
+
+
+@dataclass(frozen=True)
+class EvaluateReport:
+    """The scores of a run on one view, and who scored."""
+
+    run: Path
+    view_digest: str
+    metrics: dict[str, Any]
+    scorer: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the machine interface's fields."""
+        return {**vars(self), "run": str(self.run)}
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where detector and baseline begin to say seizure, and what chose it."""
+
+    detector: float
+    baseline: float
+    chosen: str
+
+
+def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progress | None = None) -> EvaluateReport:
+    """Score a finished run on a view of held-out recordings, and write report.html into the run.
+
+    With `tune` (the dev split), thresholds are chosen on it, once, and kept in the run; else those in the run are
+    used, else the config's. Recordings without labels are left out and counted; hours are hours of recording.
+    Raises LeakError when the view, the tuning view and the training share a patient, source or content,
+    ViewNotReadyError for a view without a digest, UsageError for another recipe or window than the run's.
+    """
+    progress = progress or Silent()
+    opened = r.open_run(run)
+    views = [view] if tune is None else [view, tune]
+    for each in views:
+        _check_like(opened, each)
+    _check_apart([("training", opened.view), *((f"split {each.split}", each.to_json()) for each in views)])
+    device = device_of(opened.config.train.device)
+    model = _model(opened, len(view.channels)).to(device)
+    detector: SeriesOf = lambda v, position: probabilities(model, v, position, device)  # noqa: E731
+    morphology = Morphology(opened.config.evaluate.min_duration_s, opened.config.evaluate.merge_gap_s)
+
+    thresholds = _thresholds(opened, view, tune, detector, morphology, progress)
+    scored = list(_watched(view, detector, f"score {view.split}", progress))
+    baseline = [_scored(view, position, line_length) for position in _labelled(view)]
+    found = {
+        "profile": view.profile,
+        "split": view.split,
+        "synthetic": view.synthetic,
+        "unlabelled": len(view.recordings) - len(scored),
+        "omitted": len(view.omitted),
+        "threshold_from": thresholds.chosen,
+        **metrics(scored, thresholds.detector, morphology),
+        "baseline": {"name": "line length", **metrics(baseline, thresholds.baseline, morphology)},
+    }
+    found["beats_baseline"] = {name: _beats(found, name) for name in ("auroc", "event_f1")}
+    _save(opened, view, scored, found, thresholds.detector, morphology)
+    write_report(opened, view, found, _example(scored, baseline, thresholds, morphology))
+    return EvaluateReport(run=run, view_digest=str(view.digest), metrics=found, scorer=SCORER)
+
+
+def probabilities(model: Detector, view: View, position: int, device: torch.device) -> Series:
+    """Return the seizure probability of one recording, (steps,): the mean over all windows that hold a sample.
+
+    Windows cover the whole recording, whatever the view does with its tail; padding is left out.
+    """
+    n_samples = view.recordings[position].n_samples
+    starts = window_starts(n_samples, length=view.length, stride=min(view.stride, view.length), tail="shift")
+    total = np.zeros(n_samples, dtype=np.float64)
+    n_windows = np.zeros(n_samples, dtype=np.int32)
+    signal = np.empty((_BATCH, len(view.channels), view.length), dtype=np.float32)
+    model.eval()
+    for first in range(0, len(starts), _BATCH):
+        some = starts[first : first + _BATCH].tolist()
+        for row, start in enumerate(some):
+            view.read(position, start, signal[row])
+        with torch.inference_mode():
+            each = torch.sigmoid(model(torch.from_numpy(signal[: len(some)]).to(device))).cpu().numpy()
+        for row, start in enumerate(some):
+            n_real = min(view.length, n_samples - start)
+            total[start : start + n_real] += each[row, :n_real]
+            n_windows[start : start + n_real] += 1
+    return _per_step(total / n_windows, view.rate_hz)
+
+
+def line_length(view: View, position: int) -> Series:
+    """Return the baseline's score of one recording, (steps,): line length over 5 s, in units of its own median.
+
+    Line length (Esteller et al. 2001) is the mean absolute difference of neighbouring samples, here over all
+    channels; it needs no training, so a detector that does not beat it has learned nothing of use.
+    """
+    n_samples = view.recordings[position].n_samples
+    differences = np.zeros(n_samples, dtype=np.float64)
+    block = _BLOCK_S * view.rate_hz
+    for start in range(0, n_samples, block):
+        signal = np.empty((len(view.channels), min(block + 1, n_samples - start)), dtype=np.float32)
+        view.read(position, start, signal)
+        differences[start : start + signal.shape[1] - 1] = np.abs(np.diff(signal, axis=1)).mean(0)
+    steps = _per_step(differences, view.rate_hz)
+    box = np.ones(min(len(steps), round(_LINE_LENGTH_S * STEPS_PER_SECOND)))
+    smooth = np.convolve(steps, box, "same") / np.convolve(np.ones(len(steps)), box, "same")
+    return (smooth / (np.median(smooth) or 1.0)).astype(np.float32)
+
+
+def _step_samples(rate_hz: int) -> int:
+    return max(rate_hz // STEPS_PER_SECOND, 1)
+
+
+def _per_step(samples: np.ndarray[Any, np.dtype[np.float64]], rate_hz: int) -> Series:
+    """Return means over quarters of a second; the last may be shorter."""
+    firsts = np.arange(0, len(samples), _step_samples(rate_hz))
+    sizes = np.diff(np.append(firsts, len(samples)))
+    return (np.add.reduceat(samples, firsts) / sizes).astype(np.float32)
+
+
+def _labelled(view: View) -> list[int]:
+    positions = [i for i, recording in enumerate(view.recordings) if recording.valid_until]
+    if not positions:
+        raise UsageError(
+            f"none of the {len(view.recordings)} recordings is labelled: there is nothing to score against",
+            where=f"corpus {view.corpus}, profile {view.profile}, split {view.split}",
+        )
+    return positions
+
+
+def _scored(view: View, position: int, series_of: SeriesOf) -> Scored:
+    """Return one recording's series over its labelled time: what nobody labelled is not scored."""
+    recording = view.recordings[position]
+    step = _step_samples(view.rate_hz)
+    duration_s = recording.valid_until / view.rate_hz
+    return Scored(
+        path=recording.path,
+        patient=recording.patient,
+        score=series_of(view, position)[: -(-recording.valid_until // step)],
+        step_s=step / view.rate_hz,
+        duration_s=duration_s,
+        seizures=_seizures(recording, duration_s),
+    )
+
+
+def _seizures(recording: ViewRecording, duration_s: float) -> Events:
+    events = [(start / 1e6, min(stop / 1e6, duration_s)) for start, stop in recording.seizures]
+    return [(start, stop) for start, stop in events if start < stop]
+
+
+def _watched(view: View, series_of: SeriesOf, task: str, progress: Progress) -> Iterator[Scored]:
+    positions = _labelled(view)
+    progress.start(task, len(positions), "recordings")
+    try:
+        for position in positions:
+            yield _scored(view, position, series_of)
+            progress.advance(1, note=view.recordings[position].path)
+    finally:
+        progress.stop()
+
+
+def _thresholds(
+    run: r.Run, view: View, tuning: View | None, detector: SeriesOf, morphology: Morphology, progress: Progress
+) -> Thresholds:
+    """Choose thresholds on the tuning view and keep them in the run; without one, take what the run has."""
+    kept = run.folder / "thresholds.json"
+    if tuning is None and kept.exists():
+        return Thresholds(**json.loads(kept.read_bytes()))
+    if tuning is None:  # an untuned baseline would be no rival: its scale means nothing
+        trained = View.from_json(view.store, run.view)
+        return Thresholds(run.config.evaluate.threshold, _tuned(trained, line_length, morphology), "config.toml")
+    series = list(_watched(tuning, detector, f"tune on {tuning.split}", progress))
+    if not any(recording.seizures for recording in series):
+        raise UsageError(f"split {tuning.split} has no seizures to tune on", fix="tune on another, or on none")
+    chosen = Thresholds(
+        detector=tune(series, _PROBABILITIES, morphology),
+        baseline=_tuned(tuning, line_length, morphology),
+        chosen=f"split {tuning.split}, view {str(tuning.digest)[:12]}",
+    )
+    r.write(kept, json.dumps(vars(chosen), indent=1).encode())
+    return chosen
+
+
+def _tuned(view: View, series_of: SeriesOf, morphology: Morphology) -> float:
+    series = [_scored(view, position, series_of) for position in _labelled(view)]
+    values = np.concatenate([recording.score for recording in series])
+    return tune(series, np.quantile(values, np.linspace(0.5, 0.999, 40)).tolist(), morphology)
+
+
+def _beats(found: Mapping[str, Any], name: str) -> bool | None:
+    ours, theirs = found[name], found["baseline"][name]
+    return None if ours is None or theirs is None else bool(ours > theirs)
+
+
+def _model(run: r.Run, n_channels: int) -> Detector:
+    if not run.model.exists():
+        raise UsageError(
+            "this run has not finished: it has no model.safetensors",
+            where=run.folder,
+            fix=f"brainbrr train --config {run.folder / 'config.toml'} --resume {run.folder}",
+        )
+    tensors, metadata = r.read_tensors(run.model)
+    if metadata.get("view_digest") != run.view["digest"]:
+        raise IntegrityError("the weights were trained on another view than the run's", where=run.model)
+    model = Detector(n_channels, run.config.model)
+    model.load_state_dict(tensors)
+    return model
+
+
+def _check_like(run: r.Run, view: View) -> None:
+    """Refuse a view that the model would read as something else than it learned from."""
+    if view.digest is None:
+        raise ViewNotReadyError(f"the view is {view.state}: evaluation never builds", fix="ingest the corpus first")
+    if view.recipe.digest != run.view["recipe"]["digest"]:
+        raise UsageError(
+            f"the run learned from recipe {run.view['recipe']['name']}, the view is of {view.recipe.name}",
+            where=run.folder,
+        )
+    ours, theirs = run.view["window"], view.window.identity()
+    differing = [name for name in theirs if name not in ("stride_s", "tail") and ours.get(name) != theirs[name]]
+    if differing:
+        raise UsageError(f"the view's windows are not the run's: {', '.join(differing)}", where=run.folder)
+
+
+def _check_apart(views: list[tuple[str, Mapping[str, Any]]]) -> None:
+    """Raise LeakError when two of the frozen views share a patient of one corpus, a source or a content."""
+    for i, (one, first) in enumerate(views):
+        for other, second in views[i + 1 :]:
+            for kind in ("patient", "source", "content"):
+                if kind == "patient" and first["corpus"] != second["corpus"]:
+                    continue  # another corpus's patient of the same name is somebody else
+                shared = sorted(
+                    {e[kind] for e in first["recordings"]} & {e[kind] for e in second["recordings"]},
+                )
+                if shared:
+                    raise LeakError(
+                        f"{one} and {other} share {len(shared)} of their {kind}s: {', '.join(shared[:3])}",
+                        fix="evaluate on a split with other patients; `brainbrr check --require no-leaks` lists leaks",
+                    )
+
+
+def _save(
+    run: r.Run, view: View, scored: list[Scored], found: dict[str, Any], threshold: float, morphology: Morphology
+) -> None:
+    """Keep what was said: probabilities, events in TUSZ's format, and the scores."""
+    split = view.split or "all"
+    series = {recording.path: torch.from_numpy(recording.score) for recording in scored}
+    r.write_tensors(run.folder / f"probabilities-{split}.safetensors", series, {"step_s": str(scored[0].step_s)})
+    events = run.folder / "events" / split
+    for recording in scored:
+        file = (events / recording.path).with_suffix(".csv_bi")
+        if not file.resolve().is_relative_to(events.resolve()):
+            raise IntegrityError(f"the view names a recording outside its corpus: {recording.path}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        r.write(file, csv_bi(recording, events_of(recording, threshold, morphology)).encode())
+    said = {
+        "view_digest": view.digest,
+        "corpus": view.corpus,
+        "omitted": [vars(omission) for omission in view.omitted],
+        "metrics": found,
+    }
+    r.write(run.folder / f"evaluation-{split}.json", json.dumps(said, indent=1).encode())
+
+
+def csv_bi(recording: Scored, events: Events) -> str:
+    """Return events as a TUSZ csv_bi file that covers the whole recording; confidence is the mean probability."""
+    lines = [
+        "# version = csv_v1.0.0",
+        f"# bname = {Path(recording.path).stem}",
+        f"# duration = {recording.duration_s:.4f} secs",
+        "# montage_file = none: brainbrr's detector speaks of the whole head",
+        "#",
+        "channel,start_time,stop_time,label,confidence",
+    ]
+    edges: Iterable[tuple[float, float, str]] = _with_background(events, recording.duration_s)
+    for start, stop, label in edges:
+        part = recording.score[int(start / recording.step_s) : max(int(stop / recording.step_s), 1)]
+        seizure = float(part.mean()) if len(part) else 0.0
+        lines.append(f"TERM,{start:.4f},{stop:.4f},{label},{seizure if label == 'seiz' else 1 - seizure:.4f}")
+    return "\n".join(lines) + "\n"
+
+
+def _with_background(events: Events, duration_s: float) -> Iterator[tuple[float, float, str]]:
+    at = 0.0
+    for start, stop in events:
+        if start > at:
+            yield at, start, "bckg"
+        yield start, stop, "seiz"
+        at = stop
+    if at < duration_s:
+        yield at, duration_s, "bckg"
+
+
+def _example(scored: list[Scored], baseline: list[Scored], thresholds: Thresholds, morphology: Morphology) -> Example:
+    """Return the recording with the most seizures, the first of several."""
+    place = max(range(len(scored)), key=lambda i: (len(scored[i].seizures), -i))
+    return Example(
+        detector=scored[place],
+        baseline=baseline[place],
+        threshold=thresholds.detector,
+        baseline_threshold=thresholds.baseline,
+        events=events_of(scored[place], thresholds.detector, morphology),
+    )

@@ -1,0 +1,244 @@
+"""One run's report: a single HTML file with nothing to load, figures drawn as SVG. Draws; computes no score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainbrr.learn import runs as r
+from brainbrr.learn.score import Events, Scored, Series
+from brainbrr.views import View
+
+_WIDTH, _LEFT, _RIGHT = 860, 56, 12
+_DETECTOR, _BASELINE, _SEIZURE, _EVENT = "#1f6fc4", "#8a8a8a", "#f4c7b5", "#1f6fc4"
+_MAX_POINTS = 1200
+
+_ROWS = (
+    ("auroc", "AUROC, every quarter of a second", "{:.3f}"),
+    ("event_f1", "event F1", "{:.3f}"),
+    ("sensitivity", "event sensitivity", "{:.3f}"),
+    ("precision", "event precision", "{:.3f}"),
+    ("false_alarms_per_day", "false alarms per 24 h of recording", "{:.1f}"),
+    ("sample_f1", "sample F1", "{:.3f}"),
+    ("sample_sensitivity", "sample sensitivity", "{:.3f}"),
+    ("sample_precision", "sample precision", "{:.3f}"),
+    ("flagged_share", "share of time flagged", "{:.1%}"),
+    ("threshold", "threshold", "{:.3g}"),
+)
+
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;color:#1c1c1c;max-width:900px;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}
+table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.25rem .6rem;border-bottom:1px solid #ddd}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}code{font-size:.85em;overflow-wrap:anywhere}
+.synthetic{background:#7a1f00;color:#fff;padding:.5rem .8rem;font-weight:600}.note{color:#555;font-size:.9em}
+svg{width:100%;height:auto}text{font:11px system-ui,sans-serif;fill:#444}
+"""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One recording to look at: what detector and baseline said, and the events that came of it."""
+
+    detector: Scored
+    baseline: Scored
+    threshold: float
+    baseline_threshold: float
+    events: Events
+
+
+def write_report(run: r.Run, view: View, found: Mapping[str, Any], example: Example) -> Path:
+    """Write report.html into the run and return its path. `found` is what evaluate measured."""
+    history = run.history()
+    synthetic = found["synthetic"] or any(entry["synthetic"] for entry in run.view["recordings"])
+    parts = [
+        f"<h1>{escape(run.config.name)}: seizure detection on split {escape(str(view.split))}</h1>",
+        f'<p class="note">run <code>{escape(run.folder.name)}</code></p>',
+        '<p class="synthetic">SYNTHETIC DATA: every signal and label here was generated; '
+        "these scores say nothing of any patient.</p>"
+        if synthetic
+        else "",
+        "<h2>Scores</h2>",
+        _scores(found),
+        f"<p>{escape(_verdict(found))}</p>",
+        _scorer(found),
+        "<h2>One recording</h2>",
+        _recording(example),
+        "<h2>Training loss</h2>",
+        _loss([row["loss"] for row in history]),
+        "<h2>What was read</h2>",
+        _views(run, view, found),
+        _omissions(run, view),
+    ]
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{escape(run.folder.name)}</title><style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+    )
+    path = run.folder / "report.html"
+    r.write(path, page.encode())
+    return path
+
+
+def _scores(found: Mapping[str, Any]) -> str:
+    baseline = found["baseline"]
+    columns = (found, baseline, found["micro"], baseline["micro"])
+    head = (
+        "<tr><th></th><th class=n colspan=2>mean over patients</th><th class=n colspan=2>all counts together</th></tr>"
+    )
+    head += "<tr><th></th>" + "<th class=n>detector</th><th class=n>line length</th>" * 2 + "</tr>"
+    rows = []
+    for name, title, form in _ROWS:
+        cells = "".join(f"<td class=n>{_cell(column, name, form)}</td>" for column in columns)
+        rows.append(f"<tr><td>{title}</td>{cells}</tr>")
+    return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _cell(column: Mapping[str, Any], name: str, form: str) -> str:
+    if name not in column:
+        return ""
+    return "–" if column[name] is None else form.format(column[name])
+
+
+def _verdict(found: Mapping[str, Any]) -> str:
+    words = {
+        True: "The detector beats the line-length baseline in {}.",
+        False: "The detector does NOT beat the line-length baseline in {}.",
+        None: "Detector and baseline cannot be compared in {}: nothing to score.",
+    }
+    titles = {"auroc": "AUROC", "event_f1": "event F1"}
+    return " ".join(words[beats].format(titles[name]) for name, beats in found["beats_baseline"].items())
+
+
+def _scorer(found: Mapping[str, Any]) -> str:
+    return (
+        f'<p class="note">Scorer: {escape(found["scorer"])}. A dash: no patient has that score. '
+        f"Thresholds from {escape(found['threshold_from'])}; the baseline is line length over 5 s, "
+        "scored by the same code.</p>"
+    )
+
+
+def _views(run: r.Run, view: View, found: Mapping[str, Any]) -> str:
+    trained = run.view
+    hours = (
+        f"{found['hours']:.2f} h of labelled recording, {found['recordings']} recordings, {found['patients']} patients"
+    )
+    rows = [
+        ("scored on", f"corpus {view.corpus}, profile {view.profile}, split {view.split}: {hours}"),
+        ("seizures", str(found["seizures"])),
+        ("view digest", str(view.digest)),
+        ("trained on", f"corpus {trained['corpus']}, profile {trained['profile']}, split {trained['split']}"),
+        ("view digest", trained["digest"]),
+        ("recipe", f"{trained['recipe']['name']}, {trained['recipe']['digest']}"),
+        ("windows", f"{trained['window']['length_s']} s every {trained['window']['stride_s']} s"),
+        ("steps", f"{run.config.train.steps} of {run.config.train.batch} windows"),
+    ]
+    if found["unlabelled"]:
+        rows.append(("not scored", f"{found['unlabelled']} recordings without labels"))
+    cells = "".join(f"<tr><td>{name}</td><td><code>{escape(value)}</code></td></tr>" for name, value in rows)
+    return f"<table>{cells}</table>"
+
+
+def _omissions(run: r.Run, view: View) -> str:
+    omitted = [*run.view["omitted"], *(vars(omission) for omission in view.omitted)]
+    if not omitted:
+        return '<p class="note">No recording was omitted.</p>'
+    rows = "".join(
+        f"<tr><td><code>{escape(o['recording'])}</code></td><td>{escape(o['reason'])}</td></tr>" for o in omitted
+    )
+    return f"<h2>Omitted: {len(omitted)} recordings that were refused, and accepted as such</h2><table>{rows}</table>"
+
+
+def _recording(example: Example) -> str:
+    """Draw probability, reference and events of one recording over time."""
+    detector = example.detector
+    end = detector.duration_s
+
+    def x(seconds: float) -> float:
+        return _LEFT + seconds / end * (_WIDTH - _LEFT - _RIGHT)
+
+    shades = "".join(
+        f'<rect x="{x(a):.1f}" y="20" width="{max(x(b) - x(a), 1):.1f}" height="290" fill="{_SEIZURE}"/>'
+        for a, b in detector.seizures
+    )
+    bars = "".join(
+        f'<rect x="{x(a):.1f}" y="188" width="{max(x(b) - x(a), 1):.1f}" height="7" fill="{_EVENT}"/>'
+        for a, b in example.events
+    )
+    top = max(float(example.baseline.score.max()), example.baseline_threshold) * 1.05
+    lines = [
+        _trace(detector.score, _DETECTOR, low=180, high=30, top=1.0),
+        _rule(example.threshold, low=180, high=30, top=1.0),
+        _axis("probability", low=180, high=30, top=1.0),
+        _trace(example.baseline.score, _BASELINE, low=310, high=215, top=top),
+        _rule(example.baseline_threshold, low=310, high=215, top=top),
+        _axis("line length", low=310, high=215, top=top),
+    ]
+    ticks = "".join(f'<text x="{x(t):.1f}" y="326" text-anchor="middle">{t:g}</text>' for t in _ticks(end))
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} 350" role="img" aria-label="probability over time">'
+        f"{shades}{bars}{''.join(lines)}{ticks}"
+        f'<text x="{_WIDTH - _RIGHT}" y="343" text-anchor="end">seconds</text></svg>'
+        f'<p class="note"><code>{escape(detector.path)}</code>: reference seizures shaded, detected events as bars, '
+        "thresholds dashed.</p>"
+    )
+
+
+def _loss(losses: Sequence[float]) -> str:
+    if not losses:
+        return "<p>No steps.</p>"
+    values = np.array(losses, dtype=np.float32)
+    box = np.ones(min(len(values), 20))
+    smooth = np.convolve(values, box, "same") / np.convolve(np.ones(len(values)), box, "same")
+    top = float(values.max()) * 1.05 or 1.0
+    ticks = "".join(
+        f'<text x="{_LEFT + t / len(values) * (_WIDTH - _LEFT - _RIGHT):.1f}" y="196" text-anchor="middle">{t:g}</text>'
+        for t in _ticks(len(values))
+    )
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} 215" role="img" aria-label="training loss">'
+        + _trace(values, "#bcd6f2", low=180, high=15, top=top)
+        + _trace(smooth.astype(np.float32), _DETECTOR, low=180, high=15, top=top)
+        + _axis("loss", low=180, high=15, top=top)
+        + ticks
+        + f'<text x="{_WIDTH - _RIGHT}" y="211" text-anchor="end">steps</text></svg>'
+        + '<p class="note">Cross-entropy of each step, and its mean over 20 steps.</p>'
+    )
+
+
+def _trace(values: Series, colour: str, *, low: float, high: float, top: float) -> str:
+    """Draw a series over the whole width; of many points in one place the extreme ones stay."""
+    n = len(values)
+    size = -(-n // _MAX_POINTS)
+    points = []
+    for first in range(0, n, size):
+        part = values[first : first + size]
+        for place in sorted({int(part.argmin()), int(part.argmax())}):
+            along = (first + place + 0.5) / n
+            up = float(part[place]) / top
+            points.append(f"{_LEFT + along * (_WIDTH - _LEFT - _RIGHT):.1f},{low - up * (low - high):.1f}")
+    return f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" stroke-width="1.3"/>'
+
+
+def _rule(value: float, *, low: float, high: float, top: float) -> str:
+    y = low - value / top * (low - high)
+    return f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#444" stroke-dasharray="4 3"/>'
+
+
+def _axis(title: str, *, low: float, high: float, top: float) -> str:
+    return (
+        f'<line x1="{_LEFT}" x2="{_LEFT}" y1="{low}" y2="{high}" stroke="#999"/>'
+        f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{low}" y2="{low}" stroke="#999"/>'
+        f'<text x="{_LEFT - 6}" y="{high + 4}" text-anchor="end">{top:.3g}</text>'
+        f'<text x="{_LEFT - 6}" y="{low + 4}" text-anchor="end">0</text>'
+        f'<text x="{_LEFT}" y="{high - 6}">{title}</text>'
+    )
+
+
+def _ticks(end: float) -> list[float]:
+    step = next((s for s in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600) if end / s <= 10), end / 8)
+    return [i * step for i in range(int(end // step) + 1)]

@@ -1,0 +1,169 @@
+"""A run's folder: who may be in it, how it is written, what its weights say of themselves. Knows no EEG.
+
+config.toml · view.json (frozen) · metrics.jsonl · checkpoint.safetensors · model.safetensors · later the scores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+import subprocess
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.learn.train_config import TrainConfig
+
+RUN_FORMAT = "1"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training's folder, its config and the view it was made on, frozen."""
+
+    folder: Path
+    config: TrainConfig
+    view: Mapping[str, Any]
+
+    @property
+    def checkpoint(self) -> Path:
+        """Weights and optimiser at the last step that was saved."""
+        return self.folder / "checkpoint.safetensors"
+
+    @property
+    def model(self) -> Path:
+        """The weights of a finished training."""
+        return self.folder / "model.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line per step."""
+        return self.folder / "metrics.jsonl"
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return the steps of metrics.jsonl; a last line that was cut off by a crash is left out."""
+        if not self.metrics.exists():
+            return []
+        lines = self.metrics.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines[:-1]]
+
+    def rewind(self, step: int) -> None:
+        """Forget what metrics.jsonl says of steps from `step` on: they are about to be made again."""
+        kept = [json.dumps(row) + "\n" for row in self.history() if row["step"] < step]
+        write(self.metrics, "".join(kept).encode())
+
+    def metadata(self, step: int) -> dict[str, str]:
+        """Return what a file of weights says of itself."""
+        return {
+            "format": RUN_FORMAT,
+            "step": str(step),
+            "view_digest": self.view["digest"],
+            "recipe": json.dumps(self.view["recipe"]),
+            "config": self.config.model_dump_json(),
+            "versions": json.dumps(
+                {"python": platform.python_version(), **{p: version(p) for p in ("brainbrr", "torch", "numpy")}}
+            ),
+            "git_commit": _commit() or "unknown",
+        }
+
+
+def create(runs: Path, config: TrainConfig, view: Mapping[str, Any]) -> Run:
+    """Make a new run's folder: its name is the time (UTC), the config's name and six random digits."""
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{config.name}-{secrets.token_hex(3)}"
+    run = Run(runs / name, config, view)
+    run.folder.mkdir(parents=True)
+    write(run.folder / "config.toml", config.to_toml().encode())
+    write(run.folder / "view.json", json.dumps(view, indent=1).encode())
+    return run
+
+
+def open_run(folder: Path) -> Run:
+    """Return the run in a folder. Raises UsageError when it is none."""
+    try:
+        config = TrainConfig.model_validate(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")))
+        view = json.loads((folder / "view.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(f"this is no run: {Path(str(error.filename)).name} is missing", where=folder) from None
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, ValidationError) as error:
+        raise UsageError(f"this run cannot be read: {error}", where=folder) from None
+    return Run(folder, config, view)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash, sees the old one or the new one, never half."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors as safetensors: no pickle, so that nobody's weights can run code."""
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write(path, save(held, dict(metadata)))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a file. Raises IntegrityError when it is damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    except SafetensorError as error:
+        raise IntegrityError(f"not a safetensors file: {error}", where=path) from None
+
+
+def optimiser_tensors(model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimiser's state by the names of the model's parameters."""
+    return {
+        f"optimiser.{name}.{field}": value
+        for name, parameter in model.named_parameters()
+        for field, value in optimiser.state[parameter].items()
+    }
+
+
+def load_optimiser(model: torch.nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what optimiser_tensors gave."""
+    for name, parameter in model.named_parameters():
+        prefix = f"optimiser.{name}."
+        for full, value in tensors.items():
+            if full.startswith(prefix):
+                field = full.removeprefix(prefix)
+                # Adam keeps its count on the CPU
+                optimiser.state[parameter][field] = value.clone().to("cpu" if field == "step" else parameter.device)
+
+
+def _commit() -> str | None:
+    """Return the commit of brainbrr's checkout, or None for an installed package."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(  # noqa: S603
+            ["git", "-C", str(root), "rev-parse", "HEAD"],  # noqa: S607  # git as the user has it
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,228 @@
+"""Train a detector from a view. Reads windows, writes one run's folder; never builds an object.
+
+Resuming continues exactly: the order of windows and the learning rate are functions of the step alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch.nn import functional as F  # noqa: N812  # its usual name
+
+from brainbrr.errors import BrainbrrError, DependencyError, UsageError, ViewNotReadyError
+from brainbrr.learn import runs as r
+from brainbrr.learn.augment import augment
+from brainbrr.learn.loader import Batch, loader
+from brainbrr.learn.model import Detector, n_parameters
+from brainbrr.learn.train_config import OptimiserConfig, TrainConfig
+from brainbrr.progress import Progress, Silent
+from brainbrr.views import View
+
+_NO_DECAY = ("A_log", "dt_bias", "D")
+_LOSS_OVER = 50
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """One finished training. `loss` is the mean over the last 50 steps."""
+
+    run: Path
+    view_digest: str
+    steps: int
+    loss: float
+    metrics: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the machine interface's fields."""
+        return {**vars(self), "run": str(self.run)}
+
+
+def train(
+    view: View, config: TrainConfig, *, runs: Path, resume: Path | None = None, progress: Progress | None = None
+) -> TrainReport:
+    """Train on every window of a view that is ready, and return where the run is.
+
+    `resume` is the folder of a run to go on with, from its last checkpoint, as if it had never stopped.
+    Raises ViewNotReadyError for a view without a digest, UsageError for one without seizures or when view or
+    config are not the run's, BrainbrrError when the loss is no number. Ctrl-C writes a checkpoint first.
+    """
+    progress = progress or Silent()
+    digest = _trainable(view)
+    run = r.create(runs, config, view.to_json()) if resume is None else _reopen(resume, config, digest)
+    device = device_of(config.train.device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = Detector(len(view.channels), config.model).to(device)
+    optimiser = torch.optim.AdamW(_groups(model, config.train.weight_decay), lr=config.train.lr)
+    step = _restore(run, model, optimiser)
+    run.rewind(step)
+
+    def checkpoint(step: int) -> None:
+        tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+        r.write_tensors(run.checkpoint, tensors | r.optimiser_tensors(model, optimiser), run.metadata(step))
+
+    began, first = time.monotonic(), step
+    progress.start("train", config.train.steps - step, "steps")
+    try:
+        with _interrupts() as interrupted, run.metrics.open("a", encoding="utf-8", buffering=1) as log:
+            batches = loader(
+                view,
+                batch=config.train.batch,
+                seed=config.seed,
+                start_step=step,
+                threads=config.train.loader_threads,
+            )
+            while step < config.train.steps:
+                row = _step(model, optimiser, next(batches), config, view)
+                log.write(json.dumps({**row, "seconds": round(time.monotonic() - began, 3)}) + "\n")
+                step += 1
+                progress.advance(1, note=f"loss {row['loss']:.3f}")
+                if interrupted.is_set() or step % config.train.checkpoint_every == 0 or step == config.train.steps:
+                    checkpoint(step)
+                if interrupted.is_set():
+                    progress.say(f"stopped after step {step}; go on with --resume {run.folder}")
+                    raise KeyboardInterrupt
+    finally:
+        progress.stop()
+    r.write_tensors(run.model, model.state_dict(), run.metadata(step))
+    seconds = time.monotonic() - began
+    return TrainReport(
+        run=run.folder,
+        view_digest=digest,
+        steps=step,
+        loss=fmean(row["loss"] for row in run.history()[-_LOSS_OVER:]),
+        metrics={
+            "parameters": n_parameters(model),
+            "windows": len(view),
+            "seconds": round(seconds, 1),
+            "windows_per_second": round((step - first) * config.train.batch / seconds, 1),
+            "device": str(device),
+            "synthetic": view.synthetic,
+        },
+    )
+
+
+def _trainable(view: View) -> str:
+    """Return the digest of a view that one can learn from."""
+    if view.digest is None:
+        raise ViewNotReadyError(f"the view is {view.state}: training never builds", fix="ingest the corpus first")
+    if not any(recording.seizures for recording in view.recordings):
+        raise UsageError(
+            f"none of the {len(view.recordings)} recordings of the view has a seizure: there is nothing to learn",
+            where=f"corpus {view.corpus}, profile {view.profile}, split {view.split}",
+            fix="take a larger profile, or ingest the labels",
+        )
+    return view.digest
+
+
+def _reopen(folder: Path, config: TrainConfig, digest: str) -> r.Run:
+    """Return a run to go on with. Another view or config would be another run."""
+    run = r.open_run(folder)
+    if run.view["digest"] != digest:
+        raise UsageError(
+            f"the view changed since the run began: it was {run.view['digest'][:12]}, it is {digest[:12]}",
+            where=folder,
+            fix="start a new run",
+        )
+    if run.config != config:
+        ours, theirs = run.config.model_dump(), config.model_dump()
+        changed = [name for name in ours if ours[name] != theirs[name]]
+        raise UsageError(
+            f"the config is not the run's: {', '.join(changed)}",
+            where=folder,
+            fix=f"brainbrr train --config {folder / 'config.toml'} --resume {folder}",
+        )
+    return run
+
+
+def _restore(run: r.Run, model: Detector, optimiser: torch.optim.Optimizer) -> int:
+    """Load the run's checkpoint, if it has one, and return the step to go on with."""
+    if not run.checkpoint.exists():
+        return 0
+    tensors, metadata = r.read_tensors(run.checkpoint)
+    model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+    r.load_optimiser(model, optimiser, tensors)
+    return int(metadata["step"])
+
+
+def _step(
+    model: Detector, optimiser: torch.optim.Optimizer, batch: Batch, config: TrainConfig, view: View
+) -> dict[str, Any]:
+    """Move the weights once, by plain cross-entropy over the samples that somebody labelled."""
+    device = next(model.parameters()).device
+    signal, label, valid = (t.to(device) for t in (batch.signal, batch.label, batch.valid))
+    signal = augment(signal, config.augment, seed=config.seed, step=batch.step)
+    rate = learning_rate(batch.step, config.train)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    optimiser.zero_grad(set_to_none=True)
+    losses = F.binary_cross_entropy_with_logits(model(signal), label, reduction="none")
+    loss = (losses * valid).sum() / valid.sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.train.clip_norm)
+    if not (torch.isfinite(loss) and torch.isfinite(norm)):
+        paths = {view.recordings[i].path for i in view.windows["recording"][batch.index]}
+        raise BrainbrrError(
+            f"the loss of step {batch.step} is {loss.item()}, its gradient's norm {norm.item()}",
+            where=", ".join(sorted(paths)),
+            fix="look at these recordings with `brainbrr why`, or lower train.lr",
+        )
+    optimiser.step()
+    return {"step": batch.step, "loss": loss.item(), "lr": rate, "gradient_norm": norm.item()}
+
+
+def learning_rate(step: int, config: OptimiserConfig) -> float:
+    """Return the rate of a step: linear warm-up, then a cosine down to a tenth."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    part = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
+    return config.lr * (0.55 + 0.45 * math.cos(math.pi * part))
+
+
+def _groups(model: Detector, weight_decay: float) -> list[dict[str, Any]]:
+    """Decay matrices only: never norms and biases, nor the dynamics of the state space."""
+    decay: list[torch.nn.Parameter] = []
+    rest: list[torch.nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        plain = parameter.ndim < 2 or name.rpartition(".")[2] in _NO_DECAY
+        (rest if plain else decay).append(parameter)
+    return [{"params": decay, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def device_of(asked: str) -> torch.device:
+    """Return the device that `auto`, `cpu` or `cuda` means here. Raises DependencyError without the one asked for."""
+    there = torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        raise DependencyError("train.device is cuda, and torch finds no such device", fix='set train.device = "auto"')
+    return torch.device("cuda" if there and asked != "cpu" else "cpu")
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Hold Ctrl-C back until the step is whole; a second one stops at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def hold(*_: object) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, hold)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,184 @@
+"""How small files reach the disk and come back: written once, whole and durable; read bounded and proven.
+
+The only place that calls fsync and link. Knows nothing of what the files say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from brainbrr.digest import canonical_json
+from brainbrr.errors import IntegrityError, SpaceError, UsageError
+
+MAX_JSON_BYTES = 1 << 24
+READ_ONLY = 0o444
+
+_SEAL_NAME = "sha256"
+_SEAL_START = f',"{_SEAL_NAME}":"'.encode()
+_SEAL_BYTES = len(_SEAL_START) + 64 + 2
+
+
+def seal(fields: Mapping[str, Any]) -> bytes:
+    """Return the canonical JSON of fields with its own SHA-256 as last member, so that damage shows."""
+    if not fields or _SEAL_NAME in fields:
+        raise UsageError(f"{_SEAL_NAME!r} is the name of the seal, and something must be sealed")
+    try:
+        text = canonical_json(fields)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"this cannot be stored: {error}") from None
+    return text[:-1] + _SEAL_START + hashlib.sha256(text).hexdigest().encode() + b'"}'
+
+
+def unseal(data: bytes, *, where: object) -> dict[str, Any]:
+    """Return what was sealed. Raises IntegrityError when a single bit differs."""
+    text, tail = data[:-_SEAL_BYTES] + b"}", data[-_SEAL_BYTES:]
+    if tail != _SEAL_START + hashlib.sha256(text).hexdigest().encode() + b'"}':
+        raise IntegrityError("the file is not what its own SHA-256 says", where=where)
+    return parse(text, where=where)
+
+
+def parse(data: bytes, *, where: object) -> dict[str, Any]:
+    """Return a JSON object without floats. Raises IntegrityError for anything else."""
+    try:
+        value = json.loads(data, parse_float=_no_float, parse_constant=_no_float)
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"the file is not JSON as brainbrr writes it: {error}", where=where) from None
+    if not isinstance(value, dict):
+        raise IntegrityError("the file is not a JSON object", where=where)
+    return value
+
+
+def _no_float(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not an integer")
+
+
+def fields(value: object, kinds: Mapping[str, tuple[type, ...]], *, where: object) -> Mapping[str, Any]:
+    """Return a mapping that has exactly these fields of these types.
+
+    Raises IntegrityError naming the first that differs.
+    """
+    if not isinstance(value, Mapping):
+        raise IntegrityError(f"{_short(value)} is not a JSON object", where=where)
+    unknown, absent = sorted(map(str, value.keys() - kinds.keys())), sorted(kinds.keys() - value.keys())
+    if unknown:
+        raise IntegrityError(f"unknown field {_short(unknown[0])}", where=where)
+    if absent:
+        raise IntegrityError(f"field {absent[0]!r} is missing", where=where)
+    for name, allowed in kinds.items():
+        item = value[name]
+        if not isinstance(item, allowed) or (isinstance(item, bool) and bool not in allowed):
+            raise IntegrityError(f"{name} = {_short(item)} has the wrong type", where=where)
+    return value
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def open_plain(path: Path) -> int:
+    """Return a descriptor of a regular file, opened for reading; links are not followed.
+
+    Raises FileNotFoundError, and IntegrityError for a link, a folder or a device.
+    """
+    # O_NONBLOCK: opening a planted FIFO must not wait for a writer
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise IntegrityError("a link or a device lies where a file belongs", where=path) from None
+        if error.errno == errno.ENOTDIR:
+            raise FileNotFoundError(errno.ENOENT, error.strerror, str(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise IntegrityError("this is not a regular file", where=path)
+    return descriptor
+
+
+def read(path: Path, *, limit: int = MAX_JSON_BYTES) -> bytes:
+    """Return a file's bytes. Raises FileNotFoundError, and IntegrityError above `limit` or for a link."""
+    with os.fdopen(open_plain(path), "rb") as file:
+        n_bytes = os.fstat(file.fileno()).st_size
+        if n_bytes > limit:
+            raise IntegrityError(f"{n_bytes:,} bytes, where at most {limit:,} are expected", where=path)
+        return file.read(limit)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a new file, durable before this returns; its name is durable after its folder's fsync."""
+    with path.open("xb", buffering=0) as file:
+        write_all(file.fileno(), data)
+        finish(file.fileno())
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write every byte; a short write (a signal, a nearly full disk) goes on until done or refused."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def finish(descriptor: int) -> None:
+    """Make a written file read-only and durable."""
+    os.fchmod(descriptor, READ_ONLY)
+    os.fsync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder's names durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish(temporary: Path, path: Path, data: bytes) -> bool:
+    """Make `data` appear under `path`, whole, durable and once; return False when something is there already."""
+    write(temporary, data)
+    try:
+        os.link(temporary, path)
+        ours = True
+    except FileExistsError:
+        # NFS may repeat a request whose answer was lost: then what is there is ours
+        ours = os.path.samestat(os.lstat(temporary), os.lstat(path))
+    finally:
+        temporary.unlink()
+    sync_folder(path.parent)  # also when it is another's: who finds it there may count on it
+    return ours
+
+
+_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+@contextlib.contextmanager
+def writing(location: Path, *, n_bytes: int) -> Iterator[None]:
+    """Say SpaceError when the disk is full, and UsageError when the store may not be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _SPACE:
+            disk = os.statvfs(location)
+            raise SpaceError(
+                f"{n_bytes:,} bytes were needed; "
+                f"{disk.f_bavail * disk.f_frsize:,} bytes and {disk.f_favail:,} inodes are free ({error.strerror})",
+                where=location,
+                fix=f"free at least {n_bytes:,} bytes, or choose another --store; then run the same command again",
+            ) from error
+        if error.errno in _DENIED:
+            raise UsageError(
+                f"the store cannot be written: {error.strerror}",
+                where=error.filename or location,
+                fix="choose another --store, or ask its owner; reading needs no permission to write",
+            ) from error
+        raise

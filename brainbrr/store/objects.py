@@ -1,0 +1,267 @@
+"""What an object is: an int16 array, its metadata, and the exact bytes of its two files.
+
+Writes without zarr what zarr would write. Knows nothing of where objects lie, and of EEG only the words.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+
+from brainbrr.digest import RowHasher, canonical_json, content_digest
+from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.store import files
+from brainbrr.store.layout import ARRAY_FILE, SHARD_FILE
+
+Samples = np.ndarray[Any, np.dtype[np.int16]]
+
+ARRAY_FORMAT = 1
+FILL = -32768
+"""Not a legal sample: absent channels and padding."""
+
+TILE_S = 10
+MAX_CHANNELS = 512
+MAX_SAMPLES = 1 << 40
+
+_CRC_BYTES = 4
+_QUANTUM = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{0,17}[1-9])?\Z")
+_BLOCK_BYTES = 1 << 24
+_SMALL_FILES_BYTES = 1 << 14
+_FIELDS: dict[str, tuple[type, ...]] = {
+    "format": (int,),
+    "shape": (list, tuple),
+    "rate": (int,),
+    "channels": (list, tuple),
+    "absent": (list, tuple),
+    "unit": (str,),
+    "quantum": (str,),
+    "k": (list, tuple),
+}
+
+
+@dataclass(frozen=True)
+class ArrayMeta:
+    """What the numbers of an object mean: int16 (channels, n_samples), channel i in steps of quantum_uv·2^k[i].
+
+    Raises UsageError for a value out of range.
+    """
+
+    channels: tuple[str, ...]
+    absent: tuple[str, ...]
+    n_samples: int
+    rate_hz: int
+    quantum_uv: str
+    k: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.channels) <= MAX_CHANNELS or len(set(self.channels)) != len(self.channels):
+            raise UsageError(f"{len(self.channels)} channels: 1 to {MAX_CHANNELS}, each once")
+        if not all(isinstance(name, str) and 1 <= len(name) <= 80 for name in self.channels):
+            raise UsageError("channels: names of 1 to 80 characters")
+        if self.absent != tuple(name for name in self.channels if name in set(self.absent)):
+            raise UsageError("absent: some of the channels, in their order")
+        for name, value, most in (("n_samples", self.n_samples, MAX_SAMPLES), ("rate_hz", self.rate_hz, 65_536)):
+            if type(value) is not int or not 1 <= value <= most:
+                raise UsageError(f"{name} = {value!r}: between 1 and {most}")
+        if not isinstance(self.quantum_uv, str) or not _QUANTUM.match(self.quantum_uv) or self.quantum_uv == "0":
+            raise UsageError(f"quantum_uv = {str(self.quantum_uv)[:40]!r}: a decimal above 0 in its shortest form")
+        if len(self.k) != len(self.channels) or not all(type(k) is int and 0 <= k <= 40 for k in self.k):
+            raise UsageError("k: one integer from 0 to 40 for each channel")
+        if any(k and name in self.absent for name, k in zip(self.channels, self.k, strict=True)):
+            raise UsageError("k: 0 for an absent channel")
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the array's zarr attributes: exactly the JSON that the content digest covers."""
+        return {
+            "format": ARRAY_FORMAT,
+            "shape": [len(self.channels), self.n_samples],
+            "rate": self.rate_hz,
+            "channels": list(self.channels),
+            "absent": list(self.absent),
+            "unit": "uV",
+            "quantum": self.quantum_uv,
+            "k": list(self.k),
+        }
+
+    @classmethod
+    def from_attributes(cls, attributes: object, *, where: object = None) -> ArrayMeta:
+        """Return what attributes() gave. Raises IntegrityError naming the field that differs."""
+        value = files.fields(attributes, _FIELDS, where=where)
+        try:
+            meta = cls(
+                channels=tuple(value["channels"]),
+                absent=tuple(value["absent"]),
+                n_samples=value["shape"][-1] if value["shape"] else 0,
+                rate_hz=value["rate"],
+                quantum_uv=value["quantum"],
+                k=tuple(value["k"]),
+            )
+        except (UsageError, TypeError) as error:  # TypeError: a list where a name should be
+            raise IntegrityError(f"array attributes: {error}", where=where) from None
+        if meta.attributes() != {**value, **{n: list(value[n]) for n in ("shape", "channels", "absent", "k")}}:
+            raise IntegrityError(f"array attributes: not of format {ARRAY_FORMAT} in uV", where=where)
+        return meta
+
+    @property
+    def n_channels(self) -> int:
+        """Rows of the array."""
+        return len(self.channels)
+
+    @property
+    def tile(self) -> int:
+        """Samples of one tile: ten seconds."""
+        return TILE_S * self.rate_hz
+
+    @property
+    def n_tiles(self) -> int:
+        """Tiles in the shard; the last one is padded with the fill value."""
+        return -(-self.n_samples // self.tile)
+
+    @property
+    def tile_bytes(self) -> int:
+        """Bytes of one tile in the shard, its checksum with it."""
+        return self.n_channels * self.tile * 2 + _CRC_BYTES
+
+    @property
+    def shard_bytes(self) -> int:
+        """Exact size of the shard file: tiles, index, checksum of the index."""
+        return self.n_tiles * (self.tile_bytes + 16) + _CRC_BYTES
+
+
+def stored_bytes(n_channels: int, n_samples: int, rate_hz: int) -> int:
+    """Return the bytes that an object and its record take on disk, small files generously."""
+    tile = TILE_S * rate_hz
+    n_tiles = max(1, -(-n_samples // tile))
+    return n_tiles * (n_channels * tile * 2 + _CRC_BYTES + 16) + _CRC_BYTES + _SMALL_FILES_BYTES
+
+
+def zarr_json(meta: ArrayMeta) -> bytes:
+    """Return an object's zarr.json: one template, so that no codec from elsewhere is ever trusted."""
+    little = {"name": "bytes", "configuration": {"endian": "little"}}
+    crc32c = {"name": "crc32c"}
+    sharding = {
+        "chunk_shape": [meta.n_channels, meta.tile],
+        "codecs": [little, crc32c],
+        "index_codecs": [little, crc32c],
+        "index_location": "end",
+    }
+    shard_shape = [meta.n_channels, meta.n_tiles * meta.tile]
+    return canonical_json(
+        {
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": [meta.n_channels, meta.n_samples],
+            "data_type": "int16",
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shard_shape}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+            "fill_value": FILL,
+            "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+            "dimension_names": ["channel", "time"],
+            "storage_transformers": [],
+            "attributes": meta.attributes(),
+        }
+    )
+
+
+def read_meta(folder: Path) -> ArrayMeta:
+    """Return the metadata of an object's folder. Raises IntegrityError unless zarr.json is the template's bytes."""
+    path = folder / ARRAY_FILE
+    try:
+        data = files.read(path)
+    except FileNotFoundError:
+        raise IntegrityError("the object has no zarr.json", where=folder) from None
+    meta = ArrayMeta.from_attributes(files.parse(data, where=path).get("attributes"), where=path)
+    if data != zarr_json(meta):
+        raise IntegrityError("zarr.json is not what its attributes say", where=path)
+    return meta
+
+
+def index_bytes(meta: ArrayMeta) -> bytes:
+    """Return the shard's index, (offset, length) of each tile and its crc32c: tiles lie in the order of time."""
+    index = np.empty((meta.n_tiles, 2), dtype="<u8")
+    index[:, 0] = np.arange(meta.n_tiles, dtype="<u8") * meta.tile_bytes
+    index[:, 1] = meta.tile_bytes
+    data = index.tobytes()
+    return data + crc32c(data)
+
+
+def crc32c(data: Any) -> bytes:
+    """Return the crc32c of contiguous bytes as the zarr codec stores it: 4 bytes, little-endian."""
+    return int(google_crc32c.value(data)).to_bytes(_CRC_BYTES, "little")
+
+
+def check_samples(samples: Samples, meta: ArrayMeta) -> None:
+    """Raise UsageError for another shape or dtype, IntegrityError for samples that mean something else.
+
+    A present channel never holds the fill value, an absent one nothing but it.
+    """
+    if samples.dtype != np.int16 or samples.shape != (meta.n_channels, meta.n_samples):
+        raise UsageError(f"{samples.dtype} {samples.shape}, where int16 {(meta.n_channels, meta.n_samples)} belongs")
+    check_fill(samples, meta, where=None)
+
+
+def check_fill(block: Samples, meta: ArrayMeta, *, where: object) -> None:
+    """Raise IntegrityError when a present channel holds the fill value, or an absent one a sample."""
+    lowest, highest = block.min(axis=1), block.max(axis=1)
+    for name, low, high in zip(meta.channels, lowest, highest, strict=True):
+        if name in meta.absent and high != FILL:
+            raise IntegrityError(f"channel {name} is absent, but has samples", where=where)
+        if name not in meta.absent and low == FILL:
+            raise IntegrityError(
+                f"channel {name} holds {FILL}, which is no sample", where=where, fix="clip to ±32767 before storing"
+            )
+
+
+def content_of(samples: Samples, meta: ArrayMeta) -> str:
+    """Return the content of an array: what it is, whatever its tiles and codecs."""
+    rows = RowHasher(meta.n_channels)
+    rows.update(samples)
+    return content_digest(meta.attributes(), rows.digests())
+
+
+def write_object(folder: Path, samples: Samples, meta: ArrayMeta) -> int:
+    """Write both files of an object into a new folder, durable; return their bytes.
+
+    The shard is byte for byte what zarr-python writes with write_empty_chunks=True.
+    """
+    folder.mkdir()
+    metadata = zarr_json(meta)
+    files.write(folder / ARRAY_FILE, metadata)
+    with (folder / SHARD_FILE).open("xb", buffering=0) as shard:
+        _write_shard(shard.fileno(), samples, meta)
+        files.finish(shard.fileno())
+    files.sync_folder(folder)
+    return len(metadata) + meta.shard_bytes
+
+
+def _write_shard(descriptor: int, samples: Samples, meta: ArrayMeta) -> None:
+    per_write = max(1, _BLOCK_BYTES // meta.tile_bytes)
+    buffer = bytearray(min(per_write, meta.n_tiles) * meta.tile_bytes)
+    tile = np.empty((meta.n_channels, meta.tile), dtype="<i2")
+    used = 0
+    for first in range(0, meta.n_samples, meta.tile):
+        part = samples[:, first : first + meta.tile]
+        tile[:, : part.shape[1]] = part
+        tile[:, part.shape[1] :] = FILL
+        buffer[used : used + meta.tile_bytes] = tile.tobytes() + crc32c(tile)
+        used += meta.tile_bytes
+        if used == len(buffer):
+            files.write_all(descriptor, memoryview(buffer))
+            used = 0
+    files.write_all(descriptor, memoryview(buffer)[:used])
+    files.write_all(descriptor, index_bytes(meta))
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes of a folder's files, whatever they are; 0 when it is gone."""
+    try:
+        with os.scandir(folder) as entries:
+            return sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return 0

@@ -1,0 +1,70 @@
+"""The record: the small immutable file that binds a key to a content, with provenance.
+
+Recipe fields, statistics, signal and provenance are opaque here: whatever canonical JSON can hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from brainbrr.digest import is_digest, key_of, recipe_digest
+from brainbrr.errors import IntegrityError
+from brainbrr.store import files
+from brainbrr.store.objects import ArrayMeta
+
+RECORD_FORMAT = 1
+
+_DIGESTS = {"key": 32, "source": 32, "recipe": 32, "content": 64}
+_OPAQUE = ("recipe_fields", "statistics", "signal", "provenance")
+_FIELDS: dict[str, tuple[type, ...]] = {
+    "format": (int,),
+    **dict.fromkeys(_DIGESTS, (str,)),
+    "array": (Mapping,),
+    **dict.fromkeys(_OPAQUE, (Mapping,)),
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was stored, what it was made from and how. `statistics` and `signal` hold no floats."""
+
+    key: str
+    source: str
+    recipe: str
+    content: str
+    recipe_fields: Mapping[str, Any]
+    array: ArrayMeta
+    statistics: Mapping[str, Any]
+    signal: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON without floats."""
+        return {"format": RECORD_FORMAT, **vars(self), "array": self.array.attributes()}
+
+    @classmethod
+    def from_json(cls, value: object, *, where: object = None) -> Record:
+        """Return what to_json gave. Strict: raises IntegrityError naming the field that differs."""
+        found = files.fields(value, _FIELDS, where=where)
+        if found["format"] != RECORD_FORMAT:
+            raise IntegrityError(
+                f"a record of format {found['format']}; this brainbrr reads {RECORD_FORMAT}", where=where
+            )
+        for name, n_digits in _DIGESTS.items():
+            if not is_digest(found[name], n_digits):
+                raise IntegrityError(f"{name} is not a digest of {n_digits} hex digits", where=where)
+        array = ArrayMeta.from_attributes(found["array"], where=where)
+        return cls(**{name: found[name] for name in (*_DIGESTS, *_OPAQUE)}, array=array)
+
+    def check_identity(self, *, where: object = None) -> None:
+        """Raise IntegrityError unless key and recipe are the digests of what they name."""
+        try:
+            recipe = recipe_digest(self.recipe_fields)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise IntegrityError(f"recipe_fields: {error}", where=where) from None
+        if recipe != self.recipe:
+            raise IntegrityError("the record's recipe is not the digest of its recipe_fields", where=where)
+        if key_of(source=self.source, recipe=self.recipe) != self.key:
+            raise IntegrityError("the record's key is not the key of its source and recipe", where=where)

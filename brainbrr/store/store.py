@@ -1,0 +1,354 @@
+"""The store: arrays by key, each kept once, catalogs and frozen views beside them. Knows nothing of EEG.
+
+Format and promises: store/README.md.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from brainbrr.digest import is_digest
+from brainbrr.errors import IntegrityError, NotReproducibleError, UsageError
+from brainbrr.store import catalog as catalogs
+from brainbrr.store import chunks, files, objects
+from brainbrr.store.catalog import Catalog
+from brainbrr.store.layout import ARRAY_FILE, GROUP, INODES_PER_OBJECT, SHARD_FILE, Layout
+from brainbrr.store.objects import ArrayMeta, Samples
+from brainbrr.store.records import Record
+
+if TYPE_CHECKING:
+    import zarr
+
+_OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+
+
+@dataclass(frozen=True)
+class Put:
+    """What a put did. `quarantined` names what was found damaged and replaced."""
+
+    record: Record
+    new_object: bool
+    new_record: bool
+    n_bytes_written: int
+    quarantined: tuple[Path, ...] = ()
+
+
+class Store:
+    """A store at one location. Opening and reading need no permission to write; any number of processes may put."""
+
+    n_inodes_per_object = INODES_PER_OBJECT
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    @classmethod
+    def create(cls, location: Path) -> Store:
+        """Make a store, or open the one that is there. Raises UsageError for a folder with foreign files."""
+        return cls(Layout.create(location))
+
+    @classmethod
+    def open(cls, location: Path) -> Store:
+        """Open a store. Raises UsageError where there is none, FormatError for an unknown or newer format."""
+        return cls(Layout.open(location))
+
+    @property
+    def location(self) -> Path:
+        """The store's folder."""
+        return self.layout.root
+
+    # Objects and records
+
+    def put(
+        self,
+        samples: Samples,
+        *,
+        meta: ArrayMeta,
+        key: str,
+        source: str,
+        recipe: str,
+        recipe_fields: Mapping[str, Any],
+        statistics: Mapping[str, Any],
+        signal: Mapping[str, Any],
+        provenance: Mapping[str, Any],
+    ) -> Put:
+        """Store an array (int16, (channels, n_samples)) under its key; it is durable when this returns.
+
+        What is there already is proven, not written again; what is damaged moves to quarantine and is
+        replaced. Raises NotReproducibleError when the key has another content, IntegrityError for samples
+        that are not legal, SpaceError when the disk is full; then nothing half done can be seen.
+        """
+        objects.check_samples(samples, meta)
+        content = objects.content_of(samples, meta)
+        record = Record(key, source, recipe, content, recipe_fields, meta, statistics, signal, provenance)
+        sealed = files.seal(record.to_json())
+        path = self.layout.record(key)
+        try:
+            Record.from_json(files.unseal(sealed, where=path), where=path).check_identity(where=path)
+        except IntegrityError as error:
+            raise UsageError(f"this cannot be a record: {error.what}", where=path) from None
+        with files.writing(self.location, n_bytes=meta.shard_bytes + len(sealed)):
+            quarantined: list[Path] = []
+            before = self._standing_record(key, quarantined)
+            if before is not None and before.content != content:
+                raise self._not_reproducible(before, content, self._set_aside(content, samples, meta))
+            n_bytes = self._ensure_object(content, samples, meta, quarantined)
+            new_record = before is None and self._link_record(record, sealed)
+        if new_record:
+            return Put(record, n_bytes > 0, True, n_bytes + len(sealed), tuple(quarantined))
+        standing = self.record(key)
+        if standing is None or standing.content != content:  # a faster process made something else of the key
+            raise self._not_reproducible(standing or record, content, self.layout.object(content))
+        return Put(standing, n_bytes > 0, False, n_bytes, tuple(quarantined))
+
+    def _standing_record(self, key: str, quarantined: list[Path]) -> Record | None:
+        try:
+            return self.record(key)
+        except IntegrityError:
+            quarantined += filter(None, [self.layout.quarantine(self.layout.record(key))])
+            return None
+
+    def _ensure_object(self, content: str, samples: Samples, meta: ArrayMeta, quarantined: list[Path]) -> int:
+        """Make the object be there, proven; return the bytes written."""
+        folder = self.layout.object(content)
+        self.layout.ensure_fan_out(folder.parent, group=True)
+        if self._stands(folder, content, quarantined):
+            return 0
+        with self.layout.scratch() as temporary:
+            n_bytes = objects.write_object(temporary, samples, meta)
+            if chunks.decode(temporary, equal_to=samples) != content:
+                raise IntegrityError("what was written reads back as something else", where=temporary)
+            while True:
+                try:
+                    # rename, not copy: a reader must never see half an object
+                    temporary.rename(folder)
+                except OSError as error:
+                    if error.errno not in _OCCUPIED:
+                        raise
+                    if self._stands(folder, content, quarantined):
+                        return 0  # a faster process wrote the same
+                    continue
+                files.sync_folder(folder.parent)
+                return n_bytes
+
+    def _stands(self, folder: Path, content: str, quarantined: list[Path]) -> bool:
+        """Say whether a proven object lies there; a damaged one moves to quarantine."""
+        if not folder.exists() and not folder.is_symlink():
+            return False
+        try:
+            self._prove(folder, content)
+        except IntegrityError:
+            quarantined += filter(None, [self.layout.quarantine(folder)])
+            return False
+        files.sync_folder(folder.parent)  # whoever renamed it may not have come so far
+        return True
+
+    def _link_record(self, record: Record, sealed: bytes) -> bool:
+        path = self.layout.record(record.key)
+        self.layout.ensure_fan_out(path.parent)
+        with self.layout.scratch() as temporary:
+            return files.publish(temporary, path, sealed)
+
+    def _set_aside(self, content: str, samples: Samples, meta: ArrayMeta) -> Path:
+        """Write an object straight into quarantine, under its content: there once, however often it is tried."""
+        target = self.layout.root / "quarantine" / content
+        if not target.exists():
+            with self.layout.scratch() as temporary:
+                objects.write_object(temporary, samples, meta)
+                try:
+                    self.layout.quarantine(temporary, name=content)
+                except OSError as error:
+                    if error.errno not in _OCCUPIED:
+                        raise
+        return target
+
+    def _not_reproducible(self, before: Record, content: str, ours: Path) -> NotReproducibleError:
+        return NotReproducibleError(
+            f"key {before.key[:12]} has content {before.content[:12]}, but this build gave {content[:12]}",
+            where=ours,
+            fix="the first stays; compare both, and raise the recipe's revision if the code's output changed",
+        )
+
+    def record(self, key: str) -> Record | None:
+        """Return the record of a key, None when there is none.
+
+        Raises IntegrityError when it is damaged or is another key's.
+        """
+        path = self.layout.record(key)
+        record = self._read_record(path)
+        if record is not None:
+            record.check_identity(where=path)
+            if record.key != key:
+                raise IntegrityError(f"this is the record of key {record.key[:12]}", where=path)
+        return record
+
+    def unproven_record(self, name: str) -> Record | None:
+        """Return what a record file says, whether or not it belongs under its name; None when it is damaged or gone."""
+        try:
+            return self._read_record(self.layout.found(self.layout.records, name))
+        except IntegrityError:
+            return None
+
+    def _read_record(self, path: Path) -> Record | None:
+        try:
+            data = files.read(path)
+        except FileNotFoundError:
+            return None
+        return Record.from_json(files.unseal(data, where=path), where=path)
+
+    def records(self) -> Iterator[Record]:
+        """Yield every record by key. Raises IntegrityError at the first damaged one."""
+        for key in self.keys():
+            yield self._proven_record(key)
+
+    def keys(self) -> Iterator[str]:
+        """Yield the key of every record; a file that is not in a record's place by its path below `records`."""
+        return self.layout.found_records()
+
+    def contents(self) -> Iterator[str]:
+        """Yield the content of every object; a folder that is not in its place by its path below `objects.zarr`."""
+        return self.layout.found_objects()
+
+    def has_object(self, record: Record) -> bool:
+        """Say whether a record's object is there with the right size. Costs two stats and proves nothing."""
+        folder = self.layout.object(record.content)
+        try:
+            n_bytes = (folder / SHARD_FILE).stat().st_size
+            return n_bytes == record.array.shard_bytes and (folder / ARRAY_FILE).is_file()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def object_bytes(self, name: str) -> int:
+        """Return the bytes of the files in a folder that contents() named; 0 when it is gone."""
+        return objects.folder_bytes(self._folder(name))
+
+    def reader(self, content: str) -> chunks.ShardReader:
+        """Return a reader of an object. Raises IntegrityError when it is gone or damaged."""
+        return chunks.ShardReader(self.layout.object(content))
+
+    def open_array(self, content: str) -> zarr.Array[Any]:
+        """Return an object as a read-only zarr array, after its structure is proven. Raises IntegrityError."""
+        import zarr
+        from zarr.storage import LocalStore
+
+        folder = self.layout.object(content)
+        chunks.inspect(folder)
+        return zarr.open_array(LocalStore(folder, read_only=True), mode="r", zarr_format=3)
+
+    def _folder(self, name: str) -> Path:
+        return self.layout.found(self.layout.objects, name)
+
+    # Proof
+
+    def decode(self, name: str) -> str:
+        """Return the content of what a folder really holds, whatever its name. Raises IntegrityError."""
+        return chunks.decode(self._folder(name))
+
+    def verify_object(self, name: str, *, quick: bool = False) -> None:
+        """Prove a folder that contents() named. Raises IntegrityError.
+
+        Quick: structure, sizes, the shard's index. Full: also every checksum, and the content against the name.
+        """
+        folder = self._folder(name)
+        if not is_digest(name, 64):
+            raise IntegrityError("an object does not lie in its place", where=folder)
+        for group in (self.layout.objects, folder.parent):
+            self._verify_group(group)
+        if quick:
+            chunks.inspect(folder)
+        else:
+            self._prove(folder, name)
+
+    def _prove(self, folder: Path, content: str) -> None:
+        chunks.inspect(folder)
+        found = chunks.decode(folder)
+        if found != content:
+            raise IntegrityError(f"its decoded array has content {found[:12]}", where=folder)
+
+    @staticmethod
+    def _verify_group(folder: Path) -> None:
+        path = folder / ARRAY_FILE
+        try:
+            damaged = files.read(path) != GROUP
+        except FileNotFoundError:
+            damaged = True
+        if damaged:
+            raise IntegrityError("the zarr group file is damaged or missing", where=path, fix="ingest the corpus again")
+
+    def _proven_record(self, name: str) -> Record:
+        path = self.layout.found(self.layout.records, name)
+        if not is_digest(name, 32):
+            raise IntegrityError("a file that is not in a record's place", where=path)
+        record = self.record(name)
+        if record is None:
+            raise IntegrityError("there is no record of this key", where=path)
+        return record
+
+    def verify_record(self, name: str) -> Record:
+        """Return a record proven against its name, its recipe and its object's metadata. Raises IntegrityError."""
+        record = self._proven_record(name)
+        folder = self.layout.object(record.content)
+        if not self.has_object(record):
+            raise IntegrityError(
+                f"its object {record.content[:12]} is not there, or has the wrong size",
+                where=self.layout.record(record.key),
+                fix="ingest the recording again",
+            )
+        if objects.read_meta(folder) != record.array:
+            raise IntegrityError("record and object disagree about the array", where=self.layout.record(record.key))
+        return record
+
+    # Catalogs
+
+    def corpora(self) -> tuple[str, ...]:
+        """Return the corpora that have a catalog."""
+        return self.layout.corpora()
+
+    def catalog(self, corpus: str) -> Catalog | None:
+        """Return a corpus's latest catalog. Raises IntegrityError when it, or the one before it, is damaged."""
+        found = catalogs.latest(self.layout, corpus)
+        return found[0] if found else None
+
+    def verify_catalog(self, corpus: str) -> None:
+        """Prove every generation of a corpus's catalog. Raises IntegrityError."""
+        catalogs.verify(self.layout, corpus)
+
+    def publish(self, corpus: str, merge: Callable[[Catalog | None], Catalog]) -> Catalog:
+        """Write the next generation of a catalog: `merge` makes it of the latest, again when another was faster."""
+        return catalogs.publish(self.layout, corpus, merge)
+
+    # Frozen views
+
+    def freeze(self, digest: str, view: Mapping[str, Any]) -> Path:
+        """Keep a view under its digest, once; the first one stays, since the digest says that they are the same."""
+        path = self.layout.view(digest)
+        sealed = files.seal(view)
+        with files.writing(self.location, n_bytes=len(sealed)):
+            try:
+                if self.frozen(digest) is not None:
+                    return path
+            except IntegrityError:
+                self.layout.quarantine(path)
+            self.layout.ensure_fan_out(path.parent)
+            with self.layout.scratch() as temporary:
+                files.publish(temporary, path, sealed)
+        return path
+
+    def frozen(self, digest: str) -> dict[str, Any] | None:
+        """Return a frozen view, None when there is none. Raises IntegrityError when it is damaged."""
+        path = self.layout.view(digest)
+        try:
+            return files.unseal(files.read(path, limit=catalogs.MAX_CATALOG_BYTES), where=path)
+        except FileNotFoundError:
+            return None
+
+    def frozen_views(self) -> tuple[str, ...]:
+        """Return the digests of the frozen views."""
+        return tuple(self.layout.views())
+
+    def stale_tmp(self) -> list[Path]:
+        """Return what dead writers of this host left behind. Harmless: nothing ever reads it."""
+        return self.layout.stale_tmp()

@@ -1,0 +1,138 @@
+"""Build objects from EDF files, in this process or in several. Each build is idempotent and stands alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import platform
+import signal
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from brainbrr.digest import source_digest
+from brainbrr.eeg.preprocess import preprocess
+from brainbrr.eeg.recipe import Recipe
+from brainbrr.errors import BrainbrrError, EdfError, RecordingError
+from brainbrr.store.objects import ArrayMeta
+from brainbrr.store.store import Store
+
+
+@dataclass(frozen=True)
+class Task:
+    """One recording to build: where it lies, what it must hash to, and the key it becomes."""
+
+    path: str
+    edf: Path
+    source: str
+    n_bytes: int
+    key: str
+    accept_truncated: bool
+
+
+@dataclass(frozen=True)
+class Built:
+    """One key that is now in the store; new unless another process was faster."""
+
+    is_new: bool
+    n_bytes_written: int
+    notes: tuple[str, ...]
+
+
+Done = Callable[[Task, Built | BrainbrrError], None]
+
+
+def build(location: Path, task: Task, recipe: Recipe) -> Built:
+    """Preprocess one EDF and put it into the store.
+
+    Raises RecordingError when the recording is refused, SpaceError when the disk is full.
+    """
+    try:
+        made = preprocess(task.edf, recipe, accept_truncated=task.accept_truncated)
+        if source_digest(task.edf) != task.source:
+            raise EdfError("the file changed while it was read", where=task.edf, fix="ingest again when it is at rest")
+    except OSError as error:
+        raise RecordingError(f"the EDF cannot be read: {error.strerror}", where=task.edf) from error
+    put = Store.open(location).put(
+        made.samples,
+        meta=ArrayMeta(
+            channels=made.channels,
+            absent=made.absent,
+            n_samples=made.samples.shape[1],
+            rate_hz=made.rate_hz,
+            quantum_uv=made.quantum_uv,
+            k=made.k,
+        ),
+        key=task.key,
+        source=task.source,
+        recipe=recipe.digest,
+        recipe_fields=recipe.identity(),
+        statistics=made.statistics,
+        signal=made.facts,
+        provenance={
+            "recipe_name": recipe.name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            **{name: version(name) for name in ("brainbrr", "numpy", "scipy")},
+        },
+    )
+    return Built(put.new_object or put.new_record, put.n_bytes_written, tuple(made.facts.get("notes", ())))
+
+
+def build_all(location: Path, tasks: list[Task], recipe: Recipe, *, workers: int | None, done: Done) -> None:
+    """Build every task, telling `done` of each as it ends; one that fails never stops the rest.
+
+    Errors that are not about one recording (a full disk, damage) stop the work after what is in flight.
+    """
+    n_workers = min(workers or os.cpu_count() or 1, len(tasks))
+    if n_workers <= 1:
+        for task in tasks:
+            done(task, _attempt(location, task, recipe))
+        return
+    broken = _in_pool(location, tasks, recipe, n_workers, done)
+    for task in broken:  # a worker died: find out whose fault it was, one at a time
+        for again in _in_pool(location, [task], recipe, 1, done):
+            done(again, RecordingError("the worker that read it died (killed, or out of memory)", where=again.edf))
+
+
+def _attempt(location: Path, task: Task, recipe: Recipe) -> Built | BrainbrrError:
+    try:
+        return build(location, task, recipe)
+    except RecordingError as error:
+        return error
+
+
+def _in_pool(location: Path, tasks: list[Task], recipe: Recipe, n_workers: int, done: Done) -> list[Task]:
+    """Run tasks in worker processes; return those that were lost because a worker died."""
+    lost: list[Task] = []
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_ignore_interrupt) as pool:
+        waiting = iter(tasks)
+        running: dict[Future[Built | BrainbrrError], Task] = {}
+        try:
+            while True:
+                while len(running) < 2 * n_workers and (task := next(waiting, None)) is not None:
+                    try:
+                        running[pool.submit(_attempt, location, task, recipe)] = task
+                    except BrokenProcessPool:
+                        lost.append(task)
+                if not running:
+                    return lost
+                ended, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    task = running.pop(future)
+                    try:
+                        done(task, future.result())
+                    except BrokenProcessPool:
+                        lost.append(task)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _ignore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's: a worker ends its file first

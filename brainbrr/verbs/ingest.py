@@ -1,0 +1,399 @@
+"""`ingest`: EDF files in, objects and one catalog generation out. Running it again is the recovery from anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from brainbrr.digest import key_of
+from brainbrr.eeg.annotations import Annotations, Vocabulary, label_digest, read_annotations
+from brainbrr.eeg.corpus import Corpus, RecordingFile, locate, scan
+from brainbrr.eeg.recipe import Recipe
+from brainbrr.errors import BrainbrrError, RecordingError, SpaceError, UsageError
+from brainbrr.host import Host
+from brainbrr.profiles import Profile
+from brainbrr.progress import Progress, Silent
+from brainbrr.store.catalog import Catalog, Refusal, Row
+from brainbrr.store.store import Store
+from brainbrr.verbs.build import Built, Task, build_all
+from brainbrr.verbs.plan import bytes_needed
+from brainbrr.verbs.select import members
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A recording that was refused, how to mend it, and whether its absence is accepted."""
+
+    recording: str
+    error: str
+    reason: str
+    fix: str | None
+    accepted: bool
+
+
+@dataclass
+class IngestReport:
+    """What one ingest did. Each recording counts in one of new, reused, relabelled, failed."""
+
+    corpus: str
+    recipe: Recipe
+    profile: str | None
+    store: Path
+    recordings: int = 0
+    new: int = 0
+    reused: int = 0
+    relabelled: int = 0
+    removed: int = 0
+    failed: list[Failure] = field(default_factory=list)
+    entered: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    bytes_read: int = 0
+    bytes_written: int = 0
+    seconds: float = 0.0
+    dry_run: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """1 when a recording failed that nobody accepted."""
+        return int(any(not failure.accepted for failure in self.failed))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the machine interface's fields."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        fields["recipe"] = {"name": self.recipe.name, "digest": self.recipe.digest}
+        fields["store"] = str(self.store)
+        fields["failed"] = [vars(failure) for failure in self.failed]
+        fields["seconds"] = round(self.seconds, 3)
+        return fields
+
+
+@dataclass
+class _Entry:
+    """What this run learned of one recording file."""
+
+    file: RecordingFile
+    n_bytes: int
+    labels: str | None = None
+    annotations: Annotations | None = None
+    error: BrainbrrError | None = None
+    source: str | None = None
+    outcome: str | None = None  # new | reused
+    was_read: bool = False
+
+
+def ingest(
+    store: Store | None,
+    root: Path,
+    *,
+    location: Path | None = None,
+    corpus: str | None = None,
+    profile: Profile | None = None,
+    recipe: Recipe = Recipe(),  # noqa: B008  # frozen
+    workers: int | None = None,
+    labels: str = "found",
+    dry_run: bool = False,
+    accept_refused: bool = False,
+    accept_truncated: bool = False,
+    accept_removed: bool = False,
+    rehash: bool = False,
+    host: Host | None = None,
+    progress: Progress = Silent(),  # noqa: B008  # stateless
+) -> IngestReport:
+    """Store every recording of a corpus (or of a profile of it) that the store does not have yet.
+
+    With `store` None, the store at `location` is created when the first byte is written, so a dry run
+    leaves nothing behind. Raises UsageError for a root that holds no corpus, SpaceError before any
+    work when the disk is too small. A refused recording is in the report, the rest goes on.
+    """
+    began = time.monotonic()
+    found = locate(root, name=corpus)
+    files = scan(found)
+    if store is None and not dry_run:
+        store = Store.create(_needed(location))
+    base = store.catalog(found.name) if store else None
+    entries = {file.path: _entry(file) for file in files}
+    removed = set(base.rows) - set(entries) if base else set()
+    _refuse_mass_removal(found, base, removed, accept_removed)
+    progress.start("labels", len(entries), "files")
+    for entry in entries.values():
+        if labels != "none":
+            _read_labels(entry, base.rows.get(entry.file.path) if base else None, found.vocabulary)
+        progress.advance()
+    progress.stop()
+
+    report = IngestReport(found.name, recipe, profile.name if profile else None, _needed(location, store))
+    report.dry_run = dry_run
+    report.removed = len(removed)
+    rows = {path: _row(entry, base.rows.get(path) if base else None, recipe) for path, entry in entries.items()}
+    chosen = [row.path for row in members(rows, profile)] if profile else list(rows)
+    if profile and base:
+        before = {row.path for row in members(base.rows, profile)}
+        report.entered = sorted((set(chosen) - before) & set(base.rows))
+        report.left = sorted((before - set(chosen)) & set(rows))
+    report.recordings = len(chosen)
+
+    picked = [entries[path] for path in chosen]
+    try:
+        _hash(picked, found.root, workers, rehash, host, progress, report)
+        tasks, same = _tasks(picked, store, recipe, accept_truncated)
+        progress.say(f"Building {len(tasks)} missing, reusing {sum(e.error is None for e in picked) - len(tasks)}")
+        if not dry_run and store is not None:
+            _check_space(store, tasks, recipe)
+            _build(store, tasks, same, entries, recipe, workers, progress, report)
+        else:
+            for task in tasks:
+                entries[task.path].outcome = "new"
+    finally:
+        # also after Ctrl-C: what is done is in the catalog, and the same command goes on from there
+        if not dry_run and store is not None and any(entry.source for entry in picked):
+            published = store.publish(
+                found.name,
+                lambda latest: _merged(latest, found, entries, set(chosen), recipe, labels, accept_refused, store),
+            )
+            _count(report, picked, base, published, recipe)
+            if host:
+                host.remember_root(store.location, found.name, found.root)
+    if dry_run:
+        _count(report, picked, base, None, recipe)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _needed(location: Path | None, store: Store | None = None) -> Path:
+    if store is not None:
+        return store.location
+    if location is None:
+        raise UsageError("no store is given", fix="pass a store, or the location of one")
+    return location
+
+
+def _entry(file: RecordingFile) -> _Entry:
+    try:
+        return _Entry(file, file.edf.stat().st_size)
+    except OSError as error:  # a broken link
+        return _Entry(file, 0, error=_unreadable(file, error))
+
+
+def _unreadable(file: RecordingFile, error: OSError) -> RecordingError:
+    return RecordingError(f"the EDF cannot be read: {error.strerror}", where=file.edf)
+
+
+def _refuse_mass_removal(found: Corpus, base: Catalog | None, removed: set[str], accepted: bool) -> None:
+    if base and 2 * len(removed) > len(base.rows) and not accepted:
+        raise UsageError(
+            f"{len(removed)} of the {len(base.rows)} recordings of corpus {found.name!r} are not below this root",
+            where=found.root,
+            fix="check that the whole corpus is mounted; another corpus needs --corpus NAME; "
+            "if they are really deleted, say --accept-removed",
+        )
+
+
+def _read_labels(entry: _Entry, before: Row | None, vocabulary: Vocabulary | None) -> None:
+    """Read a recording's label files, or keep what the catalog says when their bytes are the same."""
+    files = entry.file.labels
+    try:
+        if files:
+            entry.labels = label_digest(files)
+        if before is not None and before.labels == entry.labels and before.annotations is not None:
+            entry.annotations = Annotations.from_json(before.annotations)
+        else:
+            said = read_annotations(files, vocabulary=vocabulary)
+            entry.annotations = dataclasses.replace(said, notes=(*entry.file.notes, *said.notes))
+    except RecordingError as error:
+        entry.error = error
+    except OSError as error:
+        entry.error = RecordingError(f"a label file cannot be read: {error.strerror}", where=error.filename)
+
+
+def _hash(
+    picked: list[_Entry],
+    root: Path,
+    workers: int | None,
+    rehash: bool,
+    host: Host | None,
+    progress: Progress,
+    report: IngestReport,
+) -> None:
+    """Give every picked entry its source, from the stat cache where it can be trusted."""
+    sources = host.sources(root) if host else None
+
+    def one(entry: _Entry) -> None:
+        try:
+            known = sources.known(entry.file.edf) if sources and not rehash else None
+            if known is None:
+                entry.was_read = True
+                known = (sources or Host(Path()).sources(root)).hash(entry.file.edf)
+            entry.source = known
+        except OSError as error:
+            entry.error = _unreadable(entry.file, error)
+
+    progress.start("hashing", sum(entry.n_bytes for entry in picked), "B")
+    try:
+        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+            for entry, _ in zip(picked, pool.map(one, picked), strict=True):
+                progress.advance(entry.n_bytes)
+    finally:
+        progress.stop()
+        if sources:
+            sources.save()
+
+
+def _tasks(
+    picked: list[_Entry], store: Store | None, recipe: Recipe, accept_truncated: bool
+) -> tuple[list[Task], dict[str, list[str]]]:
+    """Return the builds to do, one per key, and for each key all the paths that share its source."""
+    tasks: dict[str, Task] = {}
+    same: dict[str, list[str]] = {}
+    for entry in picked:
+        if entry.error is not None or entry.source is None:
+            continue
+        key = key_of(source=entry.source, recipe=recipe.digest)
+        record = store.record(key) if store else None
+        if record is not None and store is not None and store.has_object(record):
+            entry.outcome = "reused"
+            continue
+        same.setdefault(key, []).append(entry.file.path)
+        if key not in tasks:
+            tasks[key] = Task(entry.file.path, entry.file.edf, entry.source, entry.n_bytes, key, accept_truncated)
+    return list(tasks.values()), same
+
+
+def _check_space(store: Store, tasks: list[Task], recipe: Recipe) -> None:
+    needed = sum(bytes_needed(task.edf, recipe) for task in tasks)
+    disk = os.statvfs(store.location)
+    free = disk.f_bavail * disk.f_frsize
+    if needed > free:
+        raise SpaceError(
+            f"{needed:,} bytes are needed and {free:,} are free",
+            where=store.location,
+            fix="choose a smaller --profile, or another --store",
+        )
+
+
+def _build(
+    store: Store,
+    tasks: list[Task],
+    same: Mapping[str, list[str]],
+    entries: Mapping[str, _Entry],
+    recipe: Recipe,
+    workers: int | None,
+    progress: Progress,
+    report: IngestReport,
+) -> None:
+    def done(task: Task, built: Built | BrainbrrError) -> None:
+        for path in same[task.key]:
+            entry = entries[path]
+            if isinstance(built, BrainbrrError):
+                entry.error = built
+            else:
+                entry.outcome = "new" if path == task.path and built.is_new else "reused"
+        if isinstance(built, Built):
+            report.bytes_written += built.n_bytes_written
+            entries[task.path].was_read = True
+            if built.notes:
+                report.notes[task.path] = list(built.notes)
+        progress.advance(task.n_bytes, note=task.path)
+
+    progress.start("building", sum(task.n_bytes for task in tasks), "B")
+    try:
+        build_all(store.location, tasks, recipe, workers=workers, done=done)
+    finally:
+        progress.stop()
+
+
+def _row(entry: _Entry, before: Row | None, recipe: Recipe) -> Row:
+    """Return a recording's row: labels as read now, the rest as known before while the file has its old size."""
+    same_file = before is not None and before.n_bytes == entry.n_bytes
+    source = entry.source or (before.source if before and same_file else None)
+    return Row(
+        path=entry.file.path,
+        patient=entry.file.patient,
+        session=entry.file.session,
+        split=entry.file.split,
+        source=source,
+        n_bytes=entry.n_bytes,
+        signal_us=before.signal_us if before and before.source == source else None,
+        synthetic=before.synthetic if before and before.source == source else False,
+        labels=entry.labels,
+        annotations=entry.annotations.to_json() if entry.annotations else None,
+        refusals=dict(before.refusals) if before and before.source == source else {},
+    )
+
+
+def _merged(
+    latest: Catalog | None,
+    found: Corpus,
+    entries: Mapping[str, _Entry],
+    chosen: set[str],
+    recipe: Recipe,
+    labels: str,
+    accept_refused: bool,
+    store: Store,
+) -> Catalog:
+    """Return the next generation: our words for what we read, the latest ones for the rest."""
+    rows: dict[str, Row] = {}
+    for path, entry in entries.items():
+        before = latest.rows.get(path) if latest else None
+        row = _row(entry, before, recipe)
+        if path in chosen:
+            row = _judged(row, entry, before, recipe, accept_refused, store)
+        rows[path] = row
+    return Catalog(
+        corpus=found.name,
+        seq=latest.seq + 1 if latest else 1,
+        parent=None,
+        layout=found.layout,
+        labelled=labels != "none",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        rows=rows,
+    )
+
+
+def _judged(row: Row, entry: _Entry, before: Row | None, recipe: Recipe, accept_refused: bool, store: Store) -> Row:
+    refusals = dict(row.refusals)
+    was = refusals.pop(recipe.digest, None)
+    if entry.error is not None:
+        error = type(entry.error).__name__
+        still = was is not None and was.accepted and was.error == error and was.labels == entry.labels
+        refusals[recipe.digest] = Refusal(error, entry.error.what, accept_refused or still, entry.labels)
+        return dataclasses.replace(row, refusals=refusals)
+    record = store.record(key_of(source=row.source, recipe=recipe.digest)) if row.source else None
+    if record is None:  # interrupted before its turn
+        return row
+    return dataclasses.replace(
+        row,
+        refusals=refusals,
+        signal_us=record.array.n_samples * 1_000_000 // record.array.rate_hz,
+        synthetic=bool(record.signal.get("synthetic")),
+    )
+
+
+def _count(
+    report: IngestReport, picked: list[_Entry], base: Catalog | None, published: Catalog | None, recipe: Recipe
+) -> None:
+    outcomes: Counter[str] = Counter()
+    report.bytes_read = sum(entry.n_bytes for entry in picked if entry.was_read)
+    for entry in picked:
+        path = entry.file.path
+        before = base.rows.get(path) if base else None
+        if entry.error is not None:
+            refusal = published.rows[path].refusals.get(recipe.digest) if published else None
+            accepted = refusal is not None and refusal.accepted
+            report.failed.append(Failure(path, type(entry.error).__name__, entry.error.what, entry.error.fix, accepted))
+        elif entry.outcome == "reused" and before is not None and before.labels != entry.labels:
+            outcomes["relabelled"] += 1
+        elif entry.outcome is not None:
+            outcomes[entry.outcome] += 1
+        notes = entry.annotations.notes if entry.annotations else entry.file.notes
+        if notes:
+            report.notes.setdefault(path, []).extend(notes)
+    report.new, report.reused, report.relabelled = outcomes["new"], outcomes["reused"], outcomes["relabelled"]

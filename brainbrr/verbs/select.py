@@ -1,0 +1,93 @@
+"""Which recordings of a catalog a command means: corpus, profile, split and further selection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from brainbrr.eeg.annotations import Annotations
+from brainbrr.errors import UsageError
+from brainbrr.profiles import Profile, choose
+from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.store import Store
+
+FIELDS = ("path", "patient", "session", "split")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What narrows a profile further: explicit, shown, and never silent."""
+
+    patients: tuple[str, ...] = ()
+    where: tuple[tuple[str, str], ...] = ()
+    exclude: frozenset[str] = frozenset()
+
+    def to_json(self) -> dict[str, list[str]]:
+        """Return what was asked for, without what was not."""
+        asked = {
+            "patients": sorted(self.patients),
+            "where": [f"{field}={value}" for field, value in self.where],
+            "exclude": sorted(self.exclude),
+        }
+        return {name: values for name, values in asked.items() if values}
+
+
+def resolve_corpus(store: Store, corpus: str | None) -> str | None:
+    """Return the corpus meant: the named one, or the only one; None in a store without any.
+
+    Raises UsageError with the names when several could be meant, or the named one is not there.
+    """
+    names = store.corpora()
+    if corpus is None:
+        if len(names) > 1:
+            raise UsageError(
+                f"the store has {len(names)} corpora: {', '.join(names)}", fix=f"say which: --corpus {names[0]}"
+            )
+        return names[0] if names else None
+    if names and corpus not in names:
+        raise UsageError(f"no corpus is called {corpus!r}", where=store.location, fix=f"corpora: {', '.join(names)}")
+    return corpus
+
+
+def has_seizures(rows: Iterable[Row]) -> dict[str, bool]:
+    """Return for each path whether its labels name a seizure."""
+    return {
+        row.path: row.annotations is not None and bool(Annotations.from_json(row.annotations).seizures) for row in rows
+    }
+
+
+def members(rows: Mapping[str, Row], profile: Profile) -> tuple[Row, ...]:
+    """Return the rows that a profile takes, split after split."""
+    return choose(rows.values(), profile, has_seizures=has_seizures(rows.values()))
+
+
+def select(catalog: Catalog, profile: Profile, *, split: str | None, selection: Selection) -> tuple[Row, ...]:
+    """Return the profile's rows of one split (None: all), narrowed by the selection.
+
+    Raises UsageError for a split, patient, field or path that is not in the catalog.
+    """
+    chosen = members(catalog.rows, profile)
+    _known("split", [split] if split else [], {row.split for row in catalog.rows.values()}, catalog)
+    _known("patient", selection.patients, {row.patient for row in catalog.rows.values()}, catalog)
+    _known("recording", selection.exclude, set(catalog.rows), catalog)
+    for field, _ in selection.where:
+        if field not in FIELDS:
+            raise UsageError(f"--where {field}: no such field", fix=f"fields: {', '.join(FIELDS)}")
+    return tuple(
+        row
+        for row in chosen
+        if (split is None or row.split == split)
+        and (not selection.patients or row.patient in selection.patients)
+        and row.path not in selection.exclude
+        and all(fnmatchcase(str(getattr(row, field) or ""), value) for field, value in selection.where)
+    )
+
+
+def _known(kind: str, asked: Iterable[str], there: set[str], catalog: Catalog) -> None:
+    unknown = sorted(set(asked) - there)
+    if unknown:
+        raise UsageError(
+            f"corpus {catalog.corpus!r} has no {kind} {unknown[0]!r}",
+            fix=f"{kind}s there: {', '.join(sorted(there)[:8])}{' ...' if len(there) > 8 else ''}",
+        )

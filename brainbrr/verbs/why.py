@@ -1,0 +1,109 @@
+"""`why`: is this recording stored under this recipe, and if not, what differs from the nearest that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from brainbrr.digest import is_digest, key_of, source_digest
+from brainbrr.eeg.recipe import Recipe
+from brainbrr.errors import UsageError
+from brainbrr.store.store import Store
+
+
+@dataclass(frozen=True)
+class WhyReport:
+    """A hit or a miss, and the fields in which the nearest stored key differs: [asked for, stored]."""
+
+    hit: bool
+    key: str
+    recording: str | None
+    content: str | None
+    nearest: dict[str, Any] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the machine interface's fields."""
+        return dict(vars(self))
+
+
+def why(store: Store, subject: str, *, recipe: Recipe, corpus: str | None = None) -> WhyReport:
+    """Explain a key, or the key of a recording (an EDF file, or its path in a catalog) under a recipe.
+
+    Raises UsageError when the subject is neither, or names several recordings.
+    """
+    if is_digest(subject, 32):
+        record = store.record(subject)
+        return WhyReport(record is not None, subject, None, record.content if record else None, None)
+    path, source = _source(store, subject, corpus)
+    key = key_of(source=source, recipe=recipe.digest)
+    record = store.record(key)
+    if record is not None and store.has_object(record):
+        return WhyReport(True, key, path, record.content, None)
+    asked = {"source": source, **recipe.identity()}
+    return WhyReport(False, key, path, None, _nearest(store, asked))
+
+
+def _source(store: Store, subject: str, corpus: str | None) -> tuple[str, str]:
+    if Path(subject).is_file():
+        return subject, source_digest(Path(subject))
+    matches = [
+        row
+        for name in store.corpora()
+        if corpus in (None, name) and (catalog := store.catalog(name)) is not None
+        for row in catalog.rows.values()
+        if row.path == subject or Path(row.path).name in (subject, f"{subject}.edf") or row.path.endswith(f"/{subject}")
+    ]
+    sources = {row.source for row in matches}
+    if not matches:
+        raise UsageError(f"{subject!r} is no EDF file, no recording of a catalog, and no key", where=store.location)
+    if len(sources) > 1:
+        raise UsageError(
+            f"{subject!r} names {len(matches)} recordings", fix=f"give the whole path, e.g. {matches[0].path}"
+        )
+    source = matches[0].source
+    if source is None:
+        raise UsageError(
+            f"{matches[0].path} was never ingested, so its source is not known", fix="brainbrr ingest ROOT"
+        )
+    return matches[0].path, source
+
+
+def _nearest(store: Store, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the stored key with the fewest differing fields; the same source wins a tie."""
+    best: tuple[int, bool, str, dict[str, list[Any]]] | None = None
+    for record in store.records():
+        theirs = {"source": record.source, **record.recipe_fields}
+        differences = {
+            name: [asked.get(name), theirs.get(name)]
+            for name in sorted(asked.keys() | theirs.keys())
+            if asked.get(name) != theirs.get(name)
+        }
+        candidate = (len(differences), "source" in differences, record.key, differences)
+        if best is None or candidate[:3] < best[:3]:
+            best = candidate
+    return None if best is None else {"key": best[2], "differences": best[3]}
+
+
+def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
+    """Return a recipe with fields changed as `field=value` says (off: none; lists: commas). Raises UsageError."""
+    fields: dict[str, Any] = {"name": "changed", **recipe.identity()}
+    for text in changes:
+        name, equals, value = text.partition("=")
+        if not equals or name not in Recipe.model_fields:
+            raise UsageError(f"--set {text}: FIELD=VALUE is meant", fix=f"fields: {', '.join(Recipe.model_fields)}")
+        if value == "off":
+            fields[name] = None
+        elif isinstance(fields[name], int):
+            fields[name] = int(value) if value.lstrip("-").isdigit() else value
+        elif name in ("channels", "bandpass_hz"):
+            fields[name] = value.split(",")
+        else:
+            fields[name] = value
+    try:
+        return Recipe.model_validate(fields)
+    except ValidationError as error:
+        raise UsageError(f"--set {'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg']}") from None

@@ -1,0 +1,131 @@
+"""Windows: length, stride, tail, normalisation, label rule, space. Chosen when reading, never stored.
+
+Knows counts of samples, not files, stores or corpora.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+
+from brainbrr.errors import ConfigError
+
+UNKNOWN = 255
+"""The label of a sample that nobody labelled: never background."""
+
+BACKGROUND, PARTIAL, FULL, UNLABELLED = range(4)
+"""Classes of a window."""
+
+
+class WindowSpec(BaseModel):
+    """How a view cuts, scales and arranges recordings. All of it is part of the view's digest.
+
+    `tail` says what happens to the rest of a recording: "drop" it, "pad" the last window (marked invalid),
+    or "shift" the last window back. A recording shorter than a window is one padded window, whatever `tail` says.
+    `normalise`: "none" gives microvolts; "fixed" divides by `scale_uv`; "zscore" and "robust" use the whole
+    recording's exact statistics (robust: median, and interquartile range / 1.349).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    length_s: str = "60"
+    stride_s: str = "10"
+    tail: Literal["drop", "pad", "shift"] = "drop"
+    normalise: Literal["none", "fixed", "zscore", "robust"] = "zscore"
+    scale_uv: str | None = None
+    clip: str | None = None
+    full_fraction: str = "1"
+    channels: tuple[str, ...] | None = None
+    reference: Literal["recorded", "average", "bipolar"] = "recorded"
+    missing: Literal["interpolate", "nan", "zero"] = "interpolate"
+
+    @field_validator("length_s", "stride_s", "scale_uv", "clip", "full_fraction", mode="before")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        return value if value is None else f"{Decimal(str(value)).normalize():f}"
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _plausible(self) -> WindowSpec:
+        for name in ("length_s", "stride_s", "scale_uv", "clip", "full_fraction"):
+            value = getattr(self, name)
+            if value is not None and not Decimal(value) > 0:
+                raise ValueError(f"{name} = {value}: above 0")
+        if Decimal(self.full_fraction) > 1:
+            raise ValueError("full_fraction: at most 1")
+        if (self.normalise == "fixed") != (self.scale_uv is not None):
+            raise ValueError('scale_uv goes with normalise = "fixed", and only with it')
+        return self
+
+    def samples(self, name: Literal["length_s", "stride_s"], rate_hz: int) -> int:
+        """Return the length or stride in samples. Raises ConfigError when it is no whole number of them."""
+        count = Fraction(getattr(self, name)) * rate_hz
+        if count.denominator != 1:
+            raise ConfigError(f"{name} = {getattr(self, name)} is {float(count):g} samples at {rate_hz} Hz, not whole")
+        return int(count)
+
+    def identity(self) -> dict[str, Any]:
+        """Return every field as canonical JSON takes it."""
+        fields = self.model_dump()
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+
+def window_starts(n_samples: int, *, length: int, stride: int, tail: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return the first sample of each window of one recording, ascending.
+
+    Never empty: a recording shorter than a window is one padded window at 0.
+    """
+    if n_samples <= length:
+        return np.zeros(1, dtype=np.int64)
+    n_whole = (n_samples - length) // stride + 1
+    starts = np.arange(n_whole, dtype=np.int64) * stride
+    covered = int(starts[-1]) + length
+    if tail == "drop" or covered >= n_samples:
+        return starts
+    last = n_samples - length if tail == "shift" else n_whole * stride
+    # with a stride longer than the window, the next one may begin past the end
+    return np.append(starts, last) if last < n_samples else starts
+
+
+def seizure_samples(
+    events_us: Sequence[tuple[int, int]], *, rate_hz: int, n_samples: int
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return events as half-open sample ranges (n, 2) inside the recording: sample i is at i / rate_hz seconds."""
+    ranges = [(_ceil(start * rate_hz), min(_ceil(stop * rate_hz), n_samples)) for start, stop in events_us]
+    return np.array([pair for pair in ranges if pair[0] < pair[1]], dtype=np.int64).reshape(-1, 2)
+
+
+def _ceil(product_us: int) -> int:
+    return -(-product_us // 1_000_000)
+
+
+def classify(
+    starts: np.ndarray[Any, np.dtype[np.int64]],
+    *,
+    length: int,
+    seizures: np.ndarray[Any, np.dtype[np.int64]],
+    labelled_until: int,
+    full_fraction: str,
+) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return each window's class, by the share of its labelled time that is seizure.
+
+    `labelled_until` is the first sample without a label: 0 for an unlabelled recording.
+    """
+    stops = np.minimum(starts + length, labelled_until)
+    labelled = np.maximum(stops - starts, 0)
+    share = np.zeros(len(starts), dtype=np.int64)
+    for first, last in seizures:
+        share += np.maximum(np.minimum(stops, last) - np.maximum(starts, first), 0)
+    fraction = Fraction(full_fraction)
+    full = share * fraction.denominator >= labelled * fraction.numerator
+    classes = np.where(share == 0, BACKGROUND, np.where(full, FULL, PARTIAL))
+    return np.where(labelled == 0, UNLABELLED, classes).astype(np.uint8)

@@ -1,0 +1,144 @@
+"""The command line as people and programs meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from support import Cli
+
+from brainbrr.cli import commands  # noqa: F401
+from brainbrr.cli.exits import EXIT_CODES
+from brainbrr.cli.main import cli as group
+
+COMMANDS = sorted(group.commands)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_has_an_example_and_the_exit_codes(cli: Cli, name: str) -> None:
+    told = cli(name, "--help")
+    assert told.code == 0
+    assert f"brainbrr {name}" in told.out.split("Example:")[1]
+    for code, meaning in EXIT_CODES.items():
+        assert f"{code}  {meaning}" in told.out
+    assert max(map(len, told.out.splitlines())) < 100
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_takes_json_and_store(name: str) -> None:
+    options = {option for p in group.commands[name].params for option in p.opts if isinstance(p, click.Option)}
+    assert {"--json", "--store"} <= options
+
+
+CONTRACT = {
+    "ingest": "corpus recordings new reused relabelled removed failed bytes_read bytes_written seconds",
+    "view": "state profile split recipe recordings ready omitted missing windows hours seizures digest bytes",
+    "status": "store objects bytes records corpora profiles recipes",
+    "verify": "objects verified corrupt seconds",
+    "check": "ok objects duplicate_objects duplicate_bytes orphans missing corrupt leaks",
+    "plan": "recordings hours bytes_needed bytes_free inodes_needed seconds_estimate problems",
+    "why": "hit key nearest",
+}
+
+
+def test_json_fields_are_the_contract(cli: Cli, corpus: Path) -> None:
+    recording = next(corpus.rglob("*.edf")).stem
+    arguments = {"ingest": [corpus, "--workers", 1], "plan": [corpus], "why": [recording]}
+    for name, fields in CONTRACT.items():
+        told = cli(name, *arguments.get(name, []), "--json")
+        assert told.code == 0, (name, told.err)
+        missing = set(fields.split()) - set(told.json)
+        assert not missing, f"{name}: {missing}"
+    assert set(cli("status", "--json").json["store"]) >= {"location", "origin"}
+
+
+def test_why_names_each_differing_field(cli: Cli, corpus: Path) -> None:
+    cli("ingest", corpus, "--workers", 1, "--profile", "smoke")
+    recording = cli("view", "--profile", "smoke", "--out", corpus.parent / "v.json")
+    frozen = json.loads((corpus.parent / "v.json").read_bytes())
+    path = frozen["recordings"][0]["path"]
+    assert recording.code == 0
+    assert cli("why", path, "--json").json["hit"] is True
+    told = cli("why", path, "--set", "notch_hz=50", "--set", "quantum_uv=0.25", "--json").json
+    assert told["hit"] is False
+    assert told["nearest"]["differences"] == {"notch_hz": ["50", "60"], "quantum_uv": ["0.25", "0.125"]}
+    assert told["nearest"]["key"] == frozen["recordings"][0]["key"]
+    assert cli("why", frozen["recordings"][0]["key"], "--json").json["hit"] is True
+    assert cli("why", path, "--set", "notch=50").code == 2
+
+
+def test_wrong_flag_ends_with_2_and_points_to_help(cli: Cli) -> None:
+    told = cli("view", "--profil", "dev")
+    assert told.code == 2 and "brainbrr view --help" in told.err
+
+
+def test_errors_are_one_json_object_too(cli: Cli, tmp_path: Path) -> None:
+    told = cli("ingest", tmp_path / "nowhere", "--json")
+    assert told.code == 2
+    assert told.json["error"] == "UsageError" and "no such folder" in told.json["what"]
+
+
+def test_piped_output_is_tab_separated(cli: Cli, corpus: Path) -> None:
+    cli("ingest", corpus, "--workers", 1, "--profile", "smoke")
+    lines = cli("view", "--profile", "smoke").out.splitlines()
+    assert "smoke" in lines[0]
+    assert dict(line.split("\t", 1) for line in lines[1:])["state"] == "ready"
+    assert "\x1b" not in "".join(lines)
+
+
+def test_output_names_profile_and_split_since_dev_is_both(cli: Cli, corpus: Path) -> None:
+    cli("ingest", corpus, "--workers", 1)
+    told = cli("view", "--profile", "dev", "--split", "dev")
+    assert told.out.splitlines()[0].startswith("demo: profile dev, split dev")
+
+
+def test_selection_is_shown_and_narrows(cli: Cli, corpus: Path, tmp_path: Path) -> None:
+    cli("ingest", corpus, "--workers", 1)
+    everything = cli("view", "--json").json
+    cli("view", "--out", tmp_path / "v.json")
+    recordings = json.loads((tmp_path / "v.json").read_bytes())["recordings"]
+    patient = recordings[0]["patient"]
+    some = cli("view", "--patients", patient, "--json").json
+    assert some["ready"] == sum(r["patient"] == patient for r in recordings)
+    assert some["selection"] == {"patients": [patient]}
+    assert some["digest"] != everything["digest"]
+    (tmp_path / "bad.txt").write_text(f"# known artefacts\n{recordings[0]['path']}\n")
+    assert cli("view", "--exclude", tmp_path / "bad.txt", "--json").json["ready"] == everything["ready"] - 1
+    assert cli("view", "--where", "split=eval", "--json").json["ready"] == 4
+    assert cli("view", "--patients", "nobody").code == 2
+    assert cli("view", "--where", "colour=red").code == 2
+    (tmp_path / "bad.txt").write_text("edf/train/gone.edf\n")
+    assert cli("view", "--exclude", tmp_path / "bad.txt").code == 2
+
+
+def test_empty_store_is_an_empty_view_with_exit_3(cli: Cli) -> None:
+    told = cli("view", "--profile", "dev", "--json")
+    assert (told.code, told.json["state"]) == (3, "empty")
+    assert cli("status", "--json").json["store"]["exists"] is False
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_store_that_the_same_command_finishes(corpus: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "host"), "BRAINBRR_STORE": str(tmp_path / "store")}
+    command = [sys.executable, "-m", "brainbrr", "ingest", str(corpus), "--json"]
+    running = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "store").glob("records/*/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert running.returncode in (0, 130), err
+    if running.returncode == 130:
+        assert "interrupted" in err and json.loads(out)["exit"] == 130
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    told = json.loads(again.stdout)
+    assert told["new"] + told["reused"] == 18 and told["reused"] > 0
+    gate = subprocess.run([sys.executable, "-m", "brainbrr", "check"], env=environment, capture_output=True, text=True)
+    assert gate.returncode == 0, gate.stdout

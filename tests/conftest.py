@@ -1,0 +1,57 @@
+"""Fixtures that every test folder shares: real recordings, a generated corpus, and the command line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import ROOT, Cli, Told
+
+from brainbrr.eeg.synthetic import write_corpus
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real recordings and labels, or a skip that says why."""
+    folder = Path(os.environ.get("BRAINBRR_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real recordings at {folder}; set BRAINBRR_TEST_DATA to their folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated TUSZ-shaped corpus named `demo`: 18 short recordings. Read only; copy it to change it."""
+    root = tmp_path_factory.mktemp("generated") / "demo"
+    write_corpus(root, n_recordings=18, seed=0, seconds=(20, 24))
+    return root
+
+
+@pytest.fixture
+def corpus(generated: Path, tmp_path: Path) -> Path:
+    """The generated corpus as a test's own copy."""
+    return Path(shutil.copytree(generated, tmp_path / "demo"))
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
+    """Run `brainbrr` in this process on a host and a store of the test's own."""
+    from brainbrr.cli.main import main
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "host-cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "host-config"))
+    monkeypatch.setenv("BRAINBRR_STORE", str(tmp_path / "store"))
+
+    def run(*arguments: object) -> Told:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["brainbrr", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return Told(int(ended.value.code or 0), captured.out, captured.err)
+
+    yield run

@@ -1,0 +1,53 @@
+"""Electrode names as real files write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from brainbrr.eeg.montage import TEN_TWENTY, electrode_of, find_channels
+from brainbrr.errors import MontageError
+
+
+@pytest.mark.parametrize(
+    ("label", "electrode"),
+    [
+        ("EEG FP1-REF", "Fp1"),
+        ("EEG FP1-LE", "Fp1"),
+        ("EEG Fz-Ref", "Fz"),
+        ("Fp1.", "Fp1"),
+        ("T7..", "T3"),
+        ("EEG T8-REF", "T4"),
+        ("p7", "T5"),
+        ("P8-Avg", "T6"),
+        ("EEG A1-LE", "A1"),
+        ("EEG Fp1", "Fp1"),
+        ("C3\0\0", "C3"),
+        ("FP1-F7", "Fp1-F7"),
+        ("T8-P8", "T4-T6"),
+        ("EEG Fpz-Cz", None),
+        ("EEG 20-REF", None),
+        ("ECG EKG1", None),
+        ("POL $A1", None),
+        ("T10.", None),
+        ("EEG C3-C4-REF", None),
+        ("", None),
+    ],
+)
+def test_label_names_its_electrode(label: str, electrode: str | None) -> None:
+    assert electrode_of(label) == electrode
+
+
+def test_every_electrode_is_found_under_tusz_names() -> None:
+    labels = ["ECG", *(f"EEG {name.upper()}-REF" for name in TEN_TWENTY)]
+    assert find_channels(labels, TEN_TWENTY) == {name: [i + 1] for i, name in enumerate(TEN_TWENTY)}
+
+
+def test_absent_and_doubled_channels_are_told() -> None:
+    labels = [f"EEG {name.upper()}-LE" for name in TEN_TWENTY if name not in ("Fz", "Pz")]
+    found = find_channels([*labels, labels[0]], TEN_TWENTY)
+    assert found["Fz"] == [] and found["Fp1"] == [0, 17]
+
+
+def test_a_file_with_less_than_half_of_the_channels_is_refused_by_name() -> None:
+    with pytest.raises(MontageError, match=r"10 of 19 channels are missing: .*O2"):
+        find_channels([f"EEG {name}-REF" for name in TEN_TWENTY[:9]], TEN_TWENTY)

@@ -1,0 +1,88 @@
+"""The recipe: canonical, closed, digest-stable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brainbrr.eeg.montage import TEN_TWENTY
+from brainbrr.eeg.recipe import PRESETS, Recipe, load_recipe
+from brainbrr.errors import ConfigError
+
+GOLDEN = {
+    "default": "fbd8967c5ee79de41f0b31d752c5af97",
+    "10-20-ears": "7388363fe628a8659c6cfe4ada13638b",
+    "chb-mit": "6034bf9b1d9e7602b35873ffe951ae5d",
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_digest_of_each_preset(name: str) -> None:
+    assert PRESETS[name].digest == GOLDEN[name]
+
+
+def test_the_shipped_recipe_file_spells_out_the_default() -> None:
+    file = Path(__file__).parents[2] / "configs" / "recipe.toml"
+    assert load_recipe(str(file)) == Recipe()
+
+
+def test_display_name_is_outside_identity() -> None:
+    assert Recipe(name="other").digest == Recipe().digest
+
+
+changed_fields = st.sampled_from(
+    [
+        {"rate_hz": 250},
+        {"channels": TEN_TWENTY[::-1]},
+        {"channels": TEN_TWENTY[:-1]},
+        {"bandpass_hz": ("1", "120")},
+        {"bandpass_hz": ("0.5", "100")},
+        {"bandpass_hz": None},
+        {"notch_hz": "50"},
+        {"notch_hz": None},
+        {"quantum_uv": "0.25"},
+    ]
+)
+
+
+@given(changed_fields)
+def test_key_changes_when_a_recipe_field_changes(change: dict[str, object]) -> None:
+    assert Recipe.model_validate({**Recipe().identity(), **change}).digest != Recipe().digest
+
+
+@pytest.mark.parametrize("text", ["0.5", "0.50", "5E-1", ".5", 0.5])
+def test_one_number_has_one_text(text: object) -> None:
+    assert Recipe.model_validate({"bandpass_hz": [text, "120"]}).digest == Recipe().digest
+
+
+@pytest.mark.parametrize(
+    ("field", "fragment"),
+    [
+        ("cache_dir = 'x'", "cache_dir"),
+        ("rate_hz = 0", "rate_hz"),
+        ("rate_hz = 256.0", "rate_hz"),
+        ("bandpass_hz = ['120', '0.5']", "low < high"),
+        ("bandpass_hz = ['0.5', '129']", "rate_hz / 2"),
+        ("notch_hz = 'sixty'", "not a decimal"),
+        ("notch_hz = nan", "finite"),
+        ("quantum_uv = '0'", "above 0"),
+        ("channels = []", "at least one"),
+        ("channels = ['Cz', 'Cz']", "each once"),
+        ("revision = 99", "revision"),
+        ("rate_hz = [", "not TOML"),
+    ],
+)
+def test_a_wrong_recipe_file_is_refused_by_name(tmp_path: Path, field: str, fragment: str) -> None:
+    file = tmp_path / "r.toml"
+    file.write_text(field)
+    with pytest.raises(ConfigError, match=fragment) as caught:
+        load_recipe(str(file))
+    assert str(file) in str(caught.value)
+
+
+def test_an_unknown_recipe_name_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="10-20-ears"):
+        load_recipe("nonsense")

@@ -1,0 +1,54 @@
+"""Training configs: closed, one recipe for all of them, and the same after a round trip."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from pydantic import ValidationError
+
+from brainbrr.config import load_train_config, train_config_names
+from brainbrr.eeg.recipe import load_recipe
+from brainbrr.learn.train_config import TrainConfig
+
+SMALLEST = {"name": "x", "profile": "smoke", "train": {"steps": 1, "batch": 1, "lr": 0.1}}
+
+
+def test_there_are_five_configs_and_they_share_one_recipe() -> None:
+    assert set(train_config_names()) == {"smoke", "local", "workstation", "a100", "production"}
+    configs = [load_train_config(name) for name in train_config_names()]
+    assert [config.name for config in configs] == list(train_config_names())
+    assert len({load_recipe(config.recipe).digest for config in configs}) == 1
+    assert len({str(config.window_spec()) for config in configs}) > 1  # or this would prove nothing
+
+
+@pytest.mark.parametrize("name", ["smoke", "local", "workstation", "a100", "production"])
+def test_a_config_written_as_toml_is_the_same_config(name: str) -> None:
+    config = load_train_config(name)
+    assert TrainConfig.model_validate(tomllib.loads(config.to_toml())) == config
+
+
+@pytest.mark.parametrize("name", ["smoke", "local", "workstation", "a100", "production"])
+def test_heads_and_tokens_of_every_config_are_whole(name: str) -> None:
+    config = load_train_config(name)
+    assert config.window_spec().samples("length_s", 256) % config.model.samples_per_token == 0
+    assert config.model.expand * config.model.d_model // config.model.headdim % 8 == 0  # for CUDA's fused convolution
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"cache_dir": "x"}, "cache_dir"),
+        ({"data": {"cache_dir": "x"}}, "data"),
+        ({"train": {**SMALLEST["train"], "cache_dir": "x"}}, "cache_dir"),  # type: ignore[dict-item]
+        ({"window": {"length": "10"}}, "length"),
+        ({"window": {"missing": "nan"}}, "cannot learn from NaN"),
+        ({"model": {"d_model": 50, "headdim": 16}}, "no multiple of headdim"),
+        ({"profile": "huge"}, "smoke"),
+        ({"name": "../up"}, "pattern"),
+    ],
+)
+def test_what_a_config_does_not_know_is_refused(changes: dict[str, object], told: str) -> None:
+    TrainConfig.model_validate(SMALLEST)
+    with pytest.raises(ValidationError, match=told):
+        TrainConfig.model_validate({**SMALLEST, **changes})

@@ -1,0 +1,109 @@
+"""Arrays, metadata and arguments that the store's tests put. Plain integers, the same on every machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainbrr.digest import key_of, recipe_digest, xxh3_128
+from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.objects import FILL, ArrayMeta
+
+RECIPE_FIELDS = {"rate_hz": 16, "channels": ["A", "B", "C"], "revision": 0}
+
+
+def meta_of(
+    n_channels: int, n_samples: int, *, rate_hz: int = 16, absent: tuple[int, ...] = (), k: int = 0
+) -> ArrayMeta:
+    names = tuple(f"E{i}" for i in range(n_channels))
+    return ArrayMeta(
+        channels=names,
+        absent=tuple(names[i] for i in absent),
+        n_samples=n_samples,
+        rate_hz=rate_hz,
+        quantum_uv="0.125",
+        k=tuple(0 if i in absent else k for i in range(n_channels)),
+    )
+
+
+def samples_of(meta: ArrayMeta, *, seed: int = 0) -> Any:
+    """int16 (channels, n_samples) over the whole legal range; absent channels are fill."""
+    samples = np.random.default_rng(seed).integers(-32767, 32768, (meta.n_channels, meta.n_samples)).astype(np.int16)
+    samples[[name in meta.absent for name in meta.channels]] = FILL
+    return samples
+
+
+def arguments(meta: ArrayMeta, *, source: str = "an EDF", recipe_fields: Any = None) -> dict[str, Any]:
+    """The keyword arguments of a put, all but the samples; `source` stands for an EDF's bytes."""
+    fields = RECIPE_FIELDS if recipe_fields is None else recipe_fields
+    source, recipe = xxh3_128(source.encode()), recipe_digest(fields)
+    return {
+        "meta": meta,
+        "key": key_of(source=source, recipe=recipe),
+        "source": source,
+        "recipe": recipe,
+        "recipe_fields": fields,
+        "statistics": {"n": meta.n_samples, "sums": [0] * meta.n_channels},
+        "signal": {"notes": ["Elektrode µ locker"], "synthetic": True},
+        "provenance": {"brainbrr": "0.1.0"},
+    }
+
+
+def row_of(path: str, **changes: Any) -> Row:
+    fields: dict[str, Any] = {
+        "path": path,
+        "patient": path.split("/")[-1][:8],
+        "session": None,
+        "split": "train",
+        "source": xxh3_128(path.encode()),
+        "n_bytes": 1000,
+        "signal_us": None,
+        "synthetic": True,
+        "labels": None,
+        "annotations": None,
+        "refusals": {},
+    }
+    return Row(**{**fields, **changes})
+
+
+def catalog_of(rows: list[Row], **changes: Any) -> Catalog:
+    fields: dict[str, Any] = {
+        "corpus": "demo",
+        "seq": 1,
+        "parent": None,
+        "layout": "tusz",
+        "labelled": True,
+        "created": "2026-01-01T00:00:00+00:00",
+    }
+    return Catalog(**{**fields, **changes}, rows={row.path: row for row in rows})
+
+
+def overwrite(path: Path, data: bytes) -> None:
+    """Damage a file in place, as a disk would: its mode does not protect it."""
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
+def flips(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Every version of some bytes in which one bit differs, with the position of its byte."""
+    damaged = bytearray(data)
+    for i in range(len(data)):
+        for bit in range(8):
+            damaged[i] ^= 1 << bit
+            yield i, bytes(damaged)
+            damaged[i] ^= 1 << bit
+
+
+def flips_on_disk(path: Path) -> Iterator[int]:
+    """Flip every bit of a file in turn, in place; yields the position of the damaged byte."""
+    path.chmod(0o644)
+    with path.open("r+b", buffering=0) as file:
+        for i, byte in enumerate(path.read_bytes()):
+            for bit in range(8):
+                os.pwrite(file.fileno(), bytes([byte ^ 1 << bit]), i)
+                yield i
+            os.pwrite(file.fileno(), bytes([byte]), i)

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from making import catalog_of, flips, overwrite, row_of
+
+from brainbrr.errors import IntegrityError
+from brainbrr.store import catalog as catalogs
+from brainbrr.store.catalog import Catalog, Refusal, Row
+from brainbrr.store.store import Store
+
+digests = st.text("0123456789abcdef", min_size=32, max_size=32)
+texts = st.text(max_size=10)
+rows = st.builds(
+    Row,
+    path=st.lists(st.text("abc é\\\n", min_size=1, max_size=4), min_size=1, max_size=3).map("/".join),
+    patient=texts,
+    session=st.none() | texts,
+    split=st.sampled_from(["train", "dev", "eval", "none"]),
+    source=st.none() | digests,
+    n_bytes=st.integers(0, 1 << 50),
+    signal_us=st.none() | st.integers(0, 1 << 50),
+    synthetic=st.booleans(),
+    labels=st.none() | digests,
+    annotations=st.none() | st.dictionaries(texts, st.lists(st.integers(0, 99) | texts, max_size=3), max_size=3),
+    refusals=st.dictionaries(
+        digests, st.builds(Refusal, error=texts, reason=texts, accepted=st.booleans(), labels=st.none() | digests)
+    ),
+)
+
+
+@given(st.lists(rows, max_size=5))
+def test_a_generation_round_trips(rows: list[Row]) -> None:
+    catalog = catalog_of(rows)
+    assert catalogs.decode(catalogs.encode(catalog), where=None) == catalog
+
+
+def test_a_generation_is_json_lines_sorted_by_path() -> None:
+    data = catalogs.encode(catalog_of([row_of("edf/b.edf"), row_of("edf/a.edf")]))
+    header, *rows, last = map(json.loads, data.splitlines())
+    assert header == {
+        "corpus": "demo",
+        "created": "2026-01-01T00:00:00+00:00",
+        "format": 1,
+        "labelled": True,
+        "layout": "tusz",
+        "n_rows": 2,
+        "parent": None,
+        "seq": 1,
+    }
+    assert [row["path"] for row in rows] == ["edf/a.edf", "edf/b.edf"]
+    assert last == {"sha256": hashlib.sha256(b"".join(data.splitlines(keepends=True)[:-1])).hexdigest()}
+
+
+def test_every_flipped_bit_and_every_truncation_of_a_generation_is_found() -> None:
+    data = catalogs.encode(catalog_of([row_of("a.edf")]))
+    for _, damaged in flips(data):
+        with pytest.raises(IntegrityError):
+            catalogs.decode(damaged, where="here")
+    for n in range(len(data)):
+        with pytest.raises(IntegrityError):
+            catalogs.decode(data[:n], where="here")
+
+
+def resealed(data: bytes, old: bytes, new: bytes) -> bytes:
+    """What a hostile writer would make of a generation: other words, the right digest."""
+    assert old in data
+    text = b"".join(data.splitlines(keepends=True)[:-1]).replace(old, new)
+    return text + b'{"sha256":"' + hashlib.sha256(text).hexdigest().encode() + b'"}\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b'"n_rows":2', b'"n_rows":3', "2 rows"),
+        (b'"format":1', b'"format":2', "format 1"),
+        (b'"seq":1', b'"seq":"1"', "seq"),
+        (b'"path":"b.edf"', b'"path":"a.edf"', "sorted"),
+        (b'"path":"b.edf"', b'"path":"../b.edf"', "leaves its corpus"),
+        (b'"path":"b.edf"', b'"path":"/b.edf"', "leaves its corpus"),
+        (b'"path":"b.edf"', b'"path":"c//b.edf"', "leaves its corpus"),
+        (b'"path":"b.edf"', b'"path":""', "leaves its corpus"),
+        (b'"path":"b.edf"', b'"path":1', "path = 1"),
+        (b'"n_bytes":1000', b'"n_bytes":-1', "negative"),
+        (b'"n_bytes":1000', b'"n_bytes":1000.0', "1000.0 is not an integer"),
+        (b'"labels":null', b'"labels":"x"', "hex"),
+        (b'"refusals":{}', b'"refusals":{"x":{}}', "missing"),
+        (b'"refusals":{}', b'"refusals":{"x":{"error":"","reason":"","accepted":true,"labels":null}}', "hex"),
+        (b'"session":null', b'"session":null,"age":3', "unknown field 'age'"),
+        (b'"annotations":null', b'"annotations":[]', "annotations"),
+        (b'{"annotations"', b'[{"annotations"', "not JSON"),
+    ],
+)
+def test_a_generation_that_says_what_no_writer_says_is_refused(old: bytes, new: bytes, reason: str) -> None:
+    data = catalogs.encode(catalog_of([row_of("a.edf"), row_of("b.edf")]))
+    with pytest.raises(IntegrityError, match=reason):
+        catalogs.decode(resealed(data, old, new), where="here")
+
+
+def test_publishing_chains_generations_and_writes_nothing_when_nothing_changed(store: Store) -> None:
+    assert store.catalog("demo") is None
+    assert store.corpora() == ()
+    first = store.publish("demo", lambda latest: catalog_of([row_of("a.edf")]))
+    assert (first.seq, first.parent) == (1, None)
+    same = store.publish("demo", lambda latest: catalog_of([row_of("a.edf")], created="later", seq=9))
+    assert same == first
+    second = store.publish("demo", lambda latest: catalog_of([row_of("a.edf"), row_of("b.edf")]))
+    assert second.seq == 2
+    assert second.parent == hashlib.sha256(store.layout.generation("demo", 1).read_bytes()).hexdigest()
+    third = store.publish("demo", lambda latest: dataclasses.replace(second, labelled=False))
+    assert third.seq == 3
+    assert store.catalog("demo") == third
+    assert store.corpora() == ("demo",)
+    store.verify_catalog("demo")
+
+
+def test_a_lost_race_is_merged_again_and_both_stay(store: Store) -> None:
+    seen: list[Catalog | None] = []
+
+    def merge(latest: Catalog | None) -> Catalog:
+        if not seen:
+            store.publish("demo", lambda _: catalog_of([row_of("theirs.edf")]))
+        seen.append(latest)
+        return catalog_of([*(latest.rows.values() if latest else ()), row_of("ours.edf")])
+
+    assert sorted(store.publish("demo", merge).rows) == ["ours.edf", "theirs.edf"]
+    assert [latest and latest.seq for latest in seen] == [None, 1]
+    assert store.layout.generations("demo") == [1, 2]
+
+
+def three_generations(store: Store) -> list[Path]:
+    for n in range(1, 4):
+        store.publish("demo", lambda _, n=n: catalog_of([row_of(f"{i}.edf") for i in range(n)]))  # type: ignore[misc]
+    return [store.layout.generation("demo", seq) for seq in (1, 2, 3)]
+
+
+def test_damage_in_the_latest_generation_or_its_parent_names_the_file(store: Store) -> None:
+    for path in three_generations(store)[1:]:
+        data = path.read_bytes()
+        overwrite(path, data.replace(b"train", b"eval"))
+        with pytest.raises(IntegrityError) as caught:
+            store.catalog("demo")
+        assert caught.value.where == str(path)
+        overwrite(path, data)
+    assert store.catalog("demo") is not None
+
+
+def test_a_generation_under_another_number_or_corpus_is_damage(store: Store) -> None:
+    paths = three_generations(store)
+    overwrite(paths[2], paths[1].read_bytes())
+    with pytest.raises(IntegrityError, match="generation 2 of 'demo'"):
+        store.catalog("demo")
+    other = store.layout.generation("other", 1)
+    other.parent.mkdir()
+    other.write_bytes(paths[0].read_bytes())
+    with pytest.raises(IntegrityError, match="of 'demo'"):
+        store.catalog("other")
+
+
+def test_a_missing_or_rewritten_older_generation_is_found_by_verify(store: Store) -> None:
+    paths = three_generations(store)
+    data = paths[0].read_bytes()
+    overwrite(paths[0], catalogs.encode(catalog_of([row_of("x.edf")])))
+    assert store.catalog("demo") is not None
+    with pytest.raises(IntegrityError, match="not the one that it continues"):
+        store.verify_catalog("demo")
+    paths[0].unlink()
+    with pytest.raises(IntegrityError, match="missing"):
+        store.verify_catalog("demo")
+    paths[0].write_bytes(data)
+    store.verify_catalog("demo")
+
+
+def test_a_row_that_could_not_be_read_again_is_never_written(store: Store) -> None:
+    with pytest.raises(IntegrityError, match="leaves its corpus"):
+        store.publish("demo", lambda _: catalog_of([row_of("../escape.edf")]))
+    assert store.catalog("demo") is None

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from making import flips
+
+from brainbrr.digest import canonical_json
+from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.store import files
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text(max_size=8).filter(lambda name: name != "sha256"), json_values, min_size=1, max_size=5))
+def test_sealing_round_trips_and_stays_plain_json(fields: dict[str, object]) -> None:
+    sealed = files.seal(fields)
+    assert files.unseal(sealed, where=None) == fields
+    assert json.loads(sealed) == {**fields, "sha256": hashlib.sha256(canonical_json(fields)).hexdigest()}
+
+
+def test_every_flipped_bit_and_every_truncation_of_a_sealed_file_is_found() -> None:
+    sealed = files.seal({"format": 1, "name": "Größe", "rows": [1, 2, {"k": None}]})
+    for _, damaged in flips(sealed):
+        with pytest.raises(IntegrityError):
+            files.unseal(damaged, where="here")
+    for n in range(len(sealed)):
+        with pytest.raises(IntegrityError):
+            files.unseal(sealed[:n], where="here")
+
+
+@pytest.mark.parametrize("fields", [{}, {"sha256": "x"}, {"a": 0.5}, {"a": 1 << 63}, {"a": {1: 2}}, {"a": b"x"}])
+def test_what_has_no_canonical_text_is_not_sealed(fields: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        files.seal(fields)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(b"", b"[]", b"1", b"{", b'{"a":1.0}', b'{"a":1e3}', b'{"a":NaN}', b'{"a":Infinity}', b"\xff\xfe", b"{}x"),
+        b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"a":' + b"9" * 10_000 + b"}",
+    ],
+    ids=lambda text: text[:12],
+)
+def test_hostile_json_is_an_integrity_error(text: bytes) -> None:
+    with pytest.raises(IntegrityError) as caught:
+        files.parse(text, where="there")
+    assert caught.value.where == "there"
+
+
+def test_fields_are_closed_and_typed() -> None:
+    kinds = {"a": (int,), "b": (str, type(None)), "c": (bool,)}
+    assert files.fields({"a": 1, "b": None, "c": True}, kinds, where=None)
+    for value, reason in (
+        ({"a": 1, "b": None, "c": True, "zz": 0}, "unknown field 'zz'"),
+        ({"a": 1, "b": None}, "'c' is missing"),
+        ({"a": True, "b": None, "c": True}, "a = True"),
+        ({"a": 1, "b": 1, "c": True}, "b = 1"),
+        ({"a": 1, "b": "x" * 999, "c": 1}, "c = 1"),
+        ([], "not a JSON object"),
+    ):
+        with pytest.raises(IntegrityError, match=reason):
+            files.fields(value, kinds, where=None)
+
+
+def test_only_plain_files_of_bounded_size_are_read(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"12345")
+    (tmp_path / "link").symlink_to(tmp_path / "plain")
+    os.mkfifo(tmp_path / "fifo")
+    assert files.read(tmp_path / "plain", limit=5) == b"12345"
+    for name, reason in (("link", "a link"), ("fifo", "not a regular file"), (".", "not a regular file")):
+        with pytest.raises(IntegrityError, match=reason):
+            files.read(tmp_path / name)
+    with pytest.raises(IntegrityError, match="5 bytes, where at most 4"):
+        files.read(tmp_path / "plain", limit=4)
+    with pytest.raises(FileNotFoundError):
+        files.read(tmp_path / "nothing")
+
+
+def test_the_first_to_publish_a_name_wins(tmp_path: Path) -> None:
+    assert files.publish(tmp_path / "t1", tmp_path / "name", b"first")
+    assert not files.publish(tmp_path / "t2", tmp_path / "name", b"second")
+    assert (tmp_path / "name").read_bytes() == b"first"
+    assert [path.name for path in tmp_path.iterdir()] == ["name"]
+
+
+def test_a_link_whose_answer_was_lost_still_counts_as_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def twice(source: Path, target: Path) -> None:  # as NFS does when it repeats a request
+        link(source, target)
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", twice)
+    assert files.publish(tmp_path / "t", tmp_path / "name", b"ours")

@@ -1,0 +1,137 @@
+"""The committed store of format 1. When a test here fails, raise the format; never edit the golden."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import shutil
+import struct
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import zarr
+from making import arguments, catalog_of, meta_of, row_of, samples_of
+
+from brainbrr.store.store import Store
+
+GOLDEN = Path(__file__).parent / "golden"
+CONTENTS = {
+    "b71bf5d95ec5b814de1cfd8104d4643b": "f1014e74fd800f555c240d30366dc431ea4f99eb3135ee0e4589f7c7e6c761f4",
+    "b763d56aed7c83be4bb178d8e15a433b": "7e1fd2be159cf605ef8bb84e511b0ac2f4b039acfd948d278ca0a0d59a766bc9",
+}
+RECIPE = "f10851797ea0d3964a64f99f33b20cf1"
+GENERATIONS = {
+    1: "4cdb759a816426b274ef86ae76cee7c9640ca9eeb8399c9092e097bddb422cf0",
+    2: "f987b4d26e9f93537b83046474ea639c86a80fb6109053138617acc2e2eb24bd",
+}
+
+
+@pytest.fixture(scope="module")
+def make() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_golden", GOLDEN / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def golden() -> Store:
+    return Store.open(GOLDEN / "format-1")
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_golden_keys_and_contents(golden: Store) -> None:
+    assert {record.key: record.content for record in golden.records()} == CONTENTS
+    assert {record.recipe for record in golden.records()} == {RECIPE}
+    assert sorted(golden.contents()) == sorted(CONTENTS.values())
+
+
+def test_the_golden_store_verifies_and_reads(golden: Store, make: ModuleType) -> None:
+    for key, (path, meta) in zip(CONTENTS, make.METAS.items(), strict=True):
+        record = golden.verify_record(key)
+        golden.verify_object(record.content)
+        assert golden.has_object(record)
+        assert record.array == meta
+        assert np.array_equal(golden.reader(record.content).read(0, meta.n_samples), make.samples_of(meta))
+        assert record.source == golden.catalog("golden").rows[path].source  # type: ignore[union-attr]
+
+
+def test_the_golden_catalog_and_view_read(golden: Store) -> None:
+    golden.verify_catalog("golden")
+    for seq, digest in GENERATIONS.items():
+        assert hashlib.sha256(golden.layout.generation("golden", seq).read_bytes()).hexdigest() == digest
+    catalog = golden.catalog("golden")
+    assert catalog is not None
+    assert (catalog.seq, catalog.parent, catalog.layout) == (2, GENERATIONS[1], "tusz")
+    refused = next(row for row in catalog.rows.values() if row.split == "eval")
+    assert refused.refusals[RECIPE].accepted
+    (view,) = golden.frozen_views()
+    stored = [path for split in ("train", "dev") for path in catalog.rows if f"/{split}/" in path]
+    assert golden.frozen(view) == {"format": 1, "profile": "smoke", "recordings": stored}
+
+
+def test_the_same_words_still_make_the_same_bytes(make: ModuleType, tmp_path: Path) -> None:
+    make.main(tmp_path / "store")
+    assert tree(tmp_path / "store") == tree(GOLDEN / "format-1")
+
+
+def test_a_clone_without_empty_folders_can_be_written(tmp_path: Path) -> None:
+    shutil.copytree(GOLDEN / "format-1", tmp_path / "store")
+    store, meta = Store.open(tmp_path / "store"), meta_of(2, 300)
+    record = store.put(samples_of(meta), **arguments(meta)).record
+    assert store.verify_record(record.key) == record
+    assert store.publish("golden", lambda _: catalog_of([row_of("a.edf")])).seq == 3
+    store.verify_catalog("golden")
+
+
+def test_zarr_reads_the_golden_store(make: ModuleType) -> None:
+    group = zarr.open_group(str(GOLDEN / "format-1" / "objects.zarr"), mode="r")
+    found = {path: member for path, member in group.members(max_depth=None) if isinstance(member, zarr.Array)}
+    for content, meta in zip(CONTENTS.values(), make.METAS.values(), strict=True):
+        assert np.array_equal(found[f"{content[:2]}/{content}"][:], make.samples_of(meta))
+
+
+def crc32c(data: bytes) -> int:
+    """CRC-32C (RFC 3720), bit by bit."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 & -(crc & 1))
+    return crc ^ 0xFFFFFFFF
+
+
+@pytest.mark.parametrize("key", CONTENTS)
+def test_a_reader_written_from_the_specification_alone_gets_the_same(key: str, make: ModuleType) -> None:
+    """No numpy, no zarr, nothing of brainbrr: only what store/README.md says."""
+    root = GOLDEN / "format-1"
+    text = (root / "records" / key[:2] / f"{key}.json").read_bytes()
+    assert hashlib.sha256(text[:-77] + b"}").hexdigest().encode() == text[-66:-2]
+    content = json.loads(text)["content"]
+    folder = root / "objects.zarr" / content[:2] / content
+    attributes = json.loads((folder / "zarr.json").read_bytes())["attributes"]
+    (n_channels, n_samples), tile = attributes["shape"], 10 * attributes["rate"]
+    n_tiles, n_bytes = -(-n_samples // tile), n_channels * tile * 2
+    shard = (folder / "c.0.0").read_bytes()
+    index = shard[-(16 * n_tiles + 4) : -4]
+    assert struct.unpack("<I", shard[-4:])[0] == crc32c(index)
+    rows = [b""] * n_channels
+    for offset, length in struct.iter_unpack("<QQ", index):
+        data, checksum = shard[offset : offset + n_bytes], shard[offset + n_bytes : offset + length]
+        assert struct.unpack("<I", checksum)[0] == crc32c(data)
+        rows = [row + data[i * tile * 2 : (i + 1) * tile * 2] for i, row in enumerate(rows)]
+    rows = [row[: n_samples * 2] for row in rows]
+    digest = hashlib.sha256(json.dumps(attributes, sort_keys=True, separators=(",", ":")).encode())
+    for row in rows:
+        digest.update(hashlib.sha256(row).digest())
+    assert digest.hexdigest() == content == CONTENTS[key]
+    expected = make.samples_of(list(make.METAS.values())[list(CONTENTS).index(key)])
+    assert [list(struct.unpack(f"<{n_samples}h", row)) for row in rows] == expected.tolist()

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from making import arguments, flips_on_disk, meta_of, overwrite, samples_of
+
+from brainbrr.digest import canonical_json
+from brainbrr.errors import IntegrityError
+from brainbrr.store import files
+from brainbrr.store.records import Record
+from brainbrr.store.store import Store
+
+META = meta_of(2, 300, absent=(1,))
+
+
+@pytest.fixture
+def record(store: Store) -> Record:
+    return store.put(samples_of(META), **arguments(META)).record
+
+
+def test_a_record_round_trips_and_is_sealed_json_on_disk(store: Store, record: Record) -> None:
+    assert Record.from_json(json.loads(canonical_json(record.to_json()))) == record
+    on_disk = json.loads(store.layout.record(record.key).read_bytes())
+    on_disk.pop("sha256")
+    assert on_disk == record.to_json()
+    assert on_disk["array"] == META.attributes()
+    assert store.layout.record(record.key).stat().st_mode & 0o777 == 0o444
+
+
+def test_every_flipped_bit_of_a_record_is_found(store: Store, record: Record) -> None:
+    for _ in flips_on_disk(store.layout.record(record.key)):
+        with pytest.raises(IntegrityError):
+            store.record(record.key)
+    assert store.record(record.key) == record
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"format": 2}, "format 2"),
+        ({"key": "x"}, "key is not a digest"),
+        ({"key": "A" * 32}, "key is not a digest"),
+        ({"content": "../" * 22}, "content is not a digest"),
+        ({"source": 5}, "source = 5"),
+        ({"array": {}}, "missing"),
+        ({"array": {**META.attributes(), "rate": 0}}, "rate_hz = 0"),
+        ({"statistics": []}, "statistics"),
+        ({"provenance": None}, "provenance"),
+        ({"shell": "rm"}, "unknown field 'shell'"),
+    ],
+    ids=str,
+)
+def test_a_record_that_says_what_no_writer_says_is_refused(record: Record, change: object, reason: str) -> None:
+    with pytest.raises(IntegrityError, match=reason):
+        Record.from_json({**record.to_json(), **change})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"source": "0" * 32}, "not the key of its source"),
+        ({"recipe_fields": {"rate_hz": 17}}, "not the digest of its recipe_fields"),
+        ({"recipe": "0" * 32}, "not the digest of its recipe_fields"),
+        ({"key": "0" * 32}, "not the key of its source"),
+    ],
+    ids=str,
+)
+def test_a_record_that_contradicts_itself_is_refused(
+    store: Store, record: Record, change: dict[str, object], reason: str
+) -> None:
+    overwrite(store.layout.record(record.key), files.seal({**record.to_json(), **change}))
+    with pytest.raises(IntegrityError, match=reason):
+        store.record(record.key)
+    assert store.unproven_record(record.key) == Record.from_json({**record.to_json(), **change})
+
+
+def test_a_record_under_another_key_is_refused_but_can_be_looked_at(store: Store, record: Record) -> None:
+    other = store.put(samples_of(META), **arguments(META, source="other")).record
+    overwrite(store.layout.record(other.key), store.layout.record(record.key).read_bytes())
+    with pytest.raises(IntegrityError, match="the record of key"):
+        store.record(other.key)
+    with pytest.raises(IntegrityError):
+        list(store.records())
+    assert store.unproven_record(other.key) == record
+
+
+def test_verify_record_asks_for_its_object(store: Store, record: Record) -> None:
+    assert store.verify_record(record.key) == record
+    folder = store.layout.object(record.content)
+    overwrite(folder / "zarr.json", (folder / "zarr.json").read_bytes().replace(b'"E0"', b'"E9"'))
+    with pytest.raises(IntegrityError, match="disagree"):
+        store.verify_record(record.key)
+    (folder / "c.0.0").unlink()
+    with pytest.raises(IntegrityError, match="not there"):
+        store.verify_record(record.key)
+    store.layout.record(record.key).unlink()
+    with pytest.raises(IntegrityError, match="no record"):
+        store.verify_record(record.key)
+
+
+def test_a_file_that_is_no_record_is_found(store: Store, record: Record) -> None:
+    (store.layout.records / "aa").mkdir(exist_ok=True)
+    (store.layout.records / "aa" / "notes.json").touch()
+    assert set(store.keys()) == {record.key, "aa/notes.json"}
+    with pytest.raises(IntegrityError, match="not in a record's place"):
+        store.verify_record("aa/notes.json")
+    assert store.unproven_record("aa/notes.json") is None

@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
+
+from brainbrr.errors import IntegrityError, NotReproducibleError, UsageError
+from brainbrr.store.objects import FILL
+from brainbrr.store.store import Store
+
+META = meta_of(3, 16 * 25, absent=(2,), k=1)
+SAMPLES = samples_of(META)
+VIEW = "c" * 64
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_is_put_is_found_by_key_and_read_by_content(store: Store) -> None:
+    put = store.put(SAMPLES, **arguments(META))
+    record = put.record
+    assert (put.new_object, put.new_record, put.quarantined) == (True, True, ())
+    assert store.record(record.key) == record
+    assert list(store.records()) == [record]
+    assert list(store.contents()) == [record.content]
+    assert store.has_object(record)
+    assert np.array_equal(store.reader(record.content).read(0, META.n_samples), SAMPLES)
+    assert np.array_equal(store.open_array(record.content)[:], SAMPLES)
+    assert store.object_bytes(record.content) + len(store.layout.record(record.key).read_bytes()) == put.n_bytes_written
+    assert not any(store.layout.root.joinpath("tmp").iterdir())
+
+
+def test_an_unknown_key_has_no_record_and_a_lost_object_is_damage(store: Store) -> None:
+    assert store.record("0" * 32) is None
+    for use in (store.reader, store.decode, store.open_array, store.verify_object):
+        with pytest.raises(IntegrityError):
+            use("0" * 64)
+    assert store.object_bytes("0" * 64) == 0
+
+
+def test_putting_the_same_again_writes_nothing(store: Store) -> None:
+    store.put(SAMPLES, **arguments(META))
+    before = tree(store.location)
+    put = store.put(SAMPLES, **{**arguments(META), "provenance": {"brainbrr": "9.9"}})
+    assert (put.new_object, put.new_record, put.n_bytes_written) == (False, False, 0)
+    assert put.record.provenance == {"brainbrr": "0.1.0"}
+    assert tree(store.location) == before
+
+
+def test_two_keys_of_one_content_are_two_records_and_one_object(store: Store) -> None:
+    first = store.put(SAMPLES, **arguments(META))
+    second = store.put(SAMPLES, **arguments(META, source="the same, re-issued"))
+    assert (second.new_object, second.new_record) == (False, True)
+    assert first.record.content == second.record.content
+    assert first.record.key != second.record.key
+    assert len(list(store.contents())) == 1
+    assert len(list(store.keys())) == 2
+
+
+def test_a_second_content_of_a_key_goes_to_quarantine_and_the_first_stays(store: Store) -> None:
+    first = store.put(SAMPLES, **arguments(META)).record
+    other = SAMPLES.copy()
+    other[0, 0] ^= 1
+    for _ in range(2):  # also the second time: one copy in quarantine is enough
+        with pytest.raises(NotReproducibleError) as caught:
+            store.put(other, **arguments(META))
+    assert list(store.records()) == [first]
+    assert list(store.contents()) == [first.content]
+    kept = list((store.location / "quarantine").iterdir())
+    assert [str(path) for path in kept] == [caught.value.where]
+    shutil.copytree(kept[0], store.layout.objects / "aa" / "looked-at")
+    assert store.decode("aa/looked-at") == kept[0].name
+
+
+def test_a_damaged_object_moves_to_quarantine_and_ours_takes_its_place(store: Store) -> None:
+    record = store.put(SAMPLES, **arguments(META)).record
+    folder = store.layout.object(record.content)
+    good = tree(folder)
+    damages = (
+        lambda: overwrite(folder / "c.0.0", good["c.0.0"][:-1]),
+        lambda: overwrite(folder / "c.0.0", good["c.0.0"].replace(good["c.0.0"][40:48], b"\0" * 8)),
+        lambda: overwrite(folder / "zarr.json", b"{}"),
+        lambda: (folder / "c.0.0").unlink(),
+        lambda: (folder / "extra").touch(),
+        lambda: (shutil.rmtree(folder), folder.touch()),
+        lambda: (folder.unlink(), folder.symlink_to(store.location)) if folder.is_file() else shutil.rmtree(folder),
+    )
+    n_moved = 0
+    for damage in damages:
+        damage()
+        put = store.put(SAMPLES, **arguments(META))
+        assert (put.new_object, put.new_record) == (True, False)
+        n_moved += len(put.quarantined)
+        assert all(path.parent == store.location / "quarantine" for path in put.quarantined)
+        assert tree(folder) == good
+    assert n_moved == 6
+    assert len(list((store.location / "quarantine").iterdir())) == 6
+
+
+def test_a_damaged_record_moves_to_quarantine_and_is_written_again(store: Store) -> None:
+    record = store.put(SAMPLES, **arguments(META)).record
+    path = store.layout.record(record.key)
+    overwrite(path, path.read_bytes()[:-9])
+    put = store.put(SAMPLES, **arguments(META))
+    assert (put.new_object, put.new_record, len(put.quarantined)) == (False, True, 1)
+    assert store.verify_record(record.key) == record
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": "0" * 32},
+        {"key": "../../x"},
+        {"source": "0" * 32},
+        {"recipe": "0" * 32},
+        {"recipe_fields": {}},
+        {"statistics": {"mean": 0.5}},
+        {"signal": {"n": 1 << 63}},
+        {"provenance": {"when": object()}},
+        {"meta": meta_of(3, 399)},
+    ],
+    ids=str,
+)
+def test_arguments_that_contradict_each_other_are_refused_before_anything_is_written(
+    store: Store, change: dict[str, object]
+) -> None:
+    before = tree(store.location)
+    with pytest.raises(UsageError):
+        store.put(SAMPLES, **{**arguments(META), **change})
+    assert tree(store.location) == before
+
+
+def test_samples_that_are_none_are_refused(store: Store) -> None:
+    clipped = SAMPLES.copy()
+    clipped[1, 3] = FILL
+    with pytest.raises(IntegrityError, match="E1 holds -32768"):
+        store.put(clipped, **arguments(META))
+    assert list(store.contents()) == []
+
+
+def test_quick_sees_structure_and_full_sees_every_byte(store: Store) -> None:
+    content = store.put(SAMPLES, **arguments(META)).record.content
+    shard = store.layout.object(content) / "c.0.0"
+    good = shard.read_bytes()
+    flipped = bytearray(good)
+    flipped[100] ^= 1
+    overwrite(shard, bytes(flipped))
+    store.verify_object(content, quick=True)
+    with pytest.raises(IntegrityError, match="from 0 s to 10 s"):
+        store.verify_object(content)
+    for damage in (good[:-1] + b"\0", good[:-20] + b"\1" * 20, good + b"x"):
+        overwrite(shard, damage)
+        with pytest.raises(IntegrityError):
+            store.verify_object(content, quick=True)
+    overwrite(shard, good)
+    store.verify_object(content)
+
+
+def test_an_object_of_another_content_under_this_name_is_found(store: Store) -> None:
+    contents = [
+        store.put(samples_of(META, seed=seed), **arguments(META, source=str(seed))).record.content for seed in (1, 2)
+    ]
+    one, other = map(store.layout.object, contents)
+    overwrite(one / "c.0.0", (other / "c.0.0").read_bytes())
+    store.verify_object(contents[0], quick=True)
+    with pytest.raises(IntegrityError, match=f"has content {contents[1][:12]}"):
+        store.verify_object(contents[0])
+    assert store.decode(contents[0]) == contents[1]
+
+
+def test_a_copy_under_any_name_decodes_to_the_same_content(store: Store) -> None:
+    content = store.put(SAMPLES, **arguments(META)).record.content
+    folder = store.layout.object(content)
+    for copy in (folder.parent / "copy", folder.parent.parent / "zz" / content, folder.parent.parent / "bare"):
+        shutil.copytree(folder, copy)
+    names = [content, f"{content[:2]}/copy", "bare", f"zz/{content}"]
+    assert sorted(store.contents()) == sorted(names)
+    assert {store.decode(name) for name in names} == {content}
+    assert {store.object_bytes(name) for name in names} == {store.object_bytes(content)}
+    for name in names[1:]:
+        with pytest.raises(IntegrityError, match="not lie in its place"):
+            store.verify_object(name)
+
+
+def test_an_array_of_a_foreign_codec_is_never_decoded(store: Store) -> None:
+    content = store.put(SAMPLES, **arguments(META)).record.content
+    metadata = store.layout.object(content) / "zarr.json"
+    overwrite(
+        metadata, metadata.read_bytes().replace(b'[{"configuration":{"endian":"little"}', b'[{"name":"pickle"},{')
+    )
+    for use in (store.decode, store.reader, store.open_array, store.verify_object):
+        with pytest.raises(IntegrityError):
+            use(content)
+
+
+def test_has_object_is_false_for_half_an_object(store: Store) -> None:
+    record = store.put(SAMPLES, **arguments(META)).record
+    folder = store.layout.object(record.content)
+    shard = (folder / "c.0.0").read_bytes()
+    overwrite(folder / "c.0.0", shard[:-1])
+    assert not store.has_object(record)
+    overwrite(folder / "c.0.0", shard)
+    assert store.has_object(record)
+    (folder / "zarr.json").unlink()
+    assert not store.has_object(record)
+    shutil.rmtree(folder)
+    assert not store.has_object(record)
+
+
+def test_frozen_views_are_kept_once_and_proven_when_read(store: Store) -> None:
+    assert store.frozen(VIEW) is None
+    path = store.freeze(VIEW, {"format": 1, "profile": "smoke", "recordings": [1]})
+    assert store.freeze(VIEW, {"format": 1, "profile": "dev", "recordings": [1]}) == path
+    assert store.frozen(VIEW) == {"format": 1, "profile": "smoke", "recordings": [1]}
+    assert store.frozen_views() == (VIEW,)
+    overwrite(path, path.read_bytes().replace(b"smoke", b"smokE"))
+    with pytest.raises(IntegrityError):
+        store.frozen(VIEW)
+    store.freeze(VIEW, {"format": 1, "profile": "dev"})
+    assert store.frozen(VIEW) == {"format": 1, "profile": "dev"}
+    assert len(list((store.location / "quarantine").iterdir())) == 1
+
+
+def test_a_store_travels_between_processes(store: Store) -> None:
+    content = store.put(SAMPLES, **arguments(META)).record.content
+    assert pickle.loads(pickle.dumps(store)).decode(content) == content
+
+
+READ_ALL = """
+import os, sys
+from pathlib import Path
+import numpy
+from brainbrr.errors import UsageError
+from brainbrr.store.store import Store
+import brainbrr.store.chunks
+sys.path.insert(0, sys.argv[2])
+from making import arguments, catalog_of, meta_of, row_of, samples_of
+meta = meta_of(1, 9)
+samples = samples_of(meta)
+if os.geteuid() == 0:
+    os.setgid(65534); os.setuid(65534)  # from here on, nothing may be imported
+store = Store.open(Path(sys.argv[1]))
+for content in store.contents():
+    store.verify_object(content); store.reader(content).read(0, 100)
+records = [store.verify_record(key) for key in store.keys()]
+assert len(records) == 1 and store.catalog("demo").rows and store.frozen("c" * 64)
+assert not os.access(sys.argv[1], os.W_OK)
+for write in (
+    lambda: store.put(samples, **arguments(meta, source="new")),
+    lambda: store.publish("demo", lambda _: catalog_of([row_of("b.edf")])),
+    lambda: store.freeze("d" * 64, {"format": 1}),
+):
+    try:
+        write()
+    except UsageError as error:
+        assert "cannot be written" in error.what
+    else:
+        raise SystemExit("it was written")
+print("read")
+"""
+
+
+def test_a_reader_needs_no_permission_to_write() -> None:
+    folder = Path(tempfile.mkdtemp())  # not tmp_path: whoever reads is nobody
+    try:
+        store = Store.create(folder / "store")
+        store.put(SAMPLES, **arguments(META))
+        store.publish("demo", lambda _: catalog_of([row_of("a.edf")]))
+        store.freeze(VIEW, {"format": 1})
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        here = Path(__file__).parent
+        done = subprocess.run(
+            [sys.executable, "-c", READ_ALL, str(store.location), str(here)],
+            capture_output=True,
+            text=True,
+            cwd=here.parent.parent,
+            check=False,
+        )
+        assert (done.stdout, done.returncode) == ("read\n", 0), done.stderr
+    finally:
+        for path in (folder, *folder.rglob("*")):
+            if path.is_dir():
+                path.chmod(0o755)
+        shutil.rmtree(folder)

@@ -1,0 +1,158 @@
+"""The order in which bytes become durable, and what happens when another process is faster."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
+
+from brainbrr.errors import IntegrityError, NotReproducibleError
+from brainbrr.store import files, objects
+from brainbrr.store.store import Store
+
+META = meta_of(2, 400)
+SAMPLES = samples_of(META)
+
+
+@pytest.fixture
+def trace(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every fsync, rename and link, with paths below the store; content, key and temporary names shortened."""
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("this system does not tell the path of a descriptor")
+    calls: list[str] = []
+
+    def short(path: Any) -> str:
+        text = str(Path(path).relative_to(store.location))
+        text = re.sub(r"tmp/[^/]+", "tmp/*", text)
+        return re.sub(r"(?<=/)[0-9a-f]{2}(?=/|$)", "ab", re.sub(r"[0-9a-f]{32,64}", "ID", text))
+
+    real = {name: getattr(os, name) for name in ("fsync", "rename", "link")}
+
+    def fsync(descriptor: int) -> None:
+        real["fsync"](descriptor)
+        calls.append(f"fsync {short(os.readlink(f'/proc/self/fd/{descriptor}'))}")
+
+    def two(name: str) -> Any:
+        def call(source: Any, target: Any) -> None:
+            real[name](source, target)
+            calls.append(f"{name} {short(source)} {short(target)}")
+
+        return call
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "rename", two("rename"))
+    monkeypatch.setattr(os, "link", two("link"))
+    return calls
+
+
+GROUP = ["fsync objects.zarr", "fsync tmp/*", "link tmp/* objects.zarr/ab/zarr.json", "fsync objects.zarr/ab"]
+OBJECT = [
+    "fsync tmp/*/zarr.json",
+    "fsync tmp/*/c.0.0",
+    "fsync tmp/*",
+    "rename tmp/* objects.zarr/ab/ID",
+    "fsync objects.zarr/ab",
+]
+RECORD = ["fsync records", "fsync tmp/*", "link tmp/* records/ab/ID.json", "fsync records/ab"]
+
+
+def test_a_put_makes_each_step_durable_before_the_next(store: Store, trace: list[str]) -> None:
+    store.put(SAMPLES, **arguments(META))
+    assert trace == [*GROUP, *OBJECT, *RECORD]
+
+
+def test_an_object_that_is_there_already_is_made_durable_before_it_is_recorded(store: Store, trace: list[str]) -> None:
+    store.put(SAMPLES, **arguments(META))
+    trace.clear()
+    store.put(SAMPLES, **arguments(META, source="another"))
+    assert trace == ["fsync objects.zarr", "fsync objects.zarr/ab", *RECORD]
+
+
+def test_a_generation_is_durable_when_it_is_acknowledged(store: Store, trace: list[str]) -> None:
+    store.publish("demo", lambda _: catalog_of([row_of("a.edf")]))
+    generation = "catalog/demo/00000001.jsonl"
+    assert trace == ["fsync catalog", "fsync tmp/*", f"link tmp/* {generation}", "fsync catalog/demo"]
+
+
+def test_a_record_of_a_faster_process_is_made_durable_too(
+    store: Store, trace: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overtake(store, monkeypatch, lambda: store.put(SAMPLES, **arguments(META)))
+    trace.clear()
+    put = store.put(SAMPLES, **arguments(META))
+    assert not put.new_record
+    assert trace[-1] == "fsync records/ab"
+
+
+def overtake(store: Store, monkeypatch: pytest.MonkeyPatch, other: Any) -> None:
+    """Let `other` run once, when the next put has written its own files but published nothing."""
+    write_object = objects.write_object
+
+    def write(*args: Any) -> int:
+        monkeypatch.setattr(objects, "write_object", write_object)
+        n_bytes = write_object(*args)
+        other()
+        return n_bytes
+
+    monkeypatch.setattr(objects, "write_object", write)
+
+
+def test_a_faster_process_with_the_same_array_wins_and_ours_is_dropped(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overtake(store, monkeypatch, lambda: store.put(SAMPLES, **arguments(META)))
+    put = store.put(SAMPLES, **arguments(META))
+    assert (put.new_object, put.new_record, put.n_bytes_written, put.quarantined) == (False, False, 0, ())
+    assert not list((store.location / "tmp").iterdir())
+    store.verify_object(put.record.content)
+
+
+def test_a_faster_process_that_left_damage_is_replaced(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged() -> None:
+        content = store.put(SAMPLES, **arguments(META)).record.content
+        overwrite(store.layout.object(content) / "c.0.0", b"rotten")
+
+    overtake(store, monkeypatch, damaged)
+    put = store.put(SAMPLES, **arguments(META))
+    assert (put.new_object, len(put.quarantined)) == (True, 1)
+    store.verify_object(put.record.content)
+
+
+def test_a_faster_process_with_another_array_keeps_the_key(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = samples_of(META, seed=1)
+    overtake(store, monkeypatch, lambda: store.put(theirs, **arguments(META)))
+    with pytest.raises(NotReproducibleError):
+        store.put(SAMPLES, **arguments(META))
+    (record,) = store.records()
+    assert record.content == objects.content_of(theirs, META)
+
+
+def test_what_reads_back_as_something_else_is_never_published(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_object = objects.write_object
+
+    def rotten(folder: Path, samples: Any, meta: Any) -> int:
+        other = samples.copy()
+        other[0, 0] ^= 1  # valid checksums of the wrong samples, as bad memory would make
+        return write_object(folder, other, meta)
+
+    monkeypatch.setattr(objects, "write_object", rotten)
+    with pytest.raises(IntegrityError, match="reads back as something else"):
+        store.put(SAMPLES, **arguments(META))
+    assert list(store.contents()) == list(store.keys()) == list((store.location / "tmp").iterdir()) == []
+
+
+def test_short_writes_are_finished(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[: max(1, len(data) // 3)]))
+    content = store.put(SAMPLES, **arguments(META)).record.content
+    monkeypatch.undo()
+    store.verify_object(content)
+
+
+def test_files_are_read_only_once_they_are_finished(tmp_path: Path) -> None:
+    files.write(tmp_path / "file", b"x")
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o444

@@ -1,0 +1,71 @@
+"""Settings: one place for the store, every value with its origin, obsolete keys refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from brainbrr.config import OBSOLETE_KEYS, load_train_config, resolve
+from brainbrr.errors import ConfigError
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return tmp_path
+
+
+def test_flag_beats_environment_beats_config_file_beats_default(home: Path) -> None:
+    file = home / "mine.toml"
+    file.write_text('store = "from-file"\n')
+    environ = {"BRAINBRR_CONFIG": str(file)}
+    assert resolve(environ=environ, cwd=home).store.value == home / "from-file"
+    assert resolve(environ=environ, cwd=home).store.origin == f"config file {file}"
+    environ["BRAINBRR_STORE"] = "/env/store"
+    assert resolve(environ=environ, cwd=home).store.value == Path("/env/store")
+    assert resolve(environ=environ, store="/flag/store", cwd=home).store.origin == "flag --store"
+
+
+def test_default_is_the_nearest_store_upwards(home: Path) -> None:
+    (home / "project" / "store").mkdir(parents=True)
+    (home / "project" / "store" / "format.json").write_text("{}")
+    deep = home / "project" / "notebooks" / "a"
+    deep.mkdir(parents=True)
+    assert resolve(environ={}, cwd=deep).store.value == home / "project" / "store"
+
+
+def test_default_is_never_simply_the_working_directory(home: Path) -> None:
+    (home / "store").mkdir()  # a folder of that name, but no store
+    found = resolve(environ={}, cwd=home).store
+    assert home / "store" != found.value
+    assert "checkout" in found.origin or "user data" in found.origin
+
+
+@pytest.mark.parametrize("dotted", sorted(OBSOLETE_KEYS))
+def test_obsolete_keys_are_refused_with_what_replaced_them(home: Path, dotted: str) -> None:
+    *outer, name = dotted.split(".")
+    file = home / "train.toml"
+    file.write_text((f"[{outer[0]}]\n" if outer else "") + f'{name} = "cache/smoke"\n')
+    with pytest.raises(ConfigError, match="BRAINBRR_STORE") as caught:
+        load_train_config(str(file))
+    assert dotted in caught.value.what
+
+
+def test_unknown_keys_are_refused_by_name(home: Path) -> None:
+    file = home / "c.toml"
+    file.write_text('chache = "x"\n')
+    with pytest.raises(ConfigError, match="chache"):
+        resolve(environ={"BRAINBRR_CONFIG": str(file)}, cwd=home)
+
+
+@pytest.mark.parametrize("variable", ["CACHE_ROOT", "BGB_LIMIT_FILES"])
+def test_obsolete_variables_are_named_as_ignored(home: Path, variable: str) -> None:
+    [warning] = resolve(environ={variable: "x"}, cwd=home).warnings
+    assert variable in warning and "--" in warning
+
+
+def test_runs_lie_beside_the_store_unless_set(home: Path) -> None:
+    assert resolve(environ={}, store="/a/store", cwd=home).runs.value == Path("/a/runs")
+    assert resolve(environ={"BRAINBRR_RUNS": "/b"}, store="/a/store", cwd=home).runs.value == Path("/b")

@@ -1,0 +1,121 @@
+"""The house's rule: imports point down only, and heavy libraries stay in their rooms."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import brainbrr
+
+PACKAGE = Path(brainbrr.__file__).parent
+LAYERS = [
+    {"errors", "progress"},
+    {"digest"},
+    {"host", "profiles", "windows", "mne_bridge", "eeg", "store"},
+    {"views"},
+    {"verbs", "learn"},
+    {"config"},
+    {"api"},
+    {"cli"},
+    {"__main__", "__init__"},
+]
+ALLOWED_UP = {("verbs", "learn")}  # one layer: verbs/train.py calls learn, learn never calls verbs
+HOMES = {
+    "torch": {"learn"},
+    "safetensors": {"learn"},
+    "timescoring": {"learn"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "mne": {"mne_bridge"},
+    "edfio": set(),
+    "google_crc32c": {"store"},
+    "xxhash": {"digest"},
+    "hashlib": {"digest"},
+    "platformdirs": {"config"},
+}
+
+
+def imports(file: Path) -> set[str]:
+    """Return the modules that a file imports, also inside functions, but not for type checking."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if "configs" not in p.parts)
+
+
+def layer(name: str) -> int:
+    found = [i for i, rooms in enumerate(LAYERS) if name in rooms]
+    assert found, f"{name} has no layer: give it one"
+    return found[0]
+
+
+def test_imports_point_down_only() -> None:
+    wrong = []
+    for file in FILES:
+        here = room(file)
+        for name in imports(file):
+            parts = name.split(".")
+            if parts[0] != "brainbrr" or len(parts) < 2 or here == "__init__":
+                continue
+            there = parts[1]
+            if not (PACKAGE / there).is_dir() and not (PACKAGE / f"{there}.py").is_file():
+                continue  # a name of the front door
+            same_level = here != there and layer(here) == layer(there) and (here, there) not in ALLOWED_UP
+            if layer(there) > layer(here) or (same_level and layer(here) > 1):
+                wrong.append(f"{file.relative_to(PACKAGE)} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_heavy_libraries_stay_in_their_rooms() -> None:
+    wrong = [
+        f"{file.relative_to(PACKAGE)} imports {name}"
+        for file in FILES
+        for name in imports(file)
+        if (home := HOMES.get(name.split(".")[0])) is not None and room(file) not in home
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_config_reads_the_environment() -> None:
+    readers = {
+        room(file)
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
+    }
+    assert readers <= {"config"}
+
+
+def test_only_cli_prints() -> None:
+    printers = {
+        room(file)
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    }
+    assert printers <= {"cli"}
+
+
+def test_help_needs_none_of_the_heavy_libraries() -> None:
+    code = (
+        "import sys; from brainbrr.cli import main, commands; "
+        "print(sorted({'torch', 'scipy', 'zarr', 'mne', 'numpy', 'pydantic', 'rich'} & set(sys.modules)))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"

@@ -1,0 +1,104 @@
+"""Windows are arithmetic: laws for every length, stride and tail."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from brainbrr.errors import ConfigError
+from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, WindowSpec, classify, seizure_samples, window_starts
+
+sizes = st.integers(1, 400)
+
+
+@given(n=sizes, length=sizes, stride=sizes)
+def test_drop_keeps_exactly_the_whole_windows(n: int, length: int, stride: int) -> None:
+    starts = window_starts(n, length=length, stride=stride, tail="drop")
+    if n > length:
+        assert list(starts) == [s for s in range(0, n, stride) if s + length <= n]
+    else:
+        assert list(starts) == [0]
+
+
+@given(n=sizes, length=sizes, stride=sizes, tail=st.sampled_from(["pad", "shift"]))
+def test_pad_and_shift_leave_no_sample_out_when_windows_touch(n: int, length: int, stride: int, tail: str) -> None:
+    stride = min(stride, length)
+    starts = window_starts(n, length=length, stride=stride, tail=tail)
+    covered = np.zeros(n, dtype=bool)
+    for start in starts:
+        covered[start : start + length] = True
+    assert covered.all()
+    assert (np.diff(starts) > 0).all() and starts[-1] < n
+    if tail == "shift" and n >= length:
+        assert starts[-1] + length <= n
+
+
+@given(n=sizes, length=sizes, stride=sizes, tail=st.sampled_from(["drop", "pad", "shift"]))
+def test_a_recording_never_vanishes(n: int, length: int, stride: int, tail: str) -> None:
+    starts = window_starts(n, length=length, stride=stride, tail=tail)
+    assert len(starts) >= 1 and starts[0] == 0
+
+
+@given(
+    n=st.integers(1, 300),
+    length=st.integers(1, 60),
+    stride=st.integers(1, 60),
+    events=st.lists(st.tuples(st.integers(0, 290), st.integers(1, 80)), max_size=3),
+    labelled=st.integers(0, 300),
+)
+def test_classes_agree_with_counting_samples(
+    n: int, length: int, stride: int, events: list[tuple[int, int]], labelled: int
+) -> None:
+    labelled = min(labelled, n)
+    mask = np.zeros(n, dtype=int)
+    merged: list[tuple[int, int]] = []
+    for start, width in sorted(events):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], start + width))
+        else:
+            merged.append((start, start + width))
+    seizures = seizure_samples([(a * 1_000_000, b * 1_000_000) for a, b in merged], rate_hz=1, n_samples=labelled)
+    for a, b in seizures:
+        mask[a:b] = 1
+    starts = window_starts(n, length=length, stride=stride, tail="pad")
+    classes = classify(starts, length=length, seizures=seizures, labelled_until=labelled, full_fraction="1")
+    for start, found in zip(starts, classes, strict=True):
+        inside = mask[start : min(start + length, labelled)]
+        expected = (
+            UNLABELLED if not len(inside) else BACKGROUND if not inside.any() else FULL if inside.all() else PARTIAL
+        )
+        assert found == expected
+
+
+def test_sample_is_seizure_from_its_own_time_on() -> None:
+    ranges = seizure_samples([(1, 2_000_000)], rate_hz=4, n_samples=100)
+    assert ranges.tolist() == [[1, 8]]  # sample 0 is at 0 s, before the onset at 1 µs; sample 8 is at 2 s, the end
+
+
+def test_events_past_the_signal_are_clipped() -> None:
+    assert seizure_samples([(0, 10_000_000), (20_000_000, 30_000_000)], rate_hz=1, n_samples=5).tolist() == [[0, 5]]
+
+
+def test_length_must_be_whole_samples() -> None:
+    with pytest.raises(ConfigError, match="not whole"):
+        WindowSpec(length_s="0.001").samples("length_s", 256)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"length_s": "0"},
+        {"stride_s": "-1"},
+        {"normalise": "fixed"},
+        {"scale_uv": "100"},
+        {"full_fraction": "1.5"},
+        {"tail": "keep"},
+        {"cache_dir": "x"},
+    ],
+)
+def test_nonsense_is_refused(fields: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        WindowSpec.model_validate(fields)

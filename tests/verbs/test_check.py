@@ -1,0 +1,114 @@
+"""The gate must be able to fail, each way with its own exit code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from support import Cli
+
+GATE = ("check", "--require", "no-duplicates,complete,verified,no-leaks", "--profile", "smoke")
+
+
+@pytest.fixture
+def store(cli: Cli, corpus: Path, tmp_path: Path) -> Path:
+    assert cli("ingest", corpus, "--profile", "smoke", "--workers", 1).code == 0
+    assert cli(*GATE).code == 0
+    return tmp_path / "store"
+
+
+def first_shard(store: Path) -> Path:
+    return sorted(store.glob("objects.zarr/*/*/c.0.0"))[0]
+
+
+def plant(store: Path, name: str) -> Path:
+    """Copy an object under another name, as `cp -r` would."""
+    original = first_shard(store).parent
+    copy = original.parent / name
+    shutil.copytree(original, copy)
+    return copy
+
+
+def flip(file: Path, at: float = 0.5) -> None:
+    file.chmod(0o644)
+    data = bytearray(file.read_bytes())
+    data[int(len(data) * at)] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["copy", "0" * 64, "zz"])
+def test_a_second_copy_under_another_name_is_a_duplicate(cli: Cli, store: Path, name: str) -> None:
+    plant(store, name)
+    told = cli(*GATE, "--json")
+    assert told.code == 5
+    [duplicate] = told.json["duplicate_objects"]
+    assert duplicate["content"] == first_shard(store).parent.name or name in str(duplicate["copies"])
+    assert told.json["duplicate_bytes"] > 0 and told.json["corrupt"] == [] and told.json["ok"] is False
+
+
+def test_one_flipped_bit_is_corrupt(cli: Cli, store: Path) -> None:
+    flip(first_shard(store))
+    told = cli(*GATE, "--json")
+    assert told.code == 4
+    assert told.json["corrupt"][0]["object"] == first_shard(store).parent.name
+    assert cli("verify").code == 4
+
+
+def test_corrupt_wins_over_duplicate(cli: Cli, store: Path) -> None:
+    plant(store, "copy")
+    flip(sorted(store.glob("objects.zarr/*/*/c.0.0"))[-1])
+    assert cli(*GATE).code == 4
+
+
+def test_a_folder_that_decodes_to_another_content_is_corrupt(cli: Cli, store: Path) -> None:
+    folder = first_shard(store).parent
+    folder.rename(folder.with_name(folder.name[:2] + "f" * 62))
+    told = cli(*GATE, "--json")
+    assert told.code == 4
+
+
+def test_a_damaged_record_is_corrupt(cli: Cli, store: Path) -> None:
+    flip(sorted(store.glob("records/*/*.json"))[0], at=0.3)
+    assert cli(*GATE).code == 4
+    assert cli("verify", "--quick").code == 4
+
+
+def test_a_patient_in_two_splits_is_a_leak(cli: Cli, store: Path, corpus: Path) -> None:
+    edf = sorted((corpus / "edf" / "train").rglob("*.edf"))[0]
+    folder = corpus / "edf" / "eval" / edf.relative_to(corpus / "edf" / "train").parent
+    folder.mkdir(parents=True)
+    for file in edf.parent.glob(f"{edf.stem}.*"):
+        shutil.copy(file, folder)
+    assert cli("ingest", corpus, "--workers", 1).code == 0
+    told = cli("check", "--json")
+    assert told.code == 5
+    assert {leak["kind"] for leak in told.json["leaks"]} == {"patient", "source", "content"}
+    assert cli("check", "--require", "no-duplicates,verified,complete").code == 0  # only what is required fails
+
+
+def test_a_missing_object_is_incomplete_or_corrupt_as_required(cli: Cli, store: Path) -> None:
+    shutil.rmtree(first_shard(store).parent)
+    assert cli("check", "--require", "complete", "--profile", "smoke").code == 3
+    assert cli(*GATE).code == 4  # its record names an object that is gone
+
+
+def test_ingest_mends_a_missing_object(cli: Cli, store: Path, corpus: Path) -> None:
+    shutil.rmtree(first_shard(store).parent)
+    told = cli("ingest", corpus, "--profile", "smoke", "--workers", 1, "--json")
+    assert (told.code, told.json["new"], told.json["reused"]) == (0, 1, 5)
+    assert cli(*GATE).code == 0
+
+
+def test_an_object_without_a_record_is_an_orphan_and_never_fails(cli: Cli, store: Path) -> None:
+    record = sorted(store.glob("records/*/*.json"))[0]
+    content = json.loads(record.read_bytes())["content"]
+    record.unlink()
+    told = cli("check", "--require", "no-duplicates,verified,no-leaks", "--profile", "smoke", "--json")
+    assert told.code == 0 and told.json["orphans"] == [content]
+
+
+def test_unknown_requirement_lists_the_known_ones(cli: Cli, store: Path) -> None:
+    told = cli("check", "--require", "no-dups")
+    assert told.code == 2 and "no-duplicates" in told.err
