@@ -47,9 +47,12 @@ def _failures(out: Output, report: IngestReport) -> None:
     if not report.failed:
         return
     out.title("refused")
+    by_reason: dict[tuple[str, bool], list[str]] = {}
+    for f in report.failed:
+        by_reason.setdefault((f.reason, f.accepted), []).append(f.recording)
     out.table(
-        ("recording", "reason", "accepted"),
-        [(f.recording, f.reason, "yes" if f.accepted else "no") for f in report.failed],
+        ("recordings", "reason", "accepted"),
+        [(_some(names), reason, "yes" if accepted else "no") for (reason, accepted), names in by_reason.items()],
     )
     for fix in sorted({f.fix for f in report.failed if f.fix and not f.accepted}):
         out.note(f"fix: {fix}")
@@ -214,8 +217,11 @@ def plan(out: Output, report: PlanReport) -> None:
             ("refused", f"{len(report.problems)}"),
         ]
     )
-    if report.problems:
-        out.table(("recording", "reason"), [(p["recording"], p["reason"]) for p in report.problems])
+    by_reason: dict[str, list[str]] = {}
+    for problem in report.problems:
+        by_reason.setdefault(problem["reason"], []).append(problem["recording"])
+    if by_reason:
+        out.table(("recordings", "reason"), [(_some(names), reason) for reason, names in by_reason.items()])
 
 
 def train(out: Output, fields: dict[str, Any]) -> None:

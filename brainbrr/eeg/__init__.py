@@ -1,0 +1,1 @@
+"""Files to arrays: EDF, labels, corpora, recipes. A stranger to the store."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,6 @@ import numpy as np
 from brainbrr.errors import EdfError
 
 Int16 = np.ndarray[Any, np.dtype[np.int16]]
-
-SYNTHETIC_MARK = "brainbrr_synthetic"
-"""The word in a recording-id field that says nobody measured this signal."""
 
 _ANNOTATIONS = "edf annotations"
 _PROBE_BYTES = 1 << 16
@@ -38,7 +34,7 @@ _UNITS_UV = {
     "v": Fraction(1_000_000),
 }
 
-# Eight bytes per signal in the header's order; the widths are the specification's.
+# Field widths in bytes, in the header's order.
 _MAIN = (("version", 8), ("patient", 80), ("recording", 80), ("date", 8), ("time", 8), ("header bytes", 8),
          ("reserved", 44), ("number of records", 8), ("record duration", 8), ("number of signals", 4))  # fmt: skip
 _SIGNAL = (("label", 16), ("transducer", 80), ("unit", 8), ("physical minimum", 8), ("physical maximum", 8),
@@ -126,8 +122,8 @@ class EdfHeader:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the recording-id field says that the signal was generated."""
-        return SYNTHETIC_MARK in self.recording_id
+        """Whether the recording-id field has the word that marks a generated signal."""
+        return "brainbrr_synthetic" in self.recording_id
 
 
 def read_header(path: Path, *, accept_truncated: bool = False) -> EdfHeader:
@@ -147,13 +143,11 @@ def read_header(path: Path, *, accept_truncated: bool = False) -> EdfHeader:
             probe = file.read(_PROBE_BYTES)
         _refuse_mangled_text(probe)
         header, keeper = _Parser(main, table, size).parse(accept_truncated=accept_truncated)
-        if keeper is not None or header.discontinuous:
-            header = _check_times(path, header, keeper)
+        return _check_times(path, header, keeper)
     except OSError as error:
-        raise EdfError(f"cannot be read: {error.strerror}", where=path) from error
+        raise EdfError(f"the file cannot be read: {error.strerror}", where=path) from error
     except EdfError as error:
         raise EdfError(error.what, where=path, fix=error.fix) from None
-    return header
 
 
 class EdfFile:
@@ -167,9 +161,7 @@ class EdfFile:
     def __enter__(self) -> EdfFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         del self._records
 
     def digital(self, index: int) -> Int16:
@@ -181,44 +173,44 @@ class EdfFile:
 
 def _map(path: Path, header: EdfHeader) -> Int16:
     shape = (header.n_records, header.record_samples)
-    return np.memmap(path, dtype="<i2", mode="r", offset=header.n_bytes, shape=shape)
+    try:
+        return np.memmap(path, dtype="<i2", mode="r", offset=header.n_bytes, shape=shape)
+    except (OSError, ValueError) as error:  # ValueError: shorter than the header that was just checked
+        raise EdfError("the file changed while it was read", where=path) from error
 
 
 def _refuse_other_formats(main: bytes) -> None:
-    fix = "get the file itself"
     text = main.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not main:
-        raise EdfError("is empty, not an EDF", fix=fix)
+        raise EdfError("the file is empty, not an EDF", fix="get the file itself")
     if main.startswith(b"version https://git-lfs"):
-        raise EdfError("is a git-LFS pointer, not an EDF", fix="fetch its content with `git lfs pull`")
+        raise EdfError("the file is a git-LFS pointer, not an EDF", fix="fetch its content with `git lfs pull`")
     if text.startswith(b"<"):
-        raise EdfError("is an HTML or XML page, not an EDF", fix="download it again; the server sent a page instead")
+        raise EdfError("the file is an HTML or XML page, not an EDF", fix="download the recording itself")
     if main.startswith(b"\xffBIOSEMI") or main[192:197] in (b"24BIT", b"BDF+C", b"BDF+D"):
-        raise EdfError("is a BDF (24-bit samples), not an EDF", fix="convert it to EDF+ first")
+        raise EdfError("the file is a BDF (24-bit samples), not an EDF", fix="convert it to EDF+ first")
     if len(main) < 256:
-        raise EdfError(f"has {len(main)} bytes; an EDF's header alone has 256", fix=fix)
+        raise EdfError(f"the file has {len(main)} bytes; an EDF's header alone has 256", fix="get the whole file")
     if _text(main[:8]) != "0":
-        raise EdfError(f"is not an EDF: its version field is {main[:8]!r}, not '0'", fix=fix)
+        raise EdfError(f"the file is not an EDF: its version field is {main[:8]!r}, not '0'")
 
 
 def _header_signals(main: bytes, size: int) -> int:
     n_signals = _integer(_text(main[252:256]), "number of signals")
     if n_signals < 1:
-        raise EdfError(f"has no signals (number of signals: {n_signals})")
+        raise EdfError(f"the file has no signals (number of signals: {n_signals})")
     n_bytes = _integer(_text(main[184:192]), "header bytes")
-    if n_bytes != 256 * (n_signals + 1):
-        raise EdfError(f"the header says it has {n_bytes} bytes; {n_signals} signals need {256 * (n_signals + 1)}")
+    if n_bytes != (needed := 256 * (n_signals + 1)):
+        raise EdfError(f"the header says it has {n_bytes} bytes; {n_signals} signals need {needed}")
     if size < n_bytes:
-        raise EdfError(f"ends inside its header, after {size} of {n_bytes} bytes", fix="get the whole file")
+        raise EdfError(f"the file ends inside its header, after {size} of {n_bytes} bytes", fix="get the whole file")
     return n_signals
 
 
 def _refuse_mangled_text(samples: bytes) -> None:
     """Refuse binary that went through a text decoder: what was not UTF-8 became U+FFFD, EF BF BD."""
     if 100 * samples.count(b"\xef\xbf\xbd") > len(samples):
-        raise EdfError(
-            "was decoded as text once: its samples are replaced by U+FFFD", fix="copy the original in binary mode"
-        )
+        raise EdfError("the file was decoded as text once, which destroyed its samples", fix="copy it in binary mode")
 
 
 @dataclass
@@ -242,7 +234,7 @@ class _Parser:
         keepers = [signal for signal in signals if signal.label.lower() == _ANNOTATIONS]
         measured = tuple(signal for signal in signals if signal.label.lower() != _ANNOTATIONS)
         if not measured:
-            raise EdfError("holds annotations only, no signal")
+            raise EdfError("the file holds annotations only, no signal")
         if duration_s <= 0:
             raise EdfError(f"the record duration is {main['record duration'][0]!r} s, so no rate is known")
         reserved = main["reserved"][0]
@@ -307,7 +299,7 @@ class _Parser:
     def _records(self, declared: int, record_bytes: int, accept_truncated: bool) -> int:
         """Return how many whole records to read: the header's count, tried against the file's size."""
         if record_bytes == 0:
-            raise EdfError("its records hold no samples (samples per record: all 0)")
+            raise EdfError("the records hold no samples (samples per record: all 0)")
         whole, rest = divmod(self.size - 256 - len(self.table), record_bytes)
         if declared == -1:
             self.notes.append(f"the recording was never closed (number of records -1): {whole} whole records are there")
@@ -321,18 +313,18 @@ class _Parser:
                 fix="correct the number of records in the EDF's header",
             )
         elif declared > whole:
-            what = f"is truncated: {whole} of {declared} records are whole"
+            what = f"the file is truncated: {whole} of {declared} records are whole"
             if not accept_truncated:
                 raise EdfError(what, fix="get the whole file, or take what is there with `--accept-truncated`")
             self.notes.append(f"{what}; {rest} bytes of the next are left out")
         elif rest:
-            self.notes.append(f"{rest} trailing bytes after the last record are left out")
+            self.notes.append(f"bytes after the last record are left out: {rest}")
         if whole == 0:
-            raise EdfError(f"holds no data records (number of records: {declared})")
+            raise EdfError(f"the file holds no data records (number of records: {declared})")
         return whole
 
     def _started(self, date: str, time: str) -> str | None:
-        """Return the start as ISO text. Two-digit years are 1985 to 2084 (EDF+ 2.1.3.2)."""
+        """Return the start as ISO text. Two-digit years are 1985 to 2084 (EDF+ 2.1.3)."""
         try:
             when = datetime.strptime(f"{date} {time}", "%d.%m.%y %H.%M.%S")
         except ValueError:
@@ -358,15 +350,17 @@ def _check_times(path: Path, header: EdfHeader, keeper: EdfSignal | None) -> Edf
     """Refuse records that do not follow each other, by the timestamp that EDF+ puts first in each one.
 
     All records of an EDF+D file are read, of the others the first and the last. EDF+C promises that there
-    are no gaps, so its odd timestamps are a note only.
+    are no gaps, so its odd timestamps are a note only; so are those of a plain EDF that no gap explains.
     """
     fix = "split it at its gaps into EDF+C files"
     if keeper is None:
-        raise EdfError("is discontinuous (EDF+D) without timestamps, so its gaps are not known", fix=fix)
+        if header.discontinuous:
+            raise EdfError("the file is discontinuous (EDF+D) without timestamps: its gaps are not known", fix=fix)
+        return header
     records = _map(path, header)
     stamps = records[:, keeper.start : keeper.start + min(keeper.samples_per_record, 16)]
-    fastest = max(signal.rate for signal in header.signals)
-    tolerance_s = max(Fraction(1, 1000), 1 / (2 * fastest) if fastest else Fraction(0))
+    # Half a sample, since timestamps are rounded; 1 ms at rates that no EEG has.
+    tolerance_s = 1 / max(Fraction(1), min(Fraction(1000), 2 * max(signal.rate for signal in header.signals)))
     first_s = Fraction(0)
     for i in range(header.n_records) if header.discontinuous else sorted({0, header.n_records - 1}):
         match = _ONSET.match(stamps[i].tobytes())
@@ -380,8 +374,9 @@ def _check_times(path: Path, header: EdfHeader, keeper: EdfSignal | None) -> Edf
             odd = f"record {i + 1} starts at {float(onset_s):g} s, not at {float(expected_s):g} s"
         else:
             continue
-        if header.discontinuous or (onset_s is not None and not header.reserved.startswith("EDF+C")):
-            raise EdfError(f"has gaps ({header.reserved or 'plain EDF with timestamps'}): {odd}", fix=fix)
+        is_later = onset_s is not None and onset_s > expected_s
+        if header.discontinuous or (is_later and not header.reserved.startswith("EDF+C")):
+            raise EdfError(f"the file has gaps ({header.reserved or 'plain EDF with timestamps'}): {odd}", fix=fix)
         return replace(header, notes=(*header.notes, odd))
     return header
 

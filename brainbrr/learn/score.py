@@ -6,7 +6,7 @@ Knows series, events and seconds; no models, stores or files. Every score names 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from statistics import fmean
@@ -185,23 +185,19 @@ def _scores(event: Counts, sample: Counts) -> dict[str, float | None]:
 
 
 def tune(recordings: Sequence[Scored], candidates: Iterable[float], morphology: Morphology) -> float:
-    """Return the threshold with the best event F1 of all recordings together, sample F1 where that is equal.
+    """Return the threshold with the best event F1 of all recordings together.
 
-    Of several equal ones the middle one: the least likely to be an accident of these recordings.
+    Of several equal ones the middle one: farthest from where the score falls on either side.
     """
 
-    def quality(threshold: float) -> tuple[float, float]:
-        event, sample = Counts(), Counts()
+    def event_f1(threshold: float) -> float:
+        total = Counts()
         for recording in recordings:
             found = events_of(recording, threshold, morphology)
-            by_event, by_sample = szcore(recording.seizures, found, duration_s=recording.duration_s)
-            event, sample = event + by_event, sample + by_sample
-        return event.f1 or 0.0, round(sample.f1 or 0.0, 9)
+            total += szcore(recording.seizures, found, duration_s=recording.duration_s)[0]
+        return total.f1 or 0.0
 
-    return _middle_of_best(sorted(set(candidates)), quality)
-
-
-def _middle_of_best(candidates: Sequence[float], quality: Callable[[float], tuple[float, float]]) -> float:
-    qualities = [quality(candidate) for candidate in candidates]
-    best = [candidate for candidate, q in zip(candidates, qualities, strict=True) if q == max(qualities)]
+    thresholds = sorted(set(candidates))
+    qualities = [event_f1(threshold) for threshold in thresholds]
+    best = [t for t, quality in zip(thresholds, qualities, strict=True) if quality == max(qualities)]
     return best[len(best) // 2]

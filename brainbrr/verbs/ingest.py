@@ -16,8 +16,9 @@ from typing import Any
 from brainbrr.digest import key_of
 from brainbrr.eeg.annotations import Annotations, Vocabulary, label_digest, read_annotations
 from brainbrr.eeg.corpus import Corpus, RecordingFile, locate, scan
+from brainbrr.eeg.preprocess import check
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.errors import BrainbrrError, RecordingError, SpaceError, UsageError
+from brainbrr.errors import AnnotationError, BrainbrrError, RecordingError, SpaceError, UsageError
 from brainbrr.host import Host
 from brainbrr.profiles import Profile
 from brainbrr.progress import Progress, Silent
@@ -255,6 +256,7 @@ def _tasks(
     same: dict[str, list[str]] = {}
     for entry in picked:
         if entry.error is not None or entry.source is None:
+            entry.error = _graver(entry, recipe, accept_truncated)
             continue
         key = key_of(source=entry.source, recipe=recipe.digest)
         record = store.record(key) if store else None
@@ -265,6 +267,17 @@ def _tasks(
         if key not in tasks:
             tasks[key] = Task(entry.file.path, entry.file.edf, entry.source, entry.n_bytes, key, accept_truncated)
     return list(tasks.values()), same
+
+
+def _graver(entry: _Entry, recipe: Recipe, accept_truncated: bool) -> BrainbrrError | None:
+    """Return what is wrong with the EDF itself, when something is: that comes before its labels."""
+    if not isinstance(entry.error, AnnotationError):
+        return entry.error
+    try:
+        check(entry.file.edf, recipe, accept_truncated=accept_truncated)
+    except RecordingError as error:
+        return error
+    return entry.error
 
 
 def _check_space(store: Store, tasks: list[Task], recipe: Recipe) -> None:

@@ -95,7 +95,7 @@ def plan(
             problems[file.path] = f"the EDF cannot be read: {error.strerror}"
             continue
         except RecordingError as error:
-            problems.setdefault(file.path, error.what)
+            problems[file.path] = error.what
             continue
         seconds = float(header.duration_s)
         report.hours += seconds / 3600

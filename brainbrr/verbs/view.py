@@ -163,7 +163,7 @@ def _elsewhere(store: Store, catalog: Catalog | None, found: View) -> dict[str, 
 def mend(found: View, root: Path | None, store_flag: str | None = None) -> str:
     """Return the whole command that makes a view ready."""
     words = ["brainbrr", "ingest", str(root) if root else "ROOT"]
-    if found.corpus and root is not None and root.name != found.corpus:
+    if found.corpus and (root is None or root.name != found.corpus):
         words += ["--corpus", found.corpus]
     words += ["--profile", found.profile]
     if found.recipe.name != "default":

@@ -1,0 +1,447 @@
+"""Revision 0 of the signal path: real files stored or refused, filters against tones with known answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from edf_bytes import File, Made, noise, with_fields
+
+from brainbrr.digest import canonical_json
+from brainbrr.eeg.montage import TEN_TWENTY
+from brainbrr.eeg.preprocess import ABSENT, Preprocessed, check, exact_statistics, preprocess
+from brainbrr.eeg.recipe import PRESETS, Recipe
+from brainbrr.errors import EdfError, MontageError, RecordingError
+
+DEFAULT = Recipe()
+CHB_MIT = PRESETS["chb-mit"]
+NO_10_20 = (MontageError, "channels are missing: Fp1, F3, C3")
+
+# Every single file that was collected: what is stored of it (rate, upper edge, absent), or why it is refused.
+FILES: dict[str, tuple[str, str, tuple[str, ...]] | tuple[type[RecordingError], str]] = {
+    **{f"edf/eegmmi_S001R0{i}.edf": ("160", "76.8", ()) for i in range(1, 7)},
+    "edf/microstates_rest_250hz.edf": ("250", "120", ()),
+    "edf/ltm_seizure_onset_200hz.edf": ("200", "96", ()),
+    "edf/stimchan_128hz_oddrecord.edf": ("128", "61.44", ()),
+    "edf/siena_hdr_512hz_noise.edf": ("512", "120", ()),
+    "edf/chbmit_hdr_256hz_noise.edf": (MontageError, "19 of 19 channels are missing"),
+    "odd/szcore_unipolar.edf": ("256", "120", ()),
+    "odd/bids_16ch_256hz.edf": ("256", "120", ("Fz", "Cz", "Pz")),
+    "odd/edfD_gap_12h.edf": (EdfError, "has gaps (EDF+D): record 7 starts at 43200 s, not at 6 s"),
+    "odd/edfplusD_gaps.edf": (EdfError, "has gaps (EDF+D): record 2 starts at 2 s, not at 1 s"),
+    "odd/zero_data_records.edf": (EdfError, "holds no data records"),
+    "odd/gitlfs_pointer.edf": (EdfError, "is a git-LFS pointer"),
+    "odd/bdf_nrec_minus1.bdf": (EdfError, "is a BDF (24-bit samples)"),
+    "odd/hypnogram_no_signals.edf": (EdfError, "holds annotations only"),
+    "odd/test_reduced_139ch_mixed.edf": (MontageError, "13 of 19 channels are missing"),
+    "odd/annotations_utf8.edf": (MontageError, "18 of 19 channels are missing"),
+    "odd/subsecond_start.edf": (MontageError, "18 of 19 channels are missing"),
+    "odd/edfplusC_generator.edf": NO_10_20,
+    "odd/edfplusC_manyrates_20k_30k.edf": NO_10_20,
+    "odd/simulated_3ch_2hz.edf": NO_10_20,
+    "odd/uneven_rates_trailing_byte.edf": NO_10_20,
+    "odd/uneven_rates.edf": NO_10_20,
+    "odd/short_psg_mixed_rates.edf": NO_10_20,
+    "odd/legacy_no_reserved.edf": NO_10_20,
+    "odd/duplicate_labels.edf": NO_10_20,
+    "odd/resmed_60s_records.edf": NO_10_20,
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_real_file_is_stored_or_refused_for_its_reason(data: Path, name: str) -> None:
+    expected = FILES[name]
+    if len(expected) == 2:
+        for attempt in (check, preprocess):
+            with pytest.raises(expected[0], match=re.escape(expected[1])) as raised:
+                attempt(data / name, DEFAULT)
+            assert raised.value.where == str(data / name)
+        return
+    rate, high, absent = expected
+    header = check(data / name, DEFAULT)
+    made = preprocess(data / name, DEFAULT)
+    assert_sound(made)
+    assert set(made.facts["edf"]["rates"].values()) == {rate}
+    assert made.facts["band_hz"] == {"low": "0.5", "high": high, "notch": "60"}
+    assert made.absent == absent
+    assert made.samples.shape == (19, -(-header.duration_s * 256 // 1))
+
+
+def test_no_real_file_is_left_out(data: Path) -> None:
+    there = {f"{folder}/{path.name}" for folder in ("edf", "odd") for path in (data / folder).glob("*.?df")}
+    assert there == set(FILES)
+
+
+@pytest.mark.parametrize(
+    "folder", ["tusz_like", "tusz_layout", "other_corpora_layout/siena", "other_corpora_layout/seizeit"]
+)
+def test_each_recording_of_these_corpora_is_stored(data: Path, folder: str) -> None:
+    files = sorted((data / folder).rglob("*.edf"))
+    assert files
+    for path in files[:: 3 if len(files) > 20 else 1]:
+        made = preprocess(path, DEFAULT)
+        assert_sound(made)
+        assert made.absent == () and made.facts["flat"] == []
+
+
+def test_chb_mit_is_not_referential_and_its_noise_copies_differ(data: Path) -> None:
+    path = data / "other_corpora_layout/chbmit/chb05/chb05_01.edf"
+    with pytest.raises(MontageError, match="19 of 19 channels are missing"):
+        preprocess(path, DEFAULT)
+    check(path, CHB_MIT)
+    with pytest.raises(MontageError, match=r"T4-T6 is ambiguous: signal 15 \('T8-P8'\) and signal 23 .* samples"):
+        preprocess(path, CHB_MIT)
+
+
+def assert_sound(made: Preprocessed) -> None:
+    present = [i for i, name in enumerate(made.channels) if name not in made.absent]
+    absent = [i for i, name in enumerate(made.channels) if name in made.absent]
+    assert made.samples.dtype == np.int16 and made.samples.flags.c_contiguous
+    assert made.samples[present].min() > ABSENT and (made.samples[absent] == ABSENT).all()
+    assert made.statistics["n"] == made.samples.shape[1]
+    canonical_json(made.facts)  # raises for a float
+    canonical_json(made.statistics)
+
+
+# A made file: channels of the 10-20 system, one signal each.
+
+UV = tuple[str, str]
+FINE: UV = ("-327.68", "327.67")  # 0.01 µV a step
+
+
+def recorded(
+    tmp_path: Path,
+    waves_uv: dict[str, Callable[[Any], Any]],
+    *,
+    rate: int = 256,
+    seconds: int = 20,
+    physical: UV = ("-3276.8", "3276.7"),
+    recipe: Recipe | None = None,
+) -> dict[str, Any]:
+    """Write functions of time (in seconds) as an EDF; return what is stored of each, in µV."""
+    t = np.arange(rate * seconds) / rate
+    step_uv = (float(physical[1]) - float(physical[0])) / 65535
+    zero_uv = float(physical[0]) + 32768 * step_uv
+    signals = [
+        Made(name, np.rint((wave(t) - zero_uv) / step_uv).astype(np.int16), rate, physical=physical)
+        for name, wave in waves_uv.items()
+    ]
+    path = File(signals).write(tmp_path)
+    recipe = recipe or Recipe(channels=tuple(waves_uv))
+    made = preprocess(path, recipe)
+    assert_sound(made)
+    steps = [float(Fraction(made.quantum_uv) * 2**k) for k in made.k]
+    return {name: row * step for name, row, step in zip(made.channels, made.samples, steps, strict=True)}
+
+
+def tone(hz: float, amplitude_uv: float) -> Callable[[Any], Any]:
+    return lambda t: amplitude_uv * np.cos(2 * np.pi * hz * t + 1.0)
+
+
+def tones(hz: list[float], amplitude_uv: float) -> dict[str, Callable[[Any], Any]]:
+    assert len(hz) <= len(TEN_TWENTY)
+    return {name: tone(f, amplitude_uv) for name, f in zip(TEN_TWENTY, hz, strict=False)}
+
+
+INNER = slice(7 * 256, -7 * 256)  # half the filter is 6.1 s
+
+
+def fitted(x: Any, hz: float) -> tuple[complex, float]:
+    """Return the complex amplitude of a tone at this frequency, and the largest rest, away from the ends."""
+    t = np.arange(len(x))[INNER] / 256
+    basis = np.stack([np.cos(2 * np.pi * hz * t), -np.sin(2 * np.pi * hz * t)], axis=1)
+    weights, *_ = np.linalg.lstsq(basis, x[INNER], rcond=None)
+    return complex(weights[0], weights[1]), float(np.abs(x[INNER] - basis @ weights).max())
+
+
+RATES = (128, 160, 200, 250, 256, 400, 512, 1000)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_tones_keep_their_size_and_their_place(tmp_path: Path, rate: int) -> None:
+    high = min(120.0, 0.48 * rate)
+    hz = [f for f in (1.0, 2.0, 5.0, 10.0, 30.0, 45.0, 57.0, 63.0, 75.0, 90.0, 110.0, 118.0) if f < high - 0.5]
+    stored = recorded(tmp_path, tones(hz, 300.0), rate=rate, physical=FINE)
+    for f, x in zip(hz, stored.values(), strict=True):
+        amplitude, rest_uv = fitted(x, f)
+        gain_db = 20 * np.log10(abs(amplitude) / 300)
+        delay_s = -(np.angle(amplitude) - 1.0) / (2 * np.pi * f)
+        assert abs(gain_db) < 0.005, (f, gain_db)
+        assert abs(delay_s) < 10e-6, (f, delay_s)
+        assert rest_uv < 0.1, (f, rest_uv)  # half a quantum, half an EDF step: no images, no aliases
+
+
+@pytest.mark.parametrize("rate", [rate for rate in RATES if rate > 128])
+def test_mains_are_gone_by_60_db(tmp_path: Path, rate: int) -> None:
+    hz = [59.8, 60.0, 60.2]
+    for f, x in zip(hz, recorded(tmp_path, tones(hz, 3000.0), rate=rate).values(), strict=True):
+        assert np.abs(x[INNER]).max() <= 3.0, f
+
+
+@pytest.mark.parametrize("rate", [400, 512, 1000])
+def test_what_is_above_the_band_leaves_no_alias(tmp_path: Path, rate: int) -> None:
+    hz = np.linspace(124, 0.48 * rate, 19).tolist()
+    for f, x in zip(hz, recorded(tmp_path, tones(hz, 3000.0), rate=rate).values(), strict=True):
+        assert np.abs(x[INNER]).max() <= 0.375, f  # 78 dB and the quantum
+
+
+@pytest.mark.parametrize("rate", [160, 250, 256, 512])
+def test_an_offset_of_100_mv_leaves_no_transient(tmp_path: Path, rate: int) -> None:
+    rng = np.random.default_rng(0)
+    background = {"Fp1": lambda t: 30 * np.cos(60 * t) + rng.normal(0, 5, len(t))}
+    without = recorded(tmp_path, background, rate=rate, seconds=8)["Fp1"]
+    rng = np.random.default_rng(0)
+    shifted = {"Fp1": lambda t: background["Fp1"](t) + 100_000}
+    physical = ("96723.2", "103276.7")
+    with_offset = recorded(tmp_path, shifted, rate=rate, seconds=8, physical=physical)["Fp1"]
+    assert np.abs(with_offset - without).max() <= 0.25  # two quanta: the EDF steps of 0.1 µV lie elsewhere
+
+
+def test_an_offset_within_the_samples_leaves_no_transient(tmp_path: Path) -> None:
+    for rate in (160, 250, 256, 1000):
+        stored = recorded(tmp_path, {"Fp1": lambda t: 3000 + 0.1 * (t > 1.9)}, rate=rate, seconds=4)
+        assert np.abs(stored["Fp1"]).max() <= 0.125, rate
+
+
+def test_two_seconds_of_drift_do_not_grow(tmp_path: Path) -> None:
+    stored = recorded(tmp_path, {"Fp1": lambda t: 144 * t + 20 * np.cos(2 * np.pi * 10 * t)}, seconds=2)
+    assert len(stored["Fp1"]) == 512
+    assert np.abs(stored["Fp1"]).max() < 200  # the input reaches 308
+    middle = stored["Fp1"][64:-64]
+    wave = 20 * np.cos(2 * np.pi * 10 * np.arange(512) / 256)[64:-64]
+    assert middle @ wave / (wave @ wave) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("low, high", [(0.5, 120.0), (1.0, 40.0)])
+def test_the_pass_band_is_that_of_mne_at_256_hz(tmp_path: Path, low: float, high: float) -> None:
+    from mne.filter import filter_data
+
+    rng = np.random.default_rng(1)
+    hz = np.fft.rfftfreq(256 * 60, 1 / 256)
+    spectrum = np.where((hz > low) & (hz < high), rng.normal(size=(2, len(hz))), 0)
+    x = np.fft.irfft(spectrum[0] + 1j * spectrum[1])
+    x *= 300 / x.std()
+    recipe = Recipe(channels=("Fp1",), bandpass_hz=(str(low), str(high)), notch_hz=None)
+    ours = recorded(tmp_path, {"Fp1": lambda t: x}, seconds=60, recipe=recipe)["Fp1"]
+    theirs = filter_data(x, 256.0, low, high, verbose="error")
+    rest = (ours - theirs)[INNER]
+    assert rest.std() < 0.002 * x.std()  # the ripple of its Hamming windows
+
+
+@pytest.mark.parametrize("rate, record_s, n_records, n", [
+    (250, "1", 3, 768), (160, "1", 3, 480 * 8 // 5), (256, "0.125", 3, 96), (128, "9.59375", 1, 2456),
+    (100, "0.01", 1, 3), (200, "0.1", 7, 180), (1000, "0.003", 5, 4),
+])  # fmt: skip
+def test_the_stored_length_covers_the_last_sample(
+    tmp_path: Path, rate: int, record_s: str, n_records: int, n: int
+) -> None:
+    per_record = int(rate * Fraction(record_s))
+    samples = np.arange(per_record * n_records, dtype=np.int16)
+    path = File([Made("Fp1", np.append(samples[1:], 9), per_record)], record_s=record_s).write(tmp_path)
+    made = preprocess(path, Recipe(channels=("Fp1",)))
+    assert made.samples.shape == (1, n)
+    assert_sound(made)
+
+
+def test_a_record_duration_of_1_0004_s_is_resampled_at_its_exact_rate(tmp_path: Path) -> None:
+    rate = Fraction(250 * 10_000, 10_004)
+    samples = np.rint(30_000 * np.cos(2 * np.pi * 10 * np.arange(250 * 300) / float(rate) + 1.0))
+    signal = Made("Fp1", samples.astype(np.int16), 250, physical=FINE)
+    made = preprocess(File([signal], record_s="1.0004").write(tmp_path), Recipe(channels=("Fp1",)))
+    amplitude, rest_uv = fitted(made.samples[0] / 8, 10.0)
+    assert made.facts["edf"]["rates"] == {"Fp1": str(rate)}
+    assert abs(amplitude) == pytest.approx(300, rel=1e-3) and np.angle(amplitude) == pytest.approx(1, abs=1e-4)
+    assert rest_uv < 0.1
+
+
+def test_channels_of_different_rates_stay_aligned(tmp_path: Path) -> None:
+    signals = []
+    for name, rate in (("Fp1", 250), ("F3", 512), ("C3", 256), ("P3", 100)):
+        t = np.arange(rate * 20) / rate
+        signals.append(Made(name, np.rint(20_000 * np.cos(2 * np.pi * 7 * t)).astype(np.int16), rate, physical=FINE))
+    made = preprocess(File(signals).write(tmp_path), Recipe(channels=("Fp1", "F3", "C3", "P3")))
+    assert np.ptp(made.samples[:, INNER].astype(int), axis=0).max() <= 1
+    assert made.facts["band_hz"]["P3"] == {"low": "0.5", "high": "48", "notch": None}
+    assert made.facts["band_hz"]["Fp1"] == {"low": "0.5", "high": "120", "notch": "60"}
+    assert made.facts["edf"]["rates"] == {"Fp1": "250", "F3": "512", "C3": "256", "P3": "100"}
+
+
+def test_without_filters_the_samples_are_the_edf_in_quanta(tmp_path: Path) -> None:
+    signal = noise("Fp1")
+    made = preprocess(
+        File([signal]).write(tmp_path), Recipe(channels=("Fp1",), bandpass_hz=None, notch_hz=None, quantum_uv="0.1")
+    )
+    assert np.array_equal(made.samples[0], signal.samples)
+    assert made.facts["band_hz"] == {"low": None, "high": None, "notch": None}
+
+
+@pytest.mark.parametrize("rate", [160, 250, 1000])
+def test_without_a_band_pass_offset_and_tone_come_through_resampling(tmp_path: Path, rate: int) -> None:
+    recipe = Recipe(channels=("Fp1",), bandpass_hz=None, notch_hz=None)
+    wave = {"Fp1": lambda t: 1200 + tone(10, 50.0)(t)}
+    x = recorded(tmp_path, wave, rate=rate, physical=("1000", "1400"), recipe=recipe)["Fp1"]
+    assert x[INNER].mean() == pytest.approx(1200, abs=0.1)
+    amplitude, _ = fitted(x - 1200, 10)
+    assert abs(amplitude) == pytest.approx(50, rel=1e-3) and np.angle(amplitude) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_notch_alone_keeps_everything_else(tmp_path: Path) -> None:
+    recipe = Recipe(channels=("Fp1", "F3", "C3"), bandpass_hz=None)
+    waves = {"Fp1": tone(60, 300.0), "F3": tone(57, 300.0), "C3": lambda t: 100 + 0.1 * (t > 10)}
+    stored = recorded(tmp_path, waves, recipe=recipe)
+    assert np.abs(stored["Fp1"][INNER]).max() <= 0.125
+    assert abs(fitted(stored["F3"], 57)[0]) == pytest.approx(300, rel=1e-3)
+    assert stored["C3"][INNER] == pytest.approx(100, abs=0.26)
+
+
+@pytest.mark.parametrize("amplitude_uv, k", [(4.0, 0), (3000.0, 0), (6000.0, 1), (12_000.0, 2), (300_000.0, 7)])
+def test_the_step_doubles_until_the_signal_fits(tmp_path: Path, amplitude_uv: float, k: int) -> None:
+    # 200 whole cycles: it begins and ends at zero, where an odd reflection continues it
+    samples = np.rint(32_000 * np.sin(2 * np.pi * 200 * np.arange(5120) / 5119)).astype(np.int16)
+    physical = (f"{-amplitude_uv:g}", f"{amplitude_uv:g}")
+    made = preprocess(File([Made("Fp1", samples, 256, physical=physical)]).write(tmp_path), Recipe(channels=("Fp1",)))
+    assert made.k == (k,)
+    assert k == 0 or np.abs(made.samples[0].astype(int)).max() > 16_383  # a smaller step would not have held it
+    amplitude, _ = fitted(made.samples[0] * 0.125 * 2**k, 256 * 200 / 5119)
+    assert abs(amplitude) == pytest.approx(amplitude_uv * 32_000 / 32_767.5, rel=1e-2)
+
+
+def test_an_absent_channel_is_an_empty_row_and_a_flat_one_is_zeros(tmp_path: Path) -> None:
+    flat = with_fields(noise("F3"), samples=np.full(1024, 77, dtype=np.int16))
+    made = preprocess(File([noise("Fp1"), flat]).write(tmp_path), Recipe(channels=("C3", "F3", "Fp1")))
+    assert made.absent == ("C3",) and made.facts["flat"] == ["F3"] and made.k == (0, 0, 0)
+    assert (made.samples[0] == ABSENT).all() and (made.samples[1] == 0).all() and made.samples[2].any()
+    assert made.statistics["sums"][:2] == [0, 0] and made.statistics["products"][:5] == [0] * 5
+    assert made.statistics["quartiles"][:2] == [None, [0, 0, 0]]
+    assert made.facts["edf"]["labels"] == {"F3": "F3", "Fp1": "Fp1"}
+
+
+def test_statistics_are_exact_whatever_the_size(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    samples = rng.integers(-32767, 32768, (4, 70_001)).astype(np.int16)
+    samples[0] = 32767  # the largest sums there are
+    samples[2] = ABSENT
+    statistics = exact_statistics(samples, [0, 1, 3])
+    rows = [[int(v) for v in row] for row in samples]
+    rows[2] = [0] * 70_001
+    assert statistics["n"] == 70_001
+    assert statistics["sums"] == [sum(row) for row in rows]
+    pairs = [(i, j) for i in range(4) for j in range(i, 4)]
+    assert statistics["products"] == [sum(a * b for a, b in zip(rows[i], rows[j], strict=True)) for i, j in pairs]
+    for row, quartiles in zip(rows, statistics["quartiles"], strict=True):
+        expected = [sorted(row)[-(-q * 70_001 // 4) - 1] for q in (1, 2, 3)]
+        assert quartiles == (expected if row is not rows[2] else None)
+
+
+ONE = Recipe(channels=("Fp1",))
+
+
+def test_two_signals_of_one_electrode_are_one_when_they_are_copies(tmp_path: Path) -> None:
+    signal = noise("EEG FP1-REF")
+    made = preprocess(File([signal, with_fields(signal, label="Fp1.")]).write(tmp_path), ONE)
+    alone = preprocess(File([signal]).write(tmp_path), ONE)
+    assert np.array_equal(made.samples, alone.samples)
+    assert made.facts["notes"] == ["signal 2 ('Fp1.') is a copy of signal 1 ('EEG FP1-REF')"]
+
+
+def test_two_different_signals_of_one_electrode_are_ambiguous(tmp_path: Path) -> None:
+    signal = noise("EEG FP1-REF")
+    path = File([signal, with_fields(noise("Fp1", seed=1), label="EEG FP1-LE")]).write(tmp_path)
+    check(path, ONE)
+    with pytest.raises(MontageError, match=r"Fp1 is ambiguous: .*'EEG FP1-LE'.* have different samples"):
+        preprocess(path, ONE)
+    path = File([signal, with_fields(signal, unit="nV")]).write(tmp_path)
+    with pytest.raises(MontageError, match="differ in rate or scale"):
+        check(path, ONE)
+
+
+def one(**fields: Any) -> File:
+    return File([with_fields(noise("Fp1"), **fields)])
+
+
+TINY = ("-0.00005", "0.00005")
+REFUSED: dict[str, tuple[File, str]] = {
+    "no unit": (one(unit=""), r"signal 1 \('Fp1'\): the unit is empty"),
+    "an unknown unit": (one(unit="kV"), "the unit 'kV' is not known"),
+    "steps far above any EEG": (one(physical=("-1e7", "1e7")), "one digital step is 305.18 µV"),
+    "steps of just more than 10 µV": (one(physical=("-327685", "327685")), "one digital step is 10.0003 µV"),
+    "equal physical limits": (one(physical=("0", "0")), "physical minimum and maximum are both 0"),
+    "reversed digital limits": (one(digital=("9", "-9")), "digital minimum 9 is not below"),
+    "a unit that is off by a million": (one(physical=TINY), "no channel has a physical range of even 1 µV"),
+    "62 Hz": (File([noise("Fp1", rate=62)]), "62 Hz .* is no EEG's rate"),
+    "70 kHz": (File([noise("Fp1", rate=70_000, seconds=1)]), "70000 Hz .* is no EEG's rate"),
+    "no samples": (File([noise("F3"), Made("Fp1", np.zeros(0, np.int16), 0)]), "0 Hz .* is no EEG's rate"),
+    "a rate without a usable ratio": (File([noise("Fp1")], record_s="1.000412"), "has no usable ratio to 256 Hz"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file, reason", REFUSED.values(), ids=REFUSED)
+def test_a_header_is_enough_to_refuse(file: File, reason: str, tmp_path: Path) -> None:
+    recipe = Recipe(channels=("Fp1", "F3")) if len(file.signals) > 1 else ONE
+    path = file.write(tmp_path)
+    for attempt in (check, preprocess):
+        with pytest.raises(EdfError, match=reason) as raised:
+            attempt(path, recipe)
+        assert raised.value.where == str(path)
+
+
+def test_a_band_that_ends_below_its_beginning_is_refused(tmp_path: Path) -> None:
+    path = File([noise("Fp1", rate=100)]).write(tmp_path)
+    with pytest.raises(EdfError, match="at 100 Hz the band ends at 48 Hz, below the recipe's lower edge of 70 Hz"):
+        check(path, Recipe(channels=("Fp1",), bandpass_hz=("70", "110")))
+
+
+def test_signals_that_nobody_asks_for_may_be_anything(tmp_path: Path) -> None:
+    others = [noise("SaO2", rate=1, unit="%"), noise("DC1", physical=("-1e7", "1e7")), noise("F3", unit="")]
+    made = preprocess(File([*others, noise("Fp1")]).write(tmp_path), ONE)
+    assert made.facts["edf"]["labels"] == {"Fp1": "Fp1"} and made.facts["notes"] == []
+
+
+def test_a_reversed_range_turns_the_signal_over(tmp_path: Path) -> None:
+    signal = noise("Fp1")
+    up = preprocess(File([signal]).write(tmp_path), ONE).samples
+    down = preprocess(File([with_fields(signal, physical=("3276.7", "-3276.8"))]).write(tmp_path), ONE).samples
+    assert np.array_equal(up, -down)
+
+
+def test_what_is_odd_but_harmless_is_in_the_facts(tmp_path: Path) -> None:
+    signals = [
+        noise("Fp1", unit=b"\xb0V", digital=("-300", "32767")),
+        noise("F3", physical=("-0,1", "0,1")),
+        noise("C3"),
+    ]
+    file = File(signals, date="01:01:85", recording="X brainbrr_synthetic", trailing=b"a")
+    made = preprocess(file.write(tmp_path), Recipe(channels=("Fp1", "F3", "C3")))
+    notes = "\n".join(made.facts["notes"])
+    for odd in (
+        "after the last record are left out: 1",
+        "'01:01:85'",
+        "comma",
+        "byte B0 is read as µ",
+        "('F3'): its physical range is below",
+    ):
+        assert odd in notes
+    assert made.facts["synthetic"] is True and made.facts["edf"]["started"] is None
+    assert made.facts["clipped_samples"] == {"Fp1": int((signals[0].samples <= -300).sum())}
+    assert made.facts["edf"]["gain_uv"]["C3"] == "1/10"
+    assert made.facts["edf"]["duration_s"] == "4" and made.facts["edf"]["n_records"] == 4
+
+
+def test_a_truncated_recording_is_stored_when_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "a.edf"
+    path.write_bytes(File([noise("Fp1")]).bytes()[:-1])
+    with pytest.raises(EdfError, match="truncated: 3 of 4"):
+        preprocess(path, ONE)
+    made = preprocess(path, ONE, accept_truncated=True)
+    assert made.samples.shape == (1, 768) and "truncated: 3 of 4" in made.facts["notes"][0]
+
+
+def test_the_same_file_gives_the_same_bytes(data: Path) -> None:
+    path = data / "edf/ltm_seizure_onset_200hz.edf"
+    first, second = preprocess(path, DEFAULT), preprocess(path, DEFAULT)
+    assert np.array_equal(first.samples, second.samples) and first.statistics == second.statistics

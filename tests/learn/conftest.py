@@ -1,0 +1,56 @@
+"""A tiny real corpus in a real store, made once: no test here reads anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brainbrr.eeg.recipe import Recipe
+from brainbrr.learn.train_config import TrainConfig
+from brainbrr.profiles import SPLITS, Profile
+from brainbrr.store.store import Store
+from brainbrr.verbs.ingest import ingest
+from brainbrr.verbs.view import view
+from brainbrr.views import View
+
+EVERYTHING = Profile(name="full", quota=dict.fromkeys(SPLITS))
+
+ViewOf = Callable[..., View]
+
+
+@pytest.fixture(scope="session")
+def stored(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store that holds the generated corpus: 18 recordings of 20 to 24 s."""
+    location = tmp_path_factory.mktemp("learn") / "store"
+    ingest(None, generated, location=location, workers=1)
+    return Store.open(location)
+
+
+@pytest.fixture(scope="session")
+def view_of(stored: Store, config: TrainConfig) -> ViewOf:
+    """Make the view of a split, with the config's windows unless told otherwise."""
+
+    def make(split: str, **changes: Any) -> View:
+        chosen = {"profile": EVERYTHING, "recipe": Recipe(), "window": config.window_spec(), "split": split, **changes}
+        return view(stored, location=stored.location, **chosen).view
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def config() -> TrainConfig:
+    """The smallest detector that is one: six steps."""
+    return TrainConfig.model_validate(
+        {
+            "name": "tiny",
+            "profile": "full",
+            "seed": 7,
+            "window": {"length_s": "4", "stride_s": "2", "tail": "shift", "normalise": "robust"},
+            "model": {"d_model": 16, "n_blocks": 1, "d_state": 4, "headdim": 8, "stem": [8, 8], "stem_width": 4},
+            "train": {"steps": 6, "batch": 4, "lr": 0.003, "warmup_steps": 2, "checkpoint_every": 3, "device": "cpu"},
+            "augment": {"gain": 0.2, "drop_channel": 0.1, "polarity": True},
+        }
+    )

@@ -1,0 +1,238 @@
+"""Training: exact resume, honest refusals, and a run's folder that says what it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from brainbrr.config import load_train_config
+from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError, ViewNotReadyError
+from brainbrr.learn import runs as r
+from brainbrr.learn.augment import augment
+from brainbrr.learn.model import Detector
+from brainbrr.learn.train import TrainReport, _groups, learning_rate, train
+from brainbrr.learn.train_config import AugmentConfig, OptimiserConfig, TrainConfig
+from brainbrr.progress import Silent
+from brainbrr.store.store import Store
+from brainbrr.views import View
+
+ViewOf = Callable[..., View]
+
+
+class StopAfter(Silent):
+    """Progress that presses Ctrl-C when so many steps are done."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def advance(self, n: int = 1, *, note: str = "") -> None:
+        self.left -= n
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def changed(config: TrainConfig, section: str, **fields: Any) -> TrainConfig:
+    told = config.model_dump()
+    told[section] = {**told[section], **fields}
+    return TrainConfig.model_validate(told)
+
+
+@pytest.fixture(scope="session")
+def finished(view_of: ViewOf, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> TrainReport:
+    """Six steps without a stop."""
+    return train(view_of("train"), config, runs=tmp_path_factory.mktemp("runs"))
+
+
+def same_bits(one: Path, other: Path) -> bool:
+    ours, theirs = r.read_tensors(one)[0], r.read_tensors(other)[0]
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_run_says_what_it_is(finished: TrainReport, view_of: ViewOf, config: TrainConfig) -> None:
+    view = view_of("train")
+    run = r.open_run(finished.run)
+    assert run.config == config == load_train_config(str(finished.run / "config.toml"))
+    assert run.view == json.loads(json.dumps(view.to_json()))
+    assert finished.view_digest == view.digest == run.view["digest"]
+    assert [row["step"] for row in run.history()] == list(range(6))
+    assert finished.loss == pytest.approx(sum(row["loss"] for row in run.history()) / 6)
+    tensors, metadata = r.read_tensors(run.model)
+    assert set(tensors) == set(Detector(19, config.model).state_dict())
+    assert metadata["view_digest"] == view.digest
+    assert json.loads(metadata["recipe"])["digest"] == view.recipe.digest
+    assert json.loads(metadata["versions"]).keys() == {"python", "brainbrr", "torch", "numpy"}
+    assert json.loads(json.dumps(finished.to_json()))["metrics"]["synthetic"] is True
+
+
+def test_resuming_gives_the_same_bits_as_never_stopping(
+    finished: TrainReport, view_of: ViewOf, config: TrainConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(view_of("train"), config, runs=tmp_path, progress=StopAfter(2))
+    [run] = tmp_path.iterdir()
+    assert r.read_tensors(run / "checkpoint.safetensors")[1]["step"] == "2"  # written for Ctrl-C, before its turn
+    assert not (run / "model.safetensors").exists()
+    again = train(view_of("train"), config, runs=tmp_path, resume=run)
+    assert (again.run, again.steps) == (run, 6)
+    assert same_bits(run / "model.safetensors", finished.run / "model.safetensors")
+    assert same_bits(run / "checkpoint.safetensors", finished.run / "checkpoint.safetensors")
+    told = [[{**row, "seconds": 0} for row in r.open_run(folder).history()] for folder in (run, finished.run)]
+    assert told[0] == told[1]
+
+
+def test_after_sigkill_resuming_gives_the_same_bits(
+    finished: TrainReport, view_of: ViewOf, config: TrainConfig, stored: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "view.json").write_text(json.dumps(view_of("train").to_json()))
+    (tmp_path / "config.toml").write_text(config.to_toml())
+    program = f"""
+import json, time
+from pathlib import Path
+import torch
+torch.set_num_threads({torch.get_num_threads()})
+from brainbrr.config import load_train_config
+from brainbrr.learn.train import train
+from brainbrr.progress import Silent
+from brainbrr.store.store import Store
+from brainbrr.views import View
+class Slow(Silent):
+    def advance(self, n=1, *, note=""):
+        time.sleep(0.2)
+here = Path({str(tmp_path)!r})
+view = View.from_json(Store.open(Path({str(stored.location)!r})), json.loads((here / "view.json").read_text()))
+train(view, load_train_config(str(here / "config.toml")), runs=here / "runs", progress=Slow())
+"""
+    child = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        deadline = time.monotonic() + 60
+        while not (found := list(tmp_path.glob("runs/*/checkpoint.safetensors"))):
+            assert child.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        child.kill()
+        child.wait()
+    run = found[0].parent
+    assert not (run / "model.safetensors").exists()
+    train(view_of("train"), config, runs=tmp_path, resume=run)
+    assert same_bits(run / "model.safetensors", finished.run / "model.safetensors")
+    assert [row["step"] for row in r.open_run(run).history()] == list(range(6))
+
+
+def test_resuming_a_finished_run_changes_nothing(
+    finished: TrainReport, view_of: ViewOf, config: TrainConfig
+) -> None:
+    before = (finished.run / "model.safetensors").read_bytes()
+    again = train(view_of("train"), config, runs=finished.run.parent, resume=finished.run)
+    assert (again.steps, again.loss) == (finished.steps, finished.loss)
+    assert (finished.run / "model.safetensors").read_bytes() == before
+
+
+def test_another_seed_gives_other_weights(
+    finished: TrainReport, view_of: ViewOf, config: TrainConfig, tmp_path: Path
+) -> None:
+    other = train(view_of("train"), config.model_copy(update={"seed": 8}), runs=tmp_path)
+    assert not same_bits(other.run / "model.safetensors", finished.run / "model.safetensors")
+
+
+def test_another_config_or_view_is_refused_on_resume(
+    finished: TrainReport, view_of: ViewOf, config: TrainConfig
+) -> None:
+    with pytest.raises(UsageError, match="the config is not the run's: train"):
+        train(view_of("train"), changed(config, "train", lr=0.1), runs=finished.run, resume=finished.run)
+    with pytest.raises(UsageError, match="the view changed since the run began"):
+        train(view_of("dev"), config, runs=finished.run, resume=finished.run)
+    with pytest.raises(UsageError, match="this is no run"):
+        train(view_of("train"), config, runs=finished.run, resume=finished.run.parent)
+
+
+def test_a_damaged_checkpoint_is_refused(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:
+    run = r.create(tmp_path, config, view_of("train").to_json())
+    run.checkpoint.write_bytes(b"\xff" * 100)
+    with pytest.raises(IntegrityError, match="not a safetensors file"):
+        train(view_of("train"), config, runs=tmp_path, resume=run.folder)
+
+
+def test_a_view_that_is_not_ready_is_never_built(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:
+    view = view_of("train")
+    part = View(
+        view.store,
+        corpus=view.corpus,
+        profile=view.profile,
+        split=view.split,
+        recipe=view.recipe,
+        window=view.window,
+        recordings=(),
+    )
+    with pytest.raises(ViewNotReadyError, match="the view is empty"):
+        train(part, config, runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_view_without_seizures_is_refused(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:
+    view = view_of("train")
+    quiet = View(
+        view.store,
+        corpus=view.corpus,
+        profile=view.profile,
+        split=view.split,
+        recipe=view.recipe,
+        window=view.window,
+        recordings=tuple(recording for recording in view.recordings if not recording.seizures),
+    )
+    assert quiet.recordings
+    with pytest.raises(UsageError, match="has a seizure: there is nothing to learn"):
+        train(quiet, config, runs=tmp_path / "runs")
+
+
+def test_a_loss_that_is_no_number_names_the_recordings(
+    view_of: ViewOf, config: TrainConfig, tmp_path: Path
+) -> None:
+    view = view_of("train")
+    with pytest.raises(BrainbrrError, match="the loss of step") as raised:
+        train(view, changed(config, "augment", gain=1e4), runs=tmp_path)
+    assert set(str(raised.value.where).split(", ")) <= {recording.path for recording in view.recordings}
+    assert not list(tmp_path.glob("*/model.safetensors"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_is_not_there_is_a_clear_error(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(DependencyError, match="cuda"):
+        train(view_of("train"), changed(config, "train", device="cuda"), runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_rate_warms_up_and_falls_to_a_tenth() -> None:
+    config = OptimiserConfig(steps=100, batch=1, lr=1.0, warmup_steps=10)
+    rates = [learning_rate(step, config) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == rates[10] == pytest.approx(1.0)
+    assert rates[100] == pytest.approx(0.1)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_norms_biases_and_dynamics_do_not_decay(config: TrainConfig) -> None:
+    model = Detector(19, config.model)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    decaying, free = ({names[id(p)] for p in group["params"]} for group in _groups(model, 0.1))
+    assert all(name.endswith("weight") and "norm" not in name for name in decaying)
+    assert {name.rpartition(".")[2] for name in free} == {"A_log", "D", "dt_bias", "bias", "weight"}
+    assert len(decaying) + len(free) == len(names)
+
+
+def test_augmentation_depends_on_seed_and_step_only() -> None:
+    signal = torch.ones(3, 4, 5)
+    config = AugmentConfig(gain=0.3, channel_gain=0.1, drop_channel=0.3, polarity=True)
+    assert torch.equal(augment(signal, config, seed=1, step=2), augment(signal, config, seed=1, step=2))
+    assert not torch.equal(augment(signal, config, seed=1, step=2), augment(signal, config, seed=1, step=3))
+    assert not torch.equal(augment(signal, config, seed=1, step=2), augment(signal, config, seed=2, step=2))
+    assert torch.equal(augment(signal, AugmentConfig(), seed=1, step=2), signal)
