@@ -97,6 +97,11 @@ def resolve(
     )
 
 
+def wants_colour(environ: Mapping[str, str] | None = None) -> bool | None:
+    """Return False where NO_COLOR asks for plain text, else None: whatever the terminal can do."""
+    return False if (os.environ if environ is None else environ).get("NO_COLOR") else None
+
+
 def configs() -> Path:
     """Return the folder of the configs that come with brainbrr: in the package, or in the checkout."""
     packaged = _PACKAGE / "configs"

@@ -10,10 +10,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import xxhash
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _BLOCK = 1 << 22
 _MAX_INT = 2**63 - 1
@@ -98,8 +100,8 @@ class RowHasher:
 
     def update(self, block: np.ndarray[Any, Any]) -> None:
         """Take the next columns: int16, (rows, any)."""
-        for digest, row in zip(self._rows, block, strict=True):
-            digest.update(np.ascontiguousarray(row, dtype="<i2").data)
+        for digest, row in zip(self._rows, block.astype("<i2", order="C", copy=False), strict=True):
+            digest.update(row.data)
 
     def digests(self) -> list[bytes]:
         """Return each row's SHA-256 so far."""

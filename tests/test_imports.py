@@ -114,7 +114,7 @@ def test_only_cli_prints() -> None:
 
 def test_help_needs_none_of_the_heavy_libraries() -> None:
     code = (
-        "import sys; from brainbrr.cli import main, commands; "
+        "import sys; from brainbrr.cli import main, commands; import brainbrr.config; "
         "print(sorted({'torch', 'scipy', 'zarr', 'mne', 'numpy', 'pydantic', 'rich'} & set(sys.modules)))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

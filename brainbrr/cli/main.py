@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import sys
@@ -25,17 +26,21 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run one command and exit with the code that says how it ended."""
     from brainbrr.cli import commands  # noqa: F401  # registers them
+    from brainbrr.config import wants_colour
 
     wants_json = "--json" in sys.argv[1:]
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False, color=wants_colour())
     except click.ClickException as error:
         _complain(error.format_message(), error.exit_code, wants_json, getattr(error, "ctx", None))
         code = error.exit_code
     except BrainbrrError as error:
         _complain(str(error), error.exit_code, wants_json, None, kind=type(error).__name__)
         code = error.exit_code
+    except OSError as error:  # a full /dev/shm, a file that cannot be written: said in one line, by its own words
+        code = 7 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 1
+        _complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", code, wants_json, None)
     except (click.Abort, KeyboardInterrupt):
         _complain("interrupted; the same command goes on from here", 130, wants_json, None)
         code = 130

@@ -120,9 +120,9 @@ def status(out: Output, report: StatusReport) -> None:
     if not report.exists:
         out.pairs([*rows, ("holds", "nothing yet: brainbrr ingest ROOT")])
         return
-    out.pairs([*rows, ("holds", f"{report.objects} objects, {size(report.n_bytes)}, {report.records} records")])
+    rows.append(("holds", f"{report.objects} objects, {size(report.n_bytes)}, {report.records} records"))
     for recipe in report.recipes:
-        out.pairs([("recipe", f"{recipe['name'] or 'unnamed'} {recipe['digest'][:8]}, {recipe['records']} records")])
+        rows.append(("recipe", f"{recipe['name'] or 'unnamed'} {recipe['digest'][:8]}, {recipe['records']} records"))
     for corpus in report.corpora:
         splits = ", ".join(f"{split} {n}" for split, n in corpus["splits"].items())
         flags = "".join(
@@ -131,7 +131,8 @@ def status(out: Output, report: StatusReport) -> None:
             if on
         )
         refused = f", {corpus['refused']} refused" if corpus["refused"] else ""
-        out.pairs([("corpus", f"{corpus['name']}: {corpus['recordings']} recordings ({splits}){refused}{flags}")])
+        rows.append(("corpus", f"{corpus['name']}: {corpus['recordings']} recordings ({splits}){refused}{flags}"))
+    out.pairs(rows)
     if report.profiles:
         out.table(
             ("corpus", "profile", "recipe", "recordings", "ready", "omitted"),
@@ -150,10 +151,10 @@ def verify(out: Output, report: VerifyReport) -> None:
         ("corrupt", str(len(report.corrupt))),
         ("time", duration(report.seconds)),
     ]
-    out.pairs(rows)
     for found in report.corrupt:
         kind, name = next(item for item in found.items() if item[0] != "reason")
-        out.pairs([(f"corrupt {kind}", f"{name}: {found['reason']}")])
+        rows.append((f"corrupt {kind}", f"{name}: {found['reason']}"))
+    out.pairs(rows)
 
 
 def check(out: Output, report: CheckReport) -> None:
@@ -167,14 +168,14 @@ def check(out: Output, report: CheckReport) -> None:
         "verified": [f"{next(iter(c.values()))}: {c['reason']}" for c in report.corrupt],
         "no-leaks": [f"{x['kind']} {x['value']} in {' and '.join(x['splits'])}" for x in report.leaks],
     }
+    rows = [("objects", f"{report.objects}, {len(report.orphans)} without a record")]
     for name, problems in found.items():
         verdict = "ok" if not problems else f"{len(problems)} problems"
-        out.pairs([(name, verdict if name in report.required else f"{verdict} (not required)")])
-        for problem in problems[:_SHOWN]:
-            out.pairs([("", problem)])
+        rows.append((name, verdict if name in report.required else f"{verdict} (not required)"))
+        rows += [("", problem) for problem in problems[:_SHOWN]]
         if len(problems) > _SHOWN:
-            out.pairs([("", f"and {len(problems) - _SHOWN} more; all of them with --json")])
-    out.pairs([("objects", f"{report.objects}, {len(report.orphans)} without a record")])
+            rows.append(("", f"and {len(problems) - _SHOWN} more; all of them with --json"))
+    out.pairs(rows)
 
 
 def why(out: Output, report: WhyReport) -> None:

@@ -180,12 +180,11 @@ def _map(path: Path, header: EdfHeader) -> Int16:
 
 
 def _refuse_other_formats(main: bytes) -> None:
-    text = main.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not main:
         raise EdfError("the file is empty, not an EDF", fix="get the file itself")
     if main.startswith(b"version https://git-lfs"):
         raise EdfError("the file is a git-LFS pointer, not an EDF", fix="fetch its content with `git lfs pull`")
-    if text.startswith(b"<"):
+    if main.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise EdfError("the file is an HTML or XML page, not an EDF", fix="download the recording itself")
     if main.startswith(b"\xffBIOSEMI") or main[192:197] in (b"24BIT", b"BDF+C", b"BDF+D"):
         raise EdfError("the file is a BDF (24-bit samples), not an EDF", fix="convert it to EDF+ first")

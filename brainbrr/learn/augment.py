@@ -5,21 +5,24 @@ A pure function of (seed, step), so that a training resumes exactly.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from brainbrr.learn.train_config import AugmentConfig
 
+_STREAM = 1 << 63  # the order of windows draws from the lower half
+
 
 def augment(signal: Tensor, config: AugmentConfig, *, seed: int, step: int) -> Tensor:
     """Return the windows of a step as they are trained on: same shape as signal (batch, channels, length)."""
-    random = torch.Generator().manual_seed(seed << 32 | step)
+    # a counter-based generator of its own: torch's takes the low 32 bits of a seed and drops the rest
+    random = np.random.Generator(np.random.Philox(key=np.array([seed, _STREAM | step], dtype=np.uint64)))
     n_batch, n_channels, _ = signal.shape
-    window_gain = torch.randn(n_batch, 1, 1, generator=random).mul(config.gain).exp()
-    channel_gain = torch.randn(n_batch, n_channels, 1, generator=random).mul(config.channel_gain).exp()
-    kept = torch.rand(n_batch, n_channels, 1, generator=random) >= config.drop_channel
-    polarity = torch.randint(0, 2, (n_batch, 1, 1), generator=random) * 2 - 1
-    factor = window_gain * channel_gain * kept
+    gain = np.exp(random.standard_normal((n_batch, 1, 1)) * config.gain)
+    gain = gain * np.exp(random.standard_normal((n_batch, n_channels, 1)) * config.channel_gain)
+    gain *= random.random((n_batch, n_channels, 1)) >= config.drop_channel
+    polarity = random.choice([-1.0, 1.0], (n_batch, 1, 1))
     if config.polarity:
-        factor = factor * polarity
-    return signal * factor.to(signal.device)
+        gain *= polarity
+    return signal * torch.from_numpy(gain.astype(np.float32)).to(signal.device)

@@ -277,7 +277,7 @@ def _save(
     """Keep what was said: probabilities, events in TUSZ's format, and the scores."""
     split = view.split or "all"
     series = {recording.path: torch.from_numpy(recording.score) for recording in scored}
-    r.write_tensors(run.folder / f"probabilities-{split}.safetensors", series, {"step_s": str(scored[0].step_s)})
+    r.write_tensors(run.folder / f"probabilities-{split}.safetensors", series, {"step_s": scored[0].step_s})
     events = run.folder / "events" / split
     for recording in scored:
         file = (events / recording.path).with_suffix(".csv_bi")

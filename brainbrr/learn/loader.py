@@ -74,7 +74,9 @@ class Order:
         epoch, place_in_epoch = divmod(nth, len(self._members[kind]))
         known, order = self._orders.get(kind, (-1, self._members[kind]))
         if known != epoch:
-            random = np.random.Generator(np.random.Philox(key=[self._seed, kind << 32 | epoch]))
+            random = np.random.Generator(
+                np.random.Philox(key=np.array([self._seed, kind << 32 | epoch], dtype=np.uint64))
+            )
             order = random.permutation(self._members[kind])
             self._orders[kind] = (epoch, order)
         return int(order[place_in_epoch])

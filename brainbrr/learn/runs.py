@@ -27,7 +27,8 @@ from torch import Tensor
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.learn.train_config import TrainConfig
 
-RUN_FORMAT = "1"
+RUN_FORMAT = 1
+_METADATA = "brainbrr"
 
 
 @dataclass(frozen=True)
@@ -65,18 +66,19 @@ class Run:
         kept = [json.dumps(row) + "\n" for row in self.history() if row["step"] < step]
         write(self.metrics, "".join(kept).encode())
 
-    def metadata(self, step: int) -> dict[str, str]:
+    def metadata(self, step: int) -> dict[str, Any]:
         """Return what a file of weights says of itself."""
         return {
             "format": RUN_FORMAT,
-            "step": str(step),
+            "step": step,
             "view_digest": self.view["digest"],
-            "recipe": json.dumps(self.view["recipe"]),
-            "config": self.config.model_dump_json(),
-            "versions": json.dumps(
-                {"python": platform.python_version(), **{p: version(p) for p in ("brainbrr", "torch", "numpy")}}
-            ),
-            "git_commit": _commit() or "unknown",
+            "recipe": self.view["recipe"],
+            "config": self.config.model_dump(mode="json"),
+            "versions": {
+                "python": platform.python_version(),
+                **{package: version(package) for package in ("brainbrr", "torch", "numpy")},
+            },
+            "git_commit": _commit(),
         }
 
 
@@ -117,19 +119,21 @@ def write(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write tensors as safetensors: no pickle, so that nobody's weights can run code."""
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write(path, save(held, dict(metadata)))
+    # one entry: of several, safetensors would write a random order, and equal runs would differ in their bytes
+    write(path, save(held, {_METADATA: json.dumps(metadata)}))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors and the metadata of a file. Raises IntegrityError when it is damaged."""
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the metadata of a file that write_tensors wrote. Raises IntegrityError otherwise."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-    except SafetensorError as error:
-        raise IntegrityError(f"not a safetensors file: {error}", where=path) from None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, json.loads(file.metadata()[_METADATA])
+    except (SafetensorError, TypeError, KeyError, json.JSONDecodeError) as error:
+        raise IntegrityError(f"not a file of brainbrr's weights: {error}", where=path) from None
 
 
 def optimiser_tensors(model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

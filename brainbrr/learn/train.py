@@ -59,8 +59,8 @@ def train(
     """
     progress = progress or Silent()
     digest = _trainable(view)
-    run = r.create(runs, config, view.to_json()) if resume is None else _reopen(resume, config, digest)
     device = device_of(config.train.device)
+    run = r.create(runs, config, view.to_json()) if resume is None else _reopen(resume, config, digest)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = Detector(len(view.channels), config.model).to(device)
@@ -95,7 +95,8 @@ def train(
                     raise KeyboardInterrupt
     finally:
         progress.stop()
-    r.write_tensors(run.model, model.state_dict(), run.metadata(step))
+    if not run.model.exists():
+        r.write_tensors(run.model, model.state_dict(), run.metadata(step))
     seconds = time.monotonic() - began
     return TrainReport(
         run=run.folder,

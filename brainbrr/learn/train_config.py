@@ -67,8 +67,8 @@ class OptimiserConfig(_Section):
 class AugmentConfig(_Section):
     """How windows are varied in training. Gains are log-normal with these deviations; all off by default."""
 
-    gain: float = Field(default=0.0, ge=0)
-    channel_gain: float = Field(default=0.0, ge=0)
+    gain: float = Field(default=0.0, ge=0, le=1)
+    channel_gain: float = Field(default=0.0, ge=0, le=1)
     drop_channel: float = Field(default=0.0, ge=0, lt=1)
     polarity: bool = False
 

@@ -14,8 +14,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from brainbrr.digest import source_digest
-from brainbrr.eeg.preprocess import preprocess
+from brainbrr.eeg.preprocess import Preprocessed, preprocess
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import BrainbrrError, EdfError, RecordingError
 from brainbrr.store.objects import ArrayMeta
@@ -46,13 +48,19 @@ class Built:
 Done = Callable[[Task, Built | BrainbrrError], None]
 
 
+def preprocess_alone(edf: Path, recipe: Recipe, *, accept_truncated: bool = False) -> Preprocessed:
+    """Preprocess on one thread: recordings are the unit of parallel work, and threads of BLAS inside only collide."""
+    with threadpool_limits(limits=1, user_api="blas"):
+        return preprocess(edf, recipe, accept_truncated=accept_truncated)
+
+
 def build(location: Path, task: Task, recipe: Recipe) -> Built:
     """Preprocess one EDF and put it into the store.
 
     Raises RecordingError when the recording is refused, SpaceError when the disk is full.
     """
     try:
-        made = preprocess(task.edf, recipe, accept_truncated=task.accept_truncated)
+        made = preprocess_alone(task.edf, recipe, accept_truncated=task.accept_truncated)
         if source_digest(task.edf) != task.source:
             raise EdfError("the file changed while it was read", where=task.edf, fix="ingest again when it is at rest")
     except OSError as error:
@@ -78,7 +86,7 @@ def build(location: Path, task: Task, recipe: Recipe) -> Built:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "python": platform.python_version(),
             "machine": platform.machine(),
-            **{name: version(name) for name in ("brainbrr", "numpy", "scipy")},
+            **{name: version(name) for name in ("brainbrr", "numpy")},
         },
     )
     return Built(put.new_object or put.new_record, put.n_bytes_written, tuple(made.facts.get("notes", ())))

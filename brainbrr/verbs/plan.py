@@ -12,7 +12,7 @@ from typing import Any
 from brainbrr.digest import key_of
 from brainbrr.eeg.annotations import read_annotations
 from brainbrr.eeg.corpus import RecordingFile, locate, scan
-from brainbrr.eeg.preprocess import check, preprocess
+from brainbrr.eeg.preprocess import check
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import RecordingError
 from brainbrr.profiles import Profile, choose
@@ -21,6 +21,7 @@ from brainbrr.store.catalog import Catalog
 from brainbrr.store.layout import INODES_PER_OBJECT
 from brainbrr.store.objects import stored_bytes
 from brainbrr.store.store import Store
+from brainbrr.verbs.build import preprocess_alone
 
 _SAMPLE_FILES = 3
 
@@ -146,7 +147,7 @@ def _measure(
     for n, (file, seconds) in enumerate(sample):
         began = time.monotonic()
         try:
-            preprocess(file.edf, recipe)
+            preprocess_alone(file.edf, recipe)
         except RecordingError:
             continue
         if n == 0 and len(sample) > 1:

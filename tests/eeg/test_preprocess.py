@@ -13,6 +13,7 @@ import pytest
 from edf_bytes import File, Made, noise, with_fields
 
 from brainbrr.digest import canonical_json
+from brainbrr.eeg.fir import Chain, effective_band
 from brainbrr.eeg.montage import TEN_TWENTY
 from brainbrr.eeg.preprocess import ABSENT, Preprocessed, check, exact_statistics, preprocess
 from brainbrr.eeg.recipe import PRESETS, Recipe
@@ -215,6 +216,20 @@ def test_two_seconds_of_drift_do_not_grow(tmp_path: Path) -> None:
     middle = stored["Fp1"][64:-64]
     wave = 20 * np.cos(2 * np.pi * 10 * np.arange(512) / 256)[64:-64]
     assert middle @ wave / (wave @ wave) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("rate", [200, 256])
+def test_both_ends_are_continued_by_one_odd_reflection_and_then_held(rate: int) -> None:
+    rng = np.random.default_rng(3)
+    x = np.cumsum(rng.integers(-50, 60, 2 * rate))
+    n_held = 20 * rate  # longer than the filter, whatever lies beyond
+    left, right = 2 * x[0] - x[:0:-1], 2 * x[-1] - x[-2::-1]
+    longer = np.concatenate([np.full(n_held, left[0]), left, x, right, np.full(n_held, right[-1])])
+    pad = n_held + len(left)
+    longer = np.concatenate([np.full(-pad % rate, left[0]), longer])  # a whole number of seconds
+    start = (pad + -pad % rate) * 256 // rate
+    chain = Chain(Fraction(rate), 256, effective_band(Fraction(rate), 256, bandpass_hz=("0.5", "90"), notch_hz="60"))
+    np.testing.assert_allclose(chain.apply(x), chain.apply(longer)[start : start + 512], atol=1e-7)
 
 
 @pytest.mark.parametrize("low, high", [(0.5, 120.0), (1.0, 40.0)])

@@ -54,8 +54,7 @@ def finished(view_of: ViewOf, config: TrainConfig, tmp_path_factory: pytest.Temp
 
 
 def same_bits(one: Path, other: Path) -> bool:
-    ours, theirs = r.read_tensors(one)[0], r.read_tensors(other)[0]
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    return one.read_bytes() == other.read_bytes()
 
 
 def test_a_run_says_what_it_is(finished: TrainReport, view_of: ViewOf, config: TrainConfig) -> None:
@@ -69,8 +68,8 @@ def test_a_run_says_what_it_is(finished: TrainReport, view_of: ViewOf, config: T
     tensors, metadata = r.read_tensors(run.model)
     assert set(tensors) == set(Detector(19, config.model).state_dict())
     assert metadata["view_digest"] == view.digest
-    assert json.loads(metadata["recipe"])["digest"] == view.recipe.digest
-    assert json.loads(metadata["versions"]).keys() == {"python", "brainbrr", "torch", "numpy"}
+    assert metadata["recipe"]["digest"] == view.recipe.digest
+    assert metadata["versions"].keys() == {"python", "brainbrr", "torch", "numpy"}
     assert json.loads(json.dumps(finished.to_json()))["metrics"]["synthetic"] is True
 
 
@@ -80,7 +79,7 @@ def test_resuming_gives_the_same_bits_as_never_stopping(
     with pytest.raises(KeyboardInterrupt):
         train(view_of("train"), config, runs=tmp_path, progress=StopAfter(2))
     [run] = tmp_path.iterdir()
-    assert r.read_tensors(run / "checkpoint.safetensors")[1]["step"] == "2"  # written for Ctrl-C, before its turn
+    assert r.read_tensors(run / "checkpoint.safetensors")[1]["step"] == 2  # written for Ctrl-C, before its turn
     assert not (run / "model.safetensors").exists()
     again = train(view_of("train"), config, runs=tmp_path, resume=run)
     assert (again.run, again.steps) == (run, 6)
@@ -128,9 +127,7 @@ train(view, load_train_config(str(here / "config.toml")), runs=here / "runs", pr
     assert [row["step"] for row in r.open_run(run).history()] == list(range(6))
 
 
-def test_resuming_a_finished_run_changes_nothing(
-    finished: TrainReport, view_of: ViewOf, config: TrainConfig
-) -> None:
+def test_resuming_a_finished_run_changes_nothing(finished: TrainReport, view_of: ViewOf, config: TrainConfig) -> None:
     before = (finished.run / "model.safetensors").read_bytes()
     again = train(view_of("train"), config, runs=finished.run.parent, resume=finished.run)
     assert (again.steps, again.loss) == (finished.steps, finished.loss)
@@ -158,7 +155,7 @@ def test_another_config_or_view_is_refused_on_resume(
 def test_a_damaged_checkpoint_is_refused(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:
     run = r.create(tmp_path, config, view_of("train").to_json())
     run.checkpoint.write_bytes(b"\xff" * 100)
-    with pytest.raises(IntegrityError, match="not a safetensors file"):
+    with pytest.raises(IntegrityError, match="not a file of brainbrr's weights"):
         train(view_of("train"), config, runs=tmp_path, resume=run.folder)
 
 
@@ -194,12 +191,10 @@ def test_a_view_without_seizures_is_refused(view_of: ViewOf, config: TrainConfig
         train(quiet, config, runs=tmp_path / "runs")
 
 
-def test_a_loss_that_is_no_number_names_the_recordings(
-    view_of: ViewOf, config: TrainConfig, tmp_path: Path
-) -> None:
+def test_a_loss_that_is_no_number_names_the_recordings(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:
     view = view_of("train")
     with pytest.raises(BrainbrrError, match="the loss of step") as raised:
-        train(view, changed(config, "augment", gain=1e4), runs=tmp_path)
+        train(view, changed(config, "train", lr=1e30), runs=tmp_path)
     assert set(str(raised.value.where).split(", ")) <= {recording.path for recording in view.recordings}
     assert not list(tmp_path.glob("*/model.safetensors"))
 

@@ -1,0 +1,232 @@
+"""Evaluation: guards, whole coverage, a baseline on equal terms, and files that others can read."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from brainbrr.eeg.annotations import read_annotations
+from brainbrr.eeg.recipe import Recipe
+from brainbrr.errors import IntegrityError, LeakError, UsageError, ViewNotReadyError
+from brainbrr.learn import runs as r
+from brainbrr.learn.evaluate import EvaluateReport, evaluate, line_length, probabilities
+from brainbrr.learn.model import Detector
+from brainbrr.learn.score import SCORER
+from brainbrr.learn.train import train
+from brainbrr.learn.train_config import TrainConfig
+from brainbrr.views import View, ViewRecording
+from brainbrr.windows import WindowSpec
+
+ViewOf = Callable[..., View]
+
+
+def of(view: View, recordings: tuple[ViewRecording, ...], **changes: Any) -> View:
+    fields = {"corpus": view.corpus, "profile": view.profile, "split": view.split, "recipe": view.recipe}
+    return View(view.store, **{**fields, "window": view.window, **changes}, recordings=recordings)
+
+
+@pytest.fixture(scope="session")
+def trained(view_of: ViewOf, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(view_of("train"), config, runs=tmp_path_factory.mktemp("runs")).run
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A test's own copy of a finished run."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def scored(trained: Path, view_of: ViewOf, tmp_path_factory: pytest.TempPathFactory) -> EvaluateReport:
+    run = Path(shutil.copytree(trained, tmp_path_factory.mktemp("scored") / "run"))
+    return evaluate(run, view_of("eval"), tune=view_of("dev"))
+
+
+def test_every_score_is_there_with_its_scorer_and_the_baseline_beside_it(
+    scored: EvaluateReport, view_of: ViewOf
+) -> None:
+    view = view_of("eval")
+    found = scored.metrics
+    names = {"auroc", "event_f1", "sensitivity", "precision", "false_alarms_per_day", "sample_f1", "flagged_share"}
+    for one in (found, found["baseline"]):
+        assert names <= one.keys()
+        assert one["scorer"] == SCORER and "timescoring" in one["micro"]["scorer"]
+        assert one["recordings"] == len(view.recordings)
+        assert one["patients"] == len({recording.patient for recording in view.recordings})
+        assert one["seizures"] == sum(len(recording.seizures) for recording in view.recordings)
+        assert one["hours"] == pytest.approx(sum(recording.duration_s for recording in view.recordings) / 3600)
+    assert (found["synthetic"], found["split"], found["profile"]) == (True, "eval", "full")
+    assert scored.view_digest == view.digest
+    assert set(found["beats_baseline"]) == {"auroc", "event_f1"}
+    json.dumps(scored.to_json(), allow_nan=False)
+
+
+def test_thresholds_are_chosen_once_and_kept(scored: EvaluateReport, view_of: ViewOf) -> None:
+    kept = json.loads((scored.run / "thresholds.json").read_text())
+    assert kept["detector"] == scored.metrics["threshold"]
+    assert kept["chosen"].startswith("split dev")
+    (scored.run / "thresholds.json").write_text(json.dumps({**kept, "detector": 0.123}))
+    again = evaluate(scored.run, view_of("eval"))
+    assert again.metrics["threshold"] == 0.123
+    (scored.run / "thresholds.json").write_text(json.dumps(kept))
+
+
+def test_without_a_tuning_split_the_configs_threshold_counts(run: Path, view_of: ViewOf) -> None:
+    found = evaluate(run, view_of("eval")).metrics
+    assert (found["threshold"], found["threshold_from"]) == (0.5, "config.toml")
+    assert not (run / "thresholds.json").exists()
+
+
+def test_events_and_probabilities_can_be_read_back(scored: EvaluateReport, view_of: ViewOf) -> None:
+    tensors, metadata = r.read_tensors(scored.run / "probabilities-eval.safetensors")
+    assert metadata["step_s"] == 0.25
+    view = view_of("eval")
+    assert set(tensors) == {recording.path for recording in view.recordings}
+    for recording in view.recordings:
+        values = tensors[recording.path]
+        assert len(values) == np.ceil(recording.duration_s * 4)
+        assert values.min() >= 0 and values.max() <= 1
+        file = (scored.run / "events" / "eval" / recording.path).with_suffix(".csv_bi")
+        events = read_annotations({".csv_bi": file})
+        assert events.duration_us == pytest.approx(recording.duration_s * 1e6, abs=100)
+        for event in events.seizures:
+            assert event.stop_us - event.start_us >= 5_000_000
+
+
+def test_the_mean_of_overlapping_windows_covers_every_sample_and_no_padding(
+    trained: Path, view_of: ViewOf, config: TrainConfig
+) -> None:
+    view = view_of("eval", window=WindowSpec(**{**config.window, "tail": "drop"}))
+    model = Detector(19, config.model)
+    tensors, _ = r.read_tensors(trained / "model.safetensors")
+    model.load_state_dict(tensors)
+    n_samples, length = view.recordings[0].n_samples, view.length
+    starts = list(range(0, n_samples - length + 1, view.stride))
+    if starts[-1] + length < n_samples:
+        starts.append(n_samples - length)
+    total, n = np.zeros(n_samples), np.zeros(n_samples)
+    for start in starts:
+        signal = np.empty((1, 19, length), dtype=np.float32)
+        view.read(0, start, signal[0])
+        with torch.inference_mode():
+            total[start : start + length] += torch.sigmoid(model(torch.from_numpy(signal))).numpy()[0]
+        n[start : start + length] += 1
+    assert n.min() >= 1
+    expected = [(total / n)[i : i + 64].mean() for i in range(0, n_samples, 64)]
+    assert probabilities(model, view, 0, torch.device("cpu")) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_recording_shorter_than_a_window_is_scored_over_its_own_length(
+    trained: Path, view_of: ViewOf, config: TrainConfig
+) -> None:
+    view = view_of("eval", window=WindowSpec(**{**config.window, "length_s": "40"}))
+    series = probabilities(Detector(19, config.model), view, 0, torch.device("cpu"))
+    assert len(series) == np.ceil(view.recordings[0].duration_s * 4) and np.isfinite(series).all()
+
+
+def test_line_length_is_the_mean_absolute_difference_over_five_seconds(view_of: ViewOf) -> None:
+    view = view_of("eval")
+    n_samples = view.recordings[0].n_samples
+    signal = np.empty((19, n_samples), dtype=np.float32)
+    view.read(0, 0, signal)
+    steps = np.array([np.abs(np.diff(signal[:, i : i + 65])).mean() for i in range(0, n_samples - 65, 64)])
+    expected = np.convolve(steps, np.ones(20) / 20, "valid")
+    found = line_length(view, 0)
+    assert np.median(found) == pytest.approx(1)
+    ratio = found[10 : 10 + len(expected)] / expected
+    assert ratio == pytest.approx(ratio[0], rel=1e-4)
+
+
+def test_patients_of_the_training_are_refused(run: Path, view_of: ViewOf) -> None:
+    with pytest.raises(LeakError, match=r"training and split train share .* patients"):
+        evaluate(run, view_of("train"))
+    with pytest.raises(LeakError, match="training and split train share"):
+        evaluate(run, view_of("eval"), tune=view_of("train"))
+    with pytest.raises(LeakError, match="split eval and split eval share"):
+        evaluate(run, view_of("eval"), tune=view_of("eval"))
+    assert not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("corpus", ["demo", "another"])
+def test_a_source_of_the_training_under_another_patients_name_is_refused(
+    run: Path, view_of: ViewOf, corpus: str
+) -> None:
+    view = view_of("eval")
+    smuggled = replace(view_of("train").recordings[0], patient="zzzzzzzz", split="eval")
+    with pytest.raises(LeakError, match="sources"):
+        evaluate(run, of(view, (*view.recordings, smuggled), corpus=corpus))
+
+
+def test_a_view_that_the_model_would_read_as_something_else_is_refused(
+    run: Path, view_of: ViewOf, config: TrainConfig
+) -> None:
+    view = view_of("eval")
+    for field, value in (("length_s", "8"), ("normalise", "zscore"), ("reference", "average")):
+        window = WindowSpec(**{**config.window, field: value})
+        with pytest.raises(UsageError, match=f"the view's windows are not the run's: {field}"):
+            evaluate(run, view_of("eval", window=window))
+    with pytest.raises(UsageError, match="recipe"):
+        evaluate(run, of(view, view.recordings, recipe=Recipe(name="wide", notch_hz=None)))
+    with pytest.raises(ViewNotReadyError):
+        evaluate(run, of(view, ()))
+
+
+def test_recordings_without_labels_are_left_out_and_counted(run: Path, view_of: ViewOf) -> None:
+    view = view_of("eval")
+    first = view.recordings[0]
+    silent = replace(first, annotations=replace(first.annotations, labelled=False, seizures=(), typed=()))
+    found = evaluate(run, of(view, (silent, *view.recordings[1:]))).metrics
+    assert found["unlabelled"] == 1
+    assert found["recordings"] == len(view.recordings) - 1
+    with pytest.raises(UsageError, match="nothing to score against"):
+        evaluate(run, of(view, (silent,)))
+
+
+def test_time_past_the_labels_is_not_scored(run: Path, view_of: ViewOf) -> None:
+    view = view_of("eval")
+    first = view.recordings[0]
+    half = replace(first, annotations=replace(first.annotations, duration_us=10_000_000, seizures=(), typed=()))
+    found = evaluate(run, of(view, (half, *view.recordings[1:]))).metrics
+    hours = (10 + sum(recording.duration_s for recording in view.recordings[1:])) / 3600
+    assert found["hours"] == pytest.approx(hours)
+
+
+def test_a_run_that_has_not_finished_is_refused(run: Path, view_of: ViewOf) -> None:
+    (run / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match="has not finished") as raised:
+        evaluate(run, view_of("eval"))
+    assert "--resume" in str(raised.value.fix)
+
+
+def test_weights_of_another_run_are_refused(run: Path, view_of: ViewOf) -> None:
+    tensors, metadata = r.read_tensors(run / "model.safetensors")
+    r.write_tensors(run / "model.safetensors", tensors, {**metadata, "view_digest": "0" * 64})
+    with pytest.raises(IntegrityError, match="another view"):
+        evaluate(run, view_of("eval"))
+
+
+def test_the_report_stands_alone_and_says_that_the_data_is_synthetic(scored: EvaluateReport) -> None:
+    page = (scored.run / "report.html").read_text()
+    assert "SYNTHETIC DATA" in page
+    assert not re.search(r"""(src|href)\s*=|url\(|@import""", page)  # nothing to load
+    for said in (SCORER, scored.view_digest, "split eval", "profile full", "line length", "No recording was omitted"):
+        assert said in page, said
+    for found in (scored.metrics, scored.metrics["baseline"]):
+        assert f"{found['auroc']:.3f}" in page
+    assert page.count("<svg") == page.count("</svg>") == 2
+
+
+def test_the_report_says_when_the_baseline_wins(scored: EvaluateReport) -> None:
+    page = (scored.run / "report.html").read_text()
+    for name, title in (("auroc", "AUROC"), ("event_f1", "event F1")):
+        beats = scored.metrics[name] > scored.metrics["baseline"][name]
+        assert f"The detector {'beats' if beats else 'does NOT beat'} the line-length baseline in {title}." in page
