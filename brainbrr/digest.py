@@ -79,9 +79,14 @@ def key_of(*, source: str, recipe: str) -> str:
     return xxh3_128(canonical_json({"recipe": recipe, "source": source}))
 
 
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of bytes as 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def json_digest(value: Any) -> str:
     """Return the SHA-256 of a value's canonical JSON."""
-    return hashlib.sha256(canonical_json(value)).hexdigest()
+    return sha256(canonical_json(value))
 
 
 def content_digest(attributes: Mapping[str, Any], rows: Iterable[bytes]) -> str:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainbrr import windows as w
-from brainbrr.digest import json_digest, key_of
-from brainbrr.eeg.annotations import UNLABELLED, Annotations, Event
+from brainbrr.digest import json_digest
+from brainbrr.eeg.annotations import Annotations
 from brainbrr.eeg.normalise import Transform, transform
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.eeg.spatial import operator
 from brainbrr.errors import IntegrityError, UsageError, ViewNotReadyError
-from brainbrr.store.catalog import Row
+from brainbrr.recordings import Missing, Omission, ViewRecording
 from brainbrr.store.chunks import ShardReader
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
@@ -32,107 +32,6 @@ if TYPE_CHECKING:
 
 _OPEN_READERS = 128
 VIEW_FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A recording of the view that has no object yet, and why."""
-
-    recording: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Omission:
-    """A refused recording whose absence somebody accepted."""
-
-    recording: str
-    split: str
-    source: str | None
-    error: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class ViewRecording:
-    """One stored recording of a view, with its labels clipped to the signal."""
-
-    path: str
-    patient: str
-    split: str
-    source: str
-    synthetic: bool
-    annotations: Annotations
-    record: Record
-
-    @property
-    def key(self) -> str:
-        """What the object was made from."""
-        return self.record.key
-
-    @property
-    def content(self) -> str:
-        """What the object is."""
-        return self.record.content
-
-    @property
-    def n_samples(self) -> int:
-        """Samples of each channel."""
-        return self.record.array.n_samples
-
-    @property
-    def duration_s(self) -> float:
-        """Length of the signal in seconds."""
-        return self.n_samples / self.record.array.rate_hz
-
-    @property
-    def labelled(self) -> bool:
-        """Whether anybody said where seizures are."""
-        return self.annotations.labelled
-
-    @property
-    def seizures(self) -> tuple[tuple[int, int], ...]:
-        """Seizures inside the signal: (start, stop) in microseconds, ascending."""
-        return tuple(clip(self.annotations.seizures, self.end_us))
-
-    @property
-    def end_us(self) -> int:
-        """End of the signal in microseconds, rounded up."""
-        return -(-self.n_samples * 1_000_000 // self.record.array.rate_hz)
-
-    @property
-    def n_clipped(self) -> int:
-        """Seizures of the label file that reach past the signal."""
-        return sum(event.stop_us > self.end_us for event in self.annotations.seizures)
-
-    @property
-    def valid_until(self) -> int:
-        """First sample that the labels do not cover; 0 when nothing is labelled."""
-        if not self.labelled:
-            return 0
-        if self.annotations.duration_us is None:
-            return self.n_samples
-        return min(self.n_samples, -(-self.annotations.duration_us * self.record.array.rate_hz // 1_000_000))
-
-    def events_between(self, start_us: int, stop_us: int) -> tuple[tuple[float, float, str], ...]:
-        """Return the events that touch a stretch of time, by type where known: (start_s, stop_s, label)."""
-        return tuple(
-            (event.start_us / 1e6, min(event.stop_us, self.end_us) / 1e6, event.label)
-            for event in self.annotations.typed or self.annotations.seizures
-            if event.start_us < min(stop_us, self.end_us) and event.stop_us > start_us
-        )
-
-    @property
-    def event_digest(self) -> str:
-        """SHA-256 of what the labels say; notes do not count."""
-        said = self.annotations.to_json()
-        said.pop("notes", None)
-        return json_digest(said)
-
-
-def clip(events: Iterable[Event], end_us: int) -> list[tuple[int, int]]:
-    """Return events as (start, stop) microseconds, without what lies past the end."""
-    return [(event.start_us, min(event.stop_us, end_us)) for event in events if event.start_us < end_us]
 
 
 @dataclass(frozen=True)
@@ -445,40 +344,3 @@ def transform_of(record: Record, window: w.WindowSpec) -> Transform:
         scale_uv=window.scale_uv,
         clip=window.clip,
     )
-
-
-def assemble(
-    store: Store,
-    rows: Iterable[Row],
-    *,
-    recipe: Recipe,
-) -> tuple[tuple[ViewRecording, ...], tuple[Missing, ...], tuple[Omission, ...]]:
-    """Sort catalog rows into stored, missing and accepted as omitted, under one recipe."""
-    ready: list[ViewRecording] = []
-    missing: list[Missing] = []
-    omitted: list[Omission] = []
-    recipe_id = recipe.digest
-    for row in rows:
-        refusal = row.refusals.get(recipe_id)
-        if refusal is not None and refusal.accepted:
-            omitted.append(Omission(row.path, row.split, row.source, refusal.error, refusal.reason))
-            continue
-        if refusal is not None:
-            missing.append(Missing(row.path, f"refused: {refusal.reason}"))
-            continue
-        if row.source is None:
-            missing.append(Missing(row.path, "not ingested"))
-            continue
-        try:
-            record = store.record(key_of(source=row.source, recipe=recipe_id))
-        except IntegrityError as error:
-            missing.append(Missing(row.path, f"its record is damaged: {error.what}"))
-            continue
-        if record is None:
-            missing.append(Missing(row.path, "not stored under this recipe"))
-        elif not store.has_object(record):
-            missing.append(Missing(row.path, "its object is gone from the store"))
-        else:
-            labels = UNLABELLED if row.annotations is None else Annotations.from_json(row.annotations)
-            ready.append(ViewRecording(row.path, row.patient, row.split, row.source, row.synthetic, labels, record))
-    return tuple(ready), tuple(missing), tuple(omitted)

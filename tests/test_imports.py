@@ -14,6 +14,7 @@ LAYERS = [
     {"errors", "progress"},
     {"digest"},
     {"host", "profiles", "windows", "mne_bridge", "eeg", "store"},
+    {"recordings"},
     {"views"},
     {"verbs", "learn"},
     {"config"},

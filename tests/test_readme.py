@@ -12,7 +12,7 @@ from support import ROOT, Cli
 
 from brainbrr.cli import commands  # noqa: F401
 from brainbrr.cli.exits import EXIT_CODES
-from brainbrr.cli.main import cli as group
+from brainbrr.cli.group import cli as group
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -69,7 +69,7 @@ def test_every_make_target_named_exists() -> None:
 
 
 def test_the_file_tree_names_what_is_there() -> None:
-    [tree] = [block for block in re.findall(r"```\n(.*?)```", README, flags=re.DOTALL) if "brainbrr/\n" in block]
+    [tree] = re.findall(r"^```\n(brainbrr/\n.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
     for name in re.findall(r"^  ([\w./]+?)(?:,| )", tree, flags=re.MULTILINE):
         assert (ROOT / "brainbrr" / name).exists(), name
     for name in re.findall(r"^([\w/]+/) ", tree, flags=re.MULTILINE):

@@ -8,74 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brainbrr.cli.exits import epilog
-from brainbrr.cli.main import cli
+from brainbrr.cli.group import (
+    PROFILES,
+    Session,
+    command,
+    corpus_option,
+    labels_option,
+    recipe_option,
+    workers_option,
+)
 from brainbrr.cli.output import Output, progress
 from brainbrr.errors import UsageError
 
 if TYPE_CHECKING:
-    from brainbrr.config import Settings
-    from brainbrr.store.store import Store
     from brainbrr.verbs.select import Selection
     from brainbrr.verbs.view import ViewReport
-
-PROFILES = click.Choice(["smoke", "dev", "full"])
-
-
-class Session:
-    """What every command shares: settings, the store, and where output goes."""
-
-    def __init__(self, store: str | None, as_json: bool, *, runs: str | None = None) -> None:
-        from brainbrr.config import resolve
-
-        self.settings: Settings = resolve(store=store, runs=runs)
-        self.store_flag = store
-        self.out = Output(as_json=as_json)
-        for warning in self.settings.warnings:
-            self.out.note(f"warning: {warning}")
-
-    @property
-    def location(self) -> Path:
-        """Where the store is, or will be."""
-        return self.settings.store.value
-
-    def store(self) -> Store:
-        """Open the store. Raises UsageError when there is none."""
-        from brainbrr.store.store import Store
-
-        return Store.open(self.location)
-
-    def store_if_there(self) -> Store | None:
-        """Open the store, or return None where nothing was ever ingested."""
-        return self.store() if (self.location / "format.json").exists() else None
-
-    def show(self, render: Callable[..., None], report: Any) -> None:
-        """Print a report in the form asked for."""
-        if self.out.as_json:
-            self.out.report(report.to_json())
-        else:
-            render(self.out, report)
-
-
-def command(name: str, *, example: str) -> Callable[[Callable[..., int]], click.Command]:
-    """Register a command with the options that every command has; its function returns the exit code."""
-
-    def register(function: Callable[..., int]) -> click.Command:
-        decorated = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")(function)
-        decorated = click.option(
-            "--store", metavar="DIR", help="The store. Default: BRAINBRR_STORE, config file, nearest store/ upwards."
-        )(decorated)
-        return cli.command(name, epilog=epilog(example))(decorated)
-
-    return register
-
-
-recipe_option = click.option("--recipe", default="default", metavar="NAME|FILE", help="Recipe name or .toml file.")
-corpus_option = click.option("--corpus", metavar="NAME", help="Corpus name. Default: the only one, or the folder's.")
-workers_option = click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Default: all cores.")
-labels_option = click.option(
-    "--labels", type=click.Choice(["found", "none"]), default="found", help="`none` declares the corpus unlabelled."
-)
 
 
 @command("ingest", example="brainbrr ingest data_ext4/tusz --profile smoke")

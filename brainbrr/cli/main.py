@@ -1,4 +1,4 @@
-"""The command line: group, common options, errors to exit codes. The commands are in commands.py."""
+"""Run one command, and turn how it ends into an exit code."""
 
 from __future__ import annotations
 
@@ -10,22 +10,13 @@ from typing import NoReturn
 
 import click
 
-from brainbrr.cli.exits import epilog
+from brainbrr.cli import commands  # noqa: F401  # registers them
+from brainbrr.cli.group import cli
 from brainbrr.errors import BrainbrrError
-
-
-@click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=epilog("brainbrr ingest data_ext4/tusz --profile dev && brainbrr view --profile dev"),
-)
-@click.version_option(package_name="brainbrr")
-def cli() -> None:
-    """EDF files in, one content-addressed zarr store, verified views out, a seizure detector trained from it."""
 
 
 def main() -> NoReturn:
     """Run one command and exit with the code that says how it ended."""
-    from brainbrr.cli import commands  # noqa: F401  # registers them
     from brainbrr.config import wants_colour
 
     wants_json = "--json" in sys.argv[1:]

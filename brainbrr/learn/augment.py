@@ -25,4 +25,9 @@ def augment(signal: Tensor, config: AugmentConfig, *, seed: int, step: int) -> T
     polarity = random.choice([-1.0, 1.0], (n_batch, 1, 1))
     if config.polarity:
         gain *= polarity
+    if config.shuffle_channels:
+        shuffled = random.random(n_batch) < config.shuffle_channels
+        order = np.argsort(random.random((n_batch, n_channels)), axis=1)
+        order[~shuffled] = np.arange(n_channels)
+        signal = torch.take_along_dim(signal, torch.from_numpy(order).to(signal.device)[..., None], dim=1)
     return signal * torch.from_numpy(gain.astype(np.float32)).to(signal.device)

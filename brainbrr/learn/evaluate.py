@@ -21,7 +21,8 @@ from brainbrr.learn.report import Example, write_report
 from brainbrr.learn.score import SCORER, Events, Morphology, Scored, Series, events_of, metrics, tune
 from brainbrr.learn.train import device_of
 from brainbrr.progress import Progress, Silent
-from brainbrr.views import View, ViewRecording
+from brainbrr.recordings import ViewRecording
+from brainbrr.views import View
 from brainbrr.windows import window_starts
 
 STEPS_PER_SECOND = 4

@@ -65,11 +65,16 @@ class OptimiserConfig(_Section):
 
 
 class AugmentConfig(_Section):
-    """How windows are varied in training. Gains are log-normal with these deviations; all off by default."""
+    """How windows are varied in training; all off by default.
+
+    Gains are log-normal with these deviations; `drop_channel` and `shuffle_channels` are probabilities. Shuffling a
+    window's channels keeps rhythm and spread but not place: for corpora too small to show every focus.
+    """
 
     gain: float = Field(default=0.0, ge=0, le=1)
     channel_gain: float = Field(default=0.0, ge=0, le=1)
     drop_channel: float = Field(default=0.0, ge=0, lt=1)
+    shuffle_channels: float = Field(default=0.0, ge=0, le=1)
     polarity: bool = False
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import stat
@@ -15,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from brainbrr.digest import canonical_json
+from brainbrr.digest import canonical_json, sha256
 from brainbrr.errors import IntegrityError, SpaceError, UsageError
 
 MAX_JSON_BYTES = 1 << 24
@@ -34,13 +33,13 @@ def seal(fields: Mapping[str, Any]) -> bytes:
         text = canonical_json(fields)
     except (TypeError, ValueError) as error:
         raise UsageError(f"this cannot be stored: {error}") from None
-    return text[:-1] + _SEAL_START + hashlib.sha256(text).hexdigest().encode() + b'"}'
+    return text[:-1] + _SEAL_START + sha256(text).encode() + b'"}'
 
 
 def unseal(data: bytes, *, where: object) -> dict[str, Any]:
     """Return what was sealed. Raises IntegrityError when a single bit differs."""
     text, tail = data[:-_SEAL_BYTES] + b"}", data[-_SEAL_BYTES:]
-    if tail != _SEAL_START + hashlib.sha256(text).hexdigest().encode() + b'"}':
+    if tail != _SEAL_START + sha256(text).encode() + b'"}':
         raise IntegrityError("the file is not what its own SHA-256 says", where=where)
     return parse(text, where=where)
 

@@ -12,11 +12,11 @@ from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import DuplicateError, IntegrityError, LeakError, UsageError, ViewNotReadyError
 from brainbrr.profiles import Profile
 from brainbrr.progress import Progress, Silent
-from brainbrr.store.catalog import Row
+from brainbrr.recordings import assemble
+from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.verbs.select import members
-from brainbrr.views import assemble
 
 REQUIREMENTS = ("no-duplicates", "complete", "verified", "no-leaks")
 
@@ -90,15 +90,26 @@ def check(
             broken[name] = f"its decoded array has content {digest[:12]}"
 
     records, bad_records, twice = _records(store)
+    chosen = _members(store, profiles_of, profile)
     return CheckReport(
         required=required,
         objects=len(contents),
         duplicate_objects=(*({"content": names[0], "copies": names[1:]} for names in copies), *twice),
         duplicate_bytes=sum(store.object_bytes(name) for names in copies for name in names[1:]),
         orphans=tuple(sorted(set(contents) - {r.content for r in records} - excused)),
-        missing=tuple(_missing(store, profiles_of, profile, recipe)),
+        missing=tuple(
+            {"corpus": catalog.corpus, **vars(missing)}
+            for catalog, rows in chosen
+            for missing in assemble(store, rows, recipe=recipe, labelled=catalog.labelled)[1]
+        ),
         corrupt=(*({"object": name, "reason": why} for name, why in sorted(broken.items())), *bad_records),
-        leaks=tuple(_leaks(_rows(store, profiles_of, profile), {r.key: r.content for r in records}, recipe)),
+        leaks=tuple(
+            _leaks(
+                ((catalog.corpus, row) for catalog, rows in chosen for row in rows),
+                {record.key: record.content for record in records},
+                recipe,
+            )
+        ),
     )
 
 
@@ -127,20 +138,12 @@ def _records(store: Store) -> tuple[list[Record], list[dict[str, str]], list[dic
     return good, [{"record": key, "reason": why} for key, why in bad.items()], twice
 
 
-def _rows(store: Store, profiles_of: Callable[[str], dict[str, Profile]], profile: str) -> Iterable[tuple[str, Row]]:
-    for corpus in store.corpora():
-        catalog = store.catalog(corpus)
-        if catalog is not None:
-            for row in members(catalog.rows, profiles_of(corpus)[profile]):
-                yield corpus, row
-
-
-def _missing(
-    store: Store, profiles_of: Callable[[str], dict[str, Profile]], profile: str, recipe: Recipe
-) -> Iterable[dict[str, str]]:
-    for corpus, row in _rows(store, profiles_of, profile):
-        for missing in assemble(store, [row], recipe=recipe)[1]:
-            yield {"corpus": corpus, **vars(missing)}
+def _members(
+    store: Store, profiles_of: Callable[[str], dict[str, Profile]], profile: str
+) -> list[tuple[Catalog, tuple[Row, ...]]]:
+    """Return each corpus's catalog and the rows that the profile takes of it."""
+    catalogs = [catalog for corpus in store.corpora() if (catalog := store.catalog(corpus)) is not None]
+    return [(catalog, members(catalog.rows, profiles_of(catalog.corpus)[profile])) for catalog in catalogs]
 
 
 def _leaks(rows: Iterable[tuple[str, Row]], contents: Mapping[str, str], recipe: Recipe) -> Iterable[dict[str, Any]]:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,14 @@ from brainbrr.eeg.annotations import Annotations, Vocabulary, label_digest, read
 from brainbrr.eeg.corpus import Corpus, RecordingFile, locate, scan
 from brainbrr.eeg.preprocess import check
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.errors import AnnotationError, BrainbrrError, RecordingError, SpaceError, UsageError
+from brainbrr.errors import AnnotationError, BrainbrrError, IntegrityError, RecordingError, SpaceError, UsageError
 from brainbrr.host import Host
 from brainbrr.profiles import Profile
 from brainbrr.progress import Progress, Silent
-from brainbrr.store.catalog import Catalog, Refusal, Row
+from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.store import Store
 from brainbrr.verbs.build import Built, Task, build_all
+from brainbrr.verbs.generation import Entry, merged, row_of
 from brainbrr.verbs.plan import bytes_needed
 from brainbrr.verbs.select import members
 
@@ -77,20 +77,6 @@ class IngestReport:
         return fields
 
 
-@dataclass
-class _Entry:
-    """What this run learned of one recording file."""
-
-    file: RecordingFile
-    n_bytes: int
-    labels: str | None = None
-    annotations: Annotations | None = None
-    error: BrainbrrError | None = None
-    source: str | None = None
-    outcome: str | None = None  # new | reused
-    was_read: bool = False
-
-
 def ingest(
     store: Store | None,
     root: Path,
@@ -134,7 +120,7 @@ def ingest(
     report = IngestReport(found.name, recipe, profile.name if profile else None, _needed(location, store))
     report.dry_run = dry_run
     report.removed = len(removed)
-    rows = {path: _row(entry, base.rows.get(path) if base else None, recipe) for path, entry in entries.items()}
+    rows = {path: row_of(entry, base.rows.get(path) if base else None) for path, entry in entries.items()}
     chosen = [row.path for row in members(rows, profile)] if profile else list(rows)
     if profile and base:
         before = {row.path for row in members(base.rows, profile)}
@@ -158,7 +144,16 @@ def ingest(
         if not dry_run and store is not None and any(entry.source for entry in picked):
             published = store.publish(
                 found.name,
-                lambda latest: _merged(latest, found, entries, set(chosen), recipe, labels, accept_refused, store),
+                lambda latest: merged(
+                    latest,
+                    found,
+                    entries,
+                    store,
+                    chosen=set(chosen),
+                    recipe=recipe,
+                    labelled=labels != "none",
+                    accept_refused=accept_refused,
+                ),
             )
             _count(report, picked, base, published, recipe)
             if host:
@@ -177,11 +172,11 @@ def _needed(location: Path | None, store: Store | None = None) -> Path:
     return location
 
 
-def _entry(file: RecordingFile) -> _Entry:
+def _entry(file: RecordingFile) -> Entry:
     try:
-        return _Entry(file, file.edf.stat().st_size)
+        return Entry(file, file.edf.stat().st_size)
     except OSError as error:  # a broken link
-        return _Entry(file, 0, error=_unreadable(file, error))
+        return Entry(file, 0, error=_unreadable(file, error))
 
 
 def _unreadable(file: RecordingFile, error: OSError) -> RecordingError:
@@ -198,7 +193,7 @@ def _refuse_mass_removal(found: Corpus, base: Catalog | None, removed: set[str],
         )
 
 
-def _read_labels(entry: _Entry, before: Row | None, vocabulary: Vocabulary | None) -> None:
+def _read_labels(entry: Entry, before: Row | None, vocabulary: Vocabulary | None) -> None:
     """Read a recording's label files, or keep what the catalog says when their bytes are the same."""
     files = entry.file.labels
     try:
@@ -216,7 +211,7 @@ def _read_labels(entry: _Entry, before: Row | None, vocabulary: Vocabulary | Non
 
 
 def _hash(
-    picked: list[_Entry],
+    picked: list[Entry],
     root: Path,
     workers: int | None,
     rehash: bool,
@@ -227,7 +222,7 @@ def _hash(
     """Give every picked entry its source, from the stat cache where it can be trusted."""
     sources = host.sources(root) if host else None
 
-    def one(entry: _Entry) -> None:
+    def one(entry: Entry) -> None:
         try:
             known = sources.known(entry.file.edf) if sources and not rehash else None
             if known is None:
@@ -249,7 +244,7 @@ def _hash(
 
 
 def _tasks(
-    picked: list[_Entry], store: Store | None, recipe: Recipe, accept_truncated: bool
+    picked: list[Entry], store: Store | None, recipe: Recipe, accept_truncated: bool
 ) -> tuple[list[Task], dict[str, list[str]]]:
     """Return the builds to do, one per key, and for each key all the paths that share its source."""
     tasks: dict[str, Task] = {}
@@ -259,8 +254,7 @@ def _tasks(
             entry.error = _graver(entry, recipe, accept_truncated)
             continue
         key = key_of(source=entry.source, recipe=recipe.digest)
-        record = store.record(key) if store else None
-        if record is not None and store is not None and store.has_object(record):
+        if store is not None and _is_stored(store, key):
             entry.outcome = "reused"
             continue
         same.setdefault(key, []).append(entry.file.path)
@@ -269,7 +263,16 @@ def _tasks(
     return list(tasks.values()), same
 
 
-def _graver(entry: _Entry, recipe: Recipe, accept_truncated: bool) -> BrainbrrError | None:
+def _is_stored(store: Store, key: str) -> bool:
+    """Say whether a key has a sound record and an object; where it has not, building puts that right."""
+    try:
+        record = store.record(key)
+    except IntegrityError:
+        return False
+    return record is not None and store.has_object(record)
+
+
+def _graver(entry: Entry, recipe: Recipe, accept_truncated: bool) -> BrainbrrError | None:
     """Return what is wrong with the EDF itself, when something is: that comes before its labels."""
     if not isinstance(entry.error, AnnotationError):
         return entry.error
@@ -296,7 +299,7 @@ def _build(
     store: Store,
     tasks: list[Task],
     same: Mapping[str, list[str]],
-    entries: Mapping[str, _Entry],
+    entries: Mapping[str, Entry],
     recipe: Recipe,
     workers: int | None,
     progress: Progress,
@@ -323,75 +326,8 @@ def _build(
         progress.stop()
 
 
-def _row(entry: _Entry, before: Row | None, recipe: Recipe) -> Row:
-    """Return a recording's row: labels as read now, the rest as known before while the file has its old size."""
-    same_file = before is not None and before.n_bytes == entry.n_bytes
-    source = entry.source or (before.source if before and same_file else None)
-    return Row(
-        path=entry.file.path,
-        patient=entry.file.patient,
-        session=entry.file.session,
-        split=entry.file.split,
-        source=source,
-        n_bytes=entry.n_bytes,
-        signal_us=before.signal_us if before and before.source == source else None,
-        synthetic=before.synthetic if before and before.source == source else False,
-        labels=entry.labels,
-        annotations=entry.annotations.to_json() if entry.annotations else None,
-        refusals=dict(before.refusals) if before and before.source == source else {},
-    )
-
-
-def _merged(
-    latest: Catalog | None,
-    found: Corpus,
-    entries: Mapping[str, _Entry],
-    chosen: set[str],
-    recipe: Recipe,
-    labels: str,
-    accept_refused: bool,
-    store: Store,
-) -> Catalog:
-    """Return the next generation: our words for what we read, the latest ones for the rest."""
-    rows: dict[str, Row] = {}
-    for path, entry in entries.items():
-        before = latest.rows.get(path) if latest else None
-        row = _row(entry, before, recipe)
-        if path in chosen:
-            row = _judged(row, entry, before, recipe, accept_refused, store)
-        rows[path] = row
-    return Catalog(
-        corpus=found.name,
-        seq=latest.seq + 1 if latest else 1,
-        parent=None,
-        layout=found.layout,
-        labelled=labels != "none",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        rows=rows,
-    )
-
-
-def _judged(row: Row, entry: _Entry, before: Row | None, recipe: Recipe, accept_refused: bool, store: Store) -> Row:
-    refusals = dict(row.refusals)
-    was = refusals.pop(recipe.digest, None)
-    if entry.error is not None:
-        error = type(entry.error).__name__
-        still = was is not None and was.accepted and was.error == error and was.labels == entry.labels
-        refusals[recipe.digest] = Refusal(error, entry.error.what, accept_refused or still, entry.labels)
-        return dataclasses.replace(row, refusals=refusals)
-    record = store.record(key_of(source=row.source, recipe=recipe.digest)) if row.source else None
-    if record is None:  # interrupted before its turn
-        return row
-    return dataclasses.replace(
-        row,
-        refusals=refusals,
-        signal_us=record.array.n_samples * 1_000_000 // record.array.rate_hz,
-        synthetic=bool(record.signal.get("synthetic")),
-    )
-
-
 def _count(
-    report: IngestReport, picked: list[_Entry], base: Catalog | None, published: Catalog | None, recipe: Recipe
+    report: IngestReport, picked: list[Entry], base: Catalog | None, published: Catalog | None, recipe: Recipe
 ) -> None:
     outcomes: Counter[str] = Counter()
     report.bytes_read = sum(entry.n_bytes for entry in picked if entry.was_read)

@@ -58,4 +58,9 @@ def verify(store: Store, *, quick: bool = False, progress: Progress = Silent()) 
             store.verify_catalog(corpus)
         except IntegrityError as error:
             corrupt.append({"catalog": corpus, "reason": error.what})
+    for digest in store.frozen_views():
+        try:
+            store.frozen(digest)
+        except IntegrityError as error:
+            corrupt.append({"view": digest, "reason": error.what})
     return VerifyReport(len(contents), len(keys), verified, tuple(corrupt), time.monotonic() - began, quick)

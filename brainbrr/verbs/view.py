@@ -13,10 +13,11 @@ from brainbrr.eeg.corpus import locate, scan
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.host import Host
 from brainbrr.profiles import Profile
+from brainbrr.recordings import assemble
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.store import Store
 from brainbrr.verbs.select import Selection, resolve_corpus, select
-from brainbrr.views import View, assemble
+from brainbrr.views import View
 from brainbrr.windows import WindowSpec
 
 
@@ -99,8 +100,10 @@ def view(
     """
     name = resolve_corpus(store, corpus) if store else corpus
     catalog = store.catalog(name) if store and name else None
-    rows = select(catalog, profile, split=split, selection=selection) if catalog else ()
-    ready, missing, omitted = assemble(store, rows, recipe=recipe) if store else ((), (), ())
+    ready, missing, omitted = (), (), ()
+    if store and catalog:
+        rows = select(catalog, profile, split=split, selection=selection)
+        ready, missing, omitted = assemble(store, rows, recipe=recipe, labelled=catalog.labelled)
     found = View(
         store,
         corpus=name or "",
@@ -154,8 +157,9 @@ def _elsewhere(store: Store, catalog: Catalog | None, found: View) -> dict[str, 
     rows = catalog.rows if catalog else {}
     wanted = {rows[m.recording].source for m in found.missing} - {None}
     counts: Counter[str] = Counter()
-    for record in store.records():
-        if record.source in wanted and record.recipe != found.recipe.digest:
+    for key in store.keys():
+        record = store.unproven_record(key)
+        if record is not None and record.source in wanted and record.recipe != found.recipe.digest:
             counts[f"{record.provenance.get('recipe_name', '')} {record.recipe[:8]}".strip()] += 1
     return dict(counts)
 

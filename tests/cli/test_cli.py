@@ -16,7 +16,7 @@ from support import Cli
 
 from brainbrr.cli import commands  # noqa: F401
 from brainbrr.cli.exits import EXIT_CODES
-from brainbrr.cli.main import cli as group
+from brainbrr.cli.group import cli as group
 
 COMMANDS = sorted(group.commands)
 

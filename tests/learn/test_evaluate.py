@@ -23,7 +23,8 @@ from brainbrr.learn.model import Detector
 from brainbrr.learn.score import SCORER
 from brainbrr.learn.train import train
 from brainbrr.learn.train_config import TrainConfig
-from brainbrr.views import View, ViewRecording
+from brainbrr.recordings import ViewRecording
+from brainbrr.views import View
 from brainbrr.windows import WindowSpec
 
 ViewOf = Callable[..., View]

@@ -124,7 +124,7 @@ def test_a_damaged_record_moves_to_quarantine_and_is_written_again(store: Store)
         {"recipe_fields": {}},
         {"statistics": {"mean": 0.5}},
         {"signal": {"n": 1 << 63}},
-        {"provenance": {"when": object()}},
+        {"provenance": {"when": b"now"}},
         {"meta": meta_of(3, 399)},
     ],
     ids=str,

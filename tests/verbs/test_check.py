@@ -112,3 +112,23 @@ def test_an_object_without_a_record_is_an_orphan_and_never_fails(cli: Cli, store
 def test_unknown_requirement_lists_the_known_ones(cli: Cli, store: Path) -> None:
     told = cli("check", "--require", "no-dups")
     assert told.code == 2 and "no-duplicates" in told.err
+
+
+def test_ingest_mends_a_damaged_record_and_keeps_it_in_quarantine(cli: Cli, store: Path, corpus: Path) -> None:
+    flip(sorted(store.glob("records/*/*.json"))[0], at=0.3)
+    view = cli("view", "--profile", "smoke", "--json")
+    assert view.code == 3 and "damaged" in view.json["missing"][0]["reason"]
+    assert cli("ingest", corpus, "--profile", "smoke", "--workers", 1, "--json").json["new"] == 1
+    assert len(list((store / "quarantine").iterdir())) == 1
+    assert cli(*GATE).code == 0
+
+
+def test_broken_labels_outside_the_profile_are_missing_never_background(cli: Cli, store: Path, corpus: Path) -> None:
+    cli("ingest", corpus, "--workers", 1)
+    victims = list(corpus.rglob("*.csv_bi"))
+    for labels in victims:
+        labels.write_text("nonsense\n")
+    told = cli("ingest", corpus, "--profile", "smoke", "--workers", 1, "--json")
+    assert told.code == 1 and len(told.json["failed"]) == 6
+    view = cli("view", "--profile", "full", "--json").json
+    assert (view["ready"], len(view["missing"])) == (0, 18)
