@@ -100,10 +100,10 @@ def view(
     """
     name = resolve_corpus(store, corpus) if store else corpus
     catalog = store.catalog(name) if store and name else None
-    ready, missing, omitted = (), (), ()
-    if store and catalog:
-        rows = select(catalog, profile, split=split, selection=selection)
-        ready, missing, omitted = assemble(store, rows, recipe=recipe, labelled=catalog.labelled)
+    rows = select(catalog, profile, split=split, selection=selection) if catalog else ()
+    ready, missing, omitted = (
+        assemble(store, rows, recipe=recipe, labelled=catalog.labelled) if store and catalog else ((), (), ())
+    )
     found = View(
         store,
         corpus=name or "",
@@ -157,7 +157,7 @@ def _elsewhere(store: Store, catalog: Catalog | None, found: View) -> dict[str, 
     rows = catalog.rows if catalog else {}
     wanted = {rows[m.recording].source for m in found.missing} - {None}
     counts: Counter[str] = Counter()
-    for key in store.keys():
+    for key in store.keys():  # noqa: SIM118  # a store is no dict
         record = store.unproven_record(key)
         if record is not None and record.source in wanted and record.recipe != found.recipe.digest:
             counts[f"{record.provenance.get('recipe_name', '')} {record.recipe[:8]}".strip()] += 1
