@@ -18,7 +18,7 @@ from brainbrr.errors import IntegrityError, LeakError, UsageError, ViewNotReadyE
 from brainbrr.learn import runs as r
 from brainbrr.learn.model import Detector
 from brainbrr.learn.report import Example, write_report
-from brainbrr.learn.score import SCORER, Events, Morphology, Scored, Series, events_of, metrics, tune
+from brainbrr.learn.score import SCORER, Events, Morphology, Scored, Series, best_threshold, events_of, metrics
 from brainbrr.learn.train import device_of
 from brainbrr.progress import Progress, Silent
 from brainbrr.recordings import ViewRecording
@@ -82,13 +82,13 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
     scored = list(_watched(view, detector, f"score {view.split}", progress))
     baseline = [_scored(view, position, line_length) for position in _labelled(view)]
     found = {
+        **metrics(scored, thresholds.detector, morphology),
+        "unlabelled": len(view.recordings) - len(scored),
+        "omitted": len(view.omitted),
         "profile": view.profile,
         "split": view.split,
         "synthetic": view.synthetic,
-        "unlabelled": len(view.recordings) - len(scored),
-        "omitted": len(view.omitted),
         "threshold_from": thresholds.chosen,
-        **metrics(scored, thresholds.detector, morphology),
         "baseline": {"name": "line length", **metrics(baseline, thresholds.baseline, morphology)},
     }
     found["beats_baseline"] = {name: _beats(found, name) for name in ("auroc", "event_f1")}
@@ -201,12 +201,13 @@ def _thresholds(
         return Thresholds(**json.loads(kept.read_bytes()))
     if tuning is None:  # an untuned baseline would be no rival: its scale means nothing
         trained = View.from_json(view.store, run.view)
-        return Thresholds(run.config.evaluate.threshold, _tuned(trained, line_length, morphology), "config.toml")
+        baseline = _tuned(trained, line_length, morphology)
+        return Thresholds(run.config.evaluate.threshold, baseline, "config.toml, the baseline's from the training")
     series = list(_watched(tuning, detector, f"tune on {tuning.split}", progress))
     if not any(recording.seizures for recording in series):
         raise UsageError(f"split {tuning.split} has no seizures to tune on", fix="tune on another, or on none")
     chosen = Thresholds(
-        detector=tune(series, _PROBABILITIES, morphology),
+        detector=best_threshold(series, _PROBABILITIES, morphology),
         baseline=_tuned(tuning, line_length, morphology),
         chosen=f"split {tuning.split}, view {str(tuning.digest)[:12]}",
     )
@@ -217,7 +218,7 @@ def _thresholds(
 def _tuned(view: View, series_of: SeriesOf, morphology: Morphology) -> float:
     series = [_scored(view, position, series_of) for position in _labelled(view)]
     values = np.concatenate([recording.score for recording in series])
-    return tune(series, np.quantile(values, np.linspace(0.5, 0.999, 40)).tolist(), morphology)
+    return best_threshold(series, np.quantile(values, np.linspace(0.5, 0.999, 40)).tolist(), morphology)
 
 
 def _beats(found: Mapping[str, Any], name: str) -> bool | None:

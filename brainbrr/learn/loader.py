@@ -17,7 +17,7 @@ import torch
 
 from brainbrr.errors import UsageError
 from brainbrr.views import View
-from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNKNOWN, UNLABELLED
+from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED
 
 _AHEAD = 2
 _PATTERN = (BACKGROUND, PARTIAL, BACKGROUND, FULL)
@@ -94,16 +94,19 @@ class _Slot:
     def fill(self, view: View, indices: IntArray, rows: Sequence[int]) -> None:
         """Read some rows of a batch."""
         for row in rows:
-            label, valid = self.raw_label[row], self.valid[row]
-            view.fill(int(indices[row]), self.signal[row], label, valid)
-            valid &= label != UNKNOWN
-            np.equal(label, 1, out=self.label[row], casting="unsafe")
+            view.fill(int(indices[row]), self.signal[row], self.raw_label[row], self.valid[row])
+            np.equal(self.raw_label[row], 1, out=self.label[row], casting="unsafe")
 
 
 def loader(
     view: View, *, batch: int, seed: int, start_step: int = 0, balanced: bool = True, threads: int = 1
 ) -> Iterator[Batch]:
-    """Give batches without end, from `start_step` on; `threads` read ahead. Raises IntegrityError on damage."""
+    """Give batches without end, from `start_step` on; `threads` read ahead.
+
+    Raises UsageError for a view without labelled windows, IntegrityError where stored bytes are damaged.
+    """
+    if batch < 1 or threads < 1 or start_step < 0:
+        raise UsageError(f"batch = {batch}, threads = {threads}, start_step = {start_step}: 1, 1 and 0 at least")
     order = Order(view.classes(), batch=batch, seed=seed, balanced=balanced)
     return _batches(view, order, batch, start_step, threads)
 

@@ -17,6 +17,7 @@ from brainbrr.views import View
 _WIDTH, _LEFT, _RIGHT = 860, 56, 12
 _DETECTOR, _BASELINE, _SEIZURE, _EVENT = "#1f6fc4", "#8a8a8a", "#f4c7b5", "#1f6fc4"
 _MAX_POINTS = 1200
+_FEW_PATIENTS = 10
 
 _ROWS = (
     ("auroc", "AUROC, every quarter of a second", "{:.3f}"),
@@ -86,21 +87,24 @@ def write_report(run: r.Run, view: View, found: Mapping[str, Any], example: Exam
 
 def _scores(found: Mapping[str, Any]) -> str:
     baseline = found["baseline"]
-    columns = (found, baseline, found["micro"], baseline["micro"])
+    together = [{**each, **each["micro"]} for each in (found, baseline)]
+    columns = (found, baseline, *together)
     head = (
         "<tr><th></th><th class=n colspan=2>mean over patients</th><th class=n colspan=2>all counts together</th></tr>"
     )
-    head += "<tr><th></th>" + "<th class=n>detector</th><th class=n>line length</th>" * 2 + "</tr>"
+    head += "</tr><tr><th></th>" + "<th class=n>detector</th><th class=n>line length</th>" * 2 + "</tr>"
     rows = []
     for name, title, form in _ROWS:
-        cells = "".join(f"<td class=n>{_cell(column, name, form)}</td>" for column in columns)
+        by_patient = name in found["micro"]  # the rest has one value for all recordings
+        cells = "".join(
+            f"<td class=n>{_cell(column, name, form) if by_patient or i > 1 else ''}</td>"
+            for i, column in enumerate(columns)
+        )
         rows.append(f"<tr><td>{title}</td>{cells}</tr>")
     return f"<table>{head}{''.join(rows)}</table>"
 
 
 def _cell(column: Mapping[str, Any], name: str, form: str) -> str:
-    if name not in column:
-        return ""
     return "–" if column[name] is None else form.format(column[name])
 
 
@@ -111,7 +115,10 @@ def _verdict(found: Mapping[str, Any]) -> str:
         None: "Detector and baseline cannot be compared in {}: nothing to score.",
     }
     titles = {"auroc": "AUROC", "event_f1": "event F1"}
-    return " ".join(words[beats].format(titles[name]) for name, beats in found["beats_baseline"].items())
+    said = [words[beats].format(titles[name]) for name, beats in found["beats_baseline"].items()]
+    if found["patients"] < _FEW_PATIENTS:
+        said.append(f"{found['seizures']} seizures of {found['patients']} patients are few: differences may be chance.")
+    return " ".join(said)
 
 
 def _scorer(found: Mapping[str, Any]) -> str:
@@ -162,7 +169,7 @@ def _recording(example: Example) -> str:
         return _LEFT + seconds / end * (_WIDTH - _LEFT - _RIGHT)
 
     shades = "".join(
-        f'<rect x="{x(a):.1f}" y="20" width="{max(x(b) - x(a), 1):.1f}" height="290" fill="{_SEIZURE}"/>'
+        f'<rect x="{x(a):.1f}" y="30" width="{max(x(b) - x(a), 1):.1f}" height="280" fill="{_SEIZURE}"/>'
         for a, b in detector.seizures
     )
     bars = "".join(

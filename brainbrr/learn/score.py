@@ -168,6 +168,7 @@ def metrics(recordings: Sequence[Scored], threshold: float, morphology: Morpholo
         "patients": len(by_patient),
         "patients_scored": {name: len(values) for name, values in means.items()},
         "scorer": SCORER,
+        "auroc_scorer": "rank statistic with exact ties, over every step of all recordings",
         "micro": {**_scores(event, sample), "scorer": MICRO_SCORER},
     }
 
@@ -184,7 +185,7 @@ def _scores(event: Counts, sample: Counts) -> dict[str, float | None]:
     }
 
 
-def tune(recordings: Sequence[Scored], candidates: Iterable[float], morphology: Morphology) -> float:
+def best_threshold(recordings: Sequence[Scored], candidates: Iterable[float], morphology: Morphology) -> float:
     """Return the threshold with the best event F1 of all recordings together.
 
     Of several equal ones the middle one: farthest from where the score falls on either side.

@@ -25,7 +25,7 @@ from brainbrr.learn import runs as r
 from brainbrr.learn.augment import augment
 from brainbrr.learn.loader import Batch, loader
 from brainbrr.learn.model import Detector, n_parameters
-from brainbrr.learn.train_config import OptimiserConfig, TrainConfig
+from brainbrr.learn.train_config import OptimiserConfig, TrainConfig, window_fields
 from brainbrr.progress import Progress, Silent
 from brainbrr.views import View
 
@@ -53,12 +53,14 @@ def train(
 ) -> TrainReport:
     """Train on every window of a view that is ready, and return where the run is.
 
+    The view's own profile and window are what the run's config.toml records, whatever `config` would have chosen.
     `resume` is the folder of a run to go on with, from its last checkpoint, as if it had never stopped.
     Raises ViewNotReadyError for a view without a digest, UsageError for one without seizures or when view or
     config are not the run's, BrainbrrError when the loss is no number. Ctrl-C writes a checkpoint first.
     """
     progress = progress or Silent()
     digest = _trainable(view)
+    config = config.model_copy(update={"profile": view.profile, "window": window_fields(view.window)})
     device = device_of(config.train.device)
     run = r.create(runs, config, view.to_json()) if resume is None else _reopen(resume, config, digest)
     with torch.random.fork_rng(devices=[]):
@@ -124,6 +126,8 @@ def _trainable(view: View) -> str:
             where=f"corpus {view.corpus}, profile {view.profile}, split {view.split}",
             fix="take a larger profile, or ingest the labels",
         )
+    if view.window.missing == "nan":
+        raise UsageError('the view leaves absent channels as NaN: take missing = "interpolate", or "zero"')
     return view.digest
 
 

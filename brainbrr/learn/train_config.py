@@ -105,7 +105,7 @@ class TrainConfig(_Section):
         spec = WindowSpec.model_validate(fields)
         if spec.missing == "nan":
             raise ValueError('missing = "nan": a model cannot learn from NaN; interpolate, or zero')
-        return {name: value for name, value in spec.identity().items() if value is not None}
+        return window_fields(spec)
 
     def window_spec(self) -> WindowSpec:
         """Return the window that the run reads."""
@@ -119,6 +119,11 @@ class TrainConfig(_Section):
         for name, table in tables.items():
             lines += ["", f"[{name}]", *(_line(key, value) for key, value in table.items())]
         return "\n".join(lines) + "\n"
+
+
+def window_fields(spec: WindowSpec) -> dict[str, Any]:
+    """Return a window as a config's table [window]: every field that has a value."""
+    return {name: value for name, value in spec.identity().items() if value is not None}
 
 
 def _line(name: str, value: Any) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.learn.loader import Batch, loader
+from brainbrr.store.store import Store
 from brainbrr.views import View
 from brainbrr.windows import UNKNOWN
 
@@ -32,7 +37,8 @@ def test_a_batch_holds_the_views_windows(view_of: ViewOf) -> None:
             window = view[index]
             assert np.array_equal(batch.signal[row].numpy(), window.signal)
             assert np.array_equal(batch.label[row].numpy(), window.label == 1)
-            assert np.array_equal(batch.valid[row].numpy(), window.valid & (window.label != UNKNOWN))
+            assert np.array_equal(batch.valid[row].numpy(), window.valid)
+            assert (window.label[window.valid] != UNKNOWN).all()
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -52,10 +58,27 @@ def test_seizures_are_in_every_balanced_batch(view_of: ViewOf) -> None:
 
 
 def test_an_abandoned_loader_leaves_no_thread(view_of: ViewOf) -> None:
-    import threading
-
     batches = loader(view_of("train"), batch=2, seed=0)
     next(batches)
     assert any("brainbrr-loader" in thread.name for thread in threading.enumerate())
     batches.close()  # type: ignore[attr-defined]
     assert not any("brainbrr-loader" in thread.name for thread in threading.enumerate())
+
+
+def test_damage_stops_the_loader(view_of: ViewOf, tmp_path: Path) -> None:
+    view = view_of("train")
+    location = Path(shutil.copytree(view.store.location, tmp_path / "store"))
+    for shard in location.glob("objects.zarr/*/*/c.0.0"):
+        shard.chmod(0o644)
+        content = bytearray(shard.read_bytes())
+        content[1000] ^= 1
+        shard.write_bytes(content)
+    damaged = View.from_json(Store.open(location), view.to_json())
+    with pytest.raises(IntegrityError):
+        copies(loader(damaged, batch=8, seed=0), 20)
+
+
+def test_nonsense_is_refused_at_once(view_of: ViewOf) -> None:
+    for wrong in ({"batch": 0}, {"threads": 0}, {"start_step": -1}):
+        with pytest.raises(UsageError):
+            loader(view_of("train"), **{"batch": 1, "seed": 0, **wrong})

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from brainbrr.learn.model import Detector, Mamba2, ssd
+from brainbrr.learn.model import BiMamba2, Detector, Mamba2, ssd
 from brainbrr.learn.train_config import ModelConfig
 
 
@@ -87,6 +87,21 @@ def test_mamba2_is_causal_and_the_detector_is_not() -> None:
     other = signal.clone()
     other[..., 600:] += 1
     assert not torch.equal(detector(signal)[:, :100], detector(other)[:, :100])
+
+
+def test_the_backward_layer_sees_what_comes_after_and_nothing_before() -> None:
+    torch.manual_seed(0)
+    block = BiMamba2(ModelConfig(d_model=16, n_blocks=1))
+    with torch.no_grad():
+        block.fuse.weight[:, :16] = 0  # the forward layer's half
+    u = torch.randn(1, 40, 16)
+    earlier = u.clone()
+    earlier[:, :10] += 1
+    changed = (block(u) != block(earlier)).any(-1)[0]
+    assert changed[:10].all() and not changed[10:].any()
+    later = u.clone()
+    later[:, 30:] += 1
+    assert (block(u) != block(later)).any(-1)[0].all()
 
 
 @pytest.mark.parametrize("length", [640, 650, 1])

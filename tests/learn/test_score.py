@@ -16,10 +16,10 @@ from brainbrr.learn.score import (
     Morphology,
     Scored,
     auroc,
+    best_threshold,
     events_of,
     metrics,
     szcore,
-    tune,
 )
 
 
@@ -127,4 +127,4 @@ def test_tuning_takes_the_middle_of_equally_good_thresholds() -> None:
     values = [0.1] * 300
     values[100:130] = [0.8] * 30
     recordings = [scored(values, [(100.0, 130.0)])]
-    assert tune(recordings, [0.05, 0.2, 0.3, 0.4, 0.5, 0.6, 0.9], Morphology(5, 10)) == 0.4
+    assert best_threshold(recordings, [0.05, 0.2, 0.3, 0.4, 0.5, 0.6, 0.9], Morphology(5, 10)) == 0.4

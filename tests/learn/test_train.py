@@ -25,6 +25,7 @@ from brainbrr.learn.train_config import AugmentConfig, OptimiserConfig, TrainCon
 from brainbrr.progress import Silent
 from brainbrr.store.store import Store
 from brainbrr.views import View
+from brainbrr.windows import WindowSpec
 
 ViewOf = Callable[..., View]
 
@@ -73,6 +74,19 @@ def test_a_run_says_what_it_is(finished: TrainReport, view_of: ViewOf, config: T
     assert json.loads(json.dumps(finished.to_json()))["metrics"]["synthetic"] is True
 
 
+def test_the_config_of_a_run_records_the_views_own_window(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:
+    window = WindowSpec(length_s="3", stride_s="3", tail="pad")
+    asked = config.model_copy(update={"profile": "smoke"})
+    report = train(view_of("train", window=window), changed(asked, "train", steps=1), runs=tmp_path)
+    recorded = load_train_config(str(report.run / "config.toml"))
+    assert (recorded.window_spec(), recorded.profile) == (window, "full")
+
+
+def test_a_view_with_nan_is_refused(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="NaN"):
+        train(view_of("train", window=WindowSpec(length_s="4", missing="nan")), config, runs=tmp_path)
+
+
 def test_resuming_gives_the_same_bits_as_never_stopping(
     finished: TrainReport, view_of: ViewOf, config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -104,6 +118,7 @@ from brainbrr.learn.train import train
 from brainbrr.progress import Silent
 from brainbrr.store.store import Store
 from brainbrr.views import View
+from brainbrr.windows import WindowSpec
 class Slow(Silent):
     def advance(self, n=1, *, note=""):
         time.sleep(0.2)
@@ -122,6 +137,8 @@ train(view, load_train_config(str(here / "config.toml")), runs=here / "runs", pr
         child.wait()
     run = found[0].parent
     assert not (run / "model.safetensors").exists()
+    with (run / "metrics.jsonl").open("a") as log:  # as if it had died later: steps that no checkpoint holds
+        log.write('{"step": 3, "loss": 9.0}\n{"step": 4, "lo')
     train(view_of("train"), config, runs=tmp_path, resume=run)
     assert same_bits(run / "model.safetensors", finished.run / "model.safetensors")
     assert [row["step"] for row in r.open_run(run).history()] == list(range(6))
@@ -134,11 +151,13 @@ def test_resuming_a_finished_run_changes_nothing(finished: TrainReport, view_of:
     assert (finished.run / "model.safetensors").read_bytes() == before
 
 
-def test_another_seed_gives_other_weights(
-    finished: TrainReport, view_of: ViewOf, config: TrainConfig, tmp_path: Path
-) -> None:
-    other = train(view_of("train"), config.model_copy(update={"seed": 8}), runs=tmp_path)
-    assert not same_bits(other.run / "model.safetensors", finished.run / "model.safetensors")
+def test_another_seed_begins_with_other_weights(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:
+    still = changed(config, "train", lr=1e-30, steps=1)
+    one, other = (
+        r.read_tensors(train(view_of("train"), seeded, runs=tmp_path).run / "model.safetensors")[0]["decoder.weight"]
+        for seeded in (still, still.model_copy(update={"seed": 8}))
+    )
+    assert (one - other).abs().max() > 1e-3
 
 
 def test_another_config_or_view_is_refused_on_resume(
@@ -150,6 +169,18 @@ def test_another_config_or_view_is_refused_on_resume(
         train(view_of("dev"), config, runs=finished.run, resume=finished.run)
     with pytest.raises(UsageError, match="this is no run"):
         train(view_of("train"), config, runs=finished.run, resume=finished.run.parent)
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    r.write(tmp_path / "file", b"old")
+
+    def full(_: int) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        r.write(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"old"
 
 
 def test_a_damaged_checkpoint_is_refused(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:
@@ -231,3 +262,12 @@ def test_augmentation_depends_on_seed_and_step_only() -> None:
     assert not torch.equal(augment(signal, config, seed=1, step=2), augment(signal, config, seed=1, step=3))
     assert not torch.equal(augment(signal, config, seed=1, step=2), augment(signal, config, seed=2, step=2))
     assert torch.equal(augment(signal, AugmentConfig(), seed=1, step=2), signal)
+
+
+def test_shuffled_channels_are_all_there_in_another_order() -> None:
+    signal = torch.arange(8.0)[None, :, None].expand(6, 8, 5)
+    shuffled = augment(signal, AugmentConfig(shuffle_channels=0.5), seed=0, step=0)
+    assert torch.equal(shuffled.sort(dim=1).values, signal)
+    moved = [not torch.equal(a, b) for a, b in zip(shuffled, signal, strict=True)]
+    assert 0 < sum(moved) < 6
+    assert all(torch.equal(row[:, 0], row[:, 4]) for row in shuffled)
