@@ -6,30 +6,27 @@ The only module that reads the environment. Decides nothing about EEG.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import platformdirs
 
 from brainbrr.errors import ConfigError
 from brainbrr.host import Host
 from brainbrr.profiles import Profile, load_profiles
+from brainbrr.toml_files import read_toml
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from brainbrr.learn.train_config import TrainConfig
 
 _PACKAGE = Path(__file__).resolve().parent
 _OBSOLETE_VARIABLES = {
     "CACHE_ROOT": "the store's place is BRAINBRR_STORE or --store",
     "BGB_LIMIT_FILES": "how many files to take is a profile: --profile smoke, dev or full",
-}
-OBSOLETE_KEYS = {
-    "cache_dir": "there is one store and no cache folder: say where it is with --store or BRAINBRR_STORE",
-    "data.cache_dir": "there is one store and no cache folder: say where it is with --store or BRAINBRR_STORE",
-    "experiment.cache_dir": "there is one store and no cache folder: say where it is with --store or BRAINBRR_STORE",
 }
 
 
@@ -67,7 +64,8 @@ def resolve(
     """Return every setting: flag, else environment, else the user's config file, else the default.
 
     The store's default is the nearest `store/format.json` upwards, else the checkout's `store/`, else the
-    user's data folder; never simply the working directory. Raises ConfigError for keys it does not know.
+    user's data folder; never simply the working directory. Raises ConfigError for keys it does not know and for a
+    BRAINBRR_CONFIG that is not there: only the default config file may be missing.
     """
     environ = os.environ if environ is None else environ
     file = _user_config(environ)
@@ -119,8 +117,12 @@ def _default_store(cwd: Path) -> Setting:
 
 
 def _user_config(environ: Mapping[str, str]) -> Path:
-    named = environ.get("BRAINBRR_CONFIG")
-    return Path(named) if named else Path(platformdirs.user_config_dir("brainbrr", appauthor=False)) / "config.toml"
+    if not environ.get("BRAINBRR_CONFIG"):
+        return Path(platformdirs.user_config_dir("brainbrr", appauthor=False)) / "config.toml"
+    named = Path(environ["BRAINBRR_CONFIG"]).expanduser()
+    if not named.is_file():
+        raise ConfigError("BRAINBRR_CONFIG names no file", where=named, fix="correct BRAINBRR_CONFIG, or unset it")
+    return named
 
 
 def _read_user_config(file: Path) -> dict[str, str]:
@@ -134,22 +136,6 @@ def _read_user_config(file: Path) -> dict[str, str]:
             raise ConfigError(f"unknown setting {name!r}", where=file, fix=f"settings: {', '.join(known)}")
         if not isinstance(value, str):
             raise ConfigError(f"{name} = {value!r}: a path in quotes", where=file)
-    return table
-
-
-def read_toml(file: Path) -> dict[str, Any]:
-    """Return a TOML file's table. Raises ConfigError for bad TOML and for keys that are obsolete, FileNotFoundError."""
-    try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"not TOML: {error}", where=file) from None
-    for dotted, instead in OBSOLETE_KEYS.items():
-        *outer, name = dotted.split(".")
-        inner: Any = table
-        for part in outer:
-            inner = inner.get(part, {}) if isinstance(inner, dict) else {}
-        if isinstance(inner, dict) and name in inner:
-            raise ConfigError(f"{dotted} is obsolete: {instead}", where=file, fix=f"remove {dotted}")
     return table
 
 
@@ -174,5 +160,14 @@ def load_train_config(name_or_file: str) -> TrainConfig:
             fix=f"choose one of {', '.join(train_config_names())}, or give a .toml file",
         ) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"{'.'.join(map(str, first['loc'])) or 'config'}: {first['msg']}", where=path) from None
+        raise ConfigError(_first(error), where=path) from None
+
+
+def _first(error: ValidationError, outer: tuple[int | str, ...] = ()) -> str:
+    """Return field and reason of the first thing wrong, looking into a table that was validated on its own."""
+    first = error.errors()[0]
+    place = outer + first["loc"]
+    inner = first.get("ctx", {}).get("error")
+    if isinstance(inner, type(error)):
+        return _first(inner, place)
+    return f"{'.'.join(map(str, place)) or 'config'}: {first['msg']}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise, zip_longest
@@ -11,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from brainbrr.digest import canonical_json, xxh3_128
 from brainbrr.errors import ConfigError
+from brainbrr.toml_files import read_toml
 
 NAMES = ("smoke", "dev", "full")
 SPLITS = ("train", "dev", "eval", "none")
@@ -66,15 +66,21 @@ def _order(row: Candidate) -> tuple[str, str]:
 def load_profiles(path: Path, *, corpus: str | None) -> dict[str, Profile]:
     """Return smoke, dev and full for a corpus, from a profiles file.
 
-    Raises ConfigError for unknown names, quotas that are no number or "all", and profiles that do not nest.
+    Raises ConfigError for unknown names, what should be a table and is none, quotas that are no number or "all",
+    and profiles that do not nest.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = read_toml(path)
     except FileNotFoundError:
         raise ConfigError("the profiles file is not there", where=path) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the profiles file is not TOML: {error}", where=path) from None
     corpora = tables.pop("corpus", {})
+    if not isinstance(corpora, dict):
+        raise ConfigError(f"corpus = {corpora!r}: not a table", where=path, fix="write [corpus.NAME.PROFILE]")
+    for name, table in corpora.items():
+        if not isinstance(table, dict):
+            raise ConfigError(
+                f"corpus.{name} = {table!r}: not a table", where=path, fix=f"write [corpus.{name}.PROFILE]"
+            )
     own = corpora.get(corpus, {}) if corpus is not None else {}
     for tables_of in (tables, *corpora.values()):
         unknown = sorted(set(tables_of) - set(NAMES))

@@ -26,6 +26,14 @@ class Missing:
 
 
 @dataclass(frozen=True)
+class Stale:
+    """A recording of the view whose EDF or label file is no longer what the catalog says."""
+
+    recording: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Omission:
     """A refused recording whose absence somebody accepted."""
 

@@ -22,7 +22,7 @@ from brainbrr.eeg.normalise import Transform, transform
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.eeg.spatial import operator
 from brainbrr.errors import IntegrityError, UsageError, ViewNotReadyError
-from brainbrr.recordings import Missing, Omission, ViewRecording
+from brainbrr.recordings import Missing, Omission, Stale, ViewRecording
 from brainbrr.store.chunks import ShardReader
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
@@ -66,12 +66,13 @@ class View:
         recordings: tuple[ViewRecording, ...],
         missing: tuple[Missing, ...] = (),
         omitted: tuple[Omission, ...] = (),
+        stale: tuple[Stale, ...] = (),
         selection: Mapping[str, Any] | None = None,
     ) -> None:
         self._store = store
         self.corpus, self.profile, self.split = corpus, profile, split
         self.recipe, self.window = recipe, window
-        self.recordings, self.missing, self.omitted = recordings, missing, omitted
+        self.recordings, self.missing, self.omitted, self.stale = recordings, missing, omitted, stale
         self.selection = dict(selection or {})
         self.rate_hz = recipe.rate_hz
         self.length = window.samples("length_s", recipe.rate_hz)
@@ -89,15 +90,17 @@ class View:
 
     @property
     def state(self) -> str:
-        """`empty`, `incomplete` or `ready`; whether it is stale only the EDF tree can tell."""
-        if not self.recordings and (self.missing or not self.omitted):
+        """`empty`, `incomplete`, `stale` or `ready`: the first that applies."""
+        if not self.recordings:
             return "empty"
-        return "incomplete" if self.missing else "ready"
+        if self.missing:
+            return "incomplete"
+        return "stale" if self.stale else "ready"
 
     @cached_property
     def digest(self) -> str | None:
         """SHA-256 of what the view is; None until every object exists."""
-        if self.state != "ready":
+        if self.missing or not self.recordings:
             return None
         return view_digest(self.recipe, self.window, self.recordings, self.omitted)
 
@@ -131,6 +134,17 @@ class View:
             w.seizure_samples(r.seizures, rate_hz=self.rate_hz, n_samples=min(r.n_samples, r.valid_until))
             for r in self.recordings
         ]
+
+    @cached_property
+    def n_dropped(self) -> int:
+        """Samples that no window holds: tails, and what lies between windows that do not touch."""
+        return sum(r.n_samples - self._n_covered(r) for r in self.recordings)
+
+    def _n_covered(self, recording: ViewRecording) -> int:
+        starts = self._starts(recording)
+        stops = np.minimum(starts + self.length, recording.n_samples)
+        overlaps = np.maximum(stops[:-1] - starts[1:], 0)
+        return int((stops - starts).sum() - overlaps.sum())
 
     def classes(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Return each window's class: 0 background, 1 partial seizure, 2 full seizure, 3 nothing labelled."""
@@ -243,7 +257,7 @@ class View:
 
     def to_json(self) -> dict[str, Any]:
         """Return the frozen view: all that reading needs beside the store. Raises UsageError when not ready."""
-        if self.digest is None:
+        if self.state != "ready":
             raise UsageError(f"a view that is {self.state} cannot be frozen")
         return {
             "format": VIEW_FORMAT,

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from brainbrr.decimals import decimal_text
 from brainbrr.errors import ConfigError
 
 UNKNOWN = 255
@@ -28,7 +29,8 @@ class WindowSpec(BaseModel):
     `tail` says what happens to the rest of a recording: "drop" it, "pad" the last window (marked invalid),
     or "shift" the last window back. A recording shorter than a window is one padded window, whatever `tail` says.
     `normalise`: "none" gives microvolts; "fixed" divides by `scale_uv`; "zscore" and "robust" use the whole
-    recording's exact statistics (robust: median, and interquartile range / 1.349).
+    recording's exact statistics (robust: median, and interquartile range / 1.349; for a channel that varies though
+    its interquartile range is 0, such as one flat for half of the time, the standard deviation instead).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -47,7 +49,7 @@ class WindowSpec(BaseModel):
     @field_validator("length_s", "stride_s", "scale_uv", "clip", "full_fraction", mode="before")
     @classmethod
     def _text(cls, value: Any) -> Any:
-        return value if value is None else f"{Decimal(str(value)).normalize():f}"
+        return value if value is None else decimal_text(value)
 
     @field_validator("channels", mode="before")
     @classmethod

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from brainbrr.config import OBSOLETE_KEYS, load_train_config, resolve
+from brainbrr.config import load_train_config, resolve
 from brainbrr.errors import ConfigError
+from brainbrr.toml_files import OBSOLETE_KEYS
 
 
 @pytest.fixture
@@ -58,6 +59,34 @@ def test_unknown_keys_are_refused_by_name(home: Path) -> None:
     file.write_text('chache = "x"\n')
     with pytest.raises(ConfigError, match="chache"):
         resolve(environ={"BRAINBRR_CONFIG": str(file)}, cwd=home)
+
+
+@pytest.mark.parametrize(
+    ("window", "told"),
+    [
+        ('length_s = "abc"', "window.length_s: Value error, 'abc' is not a decimal number"),
+        ('stride_s = "NaN"', "window.stride_s: Value error, 'NaN' is not a decimal number"),
+        ('clip = "Infinity"', "window.clip: Value error, 'Infinity' is not a decimal number"),
+        ('scale_uv = "100"', "window: Value error, scale_uv goes with"),
+        ("tail = 5", "window.tail: Input should be"),
+    ],
+)
+def test_a_wrong_window_of_a_training_config_is_refused_by_field(home: Path, window: str, told: str) -> None:
+    file = home / "train.toml"
+    file.write_text(f'name = "x"\nprofile = "smoke"\n[train]\nsteps = 1\nbatch = 1\nlr = 0.1\n[window]\n{window}\n')
+    with pytest.raises(ConfigError) as caught:
+        load_train_config(str(file))
+    assert caught.value.what.startswith(told) and "\n" not in caught.value.what
+    assert caught.value.where == str(file)
+    assert caught.value.exit_code == 2
+
+
+def test_a_config_file_that_was_asked_for_must_be_there(home: Path) -> None:
+    for missing in (home / "typo.toml", home):  # a folder is no file, either
+        with pytest.raises(ConfigError, match="BRAINBRR_CONFIG") as caught:
+            resolve(environ={"BRAINBRR_CONFIG": str(missing)}, cwd=home)
+        assert caught.value.where == str(missing)
+    assert resolve(environ={}, store="s", cwd=home).store.value == Path("s")  # the default one may be missing
 
 
 @pytest.mark.parametrize("variable", ["CACHE_ROOT", "BGB_LIMIT_FILES"])

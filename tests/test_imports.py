@@ -12,7 +12,7 @@ import brainbrr
 PACKAGE = Path(brainbrr.__file__).parent
 LAYERS = [
     {"errors", "progress"},
-    {"digest"},
+    {"digest", "decimals", "toml_files"},
     {"host", "profiles", "windows", "mne_bridge", "eeg", "store"},
     {"recordings"},
     {"views"},

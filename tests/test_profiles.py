@@ -94,6 +94,11 @@ def test_demo_profiles_take_6_12_and_18() -> None:
         ("[tiny]\ntrain = 1", "unknown profile"),
         ("[smoke]\n[dev]", "'full' is missing"),
         ("smoke = ", "not TOML"),
+        ("corpus = 5\n[smoke]\n[dev]\n[full]", "corpus = 5: not a table"),
+        ("[corpus]\ndemo = 5\n[smoke]\n[dev]\n[full]", "corpus.demo = 5: not a table"),
+        ("[[corpus.demo]]\n[smoke]\n[dev]\n[full]", "corpus.demo = .*: not a table"),
+        ("cache_dir = 'x'\n[smoke]\n[dev]\n[full]", "cache_dir is obsolete: there is one store"),
+        ("[data]\ncache_dir = 'x'\n[smoke]\n[dev]\n[full]", "data.cache_dir is obsolete: there is one store"),
     ],
 )
 def test_a_wrong_profiles_file_is_refused_by_name(tmp_path: Path, text: str, fragment: str) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from brainbrr.decimals import decimal_text
 from brainbrr.errors import ConfigError
 from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, WindowSpec, classify, seizure_samples, window_starts
 
@@ -102,3 +107,47 @@ def test_length_must_be_whole_samples() -> None:
 def test_nonsense_is_refused(fields: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         WindowSpec.model_validate(fields)
+
+
+@pytest.mark.parametrize("field", ["length_s", "stride_s", "clip", "full_fraction"])
+@pytest.mark.parametrize("value", ["abc", "NaN", "Infinity", "1e5000000", "1e-25", "6_0", "６０", " 60", True, [1], ""])
+def test_what_is_no_decimal_number_is_refused_by_field(field: str, value: object) -> None:
+    with pytest.raises(ValidationError, match="not a decimal number") as caught:
+        WindowSpec.model_validate({field: value})
+    assert caught.value.errors()[0]["loc"] == (field,)
+
+
+numbers = st.decimals(min_value=-(10**9) + 1, max_value=10**9 - 1, allow_nan=False, places=18)
+
+
+@given(numbers)
+def test_shortest_text_of_a_decimal_is_the_same_number(number: Decimal) -> None:
+    text = decimal_text(f"{number:f}")
+    assert Fraction(text) == Fraction(number)  # of all 27 digits, none rounded
+    assert decimal_text(text) == text
+    assert re.fullmatch(r"-?(0|[1-9][0-9]{0,8})(\.[0-9]{0,17}[1-9])?", text) and text != "-0"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (60, "60"), (60.0, "60"), ("060.", "60"), ("6E1", "60"), ("+.5", "0.5"), (1e-05, "0.00001"),
+        ("-0", "0"), (-0.0, "0"), ("-1.50", "-1.5"), ("0." + "5" + "0" * 60, "0.5"), ("0e99", "0"),
+        ("999999999." + "9" * 18, "999999999." + "9" * 18),
+    ],
+)  # fmt: skip
+def test_one_number_has_one_shortest_text(value: object, text: str) -> None:
+    assert decimal_text(value) == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "1000000000", 10**9, 10**5000, "0." + "0" * 18 + "1", "1e100", "1e+000", "١", "1e١", "0x1", ".", "e5", "1 ",
+        "1\n", float("nan"), float("-inf"), None, False, b"1", Decimal(1),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_decimal_text_takes_nothing_else(value: object) -> None:
+    with pytest.raises(ValueError):
+        decimal_text(value)

@@ -71,22 +71,25 @@ def ingest(
 
 def _open_view(session: Session, profile: str, **asked: Any) -> ViewReport:
     """Return a view's report; where nothing was ever ingested there is no store to look into."""
-    from brainbrr.eeg.recipe import load_recipe
+    from brainbrr.eeg.recipe import Recipe, load_recipe
     from brainbrr.verbs.select import resolve_corpus
     from brainbrr.verbs.view import view as run
 
     store = session.store_if_there()
-    recipe = asked.pop("recipe")
-    corpus = asked.pop("corpus")
+    named, corpus = asked.pop("recipe"), asked.pop("corpus")
     corpus = resolve_corpus(store, corpus) if store else corpus
+    recipe = load_recipe(named) if isinstance(named, str) else named
+    flags = ["--recipe", named if isinstance(named, str) else named.name] if recipe.digest != Recipe().digest else []
+    if session.store_flag is not None:
+        flags += ["--store", session.store_flag]
     return run(
         store,
         location=session.location,
         corpus=corpus,
         profile=session.settings.profiles_of(corpus)[profile],
-        recipe=load_recipe(recipe),
+        recipe=recipe,
         host=session.settings.host,
-        store_flag=session.store_flag,
+        flags=flags,
         **asked,
     )
 
@@ -352,7 +355,6 @@ def demo(into: Path, recordings: int, seed: int, store: str | None, as_json: boo
         "view": render.view,
         "train": lambda o, r: render.train(o, r.to_json()),
         "evaluate": lambda o, r: render.evaluate(o, r.to_json()),
-        "verify": render.verify,
     }
 
     def show(step: str, report: Any) -> None:

@@ -75,6 +75,7 @@ class LineProgress:
             self._last = now
             rate = self._done / (now - self._began)
             left = f", {duration((self._total - self._done) / rate)} left" if self._total and rate else ""
+            left = f", {amount(rate, self._unit)}/s{left}"
             total = f" of {amount(self._total, self._unit)}" if self._total else ""
             click.echo(f"{self._task}: {amount(self._done, self._unit)}{total}{left} {note}".rstrip(), err=True)
 
@@ -118,7 +119,7 @@ class BarProgress:
 
     def advance(self, n: int = 1, *, note: str = "") -> None:
         """Move the bar."""
-        self._bar.update(self._task, advance=n, note=note.rsplit("/", 1)[-1])
+        self._bar.update(self._task, advance=n, note=note)
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""

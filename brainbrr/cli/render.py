@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from brainbrr.cli.output import Output, duration, size
@@ -23,6 +24,8 @@ def ingest(out: Output, report: IngestReport) -> None:
     counts = {"new": report.new, "reused": report.reused, "relabelled": report.relabelled, "failed": len(report.failed)}
     line = " · ".join(f"{n} {name}" for name, n in counts.items())
     rows = [("recordings", f"{report.recordings}: {line}")]
+    if report.relabelled_elsewhere:
+        rows.append(("relabelled", f"{report.relabelled_elsewhere} more outside the profile"))
     if report.removed:
         rows.append(("removed", f"{report.removed} no longer below the root"))
     if not report.dry_run:
@@ -83,6 +86,11 @@ def view(out: Output, report: ViewReport) -> None:
     if absent:
         how = {"interpolate": "interpolated", "nan": "NaN", "zero": "zeros"}[fields["window"]["missing"]]
         rows.append(("channels missing", f"{absent} ({how})"))
+    flat = ", ".join(f"{channel} in {n}" for channel, n in fields["channels_flat"].items())
+    if flat:
+        rows.append(("channels flat", f"{flat} (zeros)"))
+    if fields["hours_dropped"]:
+        rows.append(("in no window", f"{fields['hours_dropped']:.2f} h: tails, by the window's tail and stride"))
     if fields["short"]:
         rows.append(("short", f"{fields['short']} recordings shorter than a window, padded"))
     if fields["labels_clipped"]:
@@ -95,6 +103,8 @@ def view(out: Output, report: ViewReport) -> None:
             for reason, n in reasons.most_common(_SHOWN):
                 those = [entry for entry in fields[kind] if entry["reason"] == reason]
                 rows.append((kind, f"{n}: {reason}: {_paths(those)}"))
+            if len(reasons) > _SHOWN:
+                rows.append((kind, f"and {len(reasons) - _SHOWN} more reasons; all of them with --json"))
     for recipe, n in report.elsewhere.items():
         rows.append(("other recipe", f"{n} of the missing are stored under {recipe}: another view, never mixed in"))
     if report.state == "ready" and report.checked_root is None:
@@ -121,6 +131,11 @@ def status(out: Output, report: StatusReport) -> None:
         out.pairs([*rows, ("holds", "nothing yet: brainbrr ingest ROOT")])
         return
     rows.append(("holds", f"{report.objects} objects, {size(report.n_bytes)}, {report.records} records"))
+    if report.damaged_records or report.damaged_catalogs:
+        whose = f", catalogs of {', '.join(report.damaged_catalogs)}" if report.damaged_catalogs else ""
+        rows.append(("damaged", f"{report.damaged_records} records{whose}: brainbrr verify says what mends them"))
+    if report.leftovers:
+        rows.append(("leftovers", f"{report.leftovers} of killed writers in tmp/, never read: remove them at will"))
     for recipe in report.recipes:
         rows.append(("recipe", f"{recipe['name'] or 'unnamed'} {recipe['digest'][:8]}, {recipe['records']} records"))
     for corpus in report.corpora:
@@ -145,7 +160,7 @@ def status(out: Output, report: StatusReport) -> None:
 
 def verify(out: Output, report: VerifyReport) -> None:
     """Show what was proven."""
-    depth = "structure and index checksums" if report.quick else "every sample against its content digest"
+    depth = "structure and every checksum" if report.quick else "every sample against its content digest"
     rows = [
         ("verified", f"{report.verified} of {report.objects} objects, {report.records} records: {depth}"),
         ("corrupt", str(len(report.corrupt))),
@@ -154,7 +169,11 @@ def verify(out: Output, report: VerifyReport) -> None:
     for found in report.corrupt:
         kind, name = next(item for item in found.items() if item[0] != "reason")
         rows.append((f"corrupt {kind}", f"{name}: {found['reason']}"))
-    out.pairs(rows)
+    out.pairs([*rows, *_mending(report.corrupt)])
+
+
+def _mending(corrupt: Iterable[dict[str, str]]) -> list[tuple[str, str]]:
+    return [("mend", fix) for fix in sorted({found["fix"] for found in corrupt})]
 
 
 def check(out: Output, report: CheckReport) -> None:
@@ -164,7 +183,7 @@ def check(out: Output, report: CheckReport) -> None:
             f"{d.get('content', d.get('source'))}: {', '.join(d.get('copies', d.get('objects', ())))}"
             for d in report.duplicate_objects
         ],
-        "complete": [f"{m['recording']}: {m['reason']}" for m in report.missing],
+        "complete": [f"{m['recording'] or m['corpus'] or 'store'}: {m['reason']}" for m in report.missing],
         "verified": [f"{next(iter(c.values()))}: {c['reason']}" for c in report.corrupt],
         "no-leaks": [f"{x['kind']} {x['value']} in {' and '.join(x['splits'])}" for x in report.leaks],
     }
@@ -175,12 +194,12 @@ def check(out: Output, report: CheckReport) -> None:
         rows += [("", problem) for problem in problems[:_SHOWN]]
         if len(problems) > _SHOWN:
             rows.append(("", f"and {len(problems) - _SHOWN} more; all of them with --json"))
-    out.pairs(rows)
+    out.pairs([*rows, *_mending(report.corrupt)])
 
 
 def why(out: Output, report: WhyReport) -> None:
     """Show a hit, or how the nearest key differs."""
-    rows = [("key", report.key), ("stored", "yes" if report.hit else "no")]
+    rows = [("key", report.key), ("stored", "yes" if report.hit else f"no: {report.reason}")]
     if report.recording:
         rows.insert(0, ("recording", report.recording))
     if report.content:
@@ -193,8 +212,6 @@ def why(out: Output, report: WhyReport) -> None:
             ("field", "asked for", "stored"),
             [(name, _short(a), _short(b)) for name, (a, b) in report.nearest["differences"].items()],
         )
-    elif not report.hit:
-        out.note("nothing is stored yet")
 
 
 def _short(value: Any) -> str:

@@ -58,7 +58,8 @@ def transform(
     """Return the transform of one recording.
 
     `matrix` (view rows, recorded rows) acts on microvolts; `step_uv` is each recorded row's lattice step;
-    `statistics` is the record's. A row without any variation becomes zeros: there is nothing to scale.
+    `statistics` is the record's. A channel without any variation becomes zeros: there is nothing to scale. The
+    robust scale of one that varies though its interquartile range is 0 is its standard deviation.
     """
     steps = np.array([float(step) for step in step_uv])
     is_single = (np.isfinite(matrix).all(axis=1)) & ((matrix != 0).sum(axis=1) == 1) & (matrix.max(axis=1) == 1)
@@ -93,12 +94,14 @@ def _single(
         return 0, float(steps[row])
     if normalise == "fixed":
         return 0, float(Fraction(steps[row]) / Fraction(str(scale_uv)))
-    if normalise == "robust":
-        low, median, high = statistics["quartiles"][row]
-        return median, IQR_OF_SIGMA / (high - low) if high > low else 0.0
     n, total = statistics["n"], statistics["sums"][row]
+    centre = round(Fraction(total, n))
+    if normalise == "robust":
+        low, centre, high = statistics["quartiles"][row]
+        if high > low:
+            return centre, IQR_OF_SIGMA / (high - low)
     spread = n * covariances(statistics)[row][row] - total * total
-    return round(Fraction(total, n)), n / math.sqrt(spread) if spread else 0.0
+    return centre, n / math.sqrt(spread) if spread else 0.0
 
 
 def covariances(statistics: Mapping[str, Any]) -> list[list[int]]:
@@ -118,7 +121,8 @@ def _mixed(
     """Return the offset (microvolts) and the scale of rows that mix channels.
 
     The z-score is exact: mean and variance of a linear combination follow from sums and products.
-    The robust scale takes each channel's interquartile range and the recorded correlations.
+    The robust scale takes each channel's interquartile range (where it is 0, the standard deviation) and the
+    recorded correlations.
     """
     if not len(weights) or normalise == "none":
         return np.zeros(len(weights)), np.ones(len(weights))
@@ -136,7 +140,7 @@ def _mixed(
         deviations = np.sqrt(np.diag(covariance))
         quartiles = [q or (0, 0, 0) for q in statistics["quartiles"]]
         ranges = np.array([(high - low) / IQR_OF_SIGMA for low, _, high in quartiles])
-        ratio = np.divide(ranges, deviations, out=np.zeros_like(ranges), where=deviations > 0)
+        ratio = np.divide(ranges, deviations, out=np.ones_like(ranges), where=ranges > 0)
         covariance = covariance * np.outer(ratio, ratio)
         centre = np.array([float(median) for _, median, _ in quartiles])
     variance = np.einsum("ri,ij,rj->r", weights, covariance, weights)

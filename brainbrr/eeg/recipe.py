@@ -5,16 +5,17 @@ No paths, hosts, workers, chunking, codecs, labels or windows; those never chang
 
 from __future__ import annotations
 
-import tomllib
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
+from brainbrr.decimals import decimal_text
 from brainbrr.digest import recipe_digest
-from brainbrr.eeg.montage import CHB_MIT, EAR_LOBES, TEN_TWENTY
+from brainbrr.eeg.montage import CHB_MIT, EAR_LOBES, TEN_TWENTY, electrode_of
 from brainbrr.errors import ConfigError
+from brainbrr.toml_files import read_toml
 
 REVISION = 0
 """Raised whenever the same recipe and source would give other numbers."""
@@ -23,7 +24,8 @@ REVISION = 0
 class Recipe(BaseModel):
     """How an EDF becomes an array. Closed: unknown fields are refused; every default is in the digest.
 
-    Numbers are integers or decimal strings, since a float has no canonical text.
+    Numbers are integers or decimal strings, since a float has no canonical text. Channels are spelt as
+    `montage.electrode_of` spells them: another spelling would be absent from every file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -42,8 +44,8 @@ class Recipe(BaseModel):
         if value is False:
             return None
         if isinstance(value, list | tuple):
-            return tuple(_decimal_text(item) for item in value)
-        return value if value is None else _decimal_text(value)
+            return tuple(decimal_text(item) for item in value)
+        return value if value is None else decimal_text(value)
 
     @field_validator("channels", mode="before")
     @classmethod
@@ -56,6 +58,10 @@ class Recipe(BaseModel):
             raise ValueError(f"rate_hz = {self.rate_hz}: between 1 and 65536")
         if not self.channels or len(set(self.channels)) != len(self.channels):
             raise ValueError("channels: at least one, each once")
+        for channel in self.channels:
+            if (right := electrode_of(channel)) != channel:
+                why = f"write {right}" if right else "not an electrode of the 10-20 system, A1, A2, or a pair of them"
+                raise ValueError(f"channels: {channel!r}: {why}")
         if Decimal(self.quantum_uv) <= 0:
             raise ValueError(f"quantum_uv = {self.quantum_uv}: above 0")
         if self.bandpass_hz is not None:
@@ -79,17 +85,6 @@ class Recipe(BaseModel):
         return recipe_digest(self.identity())
 
 
-def _decimal_text(value: Any) -> str:
-    """Return the one text of a decimal number: "60", "0.5", never "60.0" or "5E-1"."""
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        raise ValueError(f"{value!r} is not a decimal number") from None
-    if not number.is_finite():
-        raise ValueError(f"{value!r} is not a finite number")
-    return f"{number.normalize():f}"
-
-
 PRESETS = {
     recipe.name: recipe
     for recipe in (
@@ -104,7 +99,8 @@ PRESETS = {
 def load_recipe(name_or_file: str) -> Recipe:
     """Return a preset by name, or a recipe from a TOML file.
 
-    Raises ConfigError naming the file, the field and what is allowed.
+    A file without `name` is called as the file is. Raises ConfigError naming the file, the field and what is
+    allowed, and for a preset's name on another recipe.
     """
     if name_or_file in PRESETS:
         return PRESETS[name_or_file]
@@ -115,12 +111,16 @@ def load_recipe(name_or_file: str) -> Recipe:
             fix=f"choose one of {', '.join(PRESETS)}, or give a .toml file",
         )
     try:
-        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the recipe is not TOML: {error}", where=path) from None
+        recipe = Recipe.model_validate({"name": path.stem, **read_toml(path)})
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "recipe"
         raise ConfigError(
             f"{field}: {first['msg']}", where=path, fix=f"fields: {', '.join(Recipe.model_fields)}"
         ) from None
+    preset = PRESETS.get(recipe.name)
+    if preset is not None and preset.digest != recipe.digest:
+        raise ConfigError(
+            f"name = {recipe.name!r} is a preset's, and this is another recipe", where=path, fix="name it otherwise"
+        )
+    return recipe

@@ -89,9 +89,8 @@ def _scores(found: Mapping[str, Any]) -> str:
     baseline = found["baseline"]
     together = [{**each, **each["micro"]} for each in (found, baseline)]
     columns = (found, baseline, *together)
-    head = (
-        "<tr><th></th><th class=n colspan=2>mean over patients</th><th class=n colspan=2>all counts together</th></tr>"
-    )
+    titles = ("mean over patients", "all recordings together")
+    head = "<tr><th></th>" + "".join(f"<th class=n colspan=2>{title}</th>" for title in titles)
     head += "</tr><tr><th></th>" + "<th class=n>detector</th><th class=n>line length</th>" * 2 + "</tr>"
     rows = []
     for name, title, form in _ROWS:

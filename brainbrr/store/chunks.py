@@ -28,6 +28,8 @@ from brainbrr.store.objects import (
     read_meta,
 )
 
+MEND = "brainbrr ingest ROOT --rehash rebuilds it, and keeps the damaged one in quarantine"
+
 _BLOCK_BYTES = 1 << 23
 
 
@@ -45,7 +47,7 @@ class ShardReader:
         bytes_ = _map(folder, self.meta)
         n_tiles, tile_bytes = self.meta.n_tiles, self.meta.tile_bytes
         if bytes_[n_tiles * tile_bytes :].tobytes() != index_bytes(self.meta):
-            raise IntegrityError("the shard's index is damaged", where=folder / SHARD_FILE)
+            raise IntegrityError("the shard's index is damaged", where=folder / SHARD_FILE, fix=MEND)
         # an array keeps the map open for as long as anybody reads from it
         self._bytes: np.ndarray[Any, np.dtype[np.uint8]] | None = bytes_[: n_tiles * tile_bytes].reshape(n_tiles, -1)
         self._proven = np.zeros(n_tiles, dtype=np.bool_)
@@ -81,9 +83,16 @@ class ShardReader:
             raise IntegrityError(
                 f"stored samples are damaged from {n * TILE_S} s to {(n + 1) * TILE_S} s (crc32c of tile {n})",
                 where=self.folder,
-                fix="brainbrr verify lists all damage; ingest the recording again into another store to compare",
+                fix=MEND,
             )
         self._proven[n] = True  # two threads may both get here: they write the same
+
+    def prove(self) -> None:
+        """Check the crc32c of every tile. Raises IntegrityError naming the time of the first bad one."""
+        if self._bytes is None:
+            raise UsageError("the reader is closed", where=self.folder)
+        for n, tile in enumerate(self._bytes):
+            self._prove(tile, n)
 
     def padding(self) -> Samples:
         """Return the padding behind the last sample: fill value, or the object is not ours."""
@@ -114,7 +123,7 @@ def _meta_of(folder: Path) -> ArrayMeta:
     try:
         mode = os.lstat(folder).st_mode
     except (FileNotFoundError, NotADirectoryError):
-        raise IntegrityError("the object is not there", where=folder) from None
+        raise IntegrityError("the object is not there", where=folder, fix=MEND) from None
     if not stat.S_ISDIR(mode):
         raise IntegrityError("a link or a file lies where an object's folder belongs", where=folder)
     return read_meta(folder)
@@ -125,23 +134,30 @@ def _map(folder: Path, meta: ArrayMeta) -> np.ndarray[Any, np.dtype[np.uint8]]:
     try:
         descriptor = files.open_plain(path)
     except FileNotFoundError:
-        raise IntegrityError("the object has no shard file", where=folder) from None
+        raise IntegrityError("the object has no shard file", where=folder, fix=MEND) from None
     try:
         n_bytes = os.fstat(descriptor).st_size
         # before mapping: reading past the end of a mapped file kills the process
         if n_bytes != meta.shard_bytes:
-            raise IntegrityError(f"the shard has {n_bytes:,} bytes instead of {meta.shard_bytes:,}", where=path)
+            raise IntegrityError(
+                f"the shard has {n_bytes:,} bytes instead of {meta.shard_bytes:,}", where=path, fix=MEND
+            )
         return np.frombuffer(mmap.mmap(descriptor, n_bytes, access=mmap.ACCESS_READ), dtype=np.uint8)
     finally:
         os.close(descriptor)
 
 
-def inspect(folder: Path) -> ArrayMeta:
-    """Prove an object's structure: its files, zarr.json, the shard's size and index. Raises IntegrityError."""
+def inspect(folder: Path, *, checksums: bool = False) -> ArrayMeta:
+    """Prove an object's structure: its files, zarr.json, the shard's size and index. Raises IntegrityError.
+
+    `checksums`: also the crc32c of every tile, which a tile that was swapped for another one passes.
+    """
     with ShardReader(folder) as reader:
+        if checksums:
+            reader.prove()
         strangers = sorted({path.name for path in folder.iterdir()} - {ARRAY_FILE, SHARD_FILE})
     if strangers:
-        raise IntegrityError(f"the object's folder holds {strangers[0]!r}, which no object has", where=folder)
+        raise IntegrityError(f"the object's folder holds {strangers[0]!r}, which no object has", where=folder, fix=MEND)
     return reader.meta
 
 

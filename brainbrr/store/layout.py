@@ -201,7 +201,8 @@ class Layout:
         folder.mkdir(parents=True, exist_ok=True)
         files.sync_folder(folder.parent)  # each time: another process may have made it, and died before its own
         if group:
-            self.ensure_group(folder)
+            for each in (folder.parent, folder):
+                self.ensure_group(each)
 
     def ensure_group(self, folder: Path) -> None:
         """Make a folder a zarr group; a damaged group file moves to quarantine."""

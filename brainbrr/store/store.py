@@ -16,7 +16,7 @@ from brainbrr.errors import IntegrityError, NotReproducibleError, UsageError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import chunks, files, objects
 from brainbrr.store.catalog import Catalog
-from brainbrr.store.layout import ARRAY_FILE, GROUP, INODES_PER_OBJECT, SHARD_FILE, Layout
+from brainbrr.store.layout import ARRAY_FILE, GROUP, SHARD_FILE, Layout
 from brainbrr.store.objects import ArrayMeta, Samples
 from brainbrr.store.records import Record
 
@@ -39,8 +39,6 @@ class Put:
 
 class Store:
     """A store at one location. Opening and reading need no permission to write; any number of processes may put."""
-
-    n_inodes_per_object = INODES_PER_OBJECT
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -200,9 +198,12 @@ class Store:
         return Record.from_json(files.unseal(data, where=path), where=path)
 
     def records(self) -> Iterator[Record]:
-        """Yield every record by key. Raises IntegrityError at the first damaged one."""
+        """Yield every record that is whole, by key; `verify` names the damaged ones, keys() counts them too."""
         for key in self.keys():
-            yield self._proven_record(key)
+            try:
+                yield self._proven_record(key)
+            except IntegrityError:
+                continue
 
     def keys(self) -> Iterator[str]:
         """Yield the key of every record; a file that is not in a record's place by its path below `records`."""
@@ -248,35 +249,47 @@ class Store:
         return chunks.decode(self._folder(name))
 
     def verify_object(self, name: str, *, quick: bool = False) -> None:
-        """Prove a folder that contents() named. Raises IntegrityError.
+        """Prove a folder that contents() named, its place and its groups. Raises IntegrityError.
 
-        Quick: structure, sizes, the shard's index. Full: also every checksum, and the content against the name.
+        Quick: structure and every checksum. Full: also the content against the name.
         """
-        folder = self._folder(name)
+        self.verify_place(name)
+        for fan_out in ("", name[:2]):
+            self.verify_group(fan_out)
+        self.verify_folder(name, checksums=quick)
+        if not quick:
+            self.verify_place(name, decoded=self.decode(name))
+
+    def verify_folder(self, name: str, *, checksums: bool = False) -> None:
+        """Prove the structure of a folder, whatever its name; also the crc32c of every tile. Raises IntegrityError."""
+        chunks.inspect(self._folder(name), checksums=checksums)
+
+    def verify_place(self, name: str, *, decoded: str | None = None) -> None:
+        """Prove that a folder lies where its content belongs; `decoded`: what decode() gave. Raises IntegrityError."""
         if not is_digest(name, 64):
-            raise IntegrityError("an object does not lie in its place", where=folder)
-        for group in (self.layout.objects, folder.parent):
-            self._verify_group(group)
-        if quick:
-            chunks.inspect(folder)
-        else:
-            self._prove(folder, name)
+            fix = "no reader ever looks there: move it out of the store"
+            raise IntegrityError("an object does not lie in its place", where=self._folder(name), fix=fix)
+        if decoded is not None:
+            self._match(self._folder(name), name, decoded)
 
     def _prove(self, folder: Path, content: str) -> None:
         chunks.inspect(folder)
-        found = chunks.decode(folder)
-        if found != content:
-            raise IntegrityError(f"its decoded array has content {found[:12]}", where=folder)
+        self._match(folder, content, chunks.decode(folder))
 
     @staticmethod
-    def _verify_group(folder: Path) -> None:
-        path = folder / ARRAY_FILE
+    def _match(folder: Path, content: str, found: str) -> None:
+        if found != content:
+            raise IntegrityError(f"its decoded array has content {found[:12]}", where=folder, fix=chunks.MEND)
+
+    def verify_group(self, fan_out: str) -> None:
+        """Prove the zarr group of a fan-out, or of the whole hierarchy (""). Raises IntegrityError."""
+        path = self.layout.objects / fan_out / ARRAY_FILE
         try:
             damaged = files.read(path) != GROUP
         except FileNotFoundError:
             damaged = True
         if damaged:
-            raise IntegrityError("the zarr group file is damaged or missing", where=path, fix="ingest the corpus again")
+            raise IntegrityError("the zarr group file is damaged or missing", where=path, fix=chunks.MEND)
 
     def _proven_record(self, name: str) -> Record:
         path = self.layout.found(self.layout.records, name)
@@ -290,16 +303,22 @@ class Store:
     def verify_record(self, name: str) -> Record:
         """Return a record proven against its name, its recipe and its object's metadata. Raises IntegrityError."""
         record = self._proven_record(name)
+        self.verify_binding(record)
+        return record
+
+    def verify_binding(self, record: Record) -> None:
+        """Prove that a record's object is there and is the array that it describes. Raises IntegrityError."""
         folder = self.layout.object(record.content)
         if not self.has_object(record):
             raise IntegrityError(
                 f"its object {record.content[:12]} is not there, or has the wrong size",
                 where=self.layout.record(record.key),
-                fix="ingest the recording again",
+                fix=chunks.MEND,
             )
         if objects.read_meta(folder) != record.array:
-            raise IntegrityError("record and object disagree about the array", where=self.layout.record(record.key))
-        return record
+            raise IntegrityError(
+                "record and object disagree about the array", where=self.layout.record(record.key), fix=chunks.MEND
+            )
 
     # Catalogs
 

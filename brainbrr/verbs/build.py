@@ -21,6 +21,7 @@ from brainbrr.eeg.preprocess import Preprocessed, preprocess
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import BrainbrrError, EdfError, RecordingError
 from brainbrr.store.objects import ArrayMeta
+from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 
 
@@ -41,6 +42,7 @@ class Built:
     """One key that is now in the store; new unless another process was faster."""
 
     is_new: bool
+    record: Record
     n_bytes_written: int
     notes: tuple[str, ...]
 
@@ -89,7 +91,9 @@ def build(location: Path, task: Task, recipe: Recipe) -> Built:
             **{name: version(name) for name in ("brainbrr", "numpy")},
         },
     )
-    return Built(put.new_object or put.new_record, put.n_bytes_written, tuple(made.facts.get("notes", ())))
+    flat = made.facts["flat"]
+    notes = [*made.facts["notes"], *([f"flat channels: {', '.join(flat)}"] if flat else [])]
+    return Built(put.new_object or put.new_record, put.record, put.n_bytes_written, tuple(notes))
 
 
 def build_all(location: Path, tasks: list[Task], recipe: Recipe, *, workers: int | None, done: Done) -> None:
@@ -102,10 +106,11 @@ def build_all(location: Path, tasks: list[Task], recipe: Recipe, *, workers: int
         for task in tasks:
             done(task, _attempt(location, task, recipe))
         return
-    broken = _in_pool(location, tasks, recipe, n_workers, done)
-    for task in broken:  # a worker died: find out whose fault it was, one at a time
-        for again in _in_pool(location, [task], recipe, 1, done):
-            done(again, RecordingError("the worker that read it died (killed, or out of memory)", where=again.edf))
+    while tasks:
+        suspects, tasks = _in_pool(location, tasks, recipe, n_workers, done)
+        for task in suspects:  # a worker died: find out over which file, one at a time
+            for again in _in_pool(location, [task], recipe, 1, done)[0]:
+                done(again, RecordingError("the worker that read it died (killed, or out of memory)", where=again.edf))
 
 
 def _attempt(location: Path, task: Task, recipe: Recipe) -> Built | BrainbrrError:
@@ -115,31 +120,28 @@ def _attempt(location: Path, task: Task, recipe: Recipe) -> Built | BrainbrrErro
         return error
 
 
-def _in_pool(location: Path, tasks: list[Task], recipe: Recipe, n_workers: int, done: Done) -> list[Task]:
-    """Run tasks in worker processes; return those that were lost because a worker died."""
-    lost: list[Task] = []
+def _in_pool(
+    location: Path, tasks: list[Task], recipe: Recipe, n_workers: int, done: Done
+) -> tuple[list[Task], list[Task]]:
+    """Run tasks in worker processes; when one dies, return what was under way with it, and what never began."""
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_ignore_interrupt) as pool:
-        waiting = iter(tasks)
+        waiting = list(reversed(tasks))
         running: dict[Future[Built | BrainbrrError], Task] = {}
         try:
-            while True:
-                while len(running) < 2 * n_workers and (task := next(waiting, None)) is not None:
-                    try:
-                        running[pool.submit(_attempt, location, task, recipe)] = task
-                    except BrokenProcessPool:
-                        lost.append(task)
-                if not running:
-                    return lost
+            while waiting or running:
+                while waiting and len(running) < 2 * n_workers:
+                    future = pool.submit(_attempt, location, waiting[-1], recipe)
+                    running[future] = waiting.pop()
                 ended, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in ended:
-                    task = running.pop(future)
-                    try:
-                        done(task, future.result())
-                    except BrokenProcessPool:
-                        lost.append(task)
+                    built = future.result()
+                    done(running.pop(future), built)
+        except BrokenProcessPool:
+            return list(running.values()), list(reversed(waiting))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+    return [], []
 
 
 def _ignore_interrupt() -> None:

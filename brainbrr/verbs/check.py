@@ -14,9 +14,9 @@ from brainbrr.profiles import Profile
 from brainbrr.progress import Progress, Silent
 from brainbrr.recordings import assemble
 from brainbrr.store.catalog import Catalog, Row
-from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.verbs.select import members
+from brainbrr.verbs.verify import Damage, copies, damage
 
 REQUIREMENTS = ("no-duplicates", "complete", "verified", "no-leaks")
 
@@ -59,91 +59,97 @@ def check(
     recipe: Recipe = Recipe(),  # noqa: B008  # frozen
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> CheckReport:
-    """Decode every object and hold store and catalogs against what is required.
+    """Decode every object once and hold store and catalogs against what is required.
 
-    `complete` and `no-leaks` look at `profile` of every corpus under `recipe`. Raises UsageError for
-    a requirement that does not exist.
+    `verified` is what `verify` proves; `complete` and `no-leaks` look at `profile` of every corpus under
+    `recipe`. Raises UsageError for a requirement that does not exist, or for none.
     """
     required = tuple(require)
+    known = f"requirements: {', '.join(REQUIREMENTS)}"
+    if not required:
+        raise UsageError("nothing is required, so the check could not fail", fix=known)
     unknown = [name for name in required if name not in REQUIREMENTS]
     if unknown:
-        raise UsageError(f"no requirement is called {unknown[0]!r}", fix=f"requirements: {', '.join(REQUIREMENTS)}")
+        raise UsageError(f"no requirement is called {unknown[0]!r}", fix=known)
 
-    digests: dict[str, str] = {}
-    broken: dict[str, str] = {}
-    contents = sorted(store.contents())
-    progress.start("decoding", len(contents), "objects")
-    for name in contents:
-        try:
-            digests[name] = store.decode(name)
-        except IntegrityError as error:
-            broken[name] = error.what
-        progress.advance()
-    progress.stop()
-    folders: dict[str, list[str]] = defaultdict(list)
-    for name, digest in digests.items():
-        folders[digest].append(name)
-    copies = [sorted(names, key=lambda n, d=d: n != d) for d, names in folders.items() if len(names) > 1]  # type: ignore[misc]
-    excused = {name for names in copies for name in names}
-    for name, digest in digests.items():
-        if name != digest and name not in excused:
-            broken[name] = f"its decoded array has content {digest[:12]}"
-
-    records, bad_records, twice = _records(store)
-    chosen = _members(store, profiles_of, profile)
+    found = damage(store, progress=progress)
+    doubles = copies(found.decoded)
+    # a duplicate is told as one: that it must lie under a wrong name is no second finding
+    excused = {name for names in doubles for name in names}
+    twice, excused_records = _twice(found)
+    corrupt = (
+        *found.broken,
+        *(each for each in found.misplaced if each.get("object", each.get("record")) not in excused | excused_records),
+    )
+    chosen, unread = _members(store, profiles_of, profile, required)
     return CheckReport(
         required=required,
-        objects=len(contents),
-        duplicate_objects=(*({"content": names[0], "copies": names[1:]} for names in copies), *twice),
-        duplicate_bytes=sum(store.object_bytes(name) for names in copies for name in names[1:]),
-        orphans=tuple(sorted(set(contents) - {r.content for r in records} - excused)),
-        missing=tuple(
-            {"corpus": catalog.corpus, **vars(missing)}
-            for catalog, rows in chosen
-            for missing in assemble(store, rows, recipe=recipe, labelled=catalog.labelled)[1]
-        ),
-        corrupt=(*({"object": name, "reason": why} for name, why in sorted(broken.items())), *bad_records),
+        objects=len(found.contents),
+        duplicate_objects=(*({"content": names[0], "copies": names[1:]} for names in doubles), *twice),
+        duplicate_bytes=sum(store.object_bytes(name) for names in doubles for name in names[1:]),
+        orphans=tuple(sorted(set(found.contents) - {record.content for record in found.records} - excused)),
+        missing=(*unread, *_missing(store, chosen, recipe, profile)),
+        corrupt=tuple(sorted(corrupt, key=lambda each: list(each.items()))),
         leaks=tuple(
             _leaks(
                 ((catalog.corpus, row) for catalog, rows in chosen for row in rows),
-                {record.key: record.content for record in records},
+                {record.key: record.content for record in found.records},
                 recipe,
             )
         ),
     )
 
 
-def _records(store: Store) -> tuple[list[Record], list[dict[str, str]], list[dict[str, Any]]]:
-    """Return the records, those that are damaged, and sources with two objects under one recipe."""
-    good: list[Record] = []
-    bad: dict[str, str] = {}
-    by_origin: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
-    for key in sorted(store.keys()):
-        try:
-            record = store.verify_record(key)
-        except IntegrityError as error:
-            bad[key] = error.what
-            unproven = store.unproven_record(key)
-            if unproven is not None:
-                by_origin[unproven.source, unproven.recipe].append((key, unproven.content))
-            continue
-        good.append(record)
-        by_origin[record.source, record.recipe].append((key, record.content))
-    twice = []
-    for (source, recipe), found in by_origin.items():
-        if len({content for _, content in found}) > 1:
-            twice.append({"source": source, "recipe": recipe, "objects": sorted({content for _, content in found})})
-            for key, _ in found:
-                bad.pop(key, None)
-    return good, [{"record": key, "reason": why} for key, why in bad.items()], twice
+def _twice(found: Damage) -> tuple[list[dict[str, Any]], set[str]]:
+    """Return sources with two objects under one recipe, and the files of the records that say so."""
+    by_origin: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for name, record in (*((record.key, record) for record in found.records), *found.foreign_records.items()):
+        by_origin[record.source, record.recipe][name] = record.content
+    twice: list[dict[str, Any]] = []
+    names: set[str] = set()
+    for (source, recipe), contents in by_origin.items():
+        if len(set(contents.values())) > 1:
+            twice.append({"source": source, "recipe": recipe, "objects": sorted(set(contents.values()))})
+            names |= contents.keys()
+    return twice, names
 
 
 def _members(
-    store: Store, profiles_of: Callable[[str], dict[str, Profile]], profile: str
-) -> list[tuple[Catalog, tuple[Row, ...]]]:
-    """Return each corpus's catalog and the rows that the profile takes of it."""
-    catalogs = [catalog for corpus in store.corpora() if (catalog := store.catalog(corpus)) is not None]
-    return [(catalog, members(catalog.rows, profiles_of(catalog.corpus)[profile])) for catalog in catalogs]
+    store: Store, profiles_of: Callable[[str], dict[str, Profile]], profile: str, required: tuple[str, ...]
+) -> tuple[list[tuple[Catalog, tuple[Row, ...]]], list[dict[str, str]]]:
+    """Return each corpus's catalog and the rows that the profile takes of it, and which corpora cannot be read.
+
+    Raises IntegrityError for a damaged catalog that something required depends on, unless `verified` tells of it.
+    """
+    chosen: list[tuple[Catalog, tuple[Row, ...]]] = []
+    unread: list[dict[str, str]] = []
+    for corpus in store.corpora():
+        try:
+            catalog = store.catalog(corpus)
+        except IntegrityError as error:
+            if "verified" not in required and {"complete", "no-leaks"} & set(required):
+                raise
+            unread.append({"corpus": corpus, "recording": "", "reason": f"its catalog is damaged: {error.what}"})
+            continue
+        if catalog is not None:
+            chosen.append((catalog, members(catalog.rows, profiles_of(corpus)[profile])))
+    return chosen, unread
+
+
+def _missing(
+    store: Store, chosen: list[tuple[Catalog, tuple[Row, ...]]], recipe: Recipe, profile: str
+) -> Iterable[dict[str, str]]:
+    """Yield what keeps a view of the profile from being ready, corpus by corpus."""
+    # not a wrong argument but a view that is not ready (3): what `view` says of the same store
+    if not store.corpora():
+        yield {"corpus": "", "recording": "", "reason": "the store has no corpus, so nothing in it can be complete"}
+    for catalog, rows in chosen:
+        ready, missing, _ = assemble(store, rows, recipe=recipe, labelled=catalog.labelled)
+        for each in missing:
+            yield {"corpus": catalog.corpus, **vars(each)}
+        if not ready and not missing:
+            reason = f"profile {profile} has no recording of it, so its view is empty"
+            yield {"corpus": catalog.corpus, "recording": "", "reason": reason}
 
 
 def _leaks(rows: Iterable[tuple[str, Row]], contents: Mapping[str, str], recipe: Recipe) -> Iterable[dict[str, Any]]:

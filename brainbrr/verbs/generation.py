@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from brainbrr.digest import key_of
 from brainbrr.eeg.annotations import Annotations
 from brainbrr.eeg.corpus import Corpus, RecordingFile
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.errors import BrainbrrError
+from brainbrr.errors import AnnotationError, BrainbrrError
 from brainbrr.store.catalog import Catalog, Refusal, Row
-from brainbrr.store.store import Store
+from brainbrr.store.records import Record
 
 
 @dataclass
@@ -26,6 +25,7 @@ class Entry:
     annotations: Annotations | None = None
     error: BrainbrrError | None = None
     source: str | None = None
+    record: Record | None = None
     outcome: str | None = None  # new | reused
     was_read: bool = False
 
@@ -45,29 +45,43 @@ def row_of(entry: Entry, before: Row | None) -> Row:
         synthetic=before.synthetic if before and before.source == source else False,
         labels=entry.labels,
         annotations=entry.annotations.to_json() if entry.annotations else None,
-        refusals=dict(before.refusals) if before and before.source == source else {},
+        refusals={
+            recipe: refusal
+            for recipe, refusal in (before.refusals if before and before.source == source else {}).items()
+            if refusal.error != AnnotationError.__name__ or refusal.labels == entry.labels
+        },
     )
 
 
 def merged(
     latest: Catalog | None,
+    base: Catalog | None,
     found: Corpus,
     entries: Mapping[str, Entry],
-    store: Store,
     *,
     chosen: set[str],
     recipe: Recipe,
     labelled: bool,
     accept_refused: bool,
 ) -> Catalog:
-    """Return the next generation: our words for what we read, the latest ones for the rest."""
-    rows: dict[str, Row] = {}
+    """Return the next generation: our words for what we read, the latest ones for the rest.
+
+    `base` is the generation that this run began with. What others published since then is newer than our scan:
+    their recordings stay, and so do labels that they read.
+    """
+    theirs = latest.rows if latest else {}
+    known = base.rows if base else {}
+    rows = {path: row for path, row in theirs.items() if path not in entries and path not in known}
     for path, entry in entries.items():
-        rows[path] = row_of(entry, latest.rows.get(path) if latest else None)
+        before = theirs.get(path)
+        row = row_of(entry, before)
+        if before is not None and path in known and before.labels != known[path].labels and entry.error is None:
+            row = dataclasses.replace(row, labels=before.labels, annotations=before.annotations)
         if entry.error is not None:
-            rows[path] = _refused(rows[path], entry, recipe, accept=accept_refused and path in chosen)
-        elif path in chosen:
-            rows[path] = _stored(rows[path], recipe, store)
+            row = _refused(row, entry, recipe, accept=accept_refused and path in chosen)
+        elif entry.record is not None:
+            row = _stored(row, entry.record)
+        rows[path] = row
     return Catalog(
         corpus=found.name,
         seq=latest.seq + 1 if latest else 1,
@@ -89,14 +103,11 @@ def _refused(row: Row, entry: Entry, recipe: Recipe, *, accept: bool) -> Row:
     return dataclasses.replace(row, refusals={**row.refusals, recipe.digest: refusal})
 
 
-def _stored(row: Row, recipe: Recipe, store: Store) -> Row:
-    """Return a row with what its record says of the signal, once it has one."""
-    record = store.record(key_of(source=row.source, recipe=recipe.digest)) if row.source else None
-    if record is None:  # interrupted before its turn
-        return row
+def _stored(row: Row, record: Record) -> Row:
+    """Return a row with what its record says of the signal."""
     return dataclasses.replace(
         row,
-        refusals={digest: refusal for digest, refusal in row.refusals.items() if digest != recipe.digest},
+        refusals={recipe: refusal for recipe, refusal in row.refusals.items() if recipe != record.recipe},
         signal_us=record.array.n_samples * 1_000_000 // record.array.rate_hz,
         synthetic=bool(record.signal.get("synthetic")),
     )

@@ -12,16 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from brainbrr.digest import key_of
-from brainbrr.eeg.annotations import Annotations, Vocabulary, label_digest, read_annotations
+from brainbrr.digest import key_of, source_digest
+from brainbrr.eeg.annotations import Annotations, label_digest, read_annotations
 from brainbrr.eeg.corpus import Corpus, RecordingFile, locate, scan
 from brainbrr.eeg.preprocess import check
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import AnnotationError, BrainbrrError, IntegrityError, RecordingError, SpaceError, UsageError
-from brainbrr.host import Host
+from brainbrr.host import Host, keep
 from brainbrr.profiles import Profile
 from brainbrr.progress import Progress, Silent
 from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.layout import INODES_PER_OBJECT
+from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.verbs.build import Built, Task, build_all
 from brainbrr.verbs.generation import Entry, merged, row_of
@@ -42,7 +44,10 @@ class Failure:
 
 @dataclass
 class IngestReport:
-    """What one ingest did. Each recording counts in one of new, reused, relabelled, failed."""
+    """What one ingest did. Each recording counts in one of new, reused, relabelled, failed.
+
+    `relabelled_elsewhere` counts recordings outside the profile whose label files changed: labels cover the corpus.
+    """
 
     corpus: str
     recipe: Recipe
@@ -52,6 +57,7 @@ class IngestReport:
     new: int = 0
     reused: int = 0
     relabelled: int = 0
+    relabelled_elsewhere: int = 0
     removed: int = 0
     failed: list[Failure] = field(default_factory=list)
     entered: list[str] = field(default_factory=list)
@@ -97,9 +103,10 @@ def ingest(
 ) -> IngestReport:
     """Store every recording of a corpus (or of a profile of it) that the store does not have yet.
 
-    With `store` None, the store at `location` is created when the first byte is written, so a dry run
-    leaves nothing behind. Raises UsageError for a root that holds no corpus, SpaceError before any
-    work when the disk is too small. A refused recording is in the report, the rest goes on.
+    With `store` None, the store at `location` is created, except in a dry run, which leaves nothing behind.
+    With `rehash`, neither remembered hashes nor stored objects are trusted: damaged ones are built again.
+    Raises UsageError for a root that holds no corpus, SpaceError before any work when the disk is too small.
+    A refused recording is in the report, the rest goes on.
     """
     began = time.monotonic()
     found = locate(root, name=corpus)
@@ -107,13 +114,16 @@ def ingest(
     if store is None and not dry_run:
         store = Store.create(_needed(location))
     base = store.catalog(found.name) if store else None
+    if base and not base.labelled and not any(file.labels for file in files):
+        labels = "none"
+        progress.say(f"{found.name} was declared unlabelled and has no label files: it stays unlabelled")
     entries = {file.path: _entry(file) for file in files}
     removed = set(base.rows) - set(entries) if base else set()
     _refuse_mass_removal(found, base, removed, accept_removed)
     progress.start("labels", len(entries), "files")
     for entry in entries.values():
         if labels != "none":
-            _read_labels(entry, base.rows.get(entry.file.path) if base else None, found.vocabulary)
+            _read_labels(entry, base.rows.get(entry.file.path) if base else None, found)
         progress.advance()
     progress.stop()
 
@@ -127,39 +137,40 @@ def ingest(
         report.entered = sorted((set(chosen) - before) & set(base.rows))
         report.left = sorted((before - set(chosen)) & set(rows))
     report.recordings = len(chosen)
-
     picked = [entries[path] for path in chosen]
+
+    def next_generation(latest: Catalog | None) -> Catalog:
+        return merged(
+            latest,
+            base,
+            found,
+            entries,
+            chosen=set(chosen),
+            recipe=recipe,
+            labelled=labels != "none",
+            accept_refused=accept_refused,
+        )
+
+    hashed = False
     try:
-        _hash(picked, found.root, workers, rehash, host, progress, report)
-        tasks, same = _tasks(picked, store, recipe, accept_truncated)
-        progress.say(f"Building {len(tasks)} missing, reusing {sum(e.error is None for e in picked) - len(tasks)}")
-        if not dry_run and store is not None:
+        _hash(picked, found.root, workers, rehash, host, progress)
+        hashed = True
+        tasks, same = _tasks(picked, store, recipe, accept_truncated, prove=rehash)
+        progress.say(f"Building {len(tasks)} missing, reusing {sum(e.outcome == 'reused' for e in picked)}")
+        if dry_run or store is None:
+            _foresee(tasks, same, entries, recipe)
+        else:
             _check_space(store, tasks, recipe)
             _build(store, tasks, same, entries, recipe, workers, progress, report)
-        else:
-            for task in tasks:
-                entries[task.path].outcome = "new"
     finally:
         # also after Ctrl-C: what is done is in the catalog, and the same command goes on from there
-        if not dry_run and store is not None and any(entry.source for entry in picked):
-            published = store.publish(
-                found.name,
-                lambda latest: merged(
-                    latest,
-                    found,
-                    entries,
-                    store,
-                    chosen=set(chosen),
-                    recipe=recipe,
-                    labelled=labels != "none",
-                    accept_refused=accept_refused,
-                ),
-            )
-            _count(report, picked, base, published, recipe)
-            if host:
-                host.remember_root(store.location, found.name, found.root)
-    if dry_run:
-        _count(report, picked, base, None, recipe)
+        if not dry_run and store is not None and (hashed or any(entry.source for entry in picked)):
+            published = store.publish(found.name, next_generation)
+            if host and (trouble := keep(lambda: host.remember_root(store.location, found.name, found.root))):
+                progress.say(trouble)
+    if dry_run or store is None:
+        published = next_generation(base)
+    _count(report, entries, picked, base, published)
     report.seconds = time.monotonic() - began
     return report
 
@@ -193,7 +204,7 @@ def _refuse_mass_removal(found: Corpus, base: Catalog | None, removed: set[str],
         )
 
 
-def _read_labels(entry: Entry, before: Row | None, vocabulary: Vocabulary | None) -> None:
+def _read_labels(entry: Entry, before: Row | None, found: Corpus) -> None:
     """Read a recording's label files, or keep what the catalog says when their bytes are the same."""
     files = entry.file.labels
     try:
@@ -201,34 +212,30 @@ def _read_labels(entry: Entry, before: Row | None, vocabulary: Vocabulary | None
             entry.labels = label_digest(files)
         if before is not None and before.labels == entry.labels and before.annotations is not None:
             entry.annotations = Annotations.from_json(before.annotations)
-        else:
-            said = read_annotations(files, vocabulary=vocabulary)
-            entry.annotations = dataclasses.replace(said, notes=(*entry.file.notes, *said.notes))
+            return
+        said = read_annotations(files, vocabulary=found.vocabulary)
     except RecordingError as error:
         entry.error = error
-    except OSError as error:
-        entry.error = RecordingError(f"a label file cannot be read: {error.strerror}", where=error.filename)
+        return
+    notes = [*entry.file.notes, *said.notes]
+    if found.layout == "tusz" and ".csv_bi" not in files:
+        notes.append(f"no .csv_bi, which should decide seizure time: {next(iter(files))} does")
+    entry.annotations = dataclasses.replace(said, notes=tuple(notes))
 
 
 def _hash(
-    picked: list[Entry],
-    root: Path,
-    workers: int | None,
-    rehash: bool,
-    host: Host | None,
-    progress: Progress,
-    report: IngestReport,
+    picked: list[Entry], root: Path, workers: int | None, rehash: bool, host: Host | None, progress: Progress
 ) -> None:
     """Give every picked entry its source, from the stat cache where it can be trusted."""
     sources = host.sources(root) if host else None
 
     def one(entry: Entry) -> None:
         try:
-            known = sources.known(entry.file.edf) if sources and not rehash else None
-            if known is None:
+            if sources and not rehash and (known := sources.known(entry.file.edf)):
+                entry.source = known
+            else:
                 entry.was_read = True
-                known = (sources or Host(Path()).sources(root)).hash(entry.file.edf)
-            entry.source = known
+                entry.source = (sources.hash if sources else source_digest)(entry.file.edf)
         except OSError as error:
             entry.error = _unreadable(entry.file, error)
 
@@ -239,12 +246,12 @@ def _hash(
                 progress.advance(entry.n_bytes)
     finally:
         progress.stop()
-        if sources:
-            sources.save()
+        if sources and (trouble := keep(sources.save)):
+            progress.say(trouble)
 
 
 def _tasks(
-    picked: list[Entry], store: Store | None, recipe: Recipe, accept_truncated: bool
+    picked: list[Entry], store: Store | None, recipe: Recipe, accept_truncated: bool, *, prove: bool
 ) -> tuple[list[Task], dict[str, list[str]]]:
     """Return the builds to do, one per key, and for each key all the paths that share its source."""
     tasks: dict[str, Task] = {}
@@ -254,7 +261,8 @@ def _tasks(
             entry.error = _graver(entry, recipe, accept_truncated)
             continue
         key = key_of(source=entry.source, recipe=recipe.digest)
-        if store is not None and _is_stored(store, key):
+        entry.record = _stored(store, key, prove=prove) if store else None
+        if entry.record is not None:
             entry.outcome = "reused"
             continue
         same.setdefault(key, []).append(entry.file.path)
@@ -263,13 +271,28 @@ def _tasks(
     return list(tasks.values()), same
 
 
-def _is_stored(store: Store, key: str) -> bool:
-    """Say whether a key has a sound record and an object; where it has not, building puts that right."""
+def _stored(store: Store, key: str, *, prove: bool) -> Record | None:
+    """Return a key's record when it and its object can be reused; where not, building puts that right."""
     try:
         record = store.record(key)
+        if record is None or not store.has_object(record):
+            return None
+        if prove:
+            store.verify_object(record.content)
     except IntegrityError:
-        return False
-    return record is not None and store.has_object(record)
+        return None
+    return record
+
+
+def _foresee(tasks: list[Task], same: Mapping[str, list[str]], entries: Mapping[str, Entry], recipe: Recipe) -> None:
+    """Say what builds would do, as far as headers tell."""
+    for task in tasks:
+        for path in same[task.key]:
+            try:
+                check(entries[path].file.edf, recipe, accept_truncated=task.accept_truncated)
+                entries[path].outcome = "new" if path == task.path else "reused"
+            except RecordingError as error:
+                entries[path].error = error
 
 
 def _graver(entry: Entry, recipe: Recipe, accept_truncated: bool) -> BrainbrrError | None:
@@ -284,15 +307,14 @@ def _graver(entry: Entry, recipe: Recipe, accept_truncated: bool) -> BrainbrrErr
 
 
 def _check_space(store: Store, tasks: list[Task], recipe: Recipe) -> None:
-    needed = sum(bytes_needed(task.edf, recipe) for task in tasks)
+    needed = sum(bytes_needed(task.edf, recipe, accept_truncated=task.accept_truncated) for task in tasks)
     disk = os.statvfs(store.location)
-    free = disk.f_bavail * disk.f_frsize
+    free, inodes = disk.f_bavail * disk.f_frsize, INODES_PER_OBJECT * len(tasks)
+    fix = "choose a smaller --profile, or another --store"
     if needed > free:
-        raise SpaceError(
-            f"{needed:,} bytes are needed and {free:,} are free",
-            where=store.location,
-            fix="choose a smaller --profile, or another --store",
-        )
+        raise SpaceError(f"{needed:,} bytes are needed and {free:,} are free", where=store.location, fix=fix)
+    if 0 < disk.f_favail < inodes:  # 0: a file system that does not count them
+        raise SpaceError(f"{inodes:,} inodes are needed, {disk.f_favail:,} are free", where=store.location, fix=fix)
 
 
 def _build(
@@ -305,19 +327,24 @@ def _build(
     progress: Progress,
     report: IngestReport,
 ) -> None:
+    counts: Counter[str] = Counter()
+
     def done(task: Task, built: Built | BrainbrrError) -> None:
+        counts["failed" if isinstance(built, BrainbrrError) else "new"] += 1
         for path in same[task.key]:
             entry = entries[path]
             if isinstance(built, BrainbrrError):
                 entry.error = built
             else:
                 entry.outcome = "new" if path == task.path and built.is_new else "reused"
+                entry.record = built.record
         if isinstance(built, Built):
             report.bytes_written += built.n_bytes_written
             entries[task.path].was_read = True
             if built.notes:
                 report.notes[task.path] = list(built.notes)
-        progress.advance(task.n_bytes, note=task.path)
+        said = f"{counts['new']} new · {counts['failed']} failed · {Path(task.path).name}"
+        progress.advance(task.n_bytes, note=said)
 
     progress.start("building", sum(task.n_bytes for task in tasks), "B")
     try:
@@ -327,22 +354,25 @@ def _build(
 
 
 def _count(
-    report: IngestReport, picked: list[Entry], base: Catalog | None, published: Catalog | None, recipe: Recipe
+    report: IngestReport,
+    entries: Mapping[str, Entry],
+    picked: list[Entry],
+    base: Catalog | None,
+    published: Catalog,
 ) -> None:
     outcomes: Counter[str] = Counter()
+    known = base.rows if base else {}
+    relabelled = {path for path, entry in entries.items() if path in known and known[path].labels != entry.labels}
     report.bytes_read = sum(entry.n_bytes for entry in picked if entry.was_read)
     for entry in picked:
         path = entry.file.path
-        before = base.rows.get(path) if base else None
         if entry.error is not None:
-            refusal = published.rows[path].refusals.get(recipe.digest) if published else None
-            accepted = refusal is not None and refusal.accepted
+            accepted = published.rows[path].refusals[report.recipe.digest].accepted
             report.failed.append(Failure(path, type(entry.error).__name__, entry.error.what, entry.error.fix, accepted))
-        elif entry.outcome == "reused" and before is not None and before.labels != entry.labels:
-            outcomes["relabelled"] += 1
         elif entry.outcome is not None:
-            outcomes[entry.outcome] += 1
+            outcomes["relabelled" if entry.outcome == "reused" and path in relabelled else entry.outcome] += 1
         notes = entry.annotations.notes if entry.annotations else entry.file.notes
         if notes:
             report.notes.setdefault(path, []).extend(notes)
     report.new, report.reused, report.relabelled = outcomes["new"], outcomes["reused"], outcomes["relabelled"]
+    report.relabelled_elsewhere = len(relabelled - {entry.file.path for entry in picked})

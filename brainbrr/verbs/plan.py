@@ -116,10 +116,10 @@ def plan(
     return report
 
 
-def bytes_needed(edf: Path, recipe: Recipe) -> int:
+def bytes_needed(edf: Path, recipe: Recipe, *, accept_truncated: bool = False) -> int:
     """Return the bytes that one recording will take, 0 when its header already refuses it."""
     try:
-        header = check(edf, recipe)
+        header = check(edf, recipe, accept_truncated=accept_truncated)
     except RecordingError:
         return 0
     return stored_bytes(len(recipe.channels), _samples(header.duration_s, recipe), recipe.rate_hz)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import DependencyError, UsageError, ViewNotReadyError
 from brainbrr.progress import Progress
 from brainbrr.verbs.view import ViewReport
@@ -45,7 +46,7 @@ def evaluate(
     frozen = _frozen(run)
     asked = {
         "corpus": frozen["corpus"],
-        "recipe": frozen["recipe"]["name"],
+        "recipe": Recipe.model_validate({**frozen["recipe"]["fields"], "name": frozen["recipe"]["name"]}),
         "window": WindowSpec.model_validate(frozen["window"]),
     }
     held_out = preflight(open_view(frozen["profile"], split=split, **asked))
@@ -58,7 +59,7 @@ def preflight(report: ViewReport) -> View:
     if report.state == "ready":
         return report.view
     view = report.view
-    lacking = [m.reason for m in view.missing] + [s.reason for s in report.stale]
+    lacking = [m.reason for m in view.missing] + [s.reason for s in view.stale]
     of = f"{len(view.recordings)} of {len(view.recordings) + len(view.missing)} recordings are stored"
     raise ViewNotReadyError(
         f"the view is {report.state}: {of}" + (f"; {lacking[0]}" if lacking else ""),

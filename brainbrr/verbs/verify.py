@@ -1,14 +1,122 @@
-"""`verify`: every object against its content, every record against its object."""
+"""`verify`: every object against its content, every record against its object, every generation and frozen view.
+
+The only place that says what damage is: `check --require verified` asks here too.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from brainbrr.errors import IntegrityError
 from brainbrr.progress import Progress, Silent
+from brainbrr.store.chunks import MEND
+from brainbrr.store.records import Record
 from brainbrr.store.store import Store
+
+_FIX = {
+    "object": MEND,
+    "group": MEND,
+    "record": MEND,
+    "catalog": "move that generation and the later ones out of the catalog, then ingest the corpus again",
+    "view": "move the file out of the store, and freeze the view again",
+}
+
+Found = dict[str, str]
+"""One damage: {kind: name, "reason": why, "fix": what mends it}; kinds: object, group, record, catalog, view."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is damaged, and what was read on the way.
+
+    What is `misplaced` is whole, but lies under another's name; `broken` is everything else.
+    """
+
+    contents: tuple[str, ...]
+    n_records: int
+    broken: tuple[Found, ...]
+    misplaced: tuple[Found, ...]
+    decoded: dict[str, str]
+    """By folder: the content of the array that it holds."""
+    records: tuple[Record, ...]
+    foreign_records: dict[str, Record]
+    """By file: the misplaced records."""
+
+    @property
+    def all(self) -> tuple[Found, ...]:
+        """Whatever its kind, by kind and name."""
+        return tuple(sorted((*self.broken, *self.misplaced), key=lambda found: list(found.items())))
+
+
+@contextmanager
+def _noting(into: list[Found], kind: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        into.append({kind: name, "reason": error.what, "fix": error.fix or _FIX[kind]})
+
+
+def damage(store: Store, *, quick: bool = False, progress: Progress = Silent()) -> Damage:  # noqa: B008
+    """Prove everything in a store, each object decoded once. `quick`: structure and checksums, nothing decoded."""
+    broken: list[Found] = []
+    misplaced: list[Found] = []
+    decoded: dict[str, str] = {}
+    contents = sorted(store.contents())
+    progress.start("verifying", len(contents), "objects")
+    for name in contents:
+        with _noting(broken, "object", name):
+            if not quick:
+                decoded[name] = store.decode(name)
+            store.verify_folder(name, checksums=quick)
+        with _noting(misplaced, "object", name):
+            store.verify_place(name, decoded=decoded.get(name))
+        progress.advance()
+    progress.stop()
+    lost = {found["object"] for found in misplaced}  # nobody owes a group to a folder that zarr should not list
+    for fan_out in sorted({"", *(name[:2] for name in contents if name not in lost)}):
+        with _noting(broken, "group", f"{fan_out}/zarr.json".lstrip("/")):
+            store.verify_group(fan_out)
+    keys = sorted(store.keys())
+    records: list[Record] = []
+    foreign: dict[str, Record] = {}
+    for key in keys:
+        found: list[Found] = []
+        with _noting(found, "record", key):
+            records.append(store.verify_record(key))
+        if found and (record := _whole(store, key)) is not None:
+            foreign[key] = record
+        (misplaced if key in foreign else broken).extend(found)
+    for corpus in store.corpora():
+        with _noting(broken, "catalog", corpus):
+            store.verify_catalog(corpus)
+    for digest in store.frozen_views():
+        with _noting(broken, "view", digest):
+            store.frozen(digest)
+    return Damage(tuple(contents), len(keys), tuple(broken), tuple(misplaced), decoded, tuple(records), foreign)
+
+
+def _whole(store: Store, name: str) -> Record | None:
+    """Return what a record file says when nothing but its name is wrong."""
+    record = store.unproven_record(name)
+    try:
+        if record is not None:
+            store.verify_binding(record)
+    except IntegrityError:
+        return None
+    return record
+
+
+def copies(decoded: dict[str, str]) -> tuple[tuple[str, ...], ...]:
+    """Return the folders that hold one array more than once, each group with the one in its place first."""
+    folders: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(decoded, key=lambda name: (decoded[name] != name, name)):
+        folders[decoded[name]].append(name)
+    return tuple(tuple(names) for names in folders.values() if len(names) > 1)
 
 
 @dataclass(frozen=True)
@@ -18,7 +126,7 @@ class VerifyReport:
     objects: int
     records: int
     verified: int
-    corrupt: tuple[dict[str, str], ...]
+    corrupt: tuple[Found, ...]
     seconds: float
     quick: bool
 
@@ -33,34 +141,15 @@ class VerifyReport:
 
 
 def verify(store: Store, *, quick: bool = False, progress: Progress = Silent()) -> VerifyReport:  # noqa: B008
-    """Prove a store. Full: every object is decoded against its content digest. Quick: structure and checksums of it."""
+    """Prove a store. Full: every object is decoded against its content digest. Quick: structure and every checksum."""
     began = time.monotonic()
-    corrupt: list[dict[str, str]] = []
-    contents = sorted(store.contents())
-    verified = 0
-    progress.start("verifying", len(contents), "objects")
-    for content in contents:
-        try:
-            store.verify_object(content, quick=quick)
-            verified += 1
-        except IntegrityError as error:
-            corrupt.append({"object": content, "reason": error.what})
-        progress.advance()
-    progress.stop()
-    keys = sorted(store.keys())
-    for key in keys:
-        try:
-            store.verify_record(key)
-        except IntegrityError as error:
-            corrupt.append({"record": key, "reason": error.what})
-    for corpus in store.corpora():
-        try:
-            store.verify_catalog(corpus)
-        except IntegrityError as error:
-            corrupt.append({"catalog": corpus, "reason": error.what})
-    for digest in store.frozen_views():
-        try:
-            store.frozen(digest)
-        except IntegrityError as error:
-            corrupt.append({"view": digest, "reason": error.what})
-    return VerifyReport(len(contents), len(keys), verified, tuple(corrupt), time.monotonic() - began, quick)
+    found = damage(store, quick=quick, progress=progress)
+    bad = {each["object"] for each in found.all if "object" in each}
+    return VerifyReport(
+        objects=len(found.contents),
+        records=found.n_records,
+        verified=len(found.contents) - len(bad),
+        corrupt=found.all,
+        seconds=time.monotonic() - began,
+        quick=quick,
+    )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from brainbrr.eeg.annotations import label_digest
-from brainbrr.eeg.corpus import locate, scan
+from brainbrr.eeg.corpus import RecordingFile, locate, scan
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.host import Host
+from brainbrr.errors import RecordingError, UsageError
+from brainbrr.host import Host, Sources, keep
 from brainbrr.profiles import Profile
-from brainbrr.recordings import assemble
+from brainbrr.recordings import Stale, assemble
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.store import Store
 from brainbrr.verbs.select import Selection, resolve_corpus, select
@@ -22,30 +24,26 @@ from brainbrr.windows import WindowSpec
 
 
 @dataclass(frozen=True)
-class Stale:
-    """A recording whose EDF or label file is no longer what the catalog says."""
-
-    recording: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class ViewReport:
     """A view, its state, and what would mend it."""
 
     view: View
     location: Path
-    state: str
-    stale: tuple[Stale, ...]
     checked_root: Path | None
     elsewhere: dict[str, int]
     mend: str | None
+
+    @property
+    def state(self) -> str:
+        """`empty`, `incomplete`, `stale` or `ready`."""
+        return self.view.state
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
         view = self.view
         classes = Counter(int(c) for c in view.classes())
-        channels = Counter(name for r in view.recordings for name in r.record.array.absent)
+        absent = Counter(name for r in view.recordings for name in r.record.array.absent)
+        flat = Counter(name for r in view.recordings for name in r.record.signal.get("flat", ()))
         return {
             "state": self.state,
             "corpus": view.corpus,
@@ -57,18 +55,20 @@ class ViewReport:
             "ready": len(view.recordings),
             "omitted": [vars(o) for o in view.omitted],
             "missing": [vars(m) for m in view.missing],
-            "stale": [vars(s) for s in self.stale],
+            "stale": [vars(s) for s in view.stale],
             "elsewhere": self.elsewhere,
             "windows": len(view),
             "window_classes": {
                 name: classes[i] for i, name in enumerate(("background", "partial", "full", "unlabelled"))
             },
             "hours": round(sum(r.duration_s for r in view.recordings) / 3600, 4),
+            "hours_dropped": round(view.n_dropped / view.rate_hz / 3600, 4),
             "seizures": sum(len(r.seizures) for r in view.recordings),
             "patients": len({r.patient for r in view.recordings}),
             "short": sum(r.n_samples < view.length for r in view.recordings),
             "labels_clipped": sum(r.n_clipped for r in view.recordings),
-            "channels_missing": dict(sorted(channels.items())),
+            "channels_missing": dict(sorted(absent.items())),
+            "channels_flat": dict(sorted(flat.items())),
             "window": view.window.identity(),
             "synthetic": view.synthetic,
             "digest": view.digest,
@@ -90,13 +90,13 @@ def view(
     split: str | None = None,
     selection: Selection = Selection(),  # noqa: B008  # frozen
     host: Host | None = None,
-    store_flag: str | None = None,
+    flags: Sequence[str] = (),
 ) -> ViewReport:
     """Return a view of a store and its state, without touching the EDF tree unless it is there.
 
     A store that was never made is an empty view. `host` knows where the corpus was ingested from; without it,
-    or when the root is out of reach, nothing is checked against the files. Raises UsageError for what is not
-    in the catalog.
+    or when the root is out of reach, nothing is checked against the files. `flags` are what the mending command
+    needs beside root and profile. Raises UsageError for what is not in the catalog.
     """
     name = resolve_corpus(store, corpus) if store else corpus
     catalog = store.catalog(name) if store and name else None
@@ -104,6 +104,10 @@ def view(
     ready, missing, omitted = (
         assemble(store, rows, recipe=recipe, labelled=catalog.labelled) if store and catalog else ((), (), ())
     )
+    root = host.root(location, name) if host and name else None
+    stale = None
+    if host and catalog and root and ready and not missing:
+        stale = _stale(catalog, [r.path for r in ready] + [o.recording for o in omitted], root, host)
     found = View(
         store,
         corpus=name or "",
@@ -114,42 +118,46 @@ def view(
         recordings=ready,
         missing=missing,
         omitted=omitted,
+        stale=stale or (),
         selection=selection.to_json(),
     )
-    root = host.root(location, name) if host and name else None
-    reachable = root if root is not None and root.is_dir() else None
-    stale: tuple[Stale, ...] = ()
-    if found.state == "ready" and reachable is not None and catalog is not None and host is not None:
-        stale = _stale(catalog, found, reachable, host)
-    state = "stale" if stale else found.state
+    labelled = catalog is None or catalog.labelled
     return ViewReport(
         view=found,
         location=location,
-        state=state,
-        stale=stale,
-        checked_root=reachable,
+        checked_root=None if stale is None else root,
         elsewhere=_elsewhere(store, catalog, found) if store and missing else {},
-        mend=None if state == "ready" else mend(found, root, store_flag),
+        mend=None if found.state == "ready" else mend(found, root, labelled=labelled, flags=flags),
     )
 
 
-def _stale(catalog: Catalog, found: View, root: Path, host: Host) -> tuple[Stale, ...]:
-    """Return the recordings whose files differ from the catalog: size and stat first, bytes when in doubt."""
+def _stale(catalog: Catalog, paths: Sequence[str], root: Path, host: Host) -> tuple[Stale, ...] | None:
+    """Return the recordings whose files differ from the catalog; None when the root is out of reach.
+
+    Sizes and remembered stats come first, bytes when in doubt.
+    """
+    try:
+        files = {file.path: file for file in scan(locate(root, name=catalog.corpus))}
+    except UsageError:  # not mounted, or empty: nothing can be said
+        return None
     sources = host.sources(root)
-    files = {file.path: file for file in scan(locate(root, name=found.corpus))}
-    stale = []
-    for recording in found.recordings:
-        row, file = catalog.rows[recording.path], files.get(recording.path)
-        if file is None:
-            stale.append(Stale(row.path, "the EDF is gone"))
-        elif (
-            file.edf.stat().st_size != row.n_bytes or (sources.known(file.edf) or sources.hash(file.edf)) != row.source
-        ):
-            stale.append(Stale(row.path, "the EDF changed"))
-        elif catalog.labelled and (label_digest(file.labels) if file.labels else None) != row.labels:
-            stale.append(Stale(row.path, "the label file changed"))
-    sources.save()
-    return tuple(stale)
+    reasons = {path: _difference(catalog, path, files.get(path), sources) for path in paths}
+    keep(sources.save)
+    return tuple(Stale(path, reason) for path, reason in reasons.items() if reason)
+
+
+def _difference(catalog: Catalog, path: str, file: RecordingFile | None, sources: Sources) -> str | None:
+    row = catalog.rows[path]
+    if file is None:
+        return "the EDF is gone"
+    try:
+        if file.edf.stat().st_size != row.n_bytes or (sources.known(file.edf) or sources.hash(file.edf)) != row.source:
+            return "the EDF changed"
+        if catalog.labelled and (label_digest(file.labels) if file.labels else None) != row.labels:
+            return "the label file changed"
+    except (OSError, RecordingError) as error:
+        return f"cannot be read: {error}"
+    return None
 
 
 def _elsewhere(store: Store, catalog: Catalog | None, found: View) -> dict[str, int]:
@@ -164,16 +172,14 @@ def _elsewhere(store: Store, catalog: Catalog | None, found: View) -> dict[str, 
     return dict(counts)
 
 
-def mend(found: View, root: Path | None, store_flag: str | None = None) -> str:
+def mend(found: View, root: Path | None, *, labelled: bool, flags: Sequence[str]) -> str:
     """Return the whole command that makes a view ready."""
     words = ["brainbrr", "ingest", str(root) if root else "ROOT"]
     if found.corpus and (root is None or root.name != found.corpus):
         words += ["--corpus", found.corpus]
-    words += ["--profile", found.profile]
-    if found.recipe.name != "default":
-        words += ["--recipe", found.recipe.name]
+    words += ["--profile", found.profile, *flags]
+    if not labelled:
+        words += ["--labels", "none"]
     if found.missing and all(m.reason.startswith("refused") for m in found.missing):
         words.append("--accept-refused")
-    if store_flag is not None:
-        words += ["--store", store_flag]
-    return shlex.join(words) if root else " ".join(words)
+    return shlex.join(words)

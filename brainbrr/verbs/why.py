@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,40 +11,76 @@ from pydantic import ValidationError
 
 from brainbrr.digest import is_digest, key_of, source_digest
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.errors import UsageError
+from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 
 
 @dataclass(frozen=True)
 class WhyReport:
-    """A hit or a miss, and the fields in which the nearest stored key differs: [asked for, stored]."""
+    """A hit, or a miss with its reason and the fields in which the nearest stored key differs: [asked for, stored]."""
 
     hit: bool
     key: str
     recording: str | None
     content: str | None
     nearest: dict[str, Any] | None
+    reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
         return dict(vars(self))
 
 
-def why(store: Store, subject: str, *, recipe: Recipe, corpus: str | None = None) -> WhyReport:
+def why(
+    store: Store, subject: str, *, recipe: Recipe, changes: Iterable[str] = (), corpus: str | None = None
+) -> WhyReport:
     """Explain a key, or the key of a recording (an EDF file, or its path in a catalog) under a recipe.
 
-    Raises UsageError when the subject is neither, or names several recordings.
+    `changes` (`field=value`) are made to the recipe; a key brings its own recipe. Raises UsageError when the
+    subject is neither, or names several recordings.
     """
+    changes = tuple(changes)
+    path = None
     if is_digest(subject, 32):
-        record = store.record(subject)
-        return WhyReport(record is not None, subject, None, record.content if record else None, None)
-    path, source = _source(store, subject, corpus)
+        record, reason = _stored(store, subject)
+        if not changes:
+            content = record.content if record is not None and reason is None else None
+            return WhyReport(reason is None, subject, None, content, None, reason)
+        if record is None:
+            raise UsageError(f"{reason}, so its recipe cannot be changed", fix="name the recording instead")
+        source, recipe = record.source, _recipe_of(record)
+    else:
+        path, source = _source(store, subject, corpus)
+    if changes:
+        recipe = changed(recipe, changes)
     key = key_of(source=source, recipe=recipe.digest)
-    record = store.record(key)
-    if record is not None and store.has_object(record):
+    record, reason = _stored(store, key)
+    if reason is None and record is not None:
         return WhyReport(True, key, path, record.content, None)
-    asked = {"source": source, **recipe.identity()}
-    return WhyReport(False, key, path, None, _nearest(store, asked))
+    return WhyReport(False, key, path, None, _nearest(store, {"source": source, **recipe.identity()}), reason)
+
+
+def _stored(store: Store, key: str) -> tuple[Record | None, str | None]:
+    """Return the record of a key, and why it is no hit: None when it is one."""
+    try:
+        record = store.record(key)
+    except IntegrityError as error:
+        return None, f"its record is damaged: {error.what}"
+    if record is None:
+        return None, "no record has this key"
+    return record, None if store.has_object(record) else "its object is gone from the store"
+
+
+def _recipe_of(record: Record) -> Recipe:
+    fields: Mapping[str, Any] = record.recipe_fields
+    try:
+        return Recipe.model_validate({"name": "stored", **fields})
+    except ValidationError as error:
+        raise UsageError(
+            f"this version of brainbrr cannot build the key's recipe: {error.errors()[0]['msg']}",
+            fix="name the recording instead",
+        ) from None
 
 
 def _source(store: Store, subject: str, corpus: str | None) -> tuple[str, str]:

@@ -83,6 +83,32 @@ def test_robust_mixing_row_reduces_to_the_channel_when_it_is_one() -> None:
     np.testing.assert_allclose(mixed, single, atol=1e-3)
 
 
+def test_robust_scales_a_channel_that_is_flat_most_of_the_time_by_its_deviation() -> None:
+    rest = np.zeros(6000)
+    seizure = np.random.default_rng(5).normal(0, 800, 1900)
+    stored = np.stack([np.concatenate([rest + 7, seizure]), np.random.default_rng(6).normal(0, 90, 7900)])
+    stored = stored.astype(np.int16)
+    low, median, high = statistics(stored)["quartiles"][0]
+    assert low == median == high == 7
+    single = apply(stored, np.array([[1.0, 0]]), [0, 0], normalise="robust")
+    expected = (stored[0] - 7.0) / stored[0].std()
+    np.testing.assert_allclose(single[0], expected, rtol=1e-6)
+    mixed = apply(stored, np.array([[2.0, 0]]), [0, 0], normalise="robust")  # scaled: takes the mixing path
+    np.testing.assert_allclose(mixed[0], expected, atol=1e-5)
+
+
+def test_robust_mixing_weighs_a_mostly_flat_channel_by_its_deviation() -> None:
+    rng = np.random.default_rng(7)
+    burst = np.where(np.arange(8000) < 6500, 0, rng.normal(0, 900, 8000))
+    stored = np.stack([burst, rng.normal(0, 300, 8000)]).astype(np.int16)
+    out = apply(stored, np.array([[1.0, -1.0]]), [0, 0], normalise="robust").astype(np.float64)
+    low, median, high = statistics(stored)["quartiles"][1]
+    a, b = stored.astype(np.float64)
+    spread_b = (high - low) / IQR_OF_SIGMA
+    variance = a.var() + spread_b**2 - 2 * np.corrcoef(a, b)[0, 1] * a.std() * spread_b
+    np.testing.assert_allclose(out[0], (a - b + median) / np.sqrt(variance), atol=1e-5)
+
+
 @pytest.mark.parametrize("normalise", ["zscore", "robust"])
 def test_flat_channel_becomes_zeros_not_noise(normalise: str) -> None:
     stored = np.full((2, 100), 7, dtype=np.int16)

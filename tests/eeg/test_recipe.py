@@ -61,7 +61,10 @@ def test_one_number_has_one_text(text: object) -> None:
 @pytest.mark.parametrize(
     ("field", "fragment"),
     [
-        ("cache_dir = 'x'", "cache_dir"),
+        ("chache_dir = 'x'", "chache_dir"),
+        ("cache_dir = 'x'", "cache_dir is obsolete: there is one store"),
+        ("[data]\ncache_dir = 'x'", "data.cache_dir is obsolete: there is one store"),
+        ("[experiment]\ncache_dir = 'x'", "experiment.cache_dir is obsolete: there is one store"),
         ("rate_hz = 0", "rate_hz"),
         ("rate_hz = 256.0", "rate_hz"),
         ("bandpass_hz = ['120', '0.5']", "low < high"),
@@ -71,6 +74,19 @@ def test_one_number_has_one_text(text: object) -> None:
         ("quantum_uv = '0'", "above 0"),
         ("channels = []", "at least one"),
         ("channels = ['Cz', 'Cz']", "each once"),
+        ("channels = ['Cz', 'T7']", "'T7': write T3"),
+        ("channels = ['FP1']", "'FP1': write Fp1"),
+        ("channels = ['T7-P7']", "'T7-P7': write T3-T5"),
+        ("channels = ['EEG Cz-REF']", "'EEG Cz-REF': write Cz"),
+        ("channels = ['Cz', '']", "'': not an electrode of the 10-20 system, A1, A2, or a pair of them"),
+        ("channels = ['EKG1']", "'EKG1': not an electrode"),
+        ("quantum_uv = '1e5000000'", "quantum_uv: .*not a decimal"),
+        ("quantum_uv = '1e-25'", "quantum_uv: .*not a decimal"),
+        ("quantum_uv = true", "quantum_uv: .*not a decimal"),
+        ("notch_hz = '6_0'", "notch_hz: .*not a decimal"),
+        ("notch_hz = '６０'", "notch_hz: .*not a decimal"),
+        ("bandpass_hz = [true, '120']", "bandpass_hz: .*not a decimal"),
+        pytest.param("rate_hz = " + "9" * 5000, "not TOML", id="an integer of 5000 digits"),
         ("revision = 99", "revision"),
         ("rate_hz = [", "not TOML"),
     ],
@@ -81,6 +97,24 @@ def test_a_wrong_recipe_file_is_refused_by_name(tmp_path: Path, field: str, frag
     with pytest.raises(ConfigError, match=fragment) as caught:
         load_recipe(str(file))
     assert str(file) in str(caught.value)
+
+
+def test_a_recipe_file_without_a_name_is_called_as_the_file_is(tmp_path: Path) -> None:
+    file = tmp_path / "slow-waves.toml"
+    file.write_text("bandpass_hz = ['0.5', '30']")
+    assert load_recipe(str(file)).name == "slow-waves"
+    file.write_text("name = 'delta'\nbandpass_hz = ['0.5', '30']")
+    assert load_recipe(str(file)).name == "delta"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_presets_name_on_another_recipe_is_refused(tmp_path: Path, name: str) -> None:
+    for stem, text in (("r", f"name = '{name}'\nnotch_hz = '50'"), (name, "notch_hz = '50'")):
+        file = tmp_path / f"{stem}.toml"
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=f"'{name}' is a preset's") as caught:
+            load_recipe(str(file))
+        assert caught.value.where == str(file)
 
 
 def test_an_unknown_recipe_name_lists_the_known_ones() -> None:

@@ -144,8 +144,24 @@ def test_swapped_tiles_pass_crc32c_but_not_the_content(folder: Path) -> None:
     data = (folder / "c.0.0").read_bytes()
     n = META.tile_bytes
     overwrite(folder / "c.0.0", data[n : 2 * n] + data[:n] + data[2 * n :])
-    chunks.inspect(folder)
+    chunks.inspect(folder, checksums=True)
     assert chunks.decode(folder) != content
+
+
+def test_every_flipped_bit_of_a_tile_fails_its_checksum(tmp_path: Path) -> None:
+    meta = meta_of(2, 55, rate_hz=4)
+    objects.write_object(tmp_path / "object", samples_of(meta), meta)
+    for _ in flips_on_disk(tmp_path / "object" / "c.0.0"):
+        with pytest.raises(IntegrityError):
+            chunks.inspect(tmp_path / "object", checksums=True)
+    chunks.inspect(tmp_path / "object", checksums=True)
+
+
+def test_proving_a_closed_reader_is_refused(folder: Path) -> None:
+    reader = ShardReader(folder)
+    reader.close()
+    with pytest.raises(UsageError, match="closed"):
+        reader.prove()
 
 
 @pytest.mark.parametrize("name", ["zarr.json", "c.0.0"])

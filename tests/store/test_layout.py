@@ -124,7 +124,8 @@ def test_a_damaged_group_file_is_found_and_mended_by_the_next_put(store: Store) 
     meta = meta_of(2, 100)
     content = store.put(samples_of(meta), **arguments(meta)).record.content
     group = store.layout.object(content).parent / "zarr.json"
-    for damage in (lambda: overwrite(group, GROUP[:-1]), group.unlink):
+    top = store.layout.objects / "zarr.json"
+    for damage in (lambda: overwrite(group, GROUP[:-1]), group.unlink, top.unlink, lambda: overwrite(top, b"{}")):
         damage()
         with pytest.raises(Exception, match="zarr group file"):
             store.verify_object(content, quick=True)

@@ -146,22 +146,23 @@ def test_samples_that_are_none_are_refused(store: Store) -> None:
     assert list(store.contents()) == []
 
 
-def test_quick_sees_structure_and_full_sees_every_byte(store: Store) -> None:
+@pytest.mark.parametrize("quick", [True, False])
+def test_a_flipped_sample_and_a_damaged_structure_are_found_quick_or_not(store: Store, quick: bool) -> None:
     content = store.put(SAMPLES, **arguments(META)).record.content
     shard = store.layout.object(content) / "c.0.0"
     good = shard.read_bytes()
     flipped = bytearray(good)
     flipped[100] ^= 1
     overwrite(shard, bytes(flipped))
-    store.verify_object(content, quick=True)
-    with pytest.raises(IntegrityError, match="from 0 s to 10 s"):
-        store.verify_object(content)
+    with pytest.raises(IntegrityError, match="from 0 s to 10 s") as caught:
+        store.verify_object(content, quick=quick)
+    assert "--rehash" in str(caught.value.fix)
     for damage in (good[:-1] + b"\0", good[:-20] + b"\1" * 20, good + b"x"):
         overwrite(shard, damage)
         with pytest.raises(IntegrityError):
-            store.verify_object(content, quick=True)
+            store.verify_object(content, quick=quick)
     overwrite(shard, good)
-    store.verify_object(content)
+    store.verify_object(content, quick=quick)
 
 
 def test_an_object_of_another_content_under_this_name_is_found(store: Store) -> None:

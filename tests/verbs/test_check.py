@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support import Cli
+
+from brainbrr.store import files
+from brainbrr.store.store import Store
 
 GATE = ("check", "--require", "no-duplicates,complete,verified,no-leaks", "--profile", "smoke")
 
@@ -132,3 +137,101 @@ def test_broken_labels_outside_the_profile_are_missing_never_background(cli: Cli
     assert told.code == 1 and len(told.json["failed"]) == 6
     view = cli("view", "--profile", "full", "--json").json
     assert (view["ready"], len(view["missing"])) == (0, 18)
+
+
+def publish_again(store: Path) -> None:
+    opened = Store.open(store)
+    opened.publish("demo", lambda latest: dataclasses.replace(latest, labelled=False) if latest else None)  # type: ignore[arg-type,return-value]
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "a group of the hierarchy": lambda store: flip(store / "objects.zarr" / "zarr.json"),
+    "a group of a fan-out": lambda store: flip(first_shard(store).parent.parent / "zarr.json"),
+    "a group that is gone": lambda store: (first_shard(store).parent.parent / "zarr.json").unlink(),
+    "a stray file": lambda store: (first_shard(store).parent / "notes.txt").touch(),
+    "a stray file in a copy": lambda store: (plant(store, "copy") / "notes.txt").touch(),
+    "an older generation": lambda store: (publish_again(store), flip(store / "catalog" / "demo" / "00000001.jsonl")),
+    "the latest generation": lambda store: (publish_again(store), flip(store / "catalog" / "demo" / "00000002.jsonl")),
+    "a frozen view": lambda store: flip(Store.open(store).freeze("c" * 64, {"format": 1})),
+    "a sample": lambda store: flip(first_shard(store)),
+    "a record": lambda store: flip(sorted(store.glob("records/*/*.json"))[0]),
+    "a stray record": lambda store: (store / "records" / "aa").mkdir() or (store / "records" / "aa" / "x").touch(),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_check_proves_what_verify_proves(cli: Cli, store: Path, what: str) -> None:
+    DAMAGES[what](store)
+    proven = cli("verify", "--json")
+    told = cli(*GATE, "--json")
+    assert (proven.code, told.code) == (4, 4)
+    excused = {name for found in told.json["duplicate_objects"] for name in (found["content"], *found["copies"])}
+    assert told.json["corrupt"] == [
+        found for found in proven.json["corrupt"] if "not lie in its place" not in found["reason"] or not excused
+    ]
+    assert cli("check", "--require", "verified", "--profile", "smoke").code == 4
+    assert "\nmend\t" in cli("verify").out and "\nmend\t" in cli(*GATE).out
+
+
+def test_each_object_is_decoded_once(cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(store, "copy")
+    decoded: list[str] = []
+    real = Store.decode
+    monkeypatch.setattr(Store, "decode", lambda self, name: (decoded.append(name), real(self, name))[1])
+    cli(*GATE)
+    assert sorted(decoded) == sorted(Store.open(store).contents())
+
+
+def test_a_record_that_binds_a_source_to_a_second_object_is_a_duplicate(cli: Cli, store: Path) -> None:
+    opened = Store.open(store)
+    first, second = list(opened.records())[:2]
+    forged = dataclasses.replace(first, content=second.content, array=second.array)
+    path = store / "records" / "aa" / f"{'a' * 32}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(files.seal(forged.to_json()))
+    told = cli(*GATE, "--json")
+    assert told.code == 5 and told.json["corrupt"] == []
+    assert told.json["duplicate_objects"][0]["objects"] == sorted((first.content, second.content))
+    assert cli("verify").code == 4
+
+
+def test_a_second_object_excuses_no_other_damage(cli: Cli, store: Path) -> None:
+    opened = Store.open(store)
+    first, second = list(opened.records())[:2]
+    forged = dataclasses.replace(first, content=second.content, array=second.array)
+    (store / "records" / "aa").mkdir(exist_ok=True)
+    (store / "records" / "aa" / f"{'a' * 32}.json").write_bytes(files.seal(forged.to_json()))
+    shutil.rmtree(opened.layout.object(first.content))
+    assert cli(*GATE).code == 4
+
+
+@pytest.mark.parametrize("nothing", ["", ",", " "])
+def test_a_gate_that_requires_nothing_is_refused(cli: Cli, store: Path, nothing: str) -> None:
+    told = cli("check", "--require", nothing)
+    assert told.code == 2 and "nothing is required" in told.err
+
+
+def test_a_store_without_a_corpus_is_never_complete(cli: Cli, tmp_path: Path) -> None:
+    Store.create(tmp_path / "store")
+    told = cli("check", "--json")
+    assert (told.code, told.json["ok"]) == (3, False)
+    assert "no corpus" in told.json["missing"][0]["reason"]
+    assert "no corpus" in cli("check").out
+    assert cli("check", "--require", "no-duplicates,verified,no-leaks").code == 0
+
+
+def test_a_profile_whose_view_is_empty_is_never_complete(cli: Cli, store: Path) -> None:
+    Store.open(store).publish(
+        "demo",
+        lambda latest: dataclasses.replace(latest, rows={}) if latest else None,  # type: ignore[arg-type,return-value]
+    )
+    assert cli("view", "--profile", "smoke").code == 3
+    told = cli(*GATE, "--json")
+    assert told.code == 3 and "view is empty" in told.json["missing"][0]["reason"]
+
+
+def test_an_unreadable_catalog_never_passes_for_complete_or_without_leaks(cli: Cli, store: Path) -> None:
+    flip(store / "catalog" / "demo" / "00000001.jsonl")
+    for required in ("complete", "no-leaks", "verified"):
+        assert cli("check", "--require", required, "--profile", "smoke").code == 4
+    assert cli("check", "--require", "no-duplicates", "--profile", "smoke").code == 0

@@ -1,0 +1,160 @@
+"""The promises of store/README.md, one short test each, by number; tests/store holds the long ones."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import ROOT
+
+sys.path.append(str(Path(__file__).parent / "store"))
+
+import crash
+import test_crash
+import test_golden
+import test_layout
+import test_store
+import test_write_order
+import zarr
+from making import arguments, catalog_of, flips_on_disk, meta_of, overwrite, row_of, samples_of
+
+from brainbrr.errors import FormatError, IntegrityError, UsageError
+from brainbrr.store.store import Store
+from brainbrr.verbs.check import check
+from brainbrr.verbs.verify import verify
+
+META = meta_of(2, 400, absent=(1,))
+SAMPLES = samples_of(META)
+PROMISES = re.findall(r"^(\d+)\. ", (ROOT / "store" / "README.md").read_text().split("## Promises")[1], re.MULTILINE)
+
+trace = test_write_order.trace
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(tmp_path / "store")
+
+
+def test_every_promise_has_its_test() -> None:
+    named = [name.split("_")[2] for name in globals() if name.startswith("test_promise_")]
+    promises = [f"{int(number):02d}" for number in PROMISES]
+    assert named == promises == [f"{n:02d}" for n in range(1, len(promises) + 1)]
+
+
+@pytest.mark.parametrize("name", crash.ACTIONS)
+def test_promise_01_whoever_looks_between_two_steps_of_a_writer_sees_nothing_half(tmp_path: Path, name: str) -> None:
+    for n in itertools.count(1):
+        store = Store.create(tmp_path / str(n))
+        with crash.Breaking(n, lambda store=store: crash.check(store, done=False, name=name)) as breaking:
+            crash.ACTIONS[name](store)
+        if breaking.count < n:
+            break
+    assert n > 6
+
+
+def test_promise_02_what_is_put_is_durable_in_order_and_the_same_command_finishes(
+    store: Store, trace: list[str]
+) -> None:
+    def fail() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with crash.Breaking(9, fail), pytest.raises(OSError, match="Input/output"):
+        store.put(SAMPLES, **arguments(META))
+    assert list(store.keys()) == []
+    trace.clear()
+    store.put(SAMPLES, **arguments(META))
+    assert trace[-len(test_write_order.RECORD) :] == test_write_order.RECORD  # the object first, its record last
+    assert verify(store).corrupt == ()
+
+
+def test_promise_03_damage_is_an_error_that_names_object_and_time(store: Store) -> None:
+    content = store.put(SAMPLES, **arguments(META)).record.content
+    shard = store.layout.object(content) / "c.0.0"
+    data = bytearray(shard.read_bytes())
+    data[META.tile_bytes * 2 + 7] ^= 1
+    overwrite(shard, bytes(data))
+    reader = store.reader(content)
+    assert np.array_equal(reader.read(0, 320), SAMPLES[:, :320])
+    with pytest.raises(IntegrityError, match="from 20 s to 30 s") as caught:
+        reader.read(310, 330)
+    assert content in str(caught.value.where)
+
+
+def test_promise_04_verify_finds_flips_truncations_deletions_and_swaps(store: Store) -> None:
+    first, second = (
+        store.put(samples_of(META, seed=seed), **arguments(META, source=str(seed))).record for seed in (1, 2)
+    )
+    one, other = map(store.layout.object, (first.content, second.content))
+    files = [one / "c.0.0", one / "zarr.json", store.layout.record(first.key)]
+    for file in files:
+        good = file.read_bytes()
+        for _ in itertools.islice(flips_on_disk(file), 0, None, 499):
+            assert verify(store).exit_code == verify(store, quick=True).exit_code == 4
+        overwrite(file, good[:-1])
+        assert verify(store).exit_code == verify(store, quick=True).exit_code == 4
+        file.unlink()
+        if file is files[-1]:
+            assert check(store, profiles_of=lambda _: {}).orphans == (first.content,)
+        else:
+            assert verify(store).exit_code == verify(store, quick=True).exit_code == 4
+        file.write_bytes(good)
+    overwrite(one / "c.0.0", (other / "c.0.0").read_bytes())
+    assert (verify(store).exit_code, verify(store, quick=True).exit_code) == (4, 0)
+
+
+def test_promise_05_one_array_of_many_sources_recipes_and_corpora_is_stored_once(store: Store) -> None:
+    for corpus in ("a", "b"):
+        store.put(SAMPLES, **arguments(META, source=corpus))
+        store.publish(corpus, lambda _, corpus=corpus: catalog_of([row_of("x.edf")], corpus=corpus))
+    store.put(SAMPLES, **arguments(META, recipe_fields={"other": 1}))
+    assert (len(list(store.contents())), len(list(store.keys()))) == (1, 3)
+
+
+def test_promise_06_second_results_and_damage_move_to_quarantine(store: Store, tmp_path: Path) -> None:
+    test_store.test_a_second_content_of_a_key_goes_to_quarantine_and_the_first_stays(store)
+    test_store.test_a_damaged_record_moves_to_quarantine_and_is_written_again(Store.create(tmp_path / "other"))
+
+
+def test_promise_07_a_full_disk_says_how_much_was_needed_and_leaves_nothing_half(tmp_path: Path) -> None:
+    test_crash.test_a_full_disk_at_any_point_says_how_much_was_needed_and_leaves_nothing_half(tmp_path, "put")
+
+
+def test_promise_08_a_reader_needs_no_permission_to_write() -> None:
+    test_store.test_a_reader_needs_no_permission_to_write()
+
+
+def test_promise_09_zarr_lists_every_object_and_reads_the_same_samples(store: Store) -> None:
+    content = store.put(SAMPLES, **arguments(META)).record.content
+    group = zarr.open_group(str(store.location / "objects.zarr"), mode="r")
+    [(path, array)] = [(p, a) for p, a in group.members(max_depth=None) if isinstance(a, zarr.Array)]
+    assert path == f"{content[:2]}/{content}"
+    assert np.array_equal(array[:], SAMPLES)
+
+
+def test_promise_10_another_format_is_refused_by_name_and_format_1_opens(tmp_path: Path) -> None:
+    golden = shutil.copytree(test_golden.GOLDEN / "format-1", tmp_path / "golden")
+    assert {record.key: record.content for record in Store.open(golden).records()} == test_golden.CONTENTS
+    assert verify(Store.open(golden)).corrupt == ()
+    overwrite(golden / "format.json", b'{"format":2,"kind":"brainbrr store"}')
+    with pytest.raises(FormatError, match="format 2"):
+        Store.open(golden)
+
+
+def test_promise_11_no_identifier_and_no_link_leads_out_of_the_store(store: Store, tmp_path: Path) -> None:
+    test_layout.test_identifiers_are_hex_before_they_touch_a_path(store, "../../etc/passwd")
+    test_layout.test_a_corpus_name_is_no_path(store, "..")
+    content = store.put(SAMPLES, **arguments(META)).record.content
+    folder = store.layout.object(content)
+    folder.rename(tmp_path / "outside")
+    folder.symlink_to(tmp_path / "outside")
+    with pytest.raises(IntegrityError, match="a link"):
+        store.reader(content)
+    with pytest.raises(UsageError):
+        store.decode("../outside")
