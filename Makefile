@@ -36,13 +36,13 @@ format: setup    ## put the code in form
 	$(BIN)/ruff check --fix .
 
 cache-smoke: setup    ## ingest DATA, profile smoke
-	$(BRAINBRR) ingest $(DATA) --profile smoke
+	$(BRAINBRR) ingest "$(DATA)" --profile smoke
 
 cache-dev: setup      ## ingest DATA, profile dev
-	$(BRAINBRR) ingest $(DATA) --profile dev
+	$(BRAINBRR) ingest "$(DATA)" --profile dev
 
 cache-full: setup     ## ingest DATA, all of it
-	$(BRAINBRR) ingest $(DATA) --profile full
+	$(BRAINBRR) ingest "$(DATA)" --profile full
 
 cache-upgrade: cache-full  ## from any profile to full: only the difference is built
 
@@ -50,7 +50,7 @@ cache-status: setup   ## what the store holds
 	$(BRAINBRR) status
 
 test-smoke: setup     ## train the smoke detector on what cache-smoke stored
-	$(BRAINBRR) train --config smoke --profile smoke
+	$(BRAINBRR) train --config smoke --profile smoke $(if $(CORPUS),--corpus $(CORPUS))
 
 bench: setup     ## the benchmarks, with their peers
 	$(BIN)/python benchmarks/bench_bytes.py

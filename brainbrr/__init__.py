@@ -35,7 +35,15 @@ _HOME = {
 }
 
 
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("brainbrr")
     if name not in __all__:
         raise AttributeError(f"module 'brainbrr' has no attribute {name!r}")
     value = getattr(import_module(_HOME.get(name, "brainbrr.api")), name)

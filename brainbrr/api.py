@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainbrr.config import load_train_config, resolve
+from brainbrr.config import Settings, load_train_config, resolve
 from brainbrr.eeg.corpus import locate
 from brainbrr.eeg.recipe import Recipe, load_recipe
+from brainbrr.errors import UsageError
+from brainbrr.profiles import Profile
 from brainbrr.progress import Progress, Silent
 from brainbrr.store.store import Store
 from brainbrr.verbs.check import REQUIREMENTS, CheckReport
@@ -19,7 +21,6 @@ from brainbrr.verbs.select import Selection, resolve_corpus
 from brainbrr.verbs.train import need_torch
 from brainbrr.verbs.verify import VerifyReport
 from brainbrr.verbs.verify import verify as _verify
-from brainbrr.verbs.view import ViewReport
 from brainbrr.verbs.view import view as _view
 from brainbrr.views import View
 from brainbrr.windows import WindowSpec
@@ -45,12 +46,14 @@ def ingest(
     profile: str | None = None,
     recipe: Recipe | str = "default",
     corpus: str | None = None,
+    workers: int = 1,
     progress: Progress = Silent(),  # noqa: B008  # stateless
     **options: Any,
 ) -> IngestReport:
     """Store every recording below `root` that is not stored yet; creates the store when there is none.
 
-    Other options are those of `brainbrr.verbs.ingest.ingest`: workers, labels, dry_run, accept_refused, ...
+    More than one worker needs a script with `if __name__ == "__main__":`, as any multiprocessing does.
+    Other options are those of `brainbrr.verbs.ingest.ingest`: labels, dry_run, accept_refused, ...
     """
     location = store.location if isinstance(store, Store) else store
     settings = resolve(store=_text(location))
@@ -60,8 +63,9 @@ def ingest(
         Path(root),
         location=place,
         corpus=corpus,
-        profile=settings.profiles_of(locate(Path(root), name=corpus).name)[profile] if profile else None,
+        profile=_profile(settings, locate(Path(root), name=corpus).name, profile) if profile else None,
         recipe=_recipe(recipe),
+        workers=workers,
         host=settings.host,
         progress=progress,
         **options,
@@ -69,7 +73,7 @@ def ingest(
 
 
 def view(
-    store: Store,
+    store: Store | Location = None,
     *,
     profile: str = "full",
     split: str | None = None,
@@ -78,33 +82,21 @@ def view(
     window: WindowSpec = WindowSpec(),  # noqa: B008  # frozen
     patients: Iterable[str] = (),
 ) -> View:
-    """Return a view; `view.state` says whether it is ready, `view.missing` what it lacks."""
-    selection = Selection(patients=tuple(patients))
-    return _report(store, profile, split, corpus, _recipe(recipe), window, selection).view
-
-
-def _report(
-    store: Store,
-    profile: str,
-    split: str | None,
-    corpus: str | None,
-    recipe: Recipe,
-    window: WindowSpec,
-    selection: Selection,
-) -> ViewReport:
-    settings = resolve(store=str(store.location))
-    name = resolve_corpus(store, corpus)
+    """Return a view; `view.state` says whether it is ready, `view.missing` and `view.stale` what it lacks."""
+    opened = store if isinstance(store, Store) else open_store(store)
+    settings = resolve(store=str(opened.location))
+    name = resolve_corpus(opened, corpus)
     return _view(
-        store,
-        location=store.location,
-        profile=settings.profiles_of(name)[profile],
+        opened,
+        location=opened.location,
+        profile=_profile(settings, name, profile),
         split=split,
         corpus=name,
-        recipe=recipe,
+        recipe=_recipe(recipe),
         window=window,
-        selection=selection,
+        selection=Selection(patients=tuple(patients)),
         host=settings.host,
-    )
+    ).view
 
 
 def verify(store: Store, *, quick: bool = False) -> VerifyReport:
@@ -156,6 +148,13 @@ def evaluate(run: str | Path, view: View, *, tune: View | None = None) -> Evalua
     from brainbrr.learn.evaluate import evaluate as _evaluate
 
     return _evaluate(Path(run), view, tune=tune, progress=Silent())
+
+
+def _profile(settings: Settings, corpus: str | None, name: str) -> Profile:
+    profiles = settings.profiles_of(corpus)
+    if name not in profiles:
+        raise UsageError(f"no profile is called {name!r}", fix=f"profiles: {', '.join(profiles)}")
+    return profiles[name]
 
 
 def _recipe(recipe: Recipe | str) -> Recipe:

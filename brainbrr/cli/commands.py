@@ -155,13 +155,13 @@ def view(
 
 
 @command("train", example="brainbrr train --config smoke --profile smoke")
-@click.option("--config", default="smoke", show_default=True, metavar="NAME|FILE", help="Training config.")
+@click.option("--config", metavar="NAME|FILE", help="Training config. Default: smoke, or the resumed run's own.")
 @click.option("--profile", type=PROFILES, help="Default: the config's.")
 @corpus_option
 @click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Go on with this run.")
 @click.option("--runs", metavar="DIR", help="Where runs go. Default: BRAINBRR_RUNS, config file, beside the store.")
 def train(
-    config: str,
+    config: str | None,
     profile: str | None,
     corpus: str | None,
     resume: Path | None,
@@ -175,7 +175,7 @@ def train(
     from brainbrr.verbs.train import train as run
 
     session = Session(store, as_json, runs=runs)
-    settings = load_train_config(config)
+    settings = load_train_config(config or (str(resume / "config.toml") if resume else "smoke"))
     asked = {"window": settings.window_spec(), "recipe": settings.recipe, "corpus": corpus, "split": "train"}
     report = run(
         _open_view(session, profile or settings.profile, **asked),
@@ -239,7 +239,7 @@ def status(store: str | None, as_json: bool) -> int:
 
 
 @command("verify", example="brainbrr verify --quick")
-@click.option("--quick", is_flag=True, help="Structure and checksums of it, without decoding samples.")
+@click.option("--quick", is_flag=True, help="Structure and every checksum, without the content digests.")
 def verify(quick: bool, store: str | None, as_json: bool) -> int:
     """Decode every object against its content digest, and hold every record against its object."""
     from brainbrr.cli import render
@@ -285,11 +285,10 @@ def why(
     """Say whether a recording is stored under a recipe, and if not, how the nearest stored key differs."""
     from brainbrr.cli import render
     from brainbrr.eeg.recipe import load_recipe
-    from brainbrr.verbs.why import changed
     from brainbrr.verbs.why import why as run
 
     session = Session(store, as_json)
-    report = run(session.store(), subject, recipe=changed(load_recipe(recipe), changes), corpus=corpus)
+    report = run(session.store(), subject, recipe=load_recipe(recipe), changes=changes, corpus=corpus)
     session.show(render.why, report)
     return 0
 

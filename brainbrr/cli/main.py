@@ -23,27 +23,38 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = cli.main(standalone_mode=False, color=wants_colour())
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        code = error.exit_code
     except click.ClickException as error:
         _complain(error.format_message(), error.exit_code, wants_json, getattr(error, "ctx", None))
         code = error.exit_code
     except BrainbrrError as error:
-        _complain(str(error), error.exit_code, wants_json, None, kind=type(error).__name__)
+        _complain(error.what, error.exit_code, wants_json, None, type(error).__name__, error.where, error.fix)
         code = error.exit_code
     except OSError as error:  # a full /dev/shm, a file that cannot be written: said in one line, by its own words
         code = 7 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 1
         _complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", code, wants_json, None)
     except (click.Abort, KeyboardInterrupt):
-        _complain("interrupted; the same command goes on from here", 130, wants_json, None)
+        _complain("interrupted", 130, wants_json, None)
         code = 130
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _complain(text: str, code: int, wants_json: bool, context: click.Context | None, kind: str = "UsageError") -> None:
+def _complain(
+    what: str,
+    code: int,
+    wants_json: bool,
+    context: click.Context | None,
+    kind: str = "UsageError",
+    where: str | None = None,
+    fix: str | None = None,
+) -> None:
     if wants_json:
-        click.echo(
-            json.dumps({"schema": 1, "error": kind if code != 130 else "Interrupted", "what": text, "exit": code})
-        )
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True)
+        kind = kind if code != 130 else "Interrupted"
+        fields = {"schema": 1, "error": kind, "what": what, "where": where, "fix": fix, "exit": code}
+        click.echo(json.dumps(fields))
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {BrainbrrError(what, where=where, fix=fix)}", err=True)
     if context is not None:
         click.echo(f"try: {context.command_path} --help", err=True)
 

@@ -76,8 +76,9 @@ class LineProgress:
             rate = self._done / (now - self._began)
             left = f", {duration((self._total - self._done) / rate)} left" if self._total and rate else ""
             left = f", {amount(rate, self._unit)}/s{left}"
-            total = f" of {amount(self._total, self._unit)}" if self._total else ""
-            click.echo(f"{self._task}: {amount(self._done, self._unit)}{total}{left} {note}".rstrip(), err=True)
+            done = amount(self._done, self._unit)
+            done = f"{done} of {amount(self._total, self._unit)}" if self._total else done
+            click.echo(f"{self._task}: {done}{left} {note}".rstrip(), err=True)
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -149,6 +150,11 @@ def size(n_bytes: float) -> str:
             return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:.1f} TB"
+
+
+def many(n: int, noun: str) -> str:
+    """Return a count with its noun: 1 seizure, 2 seizures."""
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
 
 def duration(seconds: float) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from brainbrr.cli.output import Output, duration, size
+from brainbrr.cli.output import Output, duration, many, size
 from brainbrr.verbs.check import CheckReport
 from brainbrr.verbs.ingest import IngestReport
 from brainbrr.verbs.plan import PlanReport
@@ -71,8 +71,8 @@ def view(out: Output, report: ViewReport) -> None:
     kinds = fields["window_classes"]
     rows = [
         ("state", fields["state"]),
-        ("recordings", f"{fields['ready']} of {fields['recordings']} ready, {fields['patients']} patients"),
-        ("signal", f"{fields['hours']:.2f} h, {fields['seizures']} seizures"),
+        ("recordings", f"{fields['ready']} of {fields['recordings']} ready, {many(fields['patients'], 'patient')}"),
+        ("signal", f"{duration(fields['hours'] * 3600)}, {many(fields['seizures'], 'seizure')}"),
         ("windows", f"{fields['windows']} of {fields['window']['length_s']} s every {fields['window']['stride_s']} s"),
         ("classes", ", ".join(f"{n} {kind}" for kind, n in kinds.items() if n) or "none"),
         ("bytes", f"{size(fields['bytes'])} in the store, 0 B of its own"),
@@ -90,11 +90,13 @@ def view(out: Output, report: ViewReport) -> None:
     if flat:
         rows.append(("channels flat", f"{flat} (zeros)"))
     if fields["hours_dropped"]:
-        rows.append(("in no window", f"{fields['hours_dropped']:.2f} h: tails, by the window's tail and stride"))
+        rows.append(
+            ("in no window", f"{duration(fields['hours_dropped'] * 3600)}: tails, by the window's tail and stride")
+        )
     if fields["short"]:
-        rows.append(("short", f"{fields['short']} recordings shorter than a window, padded"))
+        rows.append(("short", f"{many(fields['short'], 'recording')} shorter than a window: padded"))
     if fields["labels_clipped"]:
-        rows.append(("labels clipped", f"{fields['labels_clipped']} seizures reach past their signal"))
+        rows.append(("labels clipped", f"{many(fields['labels_clipped'], 'seizure')} past the end of the signal"))
     if fields["omitted"]:
         rows.append(("omitted", f"{len(fields['omitted'])} refused and accepted: {_paths(fields['omitted'])}"))
     for kind in ("missing", "stale"):
@@ -110,7 +112,9 @@ def view(out: Output, report: ViewReport) -> None:
     if report.state == "ready" and report.checked_root is None:
         rows.append(("files", "the EDF tree is out of reach and was not compared"))
     if report.mend:
-        rows.append(("mend", report.mend))
+        rows.append(("mend", f"{'the files, then ' if report.leave_out else ''}{report.mend}"))
+    if report.leave_out:
+        rows.append(("or leave out", report.leave_out))
     out.pairs(rows)
 
 
@@ -189,7 +193,7 @@ def check(out: Output, report: CheckReport) -> None:
     }
     rows = [("objects", f"{report.objects}, {len(report.orphans)} without a record")]
     for name, problems in found.items():
-        verdict = "ok" if not problems else f"{len(problems)} problems"
+        verdict = "ok" if not problems else many(len(problems), "problem")
         rows.append((name, verdict if name in report.required else f"{verdict} (not required)"))
         rows += [("", problem) for problem in problems[:_SHOWN]]
         if len(problems) > _SHOWN:

@@ -243,7 +243,7 @@ def _model(run: r.Run, n_channels: int) -> Detector:
 
 def _check_like(run: r.Run, view: View) -> None:
     """Refuse a view that the model would read as something else than it learned from."""
-    if view.digest is None:
+    if view.state != "ready" or view.digest is None:
         raise ViewNotReadyError(f"the view is {view.state}: evaluation never builds", fix="ingest the corpus first")
     if view.recipe.digest != run.view["recipe"]["digest"]:
         raise UsageError(

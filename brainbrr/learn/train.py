@@ -118,7 +118,7 @@ def train(
 
 def _trainable(view: View) -> str:
     """Return the digest of a view that one can learn from."""
-    if view.digest is None:
+    if view.state != "ready" or view.digest is None:
         raise ViewNotReadyError(f"the view is {view.state}: training never builds", fix="ingest the corpus first")
     if not any(recording.seizures for recording in view.recordings):
         raise UsageError(

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import platform
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -125,7 +126,7 @@ def _in_pool(
 ) -> tuple[list[Task], list[Task]]:
     """Run tasks in worker processes; when one dies, return what was under way with it, and what never began."""
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_ignore_interrupt) as pool:
+    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_be_worker) as pool:
         waiting = list(reversed(tasks))
         running: dict[Future[Built | BrainbrrError], Task] = {}
         try:
@@ -144,5 +145,14 @@ def _in_pool(
     return [], []
 
 
-def _ignore_interrupt() -> None:
+def _be_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's: a worker ends its file first
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
+
+
+def _end_with(driver: multiprocessing.process.BaseProcess) -> None:
+    """End this worker when its driver is gone: nobody waits for it any more."""
+    driver.join()
+    os._exit(1)

@@ -14,7 +14,7 @@ from brainbrr.profiles import NAMES, Profile
 from brainbrr.progress import Progress
 from brainbrr.store.store import Store
 from brainbrr.verbs.ingest import ingest
-from brainbrr.verbs.train import evaluate, train
+from brainbrr.verbs.train import evaluate, need_torch, train
 from brainbrr.verbs.view import ViewReport, view
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def demo(
     progress: Progress,
 ) -> DemoReport:
     """Generate a corpus `demo` below a folder, ingest, look, train on all of it, and score held-out patients."""
+    need_torch()
     corpus = folder / "demo"
     recipe = Recipe()
     window = config.window_spec()

@@ -156,14 +156,18 @@ def ingest(
         _hash(picked, found.root, workers, rehash, host, progress)
         hashed = True
         tasks, same = _tasks(picked, store, recipe, accept_truncated, prove=rehash)
-        progress.say(f"Building {len(tasks)} missing, reusing {sum(e.outcome == 'reused' for e in picked)}")
+        n_reused = sum(entry.outcome == "reused" for entry in picked)
+        progress.say(f"{'Would build' if dry_run else 'Building'} {len(tasks)} missing, reusing {n_reused}")
         if dry_run or store is None:
             _foresee(tasks, same, entries, recipe)
         else:
             _check_space(store, tasks, recipe)
             _build(store, tasks, same, entries, recipe, workers, progress, report)
+    except KeyboardInterrupt:
+        progress.say("interrupted: what is done is kept, and the same command goes on from there")
+        raise
     finally:
-        # also after Ctrl-C: what is done is in the catalog, and the same command goes on from there
+        # also after Ctrl-C: what is done is in the catalog
         if not dry_run and store is not None and (hashed or any(entry.source for entry in picked)):
             published = store.publish(found.name, next_generation)
             if host and (trouble := keep(lambda: host.remember_root(store.location, found.name, found.root))):

@@ -74,7 +74,7 @@ def select(catalog: Catalog, profile: Profile, *, split: str | None, selection: 
     for field, _ in selection.where:
         if field not in FIELDS:
             raise UsageError(f"--where {field}: no such field", fix=f"fields: {', '.join(FIELDS)}")
-    return tuple(
+    selected = tuple(
         row
         for row in chosen
         if (split is None or row.split == split)
@@ -82,6 +82,9 @@ def select(catalog: Catalog, profile: Profile, *, split: str | None, selection: 
         and row.path not in selection.exclude
         and all(fnmatchcase(str(getattr(row, field) or ""), value) for field, value in selection.where)
     )
+    if chosen and not selected:
+        raise UsageError(f"profile {profile.name} holds nothing of this selection", fix="widen one of them")
+    return selected
 
 
 def _known(kind: str, asked: Iterable[str], there: set[str], catalog: Catalog) -> None:

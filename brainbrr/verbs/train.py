@@ -24,8 +24,8 @@ def train(
     report: ViewReport, config: TrainConfig, *, runs: Path, resume: Path | None, progress: Progress
 ) -> TrainReport:
     """Train from a view that is ready. Raises ViewNotReadyError with the command that mends it otherwise."""
-    preflight(report)
     need_torch()
+    preflight(report)
     from brainbrr.learn.train import train as learn
 
     return learn(report.view, config, runs=runs, resume=resume, progress=progress)
@@ -83,4 +83,6 @@ def need_torch() -> None:
 
     lacking = [name for name in ("torch", "safetensors", "timescoring") if find_spec(name) is None]
     if lacking:
-        raise DependencyError(f"training needs {', '.join(lacking)}", fix="pip install 'brainbrr[train]'")
+        raise DependencyError(
+            f"training needs {', '.join(lacking)}", fix="pip install 'brainbrr[train]', or '.[train]' in a checkout"
+        )

@@ -32,6 +32,7 @@ class ViewReport:
     checked_root: Path | None
     elsewhere: dict[str, int]
     mend: str | None
+    leave_out: str | None
 
     @property
     def state(self) -> str:
@@ -76,6 +77,7 @@ class ViewReport:
             "extra_bytes": 0,
             "root": str(self.checked_root) if self.checked_root else None,
             "mend": self.mend,
+            "leave_out": self.leave_out,
         }
 
 
@@ -121,13 +123,15 @@ def view(
         stale=stale or (),
         selection=selection.to_json(),
     )
-    labelled = catalog is None or catalog.labelled
+    command = mend(found, root, labelled=catalog is None or catalog.labelled, flags=flags)
+    refused = bool(missing) and all(entry.reason.startswith("refused") for entry in missing)
     return ViewReport(
         view=found,
         location=location,
         checked_root=None if stale is None else root,
         elsewhere=_elsewhere(store, catalog, found) if store and missing else {},
-        mend=None if found.state == "ready" else mend(found, root, labelled=labelled, flags=flags),
+        mend=command if found.state != "ready" else None,
+        leave_out=f"{command} --accept-refused" if refused else None,
     )
 
 
@@ -180,6 +184,4 @@ def mend(found: View, root: Path | None, *, labelled: bool, flags: Sequence[str]
     words += ["--profile", found.profile, *flags]
     if not labelled:
         words += ["--labels", "none"]
-    if found.missing and all(m.reason.startswith("refused") for m in found.missing):
-        words.append("--accept-refused")
     return shlex.join(words)

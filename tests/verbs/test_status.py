@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support import Cli
 
+from brainbrr.store.catalog import Catalog
 from brainbrr.store.store import Store
 
 
@@ -52,6 +54,16 @@ def test_lost_objects_and_lost_labels_are_not_ready(cli: Cli, store: Path, corpu
         labels.write_text("nonsense\n")
     cli("ingest", corpus, "--profile", "smoke", "--workers", 1)
     assert agree(cli)["full"] == 0
+
+
+def test_a_recording_without_labels_is_not_ready_in_a_labelled_corpus(cli: Cli, store: Path) -> None:
+    def unlabel(latest: Catalog | None) -> Catalog:
+        assert latest is not None
+        path = min(latest.rows)
+        return replace(latest, rows={**latest.rows, path: replace(latest.rows[path], annotations=None)})
+
+    Store.open(store).publish("demo", unlabel)
+    assert agree(cli)["full"] == 17
 
 
 def test_a_damaged_catalog_is_named_and_hides_nothing_else(cli: Cli, store: Path) -> None:
