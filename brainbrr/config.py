@@ -19,8 +19,6 @@ from brainbrr.profiles import Profile, load_profiles
 from brainbrr.toml_files import read_toml
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
-
     from brainbrr.learn.train_config import TrainConfig
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -160,14 +158,5 @@ def load_train_config(name_or_file: str) -> TrainConfig:
             fix=f"choose one of {', '.join(train_config_names())}, or give a .toml file",
         ) from None
     except ValidationError as error:
-        raise ConfigError(_first(error), where=path) from None
-
-
-def _first(error: ValidationError, outer: tuple[int | str, ...] = ()) -> str:
-    """Return field and reason of the first thing wrong, looking into a table that was validated on its own."""
-    first = error.errors()[0]
-    place = outer + first["loc"]
-    inner = first.get("ctx", {}).get("error")
-    if isinstance(inner, type(error)):
-        return _first(inner, place)
-    return f"{'.'.join(map(str, place)) or 'config'}: {first['msg']}"
+        first = error.errors()[0]
+        raise ConfigError(f"{'.'.join(map(str, first['loc'])) or 'config'}: {first['msg']}", where=path) from None

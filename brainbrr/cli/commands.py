@@ -14,6 +14,7 @@ from brainbrr.cli.group import (
     command,
     corpus_option,
     labels_option,
+    name_option,
     recipe_option,
     workers_option,
 )
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @command("ingest", example="brainbrr ingest data_ext4/tusz --profile smoke")
 @click.argument("root", type=click.Path(path_type=Path))
-@corpus_option
+@name_option
 @click.option("--profile", type=PROFILES, help="Only this profile's recordings. Default: all.")
 @recipe_option
 @workers_option
@@ -254,9 +255,13 @@ def verify(quick: bool, store: str | None, as_json: bool) -> int:
 @command("check", example="brainbrr check --require no-duplicates,complete,verified,no-leaks --profile full")
 @click.option("--require", default="no-duplicates,complete,verified,no-leaks", show_default=True, metavar="A,B")
 @click.option("--profile", type=PROFILES, default="full", show_default=True, help="What `complete` and `no-leaks` see.")
+@corpus_option
 @recipe_option
-def check(require: str, profile: str, recipe: str, store: str | None, as_json: bool) -> int:
-    """The gate for CI: no array twice, nothing missing, nothing damaged, nobody in two splits."""
+def check(require: str, profile: str, corpus: str | None, recipe: str, store: str | None, as_json: bool) -> int:
+    """The gate for CI: no array twice, nothing missing, nothing damaged, nobody in two splits.
+
+    Looks at the store alone; whether EDF or label files changed since is what `view` says. Default: all corpora.
+    """
     from brainbrr.cli import render
     from brainbrr.eeg.recipe import load_recipe
     from brainbrr.verbs.check import check as run
@@ -267,6 +272,7 @@ def check(require: str, profile: str, recipe: str, store: str | None, as_json: b
         require=[name.strip() for name in require.split(",") if name.strip()],
         profiles_of=session.settings.profiles_of,
         profile=profile,
+        corpus=corpus,
         recipe=load_recipe(recipe),
         progress=progress(),
     )
@@ -295,7 +301,7 @@ def why(
 
 @command("plan", example="brainbrr plan data_ext4/tusz --profile dev")
 @click.argument("root", type=click.Path(path_type=Path))
-@corpus_option
+@name_option
 @click.option("--profile", type=PROFILES, help="Only this profile's recordings. Default: all.")
 @recipe_option
 @workers_option
@@ -345,10 +351,8 @@ def demo(into: Path, recordings: int, seed: int, store: str | None, as_json: boo
     from brainbrr.config import load_train_config, resolve
     from brainbrr.verbs.demo import demo as run
 
-    if store is not None:
-        raise UsageError("the demo has a store of its own", fix="choose its folder with --into")
     out = Output(as_json=as_json)
-    settings = resolve(store=str(into / "store"), runs=str(into / "runs"))
+    settings = resolve(store=store or str(into / "store"), runs=str(into / "runs"))
     renderers: dict[str, Callable[[Output, Any], None]] = {
         "ingest": render.ingest,
         "view": render.view,
@@ -363,6 +367,8 @@ def demo(into: Path, recordings: int, seed: int, store: str | None, as_json: boo
 
     report = run(
         into,
+        settings.store.value,
+        settings.runs.value,
         settings.profiles_of("demo"),
         load_train_config("smoke"),
         n_recordings=recordings,

@@ -77,7 +77,8 @@ def command(name: str, *, example: str) -> Callable[[Callable[..., int]], click.
 
 
 recipe_option = click.option("--recipe", default="default", metavar="NAME|FILE", help="Recipe name or .toml file.")
-corpus_option = click.option("--corpus", metavar="NAME", help="Corpus name. Default: the only one, or the folder's.")
+corpus_option = click.option("--corpus", metavar="NAME", help="Which corpus. Default: the only one in the store.")
+name_option = click.option("--corpus", metavar="NAME", help="What to call the corpus. Default: its folder's name.")
 workers_option = click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Default: all cores.")
 labels_option = click.option(
     "--labels", type=click.Choice(["found", "none"]), default="found", help="`none` declares the corpus unlabelled."

@@ -241,9 +241,11 @@ def plan(out: Output, report: PlanReport) -> None:
     )
     by_reason: dict[str, list[str]] = {}
     for problem in report.problems:
-        by_reason.setdefault(problem["reason"], []).append(problem["recording"])
+        by_reason.setdefault(str(problem["reason"]), []).append(str(problem["recording"]))
     if by_reason:
         out.table(("recordings", "reason"), [(_some(names), reason) for reason, names in by_reason.items()])
+    for fix in sorted({str(problem["fix"]) for problem in report.problems if problem["fix"]}):
+        out.note(f"fix: {fix}")
 
 
 def train(out: Output, fields: dict[str, Any]) -> None:

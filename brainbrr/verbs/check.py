@@ -15,7 +15,7 @@ from brainbrr.progress import Progress, Silent
 from brainbrr.recordings import assemble
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.store import Store
-from brainbrr.verbs.select import members
+from brainbrr.verbs.select import members, resolve_corpus
 from brainbrr.verbs.verify import Damage, copies, damage
 
 REQUIREMENTS = ("no-duplicates", "complete", "verified", "no-leaks")
@@ -56,13 +56,14 @@ def check(
     require: Iterable[str] = REQUIREMENTS,
     profiles_of: Callable[[str], dict[str, Profile]],
     profile: str = "full",
+    corpus: str | None = None,
     recipe: Recipe = Recipe(),  # noqa: B008  # frozen
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> CheckReport:
     """Decode every object once and hold store and catalogs against what is required.
 
-    `verified` is what `verify` proves; `complete` and `no-leaks` look at `profile` of every corpus under
-    `recipe`. Raises UsageError for a requirement that does not exist, or for none.
+    `verified` is what `verify` proves; `complete` and `no-leaks` look at `profile` of `corpus` (None:
+    of every one) under `recipe`. Raises UsageError for a requirement that does not exist, or for none.
     """
     required = tuple(require)
     known = f"requirements: {', '.join(REQUIREMENTS)}"
@@ -72,6 +73,7 @@ def check(
     if unknown:
         raise UsageError(f"no requirement is called {unknown[0]!r}", fix=known)
 
+    corpora = store.corpora() if corpus is None else (str(resolve_corpus(store, corpus)),)
     found = damage(store, progress=progress)
     doubles = copies(found.decoded)
     # a duplicate is told as one: that it must lie under a wrong name is no second finding
@@ -81,7 +83,7 @@ def check(
         *found.broken,
         *(each for each in found.misplaced if each.get("object", each.get("record")) not in excused | excused_records),
     )
-    chosen, unread = _members(store, profiles_of, profile, required)
+    chosen, unread = _members(store, corpora, profiles_of, profile, required)
     return CheckReport(
         required=required,
         objects=len(found.contents),
@@ -115,7 +117,11 @@ def _twice(found: Damage) -> tuple[list[dict[str, Any]], set[str]]:
 
 
 def _members(
-    store: Store, profiles_of: Callable[[str], dict[str, Profile]], profile: str, required: tuple[str, ...]
+    store: Store,
+    corpora: Iterable[str],
+    profiles_of: Callable[[str], dict[str, Profile]],
+    profile: str,
+    required: tuple[str, ...],
 ) -> tuple[list[tuple[Catalog, tuple[Row, ...]]], list[dict[str, str]]]:
     """Return each corpus's catalog and the rows that the profile takes of it, and which corpora cannot be read.
 
@@ -123,7 +129,7 @@ def _members(
     """
     chosen: list[tuple[Catalog, tuple[Row, ...]]] = []
     unread: list[dict[str, str]] = []
-    for corpus in store.corpora():
+    for corpus in corpora:
         try:
             catalog = store.catalog(corpus)
         except IntegrityError as error:

@@ -36,6 +36,8 @@ class DemoReport:
 
 def demo(
     folder: Path,
+    location: Path,
+    runs: Path,
     profiles: Mapping[str, Profile],
     config: TrainConfig,
     *,
@@ -58,18 +60,18 @@ def demo(
 
     write_corpus(corpus, n_recordings=n_recordings, seed=seed, progress=progress)
     for profile in NAMES:  # each builds only what the one before did not
-        store = Store.open(folder / "store") if (folder / "store" / "format.json").exists() else None
+        store = Store.open(location) if (location / "format.json").exists() else None
         report = ingest(
             store,
             corpus,
-            location=folder / "store",
+            location=location,
             profile=profiles[profile],
             recipe=recipe,
             host=host,
             progress=progress,
         )
         done("ingest", report, f"ingest {profile}")
-    store = Store.open(folder / "store")
+    store = Store.open(location)
 
     def open_view(profile: str, *, split: str | None = None, **_: Any) -> ViewReport:
         return view(
@@ -84,7 +86,7 @@ def demo(
 
     for profile in NAMES:
         done("view", open_view(profile), f"view {profile}")
-    trained = train(open_view("full", split="train"), config, runs=folder / "runs", resume=None, progress=progress)
+    trained = train(open_view("full", split="train"), config, runs=runs, resume=None, progress=progress)
     done("train", trained)
     scored = evaluate(Path(trained.run), split="eval", tune="dev", open_view=open_view, progress=progress)
     done("evaluate", scored)

@@ -43,7 +43,7 @@ class PlanReport:
     inodes_free: int = 0
     seconds_estimate: float | None = None
     sampled: int = 0
-    problems: list[dict[str, str]] = field(default_factory=list)
+    problems: list[dict[str, str | None]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
@@ -69,7 +69,7 @@ def plan(
     """
     found = locate(root, name=corpus)
     files = scan(found)
-    problems: dict[str, str] = {}
+    problems: dict[str, RecordingError] = {}
     seizures: dict[str, bool] = {}
     labelled: set[str] = set()
     for file in files:
@@ -79,7 +79,7 @@ def plan(
                 seizures[file.path] = bool(read_annotations(file.labels, vocabulary=found.vocabulary).seizures)
                 labelled.add(file.path)
         except RecordingError as error:
-            problems[file.path] = error.what
+            problems[file.path] = error
     chosen = choose(files, profile, has_seizures=seizures) if profile else files
     report = PlanReport(found.name, profile.name if profile else None, len(chosen))
     report.labelled = sum(file.path in labelled for file in chosen)
@@ -93,10 +93,10 @@ def plan(
             report.bytes_source += file.edf.stat().st_size
             header = check(file.edf, recipe)
         except OSError as error:
-            problems[file.path] = f"the EDF cannot be read: {error.strerror}"
+            problems[file.path] = RecordingError(f"the EDF cannot be read: {error.strerror}", where=file.edf)
             continue
         except RecordingError as error:
-            problems[file.path] = error.what
+            problems[file.path] = error
             continue
         seconds = float(header.duration_s)
         report.hours += seconds / 3600
@@ -108,7 +108,11 @@ def plan(
         to_build.append((file, seconds))
         report.bytes_needed += stored_bytes(len(recipe.channels), _samples(header.duration_s, recipe), recipe.rate_hz)
     progress.stop()
-    report.problems = [{"recording": f.path, "reason": problems[f.path]} for f in chosen if f.path in problems]
+    report.problems = [
+        {"recording": f.path, "reason": problems[f.path].what, "fix": problems[f.path].fix}
+        for f in chosen
+        if f.path in problems
+    ]
     report.inodes_needed = INODES_PER_OBJECT * len(to_build)
     disk = os.statvfs(next(p for p in (location, *location.parents) if p.exists()))
     report.bytes_free, report.inodes_free = disk.f_bavail * disk.f_frsize, disk.f_favail

@@ -58,7 +58,14 @@ def why(
     record, reason = _stored(store, key)
     if reason is None and record is not None:
         return WhyReport(True, key, path, record.content, None)
+    reason = _refusal(store, source, recipe) or reason
     return WhyReport(False, key, path, None, _nearest(store, {"source": source, **recipe.identity()}), reason)
+
+
+def _refusal(store: Store, source: str, recipe: Recipe) -> str | None:
+    catalogs = (store.catalog(corpus) for corpus in store.corpora())
+    rows = (row for catalog in catalogs if catalog for row in catalog.rows.values() if row.source == source)
+    return next((f"refused: {r.reason}" for row in rows if (r := row.refusals.get(recipe.digest))), None)
 
 
 def _stored(store: Store, key: str) -> tuple[Record | None, str | None]:

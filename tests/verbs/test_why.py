@@ -74,3 +74,11 @@ def test_damaged_records_are_skipped_and_a_damaged_one_says_so(store: Store, rec
     other = next(iter(store.records()))
     nearest = why(store, other.key, recipe=RECIPE, changes=["notch_hz=50"]).nearest
     assert nearest is not None and nearest["key"] == other.key
+
+
+def test_a_refused_recording_says_what_it_was_refused_for(cli: Cli, corpus: Path) -> None:
+    edf = sorted(corpus.rglob("*.edf"))[0]
+    edf.write_bytes(edf.read_bytes()[:1000])
+    cli("ingest", corpus, "--profile", "full", "--workers", 1)
+    told = cli("why", edf.stem, "--json").json
+    assert told["hit"] is False and told["reason"].startswith("refused: ")
