@@ -100,18 +100,20 @@ class BarProgress:
     def start(self, task: str, total: int | None, unit: str) -> None:
         """Show a bar."""
         from rich import progress as rich_progress
+        from rich.table import Column
 
+        whole = Column(no_wrap=True)
         counted = (
-            [rich_progress.DownloadColumn(), rich_progress.TransferSpeedColumn()]
+            [rich_progress.DownloadColumn(table_column=whole), rich_progress.TransferSpeedColumn(table_column=whole)]
             if unit == "B"
-            else [rich_progress.MofNCompleteColumn(), rich_progress.TextColumn(unit)]
+            else [rich_progress.MofNCompleteColumn(table_column=whole), rich_progress.TextColumn(unit)]
         )
-        columns = [rich_progress.TextColumn(task), rich_progress.BarColumn(20), *counted]
+        columns = [rich_progress.TextColumn(task), rich_progress.BarColumn(12), *counted]
         self.stop()
         self._bar = rich_progress.Progress(
             *columns,
             rich_progress.TimeRemainingColumn(),
-            rich_progress.TextColumn("{task.fields[note]}"),
+            rich_progress.TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=self._console,
             transient=True,
         )
