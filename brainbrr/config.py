@@ -16,7 +16,7 @@ import platformdirs
 from brainbrr.errors import ConfigError
 from brainbrr.host import Host
 from brainbrr.profiles import Profile, load_profiles
-from brainbrr.toml_files import read_toml
+from brainbrr.toml_files import explain, read_toml
 
 if TYPE_CHECKING:
     from brainbrr.learn.train_config import TrainConfig
@@ -158,5 +158,4 @@ def load_train_config(name_or_file: str) -> TrainConfig:
             fix=f"choose one of {', '.join(train_config_names())}, or give a .toml file",
         ) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"{'.'.join(map(str, first['loc'])) or 'config'}: {first['msg']}", where=path) from None
+        raise ConfigError(explain(error), where=path) from None

@@ -1,4 +1,4 @@
-"""TOML files that people write: read, and refused by name where a key is obsolete.
+"""What people write: TOML files, refused by name where a key is obsolete, and what is wrong with their values.
 
 Knows no setting that is current; who asked for the file checks those.
 """
@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brainbrr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 OBSOLETE_KEYS = dict.fromkeys(
     ("cache_dir", "data.cache_dir", "experiment.cache_dir"),
@@ -31,3 +34,15 @@ def read_toml(file: Path) -> dict[str, Any]:
         if isinstance(inner, dict) and name in inner:
             raise ConfigError(f"{dotted} is obsolete: {instead}", where=file, fix=f"remove {dotted}")
     return table
+
+
+def explain(error: ValidationError) -> str:
+    """Return all that a model found wrong, field by field, in words of the file rather than of the model."""
+    said = []
+    for problem in error.errors():
+        field = ".".join(map(str, problem["loc"]))
+        words = {"extra_forbidden": "is not known", "missing": "is missing"}.get(
+            problem["type"], problem["msg"].removeprefix("Value error, ")
+        )
+        said.append(f"{field} {words}" if problem["type"] in ("extra_forbidden", "missing") else f"{field}: {words}")
+    return "; ".join(text.removeprefix(": ") for text in said)

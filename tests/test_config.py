@@ -64,10 +64,10 @@ def test_unknown_keys_are_refused_by_name(home: Path) -> None:
 @pytest.mark.parametrize(
     ("window", "told"),
     [
-        ('length_s = "abc"', "window.length_s: Value error, 'abc' is not a decimal number"),
-        ('stride_s = "NaN"', "window.stride_s: Value error, 'NaN' is not a decimal number"),
-        ('clip = "Infinity"', "window.clip: Value error, 'Infinity' is not a decimal number"),
-        ('scale_uv = "100"', "window: Value error, scale_uv goes with"),
+        ('length_s = "abc"', "window.length_s: 'abc' is not a decimal number"),
+        ('stride_s = "NaN"', "window.stride_s: 'NaN' is not a decimal number"),
+        ('clip = "Infinity"', "window.clip: 'Infinity' is not a decimal number"),
+        ('scale_uv = "100"', "window: scale_uv goes with"),
         ("tail = 5", "window.tail: Input should be"),
     ],
 )
@@ -98,3 +98,12 @@ def test_obsolete_variables_are_named_as_ignored(home: Path, variable: str) -> N
 def test_runs_lie_beside_the_store_unless_set(home: Path) -> None:
     assert resolve(environ={}, store="/a/store", cwd=home).runs.value == Path("/a/runs")
     assert resolve(environ={"BRAINBRR_RUNS": "/b"}, store="/a/store", cwd=home).runs.value == Path("/b")
+
+
+def test_all_that_is_wrong_with_a_training_config_is_said_at_once(home: Path) -> None:
+    file = home / "train.toml"
+    file.write_text('name = "x"\nprofile = "smoke"\n[train]\nstep = 5\nbatch = 2\nlr = "fast"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_train_config(str(file))
+    for words in ("train.steps is missing", "train.step is not known", "train.lr: "):
+        assert words in caught.value.what

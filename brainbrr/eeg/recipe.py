@@ -15,7 +15,7 @@ from brainbrr.decimals import decimal_text
 from brainbrr.digest import recipe_digest
 from brainbrr.eeg.montage import CHB_MIT, EAR_LOBES, TEN_TWENTY, electrode_of
 from brainbrr.errors import ConfigError
-from brainbrr.toml_files import read_toml
+from brainbrr.toml_files import explain, read_toml
 
 REVISION = 0
 """Raised whenever the same recipe and source would give other numbers."""
@@ -113,11 +113,7 @@ def load_recipe(name_or_file: str) -> Recipe:
     try:
         recipe = Recipe.model_validate({"name": path.stem, **read_toml(path)})
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "recipe"
-        raise ConfigError(
-            f"{field}: {first['msg']}", where=path, fix=f"fields: {', '.join(Recipe.model_fields)}"
-        ) from None
+        raise ConfigError(explain(error), where=path, fix=f"fields: {', '.join(Recipe.model_fields)}") from None
     preset = PRESETS.get(recipe.name)
     if preset is not None and preset.digest != recipe.digest:
         raise ConfigError(

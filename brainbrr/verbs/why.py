@@ -14,6 +14,7 @@ from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
+from brainbrr.toml_files import explain
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _recipe_of(record: Record) -> Recipe:
         return Recipe.model_validate({"name": "stored", **fields})
     except ValidationError as error:
         raise UsageError(
-            f"this version of brainbrr cannot build the key's recipe: {error.errors()[0]['msg']}",
+            f"this version of brainbrr cannot build the key's recipe: {explain(error)}",
             fix="name the recording instead",
         ) from None
 
@@ -132,21 +133,25 @@ def _nearest(store: Store, asked: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
-    """Return a recipe with fields changed as `field=value` says (off: none; lists: commas). Raises UsageError."""
+    """Return a recipe with fields changed as `field=value` says (false or off: none; lists: commas).
+
+    Raises UsageError naming what is not known or not possible.
+    """
     fields: dict[str, Any] = {"name": "changed", **recipe.identity()}
+    known = f"fields: {', '.join(name for name in fields if name != 'name')}"
     for text in changes:
         name, equals, value = text.partition("=")
-        if not equals or name not in Recipe.model_fields:
-            raise UsageError(f"--set {text}: FIELD=VALUE is meant", fix=f"fields: {', '.join(Recipe.model_fields)}")
-        if value == "off":
+        if not equals:
+            raise UsageError(f"--set {text}: FIELD=VALUE is meant", fix=known)
+        if name not in fields or name == "name":
+            raise UsageError(f"--set {text}: a recipe has no field {name!r}", fix=known)
+        if value in ("off", "false"):
             fields[name] = None
         elif isinstance(fields[name], int):
-            fields[name] = int(value) if value.lstrip("-").isdigit() else value
-        elif name in ("channels", "bandpass_hz"):
-            fields[name] = value.split(",")
+            fields[name] = int(value) if value.isascii() and value.isdigit() else value
         else:
-            fields[name] = value
+            fields[name] = value.split(",") if name in ("channels", "bandpass_hz") else value
     try:
         return Recipe.model_validate(fields)
     except ValidationError as error:
-        raise UsageError(f"--set {'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg']}") from None
+        raise UsageError(f"--set: {explain(error)}", fix=known) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import UsageError
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
-from brainbrr.verbs.why import why
+from brainbrr.verbs.why import changed, why
 
 RECIPE = Recipe()
 
@@ -82,3 +83,22 @@ def test_a_refused_recording_says_what_it_was_refused_for(cli: Cli, corpus: Path
     cli("ingest", corpus, "--profile", "full", "--workers", 1)
     told = cli("why", edf.stem, "--json").json
     assert told["hit"] is False and told["reason"].startswith("refused: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "fragment"),
+    [
+        ("notch=50", "no field 'notch'"),
+        ("notch_hz", "FIELD=VALUE"),
+        ("rate_hz=²", "rate_hz"),
+        ("quantum_uv=big", "quantum_uv"),
+        ("name=x", "no field 'name'"),
+    ],
+)
+def test_a_wrong_change_is_refused_by_name(change: str, fragment: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(fragment)):
+        changed(RECIPE, [change])
+
+
+def test_off_and_false_switch_a_step_off() -> None:
+    assert changed(RECIPE, ["notch_hz=off"]).notch_hz is changed(RECIPE, ["notch_hz=false"]).notch_hz is None

@@ -1,0 +1,89 @@
+"""`train` and `evaluate` through the command line: the contract's fields, exact resume without flags, refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support import Cli
+
+TINY = """
+name = "tiny"
+profile = "full"
+[window]
+length_s = "4"
+stride_s = "2"
+[model]
+d_model = 16
+n_blocks = 1
+d_state = 4
+headdim = 8
+stem = [8, 8]
+stem_width = 4
+[train]
+steps = 4
+batch = 4
+lr = 0.003
+checkpoint_every = 2
+device = "cpu"
+"""
+
+
+@pytest.fixture
+def tiny(cli: Cli, corpus: Path, tmp_path: Path) -> Path:
+    assert cli("ingest", corpus, "--workers", 1).code == 0
+    file = tmp_path / "tiny.toml"
+    file.write_text(TINY)
+    return file
+
+
+def test_train_and_evaluate_tell_the_contracts_fields(cli: Cli, tiny: Path) -> None:
+    trained = cli("train", "--config", tiny, "--json")
+    assert trained.code == 0
+    assert set(trained.json) >= {"run", "view_digest", "steps", "loss", "metrics"}
+    run = Path(trained.json["run"])
+    assert run.parent == tiny.parent / "runs"  # beside the store
+    view = cli("view", "--config", tiny, "--split", "train", "--json").json
+    assert trained.json["view_digest"] == view["digest"]
+    scored = cli("evaluate", run, "--split", "eval", "--json")
+    assert scored.code == 0
+    assert set(scored.json) >= {"run", "view_digest", "metrics", "scorer"}
+    assert set(scored.json["metrics"]) >= {"auroc", "event_f1", "sensitivity", "false_alarms_per_day"}
+    assert scored.json["metrics"]["synthetic"] is True and "timescoring" in scored.json["scorer"]
+    assert (run / "report.html").is_file()
+
+
+def test_resume_needs_no_flag_but_the_run(cli: Cli, tiny: Path) -> None:
+    run = cli("train", "--config", tiny, "--json").json["run"]
+    again = cli("train", "--resume", run, "--json")
+    assert again.code == 0
+    assert (again.json["run"], again.json["steps"]) == (run, 4)
+
+
+def test_a_split_that_the_run_was_trained_on_is_a_leak(cli: Cli, tiny: Path) -> None:
+    run = cli("train", "--config", tiny, "--json").json["run"]
+    assert cli("evaluate", run, "--split", "train").code == 5
+
+
+def test_a_run_of_a_recipe_file_can_be_evaluated(cli: Cli, corpus: Path, tiny: Path) -> None:
+    recipe = tiny.parent / "wide.toml"
+    recipe.write_text("notch_hz = false\n")
+    assert cli("ingest", corpus, "--recipe", recipe, "--workers", 1).code == 0
+    tiny.write_text(TINY.replace('profile = "full"', f'profile = "full"\nrecipe = "{recipe}"'))
+    run = cli("train", "--config", tiny, "--json").json["run"]
+    assert cli("evaluate", run).code == 0
+
+
+@pytest.mark.slow
+def test_the_demo_goes_all_the_way(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BRAINBRR_STORE")
+    monkeypatch.chdir(tmp_path)
+    told = cli("demo", "--json")
+    assert told.code == 0, told.err
+    steps = told.json["steps"]
+    assert [steps[f"ingest {profile}"]["new"] for profile in ("smoke", "dev", "full")] == [6, 6, 6]
+    assert [steps[f"view {profile}"]["ready"] for profile in ("smoke", "dev", "full")] == [6, 12, 18]
+    assert all(steps[f"view {profile}"]["synthetic"] for profile in ("smoke", "dev", "full"))
+    metrics = steps["evaluate"]["metrics"]
+    assert metrics["auroc"] > 0.9 and metrics["synthetic"] is True
+    assert Path(told.json["report"]).is_file() and told.json["next"].startswith("brainbrr ingest")
