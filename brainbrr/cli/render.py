@@ -187,7 +187,9 @@ def check(out: Output, report: CheckReport) -> None:
             f"{d.get('content', d.get('source'))}: {', '.join(d.get('copies', d.get('objects', ())))}"
             for d in report.duplicate_objects
         ],
-        "complete": [f"{m['recording'] or m['corpus'] or 'store'}: {m['reason']}" for m in report.missing],
+        "complete": [
+            f"{' '.join(filter(None, (m['corpus'], m['recording']))) or 'store'}: {m['reason']}" for m in report.missing
+        ],
         "verified": [f"{next(iter(c.values()))}: {c['reason']}" for c in report.corrupt],
         "no-leaks": [f"{x['kind']} {x['value']} in {' and '.join(x['splits'])}" for x in report.leaks],
     }
