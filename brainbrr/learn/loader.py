@@ -17,7 +17,7 @@ import torch
 
 from brainbrr.errors import UsageError
 from brainbrr.views import View
-from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED
+from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNKNOWN, UNLABELLED
 
 _AHEAD = 2
 _PATTERN = (BACKGROUND, PARTIAL, BACKGROUND, FULL)
@@ -96,6 +96,7 @@ class _Slot:
         for row in rows:
             view.fill(int(indices[row]), self.signal[row], self.raw_label[row], self.valid[row])
             np.equal(self.raw_label[row], 1, out=self.label[row], casting="unsafe")
+            self.valid[row] &= self.raw_label[row] != UNKNOWN  # whatever was drawn: unlabelled is not background
 
 
 def loader(
