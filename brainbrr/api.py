@@ -112,8 +112,9 @@ def check(
     recipe: Recipe | str = "default",
 ) -> CheckReport:
     """Hold a store against what CI requires of it: no duplicates, complete, verified, no leaks."""
-    profiles_of = resolve(store=str(store.location)).profiles_of
-    return _check(store, require=require, profiles_of=profiles_of, profile=profile, recipe=_recipe(recipe))
+    settings = resolve(store=str(store.location))
+    named = _profile(settings, None, profile).name
+    return _check(store, require=require, profiles_of=settings.profiles_of, profile=named, recipe=_recipe(recipe))
 
 
 def loader(view: View, *, batch: int, seed: int = 0, **options: Any) -> Iterator[Batch]:

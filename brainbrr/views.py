@@ -20,7 +20,7 @@ from brainbrr.digest import json_digest
 from brainbrr.eeg.annotations import Annotations
 from brainbrr.eeg.normalise import Transform, transform
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.eeg.spatial import operator
+from brainbrr.eeg.spatial import Matrix, operator
 from brainbrr.errors import IntegrityError, UsageError, ViewNotReadyError
 from brainbrr.recordings import Missing, Omission, Stale, ViewRecording
 from brainbrr.store.chunks import ShardReader
@@ -80,6 +80,8 @@ class View:
         self._readers: OrderedDict[str, ShardReader] = OrderedDict()
         self._lock = threading.Lock()
         self._transforms: dict[str, Transform] = {}
+        for recorded, absent in {(r.record.array.channels, r.record.array.absent) for r in recordings}:
+            rows_of(recorded, absent, window)  # a view that cannot be read is an error now, not at its first window
 
     @property
     def store(self) -> Store:
@@ -112,8 +114,7 @@ class View:
     @cached_property
     def channels(self) -> tuple[str, ...]:
         """The rows of a window, after order, subset and reference."""
-        spec = self.window
-        return operator(self.recipe.channels, (), channels=spec.channels, reference=spec.reference, missing="nan")[0]
+        return rows_of(self.recipe.channels, (), self.window)[0]
 
     @cached_property
     def windows(self) -> np.ndarray[Any, Any]:
@@ -340,18 +341,16 @@ def view_digest(
     )
 
 
+def rows_of(recorded: tuple[str, ...], absent: tuple[str, ...], window: w.WindowSpec) -> tuple[tuple[str, ...], Matrix]:
+    """Return a view's rows and the matrix that makes them. Raises ConfigError, MontageError as `spatial.operator`."""
+    return operator(recorded, absent, channels=window.channels, reference=window.reference, missing=window.missing)
+
+
 def transform_of(record: Record, window: w.WindowSpec) -> Transform:
     """Return how a stored recording becomes rows of a view."""
     array = record.array
-    _, matrix = operator(
-        array.channels,
-        array.absent,
-        channels=window.channels,
-        reference=window.reference,
-        missing=window.missing,
-    )
     return transform(
-        matrix,
+        rows_of(array.channels, array.absent, window)[1],
         step_uv=[Fraction(array.quantum_uv) * 2**k for k in array.k],
         statistics=record.statistics,
         normalise=window.normalise,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @recipe_option
 @workers_option
 @labels_option
-@click.option("--dry-run", is_flag=True, help="Say what would be built; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what would be built; write nothing to the store.")
 @click.option("--accept-refused", is_flag=True, help="Record refused recordings as omitted; views count as ready.")
 @click.option("--accept-truncated", is_flag=True, help="Store the whole records of truncated files, and say so.")
 @click.option("--accept-removed", is_flag=True, help="Let most of a corpus leave the catalog.")
@@ -104,7 +104,10 @@ def _selection(patients: str | None, where: tuple[str, ...], exclude: Path | Non
         if not equals:
             raise UsageError(f"--where {text}: FIELD=VALUE is meant")
         pairs.append((field, value))
-    lines = exclude.read_text(encoding="utf-8").splitlines() if exclude else []
+    try:
+        lines = exclude.read_text(encoding="utf-8").splitlines() if exclude else []
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--exclude: the file is not UTF-8: {error.reason}", where=exclude) from None
     return Selection(
         patients=tuple(name.strip() for name in patients.split(",")) if patients else (),
         where=tuple(pairs),
@@ -173,11 +176,13 @@ def train(
     """Train a detector from a view that is ready. Never builds: a view that is not ready ends with exit code 3."""
     from brainbrr.cli import render
     from brainbrr.config import load_train_config
+    from brainbrr.verbs.train import recipe_of_run
     from brainbrr.verbs.train import train as run
 
     session = Session(store, as_json, runs=runs)
     settings = load_train_config(config or (str(resume / "config.toml") if resume else "smoke"))
-    asked = {"window": settings.window_spec(), "recipe": settings.recipe, "corpus": corpus, "split": "train"}
+    recipe = recipe_of_run(resume) if resume else settings.recipe
+    asked = {"window": settings.window_spec(), "recipe": recipe, "corpus": corpus, "split": "train"}
     report = run(
         _open_view(session, profile or settings.profile, **asked),
         settings,

@@ -269,7 +269,7 @@ def evaluate(out: Output, fields: dict[str, Any]) -> None:
     baseline = metrics.get("baseline", {})
     rows = []
     for name, value in metrics.items():
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
             rows.append((name, _number(value), _number(baseline[name]) if name in baseline else ""))
     out.table(("metric", "detector", "baseline"), rows)
 

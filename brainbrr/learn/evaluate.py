@@ -6,6 +6,7 @@ Reads a view, writes into the run's folder: probabilities, events, thresholds, s
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,18 +53,20 @@ class EvaluateReport:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where detector and baseline begin to say seizure, and what chose it."""
+    """Where detector and baseline begin to say seizure, what chose it, and on which patients and sources."""
 
     detector: float
     baseline: float
     chosen: str
+    tuned_on: tuple[str, ...] = ()
 
 
 def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progress | None = None) -> EvaluateReport:
     """Score a finished run on a view of held-out recordings, and write report.html into the run.
 
     With `tune` (the dev split), thresholds are chosen on it, once, and kept in the run; else those in the run are
-    used, else the config's. Recordings without labels are left out and counted; hours are hours of recording.
+    used, unless they were chosen on a patient of this view, else the config's. Recordings without labels are left
+    out and counted; hours are hours of recording.
     Raises LeakError when the view, the tuning view and the training share a patient, source or content,
     ViewNotReadyError for a view without a digest, UsageError for another recipe or window than the run's.
     """
@@ -198,7 +201,9 @@ def _thresholds(
     """Choose thresholds on the tuning view and keep them in the run; without one, take what the run has."""
     kept = run.folder / "thresholds.json"
     if tuning is None and kept.exists():
-        return Thresholds(**json.loads(kept.read_bytes()))
+        before = _read_thresholds(kept)
+        if not set(before.tuned_on) & set(_identities(view)):  # else they would be scored where they were chosen
+            return before
     if tuning is None:  # an untuned baseline would be no rival: its scale means nothing
         trained = View.from_json(view.store, run.view)
         baseline = _tuned(trained, line_length, morphology)
@@ -210,9 +215,24 @@ def _thresholds(
         detector=best_threshold(series, _PROBABILITIES, morphology),
         baseline=_tuned(tuning, line_length, morphology),
         chosen=f"split {tuning.split}, view {str(tuning.digest)[:12]}",
+        tuned_on=tuple(_identities(tuning)),
     )
     r.write(kept, json.dumps(vars(chosen), indent=1).encode())
     return chosen
+
+
+def _identities(view: View) -> list[str]:
+    return sorted({name for r in view.recordings for name in (f"{view.corpus}/{r.patient}", r.source)})
+
+
+def _read_thresholds(file: Path) -> Thresholds:
+    try:
+        found = json.loads(file.read_bytes())
+        return Thresholds(
+            float(found["detector"]), float(found["baseline"]), str(found["chosen"]), tuple(found.get("tuned_on", ()))
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise IntegrityError(f"the run's thresholds cannot be read: {error}", where=file, fix="tune again") from None
 
 
 def _tuned(view: View, series_of: SeriesOf, morphology: Morphology) -> float:
@@ -281,6 +301,8 @@ def _save(
     series = {recording.path: torch.from_numpy(recording.score) for recording in scored}
     r.write_tensors(run.folder / f"probabilities-{split}.safetensors", series, {"step_s": scored[0].step_s})
     events = run.folder / "events" / split
+    if events.is_dir():
+        shutil.rmtree(events)  # of an earlier evaluation: two would mix
     for recording in scored:
         file = (events / recording.path).with_suffix(".csv_bi")
         if not file.resolve().is_relative_to(events.resolve()):

@@ -106,8 +106,10 @@ def loader(
 
     Raises UsageError for a view without labelled windows, IntegrityError where stored bytes are damaged.
     """
-    if batch < 1 or threads < 1 or start_step < 0:
-        raise UsageError(f"batch = {batch}, threads = {threads}, start_step = {start_step}: 1, 1 and 0 at least")
+    if batch < 1 or threads < 1 or start_step < 0 or not 0 <= seed < 2**63:
+        raise UsageError(
+            f"batch = {batch}, threads = {threads}, start_step = {start_step}, seed = {seed}: 1, 1, 0 and 0 at least"
+        )
     order = Order(view.classes(), batch=batch, seed=seed, balanced=balanced)
     return _batches(view, order, batch, start_step, threads)
 

@@ -55,11 +55,16 @@ class Run:
         return self.folder / "metrics.jsonl"
 
     def history(self) -> list[dict[str, Any]]:
-        """Return the steps of metrics.jsonl; a last line that was cut off by a crash is left out."""
+        """Return the steps of metrics.jsonl up to the first line that a crash cut off: the rest is made again."""
         if not self.metrics.exists():
             return []
-        lines = self.metrics.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]
+        rows = []
+        for line in self.metrics.read_text(encoding="utf-8").split("\n")[:-1]:
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return rows
 
     def rewind(self, step: int) -> None:
         """Forget what metrics.jsonl says of steps from `step` on: they are about to be made again."""
@@ -99,19 +104,28 @@ def open_run(folder: Path) -> Run:
         view = json.loads((folder / "view.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"this is no run: {Path(str(error.filename)).name} is missing", where=folder) from None
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError, ValidationError) as error:
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
         raise UsageError(f"this run cannot be read: {error}", where=folder) from None
+    missing = {"digest", "corpus", "profile", "recipe", "window", "recordings"} - set(
+        view if isinstance(view, dict) else ()
+    )
+    if missing:
+        raise UsageError(f"the run's view.json is no frozen view: it lacks {', '.join(sorted(missing))}", where=folder)
     return Run(folder, config, view)
 
 
 def write(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash, sees the old one or the new one, never half."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812  # its usual name
 
@@ -28,6 +29,7 @@ from brainbrr.learn.model import Detector, n_parameters
 from brainbrr.learn.train_config import OptimiserConfig, TrainConfig, window_fields
 from brainbrr.progress import Progress, Silent
 from brainbrr.views import View
+from brainbrr.windows import FULL, PARTIAL
 
 _NO_DECAY = ("A_log", "dt_bias", "D")
 _LOSS_OVER = 50
@@ -60,9 +62,12 @@ def train(
     """
     progress = progress or Silent()
     digest = _trainable(view)
-    config = config.model_copy(update={"profile": view.profile, "window": window_fields(view.window)})
+    told = {"profile": view.profile, "window": window_fields(view.window), "recipe": view.recipe.name}
+    config = TrainConfig.model_validate({**config.model_dump(), **told})
     device = device_of(config.train.device)
     run = r.create(runs, config, view.to_json()) if resume is None else _reopen(resume, config, digest)
+    if resume is not None:
+        view = View.from_json(view.store, run.view)  # in the run's own order: the digest does not cover that
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = Detector(len(view.channels), config.model).to(device)
@@ -104,7 +109,7 @@ def train(
         run=run.folder,
         view_digest=digest,
         steps=step,
-        loss=fmean(row["loss"] for row in run.history()[-_LOSS_OVER:]),
+        loss=fmean([row["loss"] for row in run.history()[-_LOSS_OVER:]] or [math.nan]),
         metrics={
             "parameters": n_parameters(model),
             "windows": len(view),
@@ -120,11 +125,11 @@ def _trainable(view: View) -> str:
     """Return the digest of a view that one can learn from."""
     if view.state != "ready" or view.digest is None:
         raise ViewNotReadyError(f"the view is {view.state}: training never builds", fix="ingest the corpus first")
-    if not any(recording.seizures for recording in view.recordings):
+    if not np.isin(view.classes(), (PARTIAL, FULL)).any():
         raise UsageError(
-            f"none of the {len(view.recordings)} recordings of the view has a seizure: there is nothing to learn",
+            f"none of the {len(view)} windows of the view has a seizure: there is nothing to learn",
             where=f"corpus {view.corpus}, profile {view.profile}, split {view.split}",
-            fix="take a larger profile, or ingest the labels",
+            fix="take a larger profile, another tail or length of windows, or ingest the labels",
         )
     if view.window.missing == "nan":
         raise UsageError('the view leaves absent channels as NaN: take missing = "interpolate", or "zero"')

@@ -76,6 +76,7 @@ def demo(
     def open_view(profile: str, *, split: str | None = None, **_: Any) -> ViewReport:
         return view(
             store,
+            corpus="demo",
             location=store.location,
             profile=profiles[profile],
             split=split,

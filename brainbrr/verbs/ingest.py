@@ -17,17 +17,16 @@ from brainbrr.eeg.annotations import Annotations, label_digest, read_annotations
 from brainbrr.eeg.corpus import Corpus, RecordingFile, locate, scan
 from brainbrr.eeg.preprocess import check
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.errors import AnnotationError, BrainbrrError, IntegrityError, RecordingError, SpaceError, UsageError
+from brainbrr.errors import AnnotationError, BrainbrrError, RecordingError, SpaceError, UsageError
 from brainbrr.host import Host, keep
 from brainbrr.profiles import Profile
 from brainbrr.progress import Progress, Silent
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.layout import INODES_PER_OBJECT
-from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.verbs.build import Built, Task, build_all
 from brainbrr.verbs.generation import Entry, merged, row_of
-from brainbrr.verbs.plan import bytes_needed
+from brainbrr.verbs.plan import bytes_needed, stays_unlabelled, stored_record
 from brainbrr.verbs.select import members
 
 
@@ -114,7 +113,7 @@ def ingest(
     if store is None and not dry_run:
         store = Store.create(_needed(location))
     base = store.catalog(found.name) if store else None
-    if base and not base.labelled and not any(file.labels for file in files):
+    if stays_unlabelled(base, files) and labels != "none":
         labels = "none"
         progress.say(f"{found.name} was declared unlabelled and has no label files: it stays unlabelled")
     entries = {file.path: _entry(file) for file in files}
@@ -265,7 +264,7 @@ def _tasks(
             entry.error = _graver(entry, recipe, accept_truncated)
             continue
         key = key_of(source=entry.source, recipe=recipe.digest)
-        entry.record = _stored(store, key, prove=prove) if store else None
+        entry.record = stored_record(store, key, prove=prove) if store else None
         if entry.record is not None:
             entry.outcome = "reused"
             continue
@@ -273,19 +272,6 @@ def _tasks(
         if key not in tasks:
             tasks[key] = Task(entry.file.path, entry.file.edf, entry.source, entry.n_bytes, key, accept_truncated)
     return list(tasks.values()), same
-
-
-def _stored(store: Store, key: str, *, prove: bool) -> Record | None:
-    """Return a key's record when it and its object can be reused; where not, building puts that right."""
-    try:
-        record = store.record(key)
-        if record is None or not store.has_object(record):
-            return None
-        if prove:
-            store.verify_object(record.content)
-    except IntegrityError:
-        return None
-    return record
 
 
 def _foresee(tasks: list[Task], same: Mapping[str, list[str]], entries: Mapping[str, Entry], recipe: Recipe) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -14,12 +15,13 @@ from brainbrr.eeg.annotations import read_annotations
 from brainbrr.eeg.corpus import RecordingFile, locate, scan
 from brainbrr.eeg.preprocess import check
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.errors import RecordingError
+from brainbrr.errors import IntegrityError, RecordingError
 from brainbrr.profiles import Profile, choose
 from brainbrr.progress import Progress, Silent
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.layout import INODES_PER_OBJECT
 from brainbrr.store.objects import stored_bytes
+from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.verbs.build import preprocess_alone
 
@@ -69,6 +71,9 @@ def plan(
     """
     found = locate(root, name=corpus)
     files = scan(found)
+    catalog = store.catalog(found.name) if store else None
+    if stays_unlabelled(catalog, files):
+        labels = "none"
     problems: dict[str, RecordingError] = {}
     seizures: dict[str, bool] = {}
     labelled: set[str] = set()
@@ -83,7 +88,6 @@ def plan(
     chosen = choose(files, profile, has_seizures=seizures) if profile else files
     report = PlanReport(found.name, profile.name if profile else None, len(chosen))
     report.labelled = sum(file.path in labelled for file in chosen)
-    catalog = store.catalog(found.name) if store else None
 
     to_build: list[tuple[RecordingFile, float]] = []
     progress.start("reading headers", len(chosen), "files")
@@ -137,8 +141,25 @@ def _is_stored(store: Store, catalog: Catalog, file: RecordingFile, recipe: Reci
     row = catalog.rows.get(file.path)
     if row is None or row.source is None or row.n_bytes != file.edf.stat().st_size:
         return False
-    record = store.record(key_of(source=row.source, recipe=recipe.digest))
-    return record is not None and store.has_object(record)
+    return stored_record(store, key_of(source=row.source, recipe=recipe.digest)) is not None
+
+
+def stored_record(store: Store, key: str, *, prove: bool = False) -> Record | None:
+    """Return a key's record when it and its object can be reused; where not, building puts that right."""
+    try:
+        record = store.record(key)
+        if record is None or not store.has_object(record):
+            return None
+        if prove:
+            store.verify_object(record.content)
+    except IntegrityError:
+        return None
+    return record
+
+
+def stays_unlabelled(catalog: Catalog | None, files: Sequence[RecordingFile]) -> bool:
+    """Say whether a corpus was declared unlabelled and nothing has come since that would say otherwise."""
+    return catalog is not None and not catalog.labelled and not any(file.labels for file in files)
 
 
 def _measure(

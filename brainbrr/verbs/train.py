@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import DependencyError, UsageError, ViewNotReadyError
@@ -31,6 +30,15 @@ def train(
     return learn(report.view, config, runs=runs, resume=resume, progress=progress)
 
 
+def recipe_of_run(run: Path) -> Recipe:
+    """Return the recipe that a run was trained under. Raises UsageError for what is no run."""
+    need_torch()
+    from brainbrr.learn.runs import open_run
+
+    recipe = open_run(run).view["recipe"]
+    return Recipe.model_validate({**recipe["fields"], "name": recipe["name"]})
+
+
 def evaluate(
     run: Path,
     *,
@@ -39,18 +47,26 @@ def evaluate(
     open_view: Callable[..., ViewReport],
     progress: Progress,
 ) -> EvaluateReport:
-    """Score a run on a split, with thresholds chosen on `tune`. Raises LeakError when they share a patient."""
+    """Score a run on a split, with thresholds chosen on `tune`.
+
+    Raises LeakError when the split shares a patient with the training or with `tune`, UsageError when it is `tune`.
+    """
     need_torch()
     from brainbrr.learn.evaluate import evaluate as score
+    from brainbrr.learn.runs import open_run
 
-    frozen = _frozen(run)
+    if tune == split:
+        raise UsageError(
+            f"thresholds tuned on split {split} would be scored on it", fix="choose another --tune, or --tune none"
+        )
+    frozen = open_run(run).view
     asked = {
         "corpus": frozen["corpus"],
-        "recipe": Recipe.model_validate({**frozen["recipe"]["fields"], "name": frozen["recipe"]["name"]}),
+        "recipe": recipe_of_run(run),
         "window": WindowSpec.model_validate(frozen["window"]),
     }
     held_out = preflight(open_view(frozen["profile"], split=split, **asked))
-    tuning = preflight(open_view(frozen["profile"], split=tune, **asked)) if tune and tune != split else None
+    tuning = preflight(open_view(frozen["profile"], split=tune, **asked)) if tune else None
     return score(run, held_out, tune=tuning, progress=progress)
 
 
@@ -67,14 +83,6 @@ def preflight(report: ViewReport) -> View:
         f"recipe {view.recipe.name}, store {report.location}",
         fix=report.mend,
     )
-
-
-def _frozen(run: Path) -> dict[str, Any]:
-    try:
-        frozen = json.loads((run / "view.json").read_bytes())
-    except FileNotFoundError:
-        raise UsageError("this is no run: view.json is missing", where=run) from None
-    return frozen if isinstance(frozen, dict) else {}
 
 
 def need_torch() -> None:

@@ -243,3 +243,15 @@ def test_a_selection_that_holds_nothing_is_a_usage_error(cli: Cli, corpus: Path)
     cli("ingest", corpus, "--profile", "smoke", "--workers", 1)
     told = cli("view", "--where", "patient=nobody", "--json")
     assert told.code == 2 and json.loads(told.out)["fix"]
+
+
+def test_plan_agrees_with_ingest_on_an_unlabelled_corpus_and_a_damaged_record(
+    cli: Cli, corpus: Path, tmp_path: Path
+) -> None:
+    for labels in (*corpus.rglob("*.csv"), *corpus.rglob("*.csv_bi")):
+        labels.unlink()
+    cli("ingest", corpus, "--labels", "none", "--workers", 1)
+    record = sorted((tmp_path / "store").glob("records/*/*.json"))[0]
+    record.write_text("{}")
+    told = cli("plan", corpus, "--json")
+    assert (told.code, told.json["problems"], told.json["stored"]) == (0, [], 17)

@@ -87,3 +87,27 @@ def test_the_demo_goes_all_the_way(cli: Cli, tmp_path: Path, monkeypatch: pytest
     metrics = steps["evaluate"]["metrics"]
     assert metrics["auroc"] > 0.9 and metrics["synthetic"] is True
     assert Path(told.json["report"]).is_file() and told.json["next"].startswith("brainbrr ingest")
+
+
+def test_thresholds_are_never_tuned_on_the_split_that_is_scored(cli: Cli, tiny: Path) -> None:
+    run = cli("train", "--config", tiny, "--json").json["run"]
+    assert cli("evaluate", run, "--split", "dev").code == 2
+    tuned = cli("evaluate", run, "--json").json["metrics"]
+    assert tuned["threshold_from"].startswith("split dev")
+    scored = cli("evaluate", run, "--split", "dev", "--tune", "none", "--json").json["metrics"]
+    assert scored["threshold_from"].startswith("config.toml")  # not what was chosen on these very recordings
+    kept = cli("evaluate", run, "--tune", "none", "--json").json["metrics"]
+    assert kept["threshold_from"].startswith("split dev")
+
+
+def test_a_folder_that_is_no_run_is_said_to_be_none(cli: Cli, tiny: Path, tmp_path: Path) -> None:
+    run = Path(cli("train", "--config", tiny, "--json").json["run"])
+    (run / "view.json").write_text("[]")
+    assert cli("evaluate", run).code == 2
+    assert cli("evaluate", tmp_path / "store").code == 2
+
+
+def test_a_view_that_cannot_be_read_is_an_error_at_once(cli: Cli, tiny: Path) -> None:
+    tiny.write_text(TINY.replace("[window]", '[window]\nchannels = ["Xx"]'))
+    told = cli("view", "--config", tiny, "--profile", "full")
+    assert told.code == 2 and "Xx" in told.err
