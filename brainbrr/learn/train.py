@@ -220,19 +220,24 @@ def device_of(asked: str) -> torch.device:
 
 @contextmanager
 def _interrupts() -> Iterator[threading.Event]:
-    """Hold Ctrl-C back until the step is whole; a second one stops at once."""
+    """Hold Ctrl-C, and the SIGTERM of a scheduler, back until the step is whole; a second one stops at once."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def release() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def hold(*_: object) -> None:
         asked.set()
-        signal.signal(signal.SIGINT, before)
+        release()
 
-    signal.signal(signal.SIGINT, hold)
+    for number in before:
+        signal.signal(number, hold)
     try:
         yield asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        release()

@@ -33,13 +33,13 @@ ViewOf = Callable[..., View]
 class StopAfter(Silent):
     """Progress that presses Ctrl-C when so many steps are done."""
 
-    def __init__(self, steps: int) -> None:
-        self.left = steps
+    def __init__(self, steps: int, number: signal.Signals = signal.SIGINT) -> None:
+        self.left, self.number = steps, number
 
     def advance(self, n: int = 1, *, note: str = "") -> None:
         self.left -= n
         if self.left == 0:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), self.number)
 
 
 def changed(config: TrainConfig, section: str, **fields: Any) -> TrainConfig:
@@ -271,3 +271,24 @@ def test_shuffled_channels_are_all_there_in_another_order() -> None:
     moved = [not torch.equal(a, b) for a, b in zip(shuffled, signal, strict=True)]
     assert 0 < sum(moved) < 6
     assert all(torch.equal(row[:, 0], row[:, 4]) for row in shuffled)
+
+
+def test_a_schedulers_sigterm_leaves_a_checkpoint_and_a_renamed_corpus_resumes_exactly(
+    view_of: ViewOf, config: TrainConfig, finished: TrainReport, tmp_path: Path
+) -> None:
+    view = view_of("train")
+    with pytest.raises(KeyboardInterrupt):
+        train(view, config, runs=tmp_path, progress=StopAfter(2, signal.SIGTERM))
+    [run] = tmp_path.iterdir()
+    renamed = View(  # other paths, other order, and by the digest the same view
+        view.store,
+        corpus=view.corpus,
+        profile=view.profile,
+        split=view.split,
+        recipe=view.recipe,
+        window=view.window,
+        recordings=view.recordings[::-1],
+    )
+    assert renamed.digest == view.digest
+    again = train(renamed, config, runs=tmp_path, resume=run)
+    assert same_bits(again.run / "model.safetensors", finished.run / "model.safetensors")
