@@ -40,6 +40,20 @@ def test_labels_past_the_signal_are_clipped_and_counted(cli: Cli, data: Path) ->
     assert view["labels_clipped"] > 0 and view["short"] == 41 and view["seizures"] == 0
 
 
+@pytest.mark.parametrize(
+    ("tree", "stored", "refused"),
+    [("edf", 10, 1), ("odd", 2, 18), ("other_corpora_layout/siena", 5, 0), ("other_corpora_layout/seizeit", 10, 0)],
+)
+def test_every_file_of_an_unlabelled_tree_is_stored_or_refused_for_a_reason(
+    cli: Cli, data: Path, tree: str, stored: int, refused: int
+) -> None:
+    told = cli("ingest", data / tree, "--labels", "none", "--workers", 1, "--json").json
+    assert (told["recordings"], told["new"], len(told["failed"])) == (stored + refused, stored, refused)
+    assert all(failed["reason"] for failed in told["failed"])
+    assert cli("view", "--json").json["ready"] == stored
+    assert cli("verify").code == 0
+
+
 def test_native_bipolar_channels_are_a_recipe_of_their_own(cli: Cli, data: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "bipolar.toml"
     own = [name for name in CHB_MIT if name != "T4-T6"]  # these files hold T8-P8 twice, over different noise
