@@ -38,11 +38,12 @@ def read_toml(file: Path) -> dict[str, Any]:
 
 def explain(error: ValidationError) -> str:
     """Return all that a model found wrong, field by field, in words of the file rather than of the model."""
+    plain = {"extra_forbidden": "is not known", "missing": "is missing"}
     said = []
     for problem in error.errors():
         field = ".".join(map(str, problem["loc"]))
-        words = {"extra_forbidden": "is not known", "missing": "is missing"}.get(
-            problem["type"], problem["msg"].removeprefix("Value error, ")
-        )
-        said.append(f"{field} {words}" if problem["type"] in ("extra_forbidden", "missing") else f"{field}: {words}")
-    return "; ".join(text.removeprefix(": ") for text in said)
+        if problem["type"] in plain:
+            said.append(f"{field} {plain[problem['type']]}")
+        else:
+            said.append(": ".join(filter(None, (field, problem["msg"].removeprefix("Value error, ")))))
+    return "; ".join(said)

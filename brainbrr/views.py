@@ -290,7 +290,7 @@ class View:
         """Open a frozen view. Raises IntegrityError when the store no longer holds what it names."""
         if frozen.get("format") != VIEW_FORMAT:
             raise UsageError(f"a frozen view of format {frozen.get('format')!r}; this brainbrr reads {VIEW_FORMAT}")
-        recipe = Recipe.model_validate({**frozen["recipe"]["fields"], "name": frozen["recipe"]["name"]})
+        recipe = Recipe.from_identity(frozen["recipe"]["fields"], name=frozen["recipe"]["name"])
         recordings = []
         for entry in frozen["recordings"]:
             record = store.record(entry["key"])

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 @click.option("--accept-refused", is_flag=True, help="Record refused recordings as omitted; views count as ready.")
 @click.option("--accept-truncated", is_flag=True, help="Store the whole records of truncated files, and say so.")
 @click.option("--accept-removed", is_flag=True, help="Let most of a corpus leave the catalog.")
-@click.option("--rehash", is_flag=True, help="Distrust remembered file stats and hash every file again.")
+@click.option(
+    "--rehash", is_flag=True, help="Distrust: hash every file again, prove stored objects, rebuild damaged ones."
+)
 def ingest(
     root: Path,
     corpus: str | None,
@@ -190,11 +192,8 @@ def train(
         resume=resume,
         progress=progress(),
     )
-    fields = report.to_json()
-    if as_json:
-        session.out.report(fields)
-    else:
-        render.train(session.out, fields)
+    session.show(render.train, report)
+    if not as_json:
         session.out.note(f"next: brainbrr evaluate {report.run}" + (f" --store {store}" if store else ""))
     return 0
 
@@ -217,11 +216,8 @@ def evaluate(run: Path, split: str, tune: str, profile: str | None, store: str |
         open_view=lambda chosen, **asked: _open_view(session, profile or chosen, **asked),
         progress=progress(),
     )
-    fields = report.to_json()
-    if as_json:
-        session.out.report(fields)
-    else:
-        render.evaluate(session.out, fields)
+    session.show(render.evaluate, report)
+    if not as_json:
         session.out.note(f"report: {run / 'report.html'}")
     return 0
 
@@ -361,8 +357,8 @@ def demo(into: Path, recordings: int, seed: int, store: str | None, as_json: boo
     renderers: dict[str, Callable[[Output, Any], None]] = {
         "ingest": render.ingest,
         "view": render.view,
-        "train": lambda o, r: render.train(o, r.to_json()),
-        "evaluate": lambda o, r: render.evaluate(o, r.to_json()),
+        "train": render.train,
+        "evaluate": render.evaluate,
     }
 
     def show(step: str, report: Any) -> None:

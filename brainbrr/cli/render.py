@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from brainbrr.cli.output import Output, duration, many, size
 from brainbrr.verbs.check import CheckReport
@@ -14,6 +14,10 @@ from brainbrr.verbs.status import StatusReport
 from brainbrr.verbs.verify import VerifyReport
 from brainbrr.verbs.view import ViewReport
 from brainbrr.verbs.why import WhyReport
+
+if TYPE_CHECKING:
+    from brainbrr.learn.evaluate import EvaluateReport
+    from brainbrr.learn.train import TrainReport
 
 _SHOWN = 10
 
@@ -250,22 +254,22 @@ def plan(out: Output, report: PlanReport) -> None:
         out.note(f"fix: {fix}")
 
 
-def train(out: Output, fields: dict[str, Any]) -> None:
+def train(out: Output, report: TrainReport) -> None:
     """Show where a run is and how it ended."""
     out.pairs(
         [
-            ("run", str(fields["run"])),
-            ("view", str(fields["view_digest"])),
-            ("steps", str(fields["steps"])),
-            ("loss", f"{fields['loss']:.4f}"),
+            ("run", str(report.run)),
+            ("view", report.view_digest),
+            ("steps", str(report.steps)),
+            ("loss", f"{report.loss:.4f}"),
         ]
     )
 
 
-def evaluate(out: Output, fields: dict[str, Any]) -> None:
+def evaluate(out: Output, report: EvaluateReport) -> None:
     """Show the scores, each with its scorer."""
-    metrics = fields["metrics"]
-    out.title(f"scores by {fields['scorer']}" + (" on SYNTHETIC data" if metrics.get("synthetic") else ""))
+    metrics = report.metrics
+    out.title(f"scores by {report.scorer}" + (" on SYNTHETIC data" if metrics.get("synthetic") else ""))
     baseline = metrics.get("baseline", {})
     rows = []
     for name, value in metrics.items():

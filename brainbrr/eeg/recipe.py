@@ -5,6 +5,7 @@ No paths, hosts, workers, chunking, codecs, labels or windows; those never chang
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,11 @@ class Recipe(BaseModel):
         """Return the fields that decide the stored numbers: all but the display name."""
         fields = self.model_dump(exclude={"name"})
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+    @classmethod
+    def from_identity(cls, fields: Mapping[str, Any], *, name: str) -> Recipe:
+        """Return the recipe that identity() described. Raises ValidationError where this version cannot build it."""
+        return cls.model_validate({**fields, "name": name})
 
     @property
     def digest(self) -> str:

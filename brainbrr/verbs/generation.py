@@ -78,7 +78,7 @@ def merged(
         if before is not None and path in known and before.labels != known[path].labels and entry.error is None:
             row = dataclasses.replace(row, labels=before.labels, annotations=before.annotations)
         if entry.error is not None:
-            row = _refused(row, entry, recipe, accept=accept_refused and path in chosen)
+            row = _refused(row, entry.error, recipe, accept=accept_refused and path in chosen)
         elif entry.record is not None:
             row = _stored(row, entry.record)
         rows[path] = row
@@ -93,13 +93,12 @@ def merged(
     )
 
 
-def _refused(row: Row, entry: Entry, recipe: Recipe, *, accept: bool) -> Row:
+def _refused(row: Row, error: BrainbrrError, recipe: Recipe, *, accept: bool) -> Row:
     """Return a row with this run's refusal; one that was accepted stays so while its reason and labels do."""
-    error = type(entry.error).__name__
+    kind = type(error).__name__
     was = row.refusals.get(recipe.digest)
-    still = was is not None and was.accepted and was.error == error and was.labels == entry.labels
-    what = entry.error.what if entry.error else ""
-    refusal = Refusal(error, what, accept or still, entry.labels)
+    still = was is not None and was.accepted and was.error == kind and was.labels == row.labels
+    refusal = Refusal(kind, error.what, accept or still, row.labels)
     return dataclasses.replace(row, refusals={**row.refusals, recipe.digest: refusal})
 
 

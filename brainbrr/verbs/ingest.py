@@ -102,7 +102,7 @@ def ingest(
 ) -> IngestReport:
     """Store every recording of a corpus (or of a profile of it) that the store does not have yet.
 
-    With `store` None, the store at `location` is created, except in a dry run, which leaves nothing behind.
+    With `store` None, the store at `location` is created, except in a dry run, which writes to no store.
     With `rehash`, neither remembered hashes nor stored objects are trusted: damaged ones are built again.
     Raises UsageError for a root that holds no corpus, SpaceError before any work when the disk is too small.
     A refused recording is in the report, the rest goes on.

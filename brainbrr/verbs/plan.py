@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from brainbrr.digest import key_of
 from brainbrr.eeg.annotations import read_annotations
 from brainbrr.eeg.corpus import RecordingFile, locate, scan
+from brainbrr.eeg.edf import EdfHeader
 from brainbrr.eeg.preprocess import check
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import IntegrityError, RecordingError
@@ -110,7 +111,7 @@ def plan(
             report.stored += 1
             continue
         to_build.append((file, seconds))
-        report.bytes_needed += stored_bytes(len(recipe.channels), _samples(header.duration_s, recipe), recipe.rate_hz)
+        report.bytes_needed += _bytes(header, recipe)
     progress.stop()
     report.problems = [
         {"recording": f.path, "reason": problems[f.path].what, "fix": problems[f.path].fix}
@@ -130,11 +131,11 @@ def bytes_needed(edf: Path, recipe: Recipe, *, accept_truncated: bool = False) -
         header = check(edf, recipe, accept_truncated=accept_truncated)
     except RecordingError:
         return 0
-    return stored_bytes(len(recipe.channels), _samples(header.duration_s, recipe), recipe.rate_hz)
+    return _bytes(header, recipe)
 
 
-def _samples(duration_s: Fraction, recipe: Recipe) -> int:
-    return -(-duration_s * recipe.rate_hz // 1).__int__()
+def _bytes(header: EdfHeader, recipe: Recipe) -> int:
+    return stored_bytes(len(recipe.channels), math.ceil(header.duration_s * recipe.rate_hz), recipe.rate_hz)
 
 
 def _is_stored(store: Store, catalog: Catalog, file: RecordingFile, recipe: Recipe) -> bool:

@@ -98,7 +98,7 @@ def status(
 def _recipe(name: str, fields: Mapping[str, Any]) -> Recipe | None:
     """Return the recipe that a record names; None for one that this version cannot build, so has no view of."""
     try:
-        return Recipe.model_validate({"name": name or "unnamed", **fields})
+        return Recipe.from_identity(fields, name=name or "unnamed")
     except ValidationError:
         return None
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import DependencyError, UsageError, ViewNotReadyError
@@ -35,8 +35,11 @@ def recipe_of_run(run: Path) -> Recipe:
     need_torch()
     from brainbrr.learn.runs import open_run
 
-    recipe = open_run(run).view["recipe"]
-    return Recipe.model_validate({**recipe["fields"], "name": recipe["name"]})
+    return _recipe_of(open_run(run).view)
+
+
+def _recipe_of(frozen: Mapping[str, Any]) -> Recipe:
+    return Recipe.from_identity(frozen["recipe"]["fields"], name=frozen["recipe"]["name"])
 
 
 def evaluate(
@@ -62,7 +65,7 @@ def evaluate(
     frozen = open_run(run).view
     asked = {
         "corpus": frozen["corpus"],
-        "recipe": recipe_of_run(run),
+        "recipe": _recipe_of(frozen),
         "window": WindowSpec.model_validate(frozen["window"]),
     }
     held_out = preflight(open_view(frozen["profile"], split=split, **asked))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,9 +81,8 @@ def _stored(store: Store, key: str) -> tuple[Record | None, str | None]:
 
 
 def _recipe_of(record: Record) -> Recipe:
-    fields: Mapping[str, Any] = record.recipe_fields
     try:
-        return Recipe.model_validate({"name": "stored", **fields})
+        return Recipe.from_identity(record.recipe_fields, name="stored")
     except ValidationError as error:
         raise UsageError(
             f"this version of brainbrr cannot build the key's recipe: {explain(error)}",

@@ -23,6 +23,7 @@ from brainbrr.learn.model import Detector
 from brainbrr.learn.train import TrainReport, _groups, learning_rate, train
 from brainbrr.learn.train_config import AugmentConfig, OptimiserConfig, TrainConfig
 from brainbrr.progress import Silent
+from brainbrr.recordings import ViewRecording
 from brainbrr.store.store import Store
 from brainbrr.views import View
 from brainbrr.windows import WindowSpec
@@ -46,6 +47,18 @@ def changed(config: TrainConfig, section: str, **fields: Any) -> TrainConfig:
     told = config.model_dump()
     told[section] = {**told[section], **fields}
     return TrainConfig.model_validate(told)
+
+
+def with_recordings(view: View, recordings: tuple[ViewRecording, ...]) -> View:
+    return View(
+        view.store,
+        corpus=view.corpus,
+        profile=view.profile,
+        split=view.split,
+        recipe=view.recipe,
+        window=view.window,
+        recordings=recordings,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -192,15 +205,7 @@ def test_a_damaged_checkpoint_is_refused(view_of: ViewOf, config: TrainConfig, t
 
 def test_a_view_that_is_not_ready_is_never_built(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:
     view = view_of("train")
-    part = View(
-        view.store,
-        corpus=view.corpus,
-        profile=view.profile,
-        split=view.split,
-        recipe=view.recipe,
-        window=view.window,
-        recordings=(),
-    )
+    part = with_recordings(view, ())
     with pytest.raises(ViewNotReadyError, match="the view is empty"):
         train(part, config, runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
@@ -208,15 +213,7 @@ def test_a_view_that_is_not_ready_is_never_built(view_of: ViewOf, config: TrainC
 
 def test_a_view_without_seizures_is_refused(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:
     view = view_of("train")
-    quiet = View(
-        view.store,
-        corpus=view.corpus,
-        profile=view.profile,
-        split=view.split,
-        recipe=view.recipe,
-        window=view.window,
-        recordings=tuple(recording for recording in view.recordings if not recording.seizures),
-    )
+    quiet = with_recordings(view, tuple(recording for recording in view.recordings if not recording.seizures))
     assert quiet.recordings
     with pytest.raises(UsageError, match="has a seizure: there is nothing to learn"):
         train(quiet, config, runs=tmp_path / "runs")
@@ -280,15 +277,7 @@ def test_a_schedulers_sigterm_leaves_a_checkpoint_and_a_renamed_corpus_resumes_e
     with pytest.raises(KeyboardInterrupt):
         train(view, config, runs=tmp_path, progress=StopAfter(2, signal.SIGTERM))
     [run] = tmp_path.iterdir()
-    renamed = View(  # other paths, other order, and by the digest the same view
-        view.store,
-        corpus=view.corpus,
-        profile=view.profile,
-        split=view.split,
-        recipe=view.recipe,
-        window=view.window,
-        recordings=view.recordings[::-1],
-    )
+    renamed = with_recordings(view, view.recordings[::-1])  # other paths, other order, and the same digest
     assert renamed.digest == view.digest
     again = train(renamed, config, runs=tmp_path, resume=run)
     assert same_bits(again.run / "model.safetensors", finished.run / "model.safetensors")
