@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,21 @@ def _refuse_inexact(value: Any) -> None:
 def xxh3_128(data: bytes) -> str:
     """Return the XXH3-128 of bytes as 32 hex digits."""
     return xxhash.xxh3_128_hexdigest(data)
+
+
+class SourceHasher:
+    """The XXH3-128 of bytes that arrive in pieces: a recording's *source*, taken while its samples are read."""
+
+    def __init__(self) -> None:
+        self._digest = xxhash.xxh3_128()
+
+    def update(self, data: np.ndarray[Any, Any]) -> None:
+        """Take the next bytes."""
+        self._digest.update(data.data)
+
+    def hexdigest(self) -> str:
+        """Return the digest so far as 32 hex digits."""
+        return self._digest.hexdigest()
 
 
 def source_digest(path: Path) -> str:
@@ -98,10 +113,12 @@ def content_digest(attributes: Mapping[str, Any], rows: Iterable[bytes]) -> str:
 
 
 class RowHasher:
-    """Hash an int16 array row by row while its columns arrive in blocks."""
+    """The SHA-256 of each row of an int16 array whose columns arrive in blocks."""
+
+    _new: Callable[[], Any] = staticmethod(hashlib.sha256)
 
     def __init__(self, n_rows: int) -> None:
-        self._rows = [hashlib.sha256() for _ in range(n_rows)]
+        self._rows = [self._new() for _ in range(n_rows)]
 
     def update(self, block: np.ndarray[Any, Any]) -> None:
         """Take the next columns: int16, (rows, any)."""
@@ -109,8 +126,14 @@ class RowHasher:
             digest.update(row.data)
 
     def digests(self) -> list[bytes]:
-        """Return each row's SHA-256 so far."""
+        """Return each row's digest so far."""
         return [digest.digest() for digest in self._rows]
+
+
+class RowSums(RowHasher):
+    """The same by XXH3-128: finds accidents, at a twentieth of the price."""
+
+    _new = staticmethod(xxhash.xxh3_128)
 
 
 _HEX = {32: re.compile(r"[0-9a-f]{32}\Z"), 64: re.compile(r"[0-9a-f]{64}\Z")}

@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from brainbrr.digest import SourceHasher
 from brainbrr.errors import EdfError
 
 Int16 = np.ndarray[Any, np.dtype[np.int16]]
 
 _ANNOTATIONS = "edf annotations"
 _PROBE_BYTES = 1 << 16
+_BLOCK_BYTES = 1 << 24
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d\d?)?", re.ASCII)
 _ONSET = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15[\d.]*)?\x14")  # EDF+ 2.2.4: the time-keeping TAL of a record
 
@@ -133,50 +135,122 @@ def read_header(path: Path, *, accept_truncated: bool = False) -> EdfHeader:
     With `accept_truncated`, a file that ends before its declared last record is read up to there.
     Raises EdfError, naming the file, the signal and the field, for whatever cannot be trusted.
     """
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            main = file.read(256)
-            _refuse_other_formats(main)
-            n_signals = _header_signals(main, size)
-            table = file.read(256 * n_signals)
-            probe = file.read(_PROBE_BYTES)
-        _refuse_mangled_text(probe)
-        header, keeper = _Parser(main, table, size).parse(accept_truncated=accept_truncated)
-        return _check_times(path, header, keeper)
-    except OSError as error:
-        raise EdfError(f"the file cannot be read: {error.strerror}", where=path) from error
-    except EdfError as error:
-        raise EdfError(error.what, where=path, fix=error.fix) from None
+    with EdfFile(path, accept_truncated=accept_truncated) as edf:
+        return edf.header
 
 
 class EdfFile:
-    """An open EDF file. Samples come from a memory map, one signal at a time, never the whole file."""
+    """An open EDF file. Samples come record by record, in one pass over the file, never the whole of it."""
 
     def __init__(self, path: Path, *, accept_truncated: bool = False) -> None:
         """Raises EdfError as read_header does."""
-        self.header = read_header(path, accept_truncated=accept_truncated)
-        self._records = _map(path, self.header)
+        self._path = path
+        try:
+            self._file = path.open("rb", buffering=0)
+        except OSError as error:
+            raise EdfError(f"the file cannot be read: {error.strerror}", where=path) from error
+        try:
+            self.header = self._read_header(accept_truncated=accept_truncated)
+        except BaseException as error:
+            self._file.close()
+            if isinstance(error, OSError):
+                raise EdfError(f"the file cannot be read: {error.strerror}", where=path) from error
+            if isinstance(error, EdfError):
+                raise EdfError(error.what, where=path, fix=error.fix) from None
+            raise
+        self._seen = SourceHasher()
+        self._seen.update(self._read(self.header.n_bytes, 0))
+        self._n_seen = 0
 
     def __enter__(self) -> EdfFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        del self._records
+        self._file.close()
+
+    def records(self, first: int, last: int) -> Int16:
+        """Return records first to last: int16 (last − first, header.record_samples), all signals side by side.
+
+        Raises EdfError when the file has become shorter.
+        """
+        n_bytes = 2 * self.header.record_samples
+        data = self._read((last - first) * n_bytes, self.header.n_bytes + first * n_bytes)
+        if first <= self._n_seen < last:
+            self._seen.update(data[(self._n_seen - first) * n_bytes :])
+            self._n_seen = last
+        return data.view("<i2").reshape(last - first, self.header.record_samples).astype(np.int16, copy=False)
+
+    def source(self) -> str:
+        """Return the XXH3-128 of the bytes that were read, once every record was: what the samples came from."""
+        at = self.header.n_bytes + 2 * self._n_seen * self.header.record_samples
+        while len(data := self._read(_PROBE_BYTES, at, short=True)):
+            self._seen.update(data)
+            at += len(data)
+        return self._seen.hexdigest()
 
     def digital(self, index: int) -> Int16:
         """Return all samples of `header.signals[index]`: int16 (n,), in digital steps, at its own rate."""
         signal = self.header.signals[index]
-        columns = self._records[:, signal.start : signal.start + signal.samples_per_record]
-        return np.ascontiguousarray(columns, dtype=np.int16).reshape(-1)
+        step = max(1, _BLOCK_BYTES // (2 * self.header.record_samples))
+        n = self.header.n_records
+        blocks = [self.records(first, min(first + step, n)) for first in range(0, n, step)]
+        columns = slice(signal.start, signal.start + signal.samples_per_record)
+        return np.concatenate([block[:, columns] for block in blocks]).reshape(-1)
 
+    def _read(self, n_bytes: int, offset: int, *, short: bool = False) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Return bytes of the file; fewer only where it ends and `short` allows it. Raises EdfError, OSError."""
+        data = np.empty(n_bytes, dtype=np.uint8)
+        n = 0
+        while n < n_bytes and (got := os.preadv(self._file.fileno(), [data.data[n:]], offset + n)):
+            n += got
+        if n < n_bytes and not short:
+            raise EdfError(
+                "the file changed while it was read", where=self._path, fix="ingest again when it is at rest"
+            )
+        return data[:n]
 
-def _map(path: Path, header: EdfHeader) -> Int16:
-    shape = (header.n_records, header.record_samples)
-    try:
-        return np.memmap(path, dtype="<i2", mode="r", offset=header.n_bytes, shape=shape)
-    except (OSError, ValueError) as error:  # ValueError: shorter than the header that was just checked
-        raise EdfError("the file changed while it was read", where=path) from error
+    def _read_header(self, *, accept_truncated: bool) -> EdfHeader:
+        size = os.fstat(self._file.fileno()).st_size
+        main = self._read(256, 0, short=True).tobytes()
+        _refuse_other_formats(main)
+        n_signals = _header_signals(main, size)
+        table = self._read(256 * n_signals, 256).tobytes()
+        _refuse_mangled_text(self._read(_PROBE_BYTES, 256 * (n_signals + 1), short=True).tobytes())
+        header, keeper = _Parser(main, table, size).parse(accept_truncated=accept_truncated)
+        return self._check_times(header, keeper)
+
+    def _check_times(self, header: EdfHeader, keeper: EdfSignal | None) -> EdfHeader:
+        """Refuse records that do not follow each other, by the timestamp that EDF+ puts first in each one.
+
+        All records of an EDF+D file are read, of the others the first and the last. EDF+C promises that there
+        are no gaps, so its odd timestamps are a note only; so are those of a plain EDF that no gap explains.
+        """
+        fix = "split it at its gaps into EDF+C files"
+        if keeper is None:
+            if header.discontinuous:
+                raise EdfError("the file is discontinuous (EDF+D) without timestamps: its gaps are not known", fix=fix)
+            return header
+        # Half a sample, since timestamps are rounded; 1 ms at rates that no EEG has.
+        tolerance_s = 1 / max(Fraction(1), min(Fraction(1000), 2 * max(signal.rate for signal in header.signals)))
+        first_s = Fraction(0)
+        for i in range(header.n_records) if header.discontinuous else sorted({0, header.n_records - 1}):
+            at = header.n_bytes + 2 * (i * header.record_samples + keeper.start)
+            match = _ONSET.match(self._read(2 * min(keeper.samples_per_record, 16), at).tobytes())
+            onset_s = Fraction(match[1].decode()) if match else None
+            if i == 0 and onset_s is not None:
+                first_s = onset_s
+            expected_s = first_s + i * header.record_duration_s
+            if onset_s is None:
+                odd = f"record {i + 1} has no timestamp"
+            elif abs(onset_s - expected_s) > tolerance_s:
+                odd = f"record {i + 1} starts at {float(onset_s):g} s, not at {float(expected_s):g} s"
+            else:
+                continue
+            is_later = onset_s is not None and onset_s > expected_s
+            if header.discontinuous or (is_later and not header.reserved.startswith("EDF+C")):
+                raise EdfError(f"the file has gaps ({header.reserved or 'plain EDF with timestamps'}): {odd}", fix=fix)
+            return replace(header, notes=(*header.notes, odd))
+        return header
 
 
 def _refuse_other_formats(main: bytes) -> None:
@@ -343,41 +417,6 @@ def _range_problems(limits: dict[str, Fraction]) -> list[str]:
     elif low < -32768 or high > 32767 or low.denominator != 1 or high.denominator != 1:
         problems.append(f"digital range {float(low):g} to {float(high):g} is not of 16-bit integers")
     return problems
-
-
-def _check_times(path: Path, header: EdfHeader, keeper: EdfSignal | None) -> EdfHeader:
-    """Refuse records that do not follow each other, by the timestamp that EDF+ puts first in each one.
-
-    All records of an EDF+D file are read, of the others the first and the last. EDF+C promises that there
-    are no gaps, so its odd timestamps are a note only; so are those of a plain EDF that no gap explains.
-    """
-    fix = "split it at its gaps into EDF+C files"
-    if keeper is None:
-        if header.discontinuous:
-            raise EdfError("the file is discontinuous (EDF+D) without timestamps: its gaps are not known", fix=fix)
-        return header
-    records = _map(path, header)
-    stamps = records[:, keeper.start : keeper.start + min(keeper.samples_per_record, 16)]
-    # Half a sample, since timestamps are rounded; 1 ms at rates that no EEG has.
-    tolerance_s = 1 / max(Fraction(1), min(Fraction(1000), 2 * max(signal.rate for signal in header.signals)))
-    first_s = Fraction(0)
-    for i in range(header.n_records) if header.discontinuous else sorted({0, header.n_records - 1}):
-        match = _ONSET.match(stamps[i].tobytes())
-        onset_s = Fraction(match[1].decode()) if match else None
-        if i == 0 and onset_s is not None:
-            first_s = onset_s
-        expected_s = first_s + i * header.record_duration_s
-        if onset_s is None:
-            odd = f"record {i + 1} has no timestamp"
-        elif abs(onset_s - expected_s) > tolerance_s:
-            odd = f"record {i + 1} starts at {float(onset_s):g} s, not at {float(expected_s):g} s"
-        else:
-            continue
-        is_later = onset_s is not None and onset_s > expected_s
-        if header.discontinuous or (is_later and not header.reserved.startswith("EDF+C")):
-            raise EdfError(f"the file has gaps ({header.reserved or 'plain EDF with timestamps'}): {odd}", fix=fix)
-        return replace(header, notes=(*header.notes, odd))
-    return header
 
 
 def _columns(block: bytes, fields: tuple[tuple[str, int], ...], n: int) -> dict[str, list[str]]:

@@ -1,6 +1,8 @@
-"""Zero-phase FIR filtering and resampling of one channel, in float64.
+"""Resampling, band-pass and notch with exact integers: the same numbers on every machine.
 
-Designs its own filters (Kaiser windows) and states their edges. Knows nothing of files, units or electrodes.
+Samples and taps are integers and every sum stays below 2^53, so a matrix product in float64 is exact in any
+order, and a convolution by FFT is exact once it is rounded; how far it was from whole numbers is measured.
+Knows nothing of files, units or electrodes.
 """
 
 from __future__ import annotations
@@ -8,202 +10,313 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+import scipy.fft
 
-Signal = np.ndarray[Any, np.dtype[np.float64]]
-Integers = np.ndarray[Any, np.dtype[np.integer[Any]]]
+from brainbrr.eeg.band import MAX_RATIO_TERM, NOTCH_PASS_HZ, NOTCH_STOP_HZ, Band
+from brainbrr.eeg.taps import Int64, Kernel, cosine, normalised, scaled
 
-MAX_RATIO_TERM = 1 << 17
-"""The most that numerator and denominator of a resampling ratio may be: 1.0004 s records still pass."""
+Float64 = np.ndarray[Any, np.dtype[np.float64]]
+Int16 = np.ndarray[Any, np.dtype[np.int16]]
+Int32 = np.ndarray[Any, np.dtype[np.int32]]
 
-_ALIAS_DB = 80.0  # what resampling and the low-pass leave of images and aliases
-_STOP_DB = 60.0  # what the high-pass and the notch leave in their stop bands; their ripple is 0.009 dB at most
-_NOTCH_STOP_HZ, _NOTCH_PASS_HZ = 0.2, 1.2  # on either side of the notch
-_COLUMNS = 64  # output samples per matrix product
-_BLOCK = 1 << 20  # elements of one product's left factor
+MAX_DISTANCE = 0.1
+"""How far a convolution may be from whole numbers: beyond, its rounding would be no proof."""
 
-
-@dataclass(frozen=True)
-class Band:
-    """What a filter chain passes: edges in Hz, None where that step is off."""
-
-    low_hz: Fraction | None
-    high_hz: Fraction | None
-    notch_hz: Fraction | None
+_ALIAS_DB = 84  # designed for, so that low-pass, resampling and the others' stop bands together stay below 80
+_STOP_DB = 60  # what the high-pass and the notch leave in their stop bands; their ripple is 0.009 dB at most
+_RESAMPLER_BITS, _BETWEEN_BITS, _FILTER_BITS = 20, 6, 22  # of fraction: resampler taps, its output, filter taps
+_GROUP = 32  # output samples per matrix product
+_TOGETHER = 4  # channels per FFT: two by two as complex numbers, two of those per SIMD register
+_SIZE = 1 << 14
+_SEGMENTS = 4  # FFTs per piece that is resampled at once: it stays in the second-level cache
 
 
-def effective_band(
-    rate_hz: Fraction, target_hz: int, *, bandpass_hz: tuple[str, str] | None, notch_hz: str | None
-) -> Band:
-    """Return the edges that a signal at `rate_hz` can have after resampling to `target_hz`.
+@dataclass
+class Certificate:
+    """What proves that every sum was exact: how far convolutions were from whole numbers, and the largest sum.
 
-    The upper edge is at most 0.48 of the lower rate; a notch that is not below it is left out.
+    `distance` must stay below MAX_DISTANCE, `magnitude` below 2^53.
     """
-    limit_hz = Fraction(48, 100) * min(rate_hz, Fraction(target_hz))
-    low_hz = high_hz = None
-    if bandpass_hz is not None:
-        low_hz, high_hz = Fraction(bandpass_hz[0]), min(Fraction(bandpass_hz[1]), limit_hz)
-    notch = None if notch_hz is None else Fraction(notch_hz)
-    return Band(low_hz, high_hz, notch if notch is not None and notch < (high_hz or limit_hz) else None)
+
+    distance: float = 0.0
+    magnitude: int = 0
+
+    def bound(self, magnitude: int) -> None:
+        """Take note of what sums could reach. Raises ArithmeticError from 2^53 on."""
+        self.magnitude = max(self.magnitude, magnitude)
+        if magnitude >= 1 << 53:
+            raise ArithmeticError(f"sums could reach {magnitude}, beyond what float64 holds exactly")
+
+    def measure(self, rest: Float64) -> None:
+        """Take note of distances from whole numbers. Raises ArithmeticError where rounding would be no proof."""
+        distance = max(float(rest.max()), -float(rest.min()))
+        self.distance = max(self.distance, distance)
+        if not distance < MAX_DISTANCE:  # also NaN
+            raise ArithmeticError(f"a convolution was {distance:g} from whole numbers; below {MAX_DISTANCE} is proof")
 
 
 class Chain:
-    """Resample, band-pass and notch, with zero delay: one linear-phase FIR filter in all but name.
+    """Resample, band-pass and notch, with zero delay: linear-phase FIR filters with integer taps.
 
     Edges are the ends of the pass band, as in MNE: the gain there is within 0.02 dB of one. The high-pass is
     at least 60 dB down at low − min(max(low / 4, 2), low), 6 dB half-way there, and exactly zero at 0 Hz:
     with low = 0.5 Hz, −6 dB at 0.25 Hz. The low-pass is 80 dB down at high + max(high / 4, 2), or half-way
     from high to half the lower rate when that is nearer (120 Hz: 124 Hz at 256 and more). Aliases and images
-    are 80 dB down everywhere. The notch is exactly zero at its centre, 60 dB down within 0.2 Hz of it, and
-    within 0.02 dB of one from 1.2 Hz away.
+    are 80 dB down everywhere. The notch is 60 dB down within 0.2 Hz of its centre, and within 0.02 dB of one
+    from 1.2 Hz away.
+
+    The signal is extended at both ends by one odd reflection, and held from there on: repeated, it would grow
+    without end. Sample m lies at m / target seconds.
     """
 
-    def __init__(self, rate_hz: Fraction, target_hz: int, band: Band) -> None:
-        limit_hz = float(min(rate_hz, Fraction(target_hz))) / 2
-        edge_hz, stop_hz = 0.96 * limit_hz, limit_hz
+    def __init__(self, rate_hz: Fraction, target_hz: int, band: Band, certificate: Certificate | None = None) -> None:
+        limit_hz = min(rate_hz, Fraction(target_hz)) / 2
+        pass_hz, stop_hz = Fraction(96, 100) * limit_hz, limit_hz
         if band.high_hz is not None:
-            edge_hz = float(band.high_hz)
-            stop_hz = edge_hz + min((limit_hz - edge_hz) / 2, max(edge_hz / 4, 2.0))
-        self._taps = _filter_taps(target_hz, band, stop_hz)
-        # What aliases to below stop_hz lies above this; what aliases to above it is the low-pass's.
-        alias_hz = 2 * limit_hz - stop_hz
-        self._margin = len(self._taps) // 2
+            pass_hz = band.high_hz
+            stop_hz = pass_hz + min((limit_hz - pass_hz) / 2, max(pass_hz / 4, Fraction(2)))
+        self._ratio = Fraction(target_hz) / rate_hz
+        self._filter = _filter_taps(target_hz, band, stop_hz)
+        self._margin = len(self._filter) // 2
         self._resampler = None
         if rate_hz != target_hz:
-            self._resampler = _Resampler(rate_hz, target_hz, edge_hz, alias_hz, self._margin)
+            # Images and aliases that land above stop_hz are the low-pass's; that of an offset is at the rate itself.
+            alias_hz = min(target_hz - stop_hz, rate_hz) if band.high_hz is not None else limit_hz
+            self._resampler = _resampler(rate_hz, self._ratio, pass_hz, alias_hz)
+        self.certificate = certificate or Certificate()
 
     @property
-    def n_taps(self) -> int:
-        """Length of the filter at the target rate."""
-        return len(self._taps)
+    def fraction_bits(self) -> int:
+        """Bits of fraction of what `apply` returns."""
+        between = _BETWEEN_BITS if self._resampler else 0
+        return between + (_FILTER_BITS if self._margin else 0)
 
-    def apply(self, x: Integers) -> Signal:
-        """Return float64 (ceil(n · target / rate),) from integers (n,): sample m lies at m / target seconds.
+    def length(self, n: int) -> int:
+        """Return how many samples n input samples become."""
+        return math.ceil(n * self._ratio)
 
-        Both ends are extended by one odd reflection, held from there on: repeated, it would grow without end.
+    def inputs(self, start: int, stop: int, n: int) -> tuple[int, int]:
+        """Return the span of input samples, of n, that output samples start to stop depend on.
+
+        Near an end it is at least as long as what the signal is extended by there.
         """
-        if self._resampler is None:
-            y = _extend(x, self._margin, self._margin).astype(np.float64)
-        else:
-            y = self._resampler.apply(x)
-        return y if self._margin == 0 else _convolve(y, self._taps)
+        first, last = self._window(start, stop)
+        return max(0, min(first, 2 * (n - 1) - last)), min(n, max(last, 1 - first))
+
+    def _window(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the span of the extended input that output samples start to stop depend on."""
+        start, stop = start - self._margin, stop + self._margin
+        return self._resampler.inputs(start, stop) if self._resampler else (start, stop)
+
+    def apply(self, x: Int16, *, first: int, n: int, start: int, stop: int) -> Float64:
+        """Return output samples start to stop, exact integers in units of 2^-fraction_bits digital steps.
+
+        float64 (channels, stop − start) from int16 (channels, any): samples from `first` on of a signal of n,
+        which cover `inputs(start, stop, n)`. The same numbers whatever the span. Raises ArithmeticError where
+        that cannot be proven.
+        """
+        out = np.empty((len(x), stop - start))
+        piece = stop - start if not self._margin else _SEGMENTS * (self._size(stop - start) - 2 * self._margin)
+        for begin in range(start, stop, piece):
+            end = min(begin + piece, stop)
+            low, high = self._window(begin, end)
+            for row in range(0, len(x), _TOGETHER):
+                rows = slice(row, row + _TOGETHER)
+                y: Float64 = _extended(x[rows], first, n, low, high)
+                if self._resampler:
+                    y = self._resampler.apply(y, low, begin - self._margin, end + self._margin, self.certificate)
+                if self._margin:
+                    self._convolve(y, out[rows, begin - start : end - start])
+                else:
+                    out[rows, begin - start : end - start] = y
+        return out
+
+    def _size(self, n: int) -> int:
+        """Return the length of the FFTs for n output samples."""
+        whole = n + 2 * self._margin
+        return min(max(_SIZE, 1 << (8 * self._margin).bit_length()), 1 << (whole - 1).bit_length())
+
+    def _convolve(self, x: Float64, out: Float64) -> None:
+        """Fill `out` (channels, n) from integers (channels, margin + n + margin): overlap-save, then round."""
+        size = self._size(out.shape[1])
+        step = size - 2 * self._margin
+        response = _response(self._filter, size)
+        gain = sum(map(abs, self._filter))
+        pairs = np.zeros((-(-len(x) // 2), size), dtype=np.complex128)
+        for start in range(0, out.shape[1], step):
+            part = x[:, start : start + size]
+            pairs.real[:, : part.shape[1]] = part[0::2]
+            pairs.imag[: len(part) // 2, : part.shape[1]] = part[1::2]
+            pairs[:, part.shape[1] :] = 0
+            spectrum = scipy.fft.fft(pairs)
+            spectrum.view(np.float64)[...] *= response  # a symmetric filter's response is real
+            y = scipy.fft.ifft(spectrum, overwrite_x=True)[:, self._margin : size - self._margin]
+            n = min(step, out.shape[1] - start)
+            for row in range(len(x)):
+                found = (y.imag if row % 2 else y.real)[row // 2, :n]
+                whole = np.rint(found, out=out[row, start : start + n])
+                self.certificate.measure(found - whole)
+        self.certificate.bound(gain * int(np.abs(x).max()))
 
 
 class _Resampler:
-    """Polyphase resampling by up / down as matrix products: 64 outputs each from one window of inputs.
+    """Polyphase resampling by up / down as matrix products: 32 outputs each from one window of inputs.
 
-    It gives `margin` more samples of the extended signal on either side. The matrices are made when needed:
+    Each phase has taps of its own that sum to 2^20 exactly; they are designed when they are first needed, since
     an odd ratio has far more phases than a short recording has samples.
     """
 
-    def __init__(self, rate_hz: Fraction, target_hz: int, pass_hz: float, stop_hz: float, margin: int) -> None:
-        self._ratio = target_hz / rate_hz
-        if max(self._ratio.numerator, self._ratio.denominator) > MAX_RATIO_TERM:
-            raise ValueError(f"resampling by {self._ratio} needs too many phases")
-        repeat = -(-_COLUMNS // self._ratio.numerator)  # a short period repeats, so that products are wide enough
-        self._up, self._down = self._ratio.numerator * repeat, self._ratio.denominator * repeat
-        self._margin = margin
-        self._origin = -margin * self._ratio.denominator // self._ratio.numerator  # the input at or before output 0
-        self._reach = math.ceil(_half_length_s(stop_hz - pass_hz, _ALIAS_DB) * rate_hz) + 1
-        self._lowpass = partial(_lowpass, rate_hz=float(rate_hz), pass_hz=pass_hz, stop_hz=stop_hz, db=_ALIAS_DB)
-        self._products: dict[int, tuple[int, Signal]] = {}
+    def __init__(self, rate_hz: Fraction, ratio: Fraction, pass_hz: Fraction, stop_hz: Fraction) -> None:
+        self._phases, self._step = ratio.numerator, ratio.denominator
+        if max(self._phases, self._step) > MAX_RATIO_TERM:
+            raise ValueError(f"resampling by {ratio} needs too many phases")
+        self._kernel = Kernel(pass_hz, stop_hz, _ALIAS_DB, rate_hz * self._phases)
+        self._reach = -(-self._kernel.reach // self._phases)
+        self._taps = np.empty((self._phases, 2 * self._reach), dtype=np.int32)  # memory is used where it is written
+        self._known = np.zeros(self._phases, dtype=np.bool_)
+        self._gain = 0
+        self._period = math.lcm(self._phases, _GROUP) // _GROUP  # groups after which the same taps come again
+        self._matrix = lru_cache(maxsize=64)(self._matrix_of)
 
-    def apply(self, x: Integers) -> Signal:
-        """Return float64 (margin + ceil(n · up / down) + margin,)."""
-        n = -(-len(x) * self._ratio.numerator // self._ratio.denominator) + 2 * self._margin
-        n_periods = -(-n // self._up)
-        before = self._reach - 1 - self._origin
-        extended = _extend(x, before, n_periods * self._down + 2 * self._reach - before - len(x))
-        y = np.empty((n_periods, self._up))
-        for first in range(0, min(self._up, n), _COLUMNS):
-            if first not in self._products:
-                self._products[first] = self._product(first, min(first + _COLUMNS, self._up))
-            start, matrix = self._products[first]
-            windows = sliding_window_view(extended, len(matrix))[start :: self._down]
-            rows = max(1, _BLOCK // len(matrix))
-            for i in range(0, n_periods, rows):
-                block = windows[i : min(i + rows, n_periods)].astype(np.float64)
-                y[i : i + rows, first : first + _COLUMNS] = block @ matrix
-        return y.reshape(-1)[:n]
+    def inputs(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the span of inputs that whole groups of outputs around start to stop depend on."""
+        first, last = start // _GROUP * _GROUP, -(-stop // _GROUP) * _GROUP - 1
+        return self._at(first) - self._reach + 1, self._at(last) + self._reach + 1
 
-    def _product(self, first: int, last: int) -> tuple[int, Signal]:
-        """Return where in a period the window of some outputs begins, and the matrix (window, outputs)."""
-        outputs = np.arange(first, last) - self._margin
-        inputs, phases = np.divmod(outputs * self._ratio.denominator, self._ratio.numerator)
-        taps = np.arange(1 - self._reach, self._reach + 1)
-        kernel = self._lowpass((phases / self._ratio.numerator)[:, None] - taps)
-        kernel /= kernel.sum(axis=1, keepdims=True)  # unequal sums would turn an offset into tones
-        matrix = np.zeros((inputs[-1] - inputs[0] + len(taps), last - first))
-        rows = (inputs - inputs[0])[:, None] + np.arange(len(taps))
-        matrix[rows, np.arange(last - first)[:, None]] = kernel
-        return int(inputs[0]) - self._origin, matrix
+    def _at(self, output: int) -> int:
+        """Return the input at or before an output."""
+        return output * self._step // self._phases
+
+    def apply(self, x: Float64, first: int, start: int, stop: int, certificate: Certificate) -> Float64:
+        """Return outputs start to stop, whole numbers in units of 2^-6, from inputs that begin at `first`."""
+        group, n_groups = start // _GROUP, -(-stop // _GROUP) - start // _GROUP
+        self._design(np.arange(start // _GROUP * _GROUP, (group + n_groups) * _GROUP))
+        y = np.empty((len(x), n_groups, _GROUP))
+        stride = self._period * _GROUP * self._step // self._phases
+        for i in range(min(self._period, n_groups)):
+            matrix = self._matrix((group + i) % self._period)
+            at = self._at((group + i) * _GROUP) - self._reach + 1 - first
+            # windows overlap, so every `apart`-th one makes a matrix that BLAS can take as it lies there
+            apart = -(-len(matrix) // stride)
+            for j in range(apart):
+                into = y[:, i + j * self._period :: apart * self._period]
+                n = into.shape[1]
+                if n == 1:
+                    into[:, 0] = x[:, at + j * stride :][:, : len(matrix)] @ matrix
+                elif n:
+                    for row in range(len(x)):
+                        span = x[row, at + j * stride : at + (j + (n - 1) * apart) * stride + len(matrix)]
+                        windows = np.lib.stride_tricks.as_strided(
+                            span, (n, len(matrix)), (apart * stride * span.itemsize, span.itemsize)
+                        )
+                        np.matmul(windows, matrix, out=into[row])
+        certificate.bound(self._gain * int(np.abs(x).max()))
+        offset = start - group * _GROUP
+        return np.rint(y.reshape(len(x), -1)[:, offset : offset + stop - start])
+
+    def _matrix_of(self, group: int) -> Float64:
+        """Return the matrix (window, 32) of a group of outputs, in units that make its products whole numbers."""
+        outputs = np.arange(group * _GROUP, (group + 1) * _GROUP, dtype=np.int64) * self._step
+        inputs, phases = np.divmod(outputs, self._phases)
+        inputs -= inputs[0]
+        matrix = np.zeros((int(inputs[-1]) + 2 * self._reach, _GROUP))
+        rows = inputs[:, None] + np.arange(2 * self._reach)
+        matrix[rows, np.arange(_GROUP)[:, None]] = self._taps[phases] * 2.0 ** (_BETWEEN_BITS - _RESAMPLER_BITS)
+        return matrix
+
+    def _design(self, outputs: Int64) -> None:
+        """Make the taps of the phases that some outputs have."""
+        if self._known.all():
+            return
+        phases = np.unique(outputs * self._step % self._phases)
+        phases = phases[~self._known[phases]]
+        points = np.arange(self._reach - 1, -self._reach - 1, -1, dtype=np.int64) * self._phases
+        for start in range(0, len(phases), 1024):
+            some = phases[start : start + 1024]
+            taps = normalised(self._kernel.at(some[:, None] + points), 1 << _RESAMPLER_BITS)
+            self._taps[some] = taps
+            self._known[some] = True
+            self._gain = max(self._gain, int(np.abs(taps).sum(axis=1).max()))
 
 
-def _filter_taps(target_hz: int, band: Band, stop_hz: float) -> Signal:
-    """Return the odd symmetric FIR of high-pass, low-pass and notch together; [1] when all are off."""
-    taps = np.ones(1)
-    if band.low_hz is not None:
-        low_hz = float(band.low_hz)
-        low_stop_hz = low_hz - min(max(low_hz / 4, 2.0), low_hz)
-        taps = np.convolve(taps, _complement(_lowpass_taps(target_hz, low_stop_hz, low_hz, _STOP_DB)))
+_resampler = lru_cache(maxsize=8)(_Resampler)
+
+
+@lru_cache(maxsize=16)
+def _filter_taps(target_hz: int, band: Band, stop_hz: Fraction) -> tuple[int, ...]:
+    """Return the odd symmetric FIR that passes what the low-pass does, less the high-pass's and the notch's stop bands.
+
+    In units of 2^-22. With a high-pass the taps sum to exactly 0, else to exactly 1; one tap when all is off.
+    """
+    unit = 1 << _FILTER_BITS
+    parts = []
     if band.high_hz is not None:
-        taps = np.convolve(taps, _lowpass_taps(target_hz, float(band.high_hz), stop_hz, _ALIAS_DB))
+        parts.append(normalised(_kernel_taps(Kernel(band.high_hz, stop_hz, _ALIAS_DB, Fraction(target_hz))), unit))
+    else:
+        parts.append(np.array([unit]))
+    low = None
+    if band.low_hz is not None:
+        low_stop_hz = band.low_hz - min(max(band.low_hz / 4, Fraction(2)), band.low_hz)
+        low = _kernel_taps(Kernel(low_stop_hz, band.low_hz, _STOP_DB, Fraction(target_hz)))
     if band.notch_hz is not None:
-        narrow = _lowpass_taps(target_hz, _NOTCH_STOP_HZ, _NOTCH_PASS_HZ, _STOP_DB)
-        n = np.arange(len(narrow)) - len(narrow) // 2
-        carrier = np.cos(2 * np.pi * float(band.notch_hz) / target_hz * n)
-        narrow *= carrier
-        taps = np.convolve(taps, _complement(narrow / (narrow @ carrier)))
-    return taps
+        turns = band.notch_hz / target_hz
+        narrow = _kernel_taps(Kernel(NOTCH_STOP_HZ, NOTCH_PASS_HZ, _STOP_DB, Fraction(target_hz)))
+        notch = (narrow * _carrier(narrow, turns) + (1 << 29)) >> 30
+        there = _response_at(parts[0], turns)
+        if low is not None:
+            there -= _response_at(normalised(low, unit), turns)
+        parts.append(-scaled(notch, there, _response_at(notch, turns)))
+    if low is not None:
+        parts.append(-normalised(low, sum(int(part.sum()) for part in parts)))
+    taps = np.zeros(max(map(len, parts)), dtype=np.int64)
+    for part in parts:
+        edge = (len(taps) - len(part)) // 2
+        taps[edge : len(taps) - edge] += part
+    taps[len(taps) // 2] += (0 if band.low_hz is not None else unit) - taps.sum()
+    return tuple(taps.tolist())
 
 
-def _lowpass_taps(rate_hz: float, pass_hz: float, stop_hz: float, db: float) -> Signal:
-    reach = math.ceil(_half_length_s(stop_hz - pass_hz, db) * rate_hz)
-    taps = _lowpass(np.arange(-reach, reach + 1), rate_hz, pass_hz, stop_hz, db)
-    taps /= taps.sum()
-    return taps
+def _kernel_taps(kernel: Kernel) -> Int64:
+    return kernel.at(np.arange(1 - kernel.reach, kernel.reach, dtype=np.int64))
 
 
-def _complement(taps: Signal) -> Signal:
-    """Return the filter that passes what `taps` stops."""
-    rest = -taps
-    rest[len(taps) // 2] += 1.0
-    return rest
+def _carrier(taps: Int64, turns: Fraction) -> Int64:
+    """Return the cosine around the middle of symmetric taps in units of 2^-30, as symmetric as they are."""
+    return cosine(turns, np.abs(np.arange(len(taps), dtype=np.int64) - len(taps) // 2))
 
 
-def _lowpass(n: Signal | Integers, rate_hz: float, pass_hz: float, stop_hz: float, db: float) -> Signal:
-    """Return a Kaiser-windowed sinc at sample positions n from its centre, whole or not; its sum is not set."""
-    inside = 1.0 - (n / (rate_hz * _half_length_s(stop_hz - pass_hz, db))) ** 2
-    window = np.where(inside >= 0.0, np.i0(0.1102 * (db - 8.7) * np.sqrt(np.maximum(inside, 0.0))), 0.0)
-    return np.asarray(np.sinc((pass_hz + stop_hz) / rate_hz * n) * window)
+def _response_at(taps: Int64, turns: Fraction) -> int:
+    """Return the gain of symmetric taps at a frequency, in their own units."""
+    return int(((taps * _carrier(taps, turns) + (1 << 29)) >> 30).sum())
 
 
-def _half_length_s(width_hz: float, db: float) -> float:
-    """Kaiser's formula for the length of a filter (Oppenheim & Schafer, section 7.5.3), above 50 dB."""
-    return (db - 7.95) / (2.285 * 4 * math.pi * width_hz)
+@lru_cache(maxsize=8)
+def _response(taps: tuple[int, ...], size: int) -> Float64:
+    """Return the response of symmetric taps around 0, once for the real and once for the imaginary part."""
+    around_zero = np.zeros(size)
+    around_zero[: len(taps)] = taps
+    return np.repeat(scipy.fft.fft(np.roll(around_zero, -(len(taps) // 2))).real, 2)
 
 
-def _extend(x: Integers, before: int, after: int) -> np.ndarray[Any, np.dtype[np.int32]]:
-    """Return x with one odd reflection at each end, and its last value held beyond; exact in int32."""
-    x = x.astype(np.int32)
-    left = 2 * x[0] - x[1 : before + 1][::-1]
-    right = 2 * x[-1] - x[::-1][1 : after + 1]
-    ends = (left[0] if len(left) else x[0], right[-1] if len(right) else x[-1])
-    held = np.full(before - len(left), ends[0]), np.full(after - len(right), ends[1])
-    return np.concatenate((held[0], left, x, right, held[1]), dtype=np.int32)
+def _extended(x: Int16, first: int, n: int, start: int, stop: int) -> Float64:
+    """Return samples start to stop of a signal of n that is reflected oddly at both ends, then held.
 
-
-def _convolve(x: Signal, taps: Signal) -> Signal:
-    """Return the part of the convolution that needs no padding, by overlap-save."""
-    size = 1 << max(15, (4 * len(taps)).bit_length())
-    spectrum = np.fft.rfft(taps, size)
-    out = np.empty(len(x) - len(taps) + 1)
-    step = size - len(taps) + 1
-    for start in range(0, len(out), step):
-        block = np.fft.irfft(np.fft.rfft(x[start : start + size], size) * spectrum, size)[len(taps) - 1 :]
-        out[start : start + step] = block[: len(out) - start]
+    `x` holds its samples from `first` on.
+    """
+    inside = x[:, max(start - first, 0) : max(min(stop, n) - first, 0)]
+    left, right = max(-start, 0), max(stop - n, 0)
+    if not left and not right:
+        return inside.astype(np.float64)
+    out = np.empty((len(x), stop - start))
+    out[:, left : left + inside.shape[1]] = inside
+    for edge, into, away in ((0, out[:, :left][:, ::-1], 1), (n - 1, out[:, stop - start - right :], -1)):
+        n_reflected = min(into.shape[1], n - 1)
+        at = edge - first + away * np.arange(1, n_reflected + 1)
+        centre = x[:, edge - first, None].astype(np.float64)
+        into[:, :n_reflected] = 2 * centre - x[:, at]
+        into[:, n_reflected:] = into[:, n_reflected - 1, None] if n_reflected else centre
     return out

@@ -1,66 +1,37 @@
-"""From an EDF file to the array that a recipe describes: revision 0, float64, one function.
+"""From an EDF file to the array that a recipe describes, block by block: the numbers of recipe revision 1.
 
-Owns which channels are taken, what is refused, and the numbers. Knows nothing of stores, labels or windows.
+Owns how a file becomes blocks of numbers. Knows nothing of stores, labels or windows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brainbrr.eeg.edf import EdfFile, EdfHeader, EdfSignal, read_header
-from brainbrr.eeg.fir import MAX_RATIO_TERM, Band, Chain, effective_band
-from brainbrr.eeg.montage import find_channels
+from brainbrr.eeg import known_answer
+from brainbrr.eeg.channels import Channel, select
+from brainbrr.eeg.edf import EdfFile, EdfHeader, read_header
+from brainbrr.eeg.fir import Certificate, Chain, Float64, Int16
+from brainbrr.eeg.quantise import Lattice
+from brainbrr.eeg.reading import Seen, Window, copies_of, groups_of
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.errors import EdfError, MontageError, RecordingError
-
-Int16 = np.ndarray[Any, np.dtype[np.int16]]
+from brainbrr.eeg.statistics import Statistics
+from brainbrr.errors import EdfError, RecordingError
 
 ABSENT = -32768
 """What an absent channel's row is filled with; every other sample is within ±32767."""
 
-MAX_STEP_UV = 10
-"""A digital step above this is no EEG: real ones are below 1 µV, broken re-exports above 1,000."""
-
-_LARGEST = 32767
-_RATE_HZ = (Fraction(125, 2), Fraction(65_536))  # below: its upper band edge, 0.48 of the rate, is under 30 Hz
-_BLOCK = 1 << 16  # samples per product: 2^16 · 2^30 is far below 2^53, so float64 sums are exact
-
-
-@dataclass(frozen=True)
-class Preprocessed:
-    """One recording as a recipe describes it.
-
-    `samples` is int16 (channels, n): row i in steps of quantum_uv · 2^k[i] microvolts, at rate_hz, sample 0
-    at the recording's start. An absent channel's row is −32768 throughout, its k 0.
-    `statistics` and `facts` are JSON without floats.
-    """
-
-    samples: Int16
-    channels: tuple[str, ...]
-    absent: tuple[str, ...]
-    k: tuple[int, ...]
-    rate_hz: int
-    quantum_uv: str
-    statistics: dict[str, Any]
-    facts: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Channel:
-    """A channel of the recipe: the signals that name it (several must be copies), and what can be kept of it."""
-
-    name: str
-    indices: tuple[int, ...]
-    signal: EdfSignal
-    band: Band
+_WHOLE_BYTES = 1 << 27  # what a recording may take to be computed in one block; a longer one is computed twice
+_BLOCK_BYTES = 1 << 25
+_TOGETHER = 4  # channels that are filtered at once
 
 
 def check(path: Path, recipe: Recipe, *, accept_truncated: bool = False) -> EdfHeader:
@@ -71,7 +42,7 @@ def check(path: Path, recipe: Recipe, *, accept_truncated: bool = False) -> EdfH
     """
     header = read_header(path, accept_truncated=accept_truncated)
     with _located(path):
-        _select(header, recipe)
+        select(header, recipe)
     return header
 
 
@@ -83,42 +54,110 @@ def preprocess(path: Path, recipe: Recipe, *, accept_truncated: bool = False) ->
     Raises EdfError for a file or a signal that cannot be trusted, MontageError for channels that are missing
     or ambiguous; both name the file.
     """
-    with _located(path), EdfFile(path, accept_truncated=accept_truncated) as edf:
-        channels, notes = _select(edf.header, recipe)
-        n = -(-edf.header.duration_s * recipe.rate_hz // 1)
-        samples = np.full((len(recipe.channels), int(n)), ABSENT, dtype=np.int16)
-        k = [0] * len(recipe.channels)
-        flat: list[str] = []
-        at_limit: dict[str, int] = {}
-        chains: dict[Fraction, Chain] = {}
-        for channel in channels:
-            row = recipe.channels.index(channel.name)
-            digital = _digital(edf, channel, notes)
-            if digital.min() == digital.max():
-                flat.append(channel.name)
-                samples[row] = 0
-                continue
-            if n_at_limit := _count_at_limit(digital, channel.signal):
-                at_limit[channel.name] = n_at_limit
-            rate = channel.signal.rate
-            if rate not in chains:
-                chains[rate] = Chain(rate, recipe.rate_hz, channel.band)
-            signal_uv = chains[rate].apply(digital)
-            signal_uv *= float(channel.signal.gain_uv)
-            if channel.band.low_hz is None:
-                signal_uv += float(channel.signal.offset_uv)
-            k[row] = _quantise(signal_uv, float(recipe.quantum_uv), out=samples[row])
-        header = edf.header
-    present = [recipe.channels.index(channel.name) for channel in channels]
-    return Preprocessed(
-        samples=samples,
-        channels=recipe.channels,
-        absent=tuple(name for i, name in enumerate(recipe.channels) if i not in present),
-        k=tuple(k),
-        rate_hz=recipe.rate_hz,
-        quantum_uv=recipe.quantum_uv,
-        statistics=exact_statistics(samples, present),
-        facts={
+    return Preprocessed(path, recipe, accept_truncated=accept_truncated)
+
+
+class Preprocessed:
+    """One recording as a recipe describes it: what it is, and its samples in blocks.
+
+    A short recording is computed when this is made; of a long one only the steps are, which takes a first pass.
+    Row i is in steps of quantum_uv · 2^k[i] microvolts, at rate_hz, sample 0 at the recording's start; an absent
+    channel's row is −32768 throughout, its k 0. `source` is the XXH3-128 of the bytes that were read.
+    """
+
+    def __init__(self, path: Path, recipe: Recipe, *, accept_truncated: bool = False) -> None:
+        known_answer.prove()
+        self._path, self._recipe, self._accept_truncated = path, recipe, accept_truncated
+        self.channels, self.rate_hz, self.quantum_uv = recipe.channels, recipe.rate_hz, recipe.quantum_uv
+        self._whole: Int16 | None = None
+        self._statistics: Statistics | None = None
+        with _located(path), EdfFile(path, accept_truncated=accept_truncated) as edf:
+            self._header = edf.header
+            self._present, self._notes = select(edf.header, recipe)
+            self._seen = {channel.name: Seen() for channel in self._present}
+            self._certificate = Certificate()
+            self._groups = groups_of(edf.header, self._present)
+            self._chains = [
+                Chain(group.rate, recipe.rate_hz, group.channels[0].band, self._certificate) for group in self._groups
+            ]
+            self.n_samples = int(-(-edf.header.duration_s * recipe.rate_hz // 1))
+            self._lattices = self._survey(edf)
+            self.source = edf.source()
+        self.k = tuple(self._lattices[name].k if name in self._lattices else 0 for name in self.channels)
+        self.absent = tuple(name for name in self.channels if name not in self._seen)
+
+    def _survey(self, edf: EdfFile) -> dict[str, Lattice]:
+        """Read every sample once; return the lattice of each channel that is not flat, decided by what it reaches."""
+        spans = self._spans()
+        window = Window(edf, self._groups, watch=lambda c, samples: self._seen[c.name].update(samples, c.signal))
+        lattices: dict[str, Lattice] = {}
+        if len(spans) == 1:
+            window.move(0, edf.header.n_records)
+            self._whole = self._empty(self.n_samples)
+            for channel, chain, y in self._filtered(*spans[0], only=self._varying()):
+                lattices[channel.name] = self._lattice(channel, chain, float(y.min()), float(y.max()))
+                lattices[channel.name].round(y, out=self._whole[channel.row])
+            return lattices
+        reached: dict[str, tuple[float, float]] = {}
+        for start, stop in spans:
+            self._move(window, start, stop)
+            for channel, chain, y in self._filtered(start, stop, only=self._seen):
+                low, high = reached.get(channel.name, (np.inf, -np.inf))
+                reached[channel.name] = low, high = min(low, float(y.min())), max(high, float(y.max()))
+                lattices[channel.name] = self._lattice(channel, chain, low, high)
+        return {name: lattices[name] for name in self._varying()}
+
+    def blocks(self) -> Iterator[Int16]:
+        """Yield the samples, block after block: int16 (channels, any), C-contiguous.
+
+        A long recording is read again. Raises EdfError when it is no longer what it was.
+        """
+        statistics = Statistics(len(self.channels), [channel.row for channel in self._present])
+        for block in self._recomputed() if self._whole is None else [self._whole]:
+            statistics.update(block)
+            yield block
+        self._statistics = statistics
+
+    def _recomputed(self) -> Iterator[Int16]:
+        with _located(self._path), EdfFile(self._path, accept_truncated=self._accept_truncated) as edf:
+            window = Window(edf, self._groups, watch=lambda *_: None)
+            for start, stop in self._spans():
+                self._move(window, start, stop)
+                block = self._empty(stop - start)
+                for channel, _, y in self._filtered(start, stop, only=self._lattices):
+                    self._lattices[channel.name].round(y, out=block[channel.row])
+                yield block
+            if edf.source() != self.source:
+                raise EdfError("the file changed while it was read", fix="ingest again when it is at rest")
+
+    @cached_property
+    def samples(self) -> Int16:
+        """All samples at once: int16 (channels, n_samples)."""
+        return np.concatenate(list(self.blocks()), axis=1)
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """The exact integer statistics of the samples (`statistics.Statistics`), once all blocks were given out."""
+        if self._statistics is None:
+            for _ in self.blocks():
+                pass
+        assert self._statistics is not None
+        return self._statistics.result()
+
+    @property
+    def certificate(self) -> dict[str, Any]:
+        """What proves the numbers: the largest distance from whole numbers, the bits left below 2^53."""
+        return {
+            "distance": f"{self._certificate.distance:.9f}",
+            "headroom_bits": 53 - self._certificate.magnitude.bit_length(),
+        }
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the EDF said and what became of it: JSON without floats."""
+        header, channels = self._header, self._present
+        varying = self._varying()
+        return {
             "edf": {
                 "rates": {c.name: str(c.signal.rate) for c in channels},
                 "labels": {c.name: c.signal.label for c in channels},
@@ -128,39 +167,58 @@ def preprocess(path: Path, recipe: Recipe, *, accept_truncated: bool = False) ->
                 "n_records": header.n_records,
             },
             "band_hz": _bands(channels),
-            "flat": flat,
-            "clipped_samples": at_limit,
+            "flat": [c.name for c in channels if c.name not in varying],
+            "clipped_samples": {name: self._seen[name].n_at_limit for name in varying if self._seen[name].n_at_limit},
             "synthetic": header.synthetic,
-            "notes": [*header.notes, *notes],
-        },
-    )
+            "notes": [*header.notes, *self._notes, *copies_of(channels)],
+        }
 
+    def _varying(self) -> list[str]:
+        return [name for name, seen in self._seen.items() if seen.lowest < seen.highest]
 
-def exact_statistics(samples: Int16, present: Sequence[int]) -> dict[str, Any]:
-    """Return the exact integer statistics of the rows that are present, each in its own lattice steps.
+    def _empty(self, n: int) -> Int16:
+        """Return n samples of nothing: flat channels are 0, absent ones have none."""
+        block = np.full((len(self.channels), n), ABSENT, dtype=np.int16)
+        block[[channel.row for channel in self._present]] = 0
+        return block
 
-    {"n", "sums" [C], "products" [C(C+1)/2: Σ x_i·x_j for i ≤ j, row by row], "quartiles" [C] of the values at
-    the nearest ranks of 25, 50 and 75 %}. Other rows have sums and products of 0 and None for quartiles.
-    """
-    n_rows, n = samples.shape
-    rows = np.asarray(present, dtype=np.intp)
-    sums = np.zeros(n_rows, dtype=np.int64)
-    products = np.zeros((n_rows, n_rows), dtype=np.int64)
-    for start in range(0, n, _BLOCK):
-        block = samples[rows, start : start + _BLOCK].astype(np.float64)
-        sums[rows] += block.sum(axis=1).astype(np.int64)
-        products[np.ix_(rows, rows)] += (block @ block.T).astype(np.int64)
-    return {
-        "n": n,
-        "sums": sums.tolist(),
-        "products": products[np.triu_indices(n_rows)].tolist(),
-        "quartiles": [_quartiles(row) if i in present else None for i, row in enumerate(samples)],
-    }
+    def _lattice(self, channel: Channel, chain: Chain, lowest: float, highest: float) -> Lattice:
+        """Return the finest lattice of a channel whose filtered samples lie between two numbers."""
+        quantum_uv = Fraction(self.quantum_uv)
+        return Lattice.fitting(
+            gain=channel.signal.gain_uv / quantum_uv / 2**chain.fraction_bits,
+            offset=channel.signal.offset_uv / quantum_uv if channel.band.low_hz is None else Fraction(0),
+            lowest=lowest,
+            highest=highest,
+        )
 
+    def _spans(self) -> list[tuple[int, int]]:
+        """Return the output samples of each block; one block where everything fits into the memory allowed."""
+        n_inputs = sum(len(group.channels) * group.n for group in self._groups)
+        n_bytes = 2 * n_inputs + self.n_samples * (2 * len(self.channels) + 8 * _TOGETHER)
+        n_blocks = 1 if n_bytes <= _WHOLE_BYTES else -(-n_bytes // _BLOCK_BYTES)
+        return list(pairwise(i * self.n_samples // n_blocks for i in range(n_blocks + 1)))
 
-def _quartiles(row: Int16) -> list[int]:
-    at_most = np.cumsum(np.bincount(row.astype(np.int32) + 32768, minlength=65536))
-    return [int(np.searchsorted(at_most, -(-quarter * len(row) // 4))) - 32768 for quarter in (1, 2, 3)]
+    def _move(self, window: Window, start: int, stop: int) -> None:
+        """Hold the records that output samples start to stop depend on."""
+        firsts, lasts = [], []
+        for group, chain in zip(self._groups, self._chains, strict=True):
+            first, last = chain.inputs(start, stop, group.n)
+            firsts.append(first // group.per_record)
+            lasts.append(-(-last // group.per_record))
+        window.move(min(firsts), max(lasts))
+
+    def _filtered(self, start: int, stop: int, *, only: Collection[str]) -> Iterator[tuple[Channel, Chain, Float64]]:
+        """Yield each of some channels and its filtered samples, from the records that are in memory."""
+        for group, chain in zip(self._groups, self._chains, strict=True):
+            rows = [row for row, channel in enumerate(group.channels) if channel.name in only]
+            for i in range(0, len(rows), _TOGETHER):
+                some = rows[i : i + _TOGETHER]
+                try:
+                    y = chain.apply(group.samples[some], first=group.first, n=group.n, start=start, stop=stop)
+                except ArithmeticError as error:
+                    raise EdfError(f"its numbers cannot be proven to be exact: {error}") from None
+                yield from ((group.channels[row], chain, each) for row, each in zip(some, y, strict=True))
 
 
 @contextmanager
@@ -174,99 +232,7 @@ def _located(path: Path) -> Iterator[None]:
         raise
 
 
-def _select(header: EdfHeader, recipe: Recipe) -> tuple[list[_Channel], list[str]]:
-    """Return the recipe's channels that are there, each one checked, and what is odd about them."""
-    notes: list[str] = []
-    channels: list[_Channel] = []
-    for name, indices in find_channels([signal.label for signal in header.signals], recipe.channels).items():
-        if indices:
-            signals = [header.signals[i] for i in indices]
-            if len({_layout(signal) for signal in signals}) > 1:
-                raise _ambiguous(name, signals, "differ in rate or scale")
-            channels.append(_Channel(name, tuple(indices), signals[0], _checked_band(signals[0], recipe)))
-            if signals[0].unit.startswith("\xb0"):
-                notes.append(f"{signals[0]}: the unit's byte B0 is read as µ")
-    tiny = [channel for channel in channels if _range_uv(channel.signal) < 1]
-    if tiny and len(tiny) == len(channels):
-        raise EdfError(
-            f"no channel has a physical range of even 1 µV ({tiny[0].signal}: {float(_range_uv(tiny[0].signal)):g} µV)",
-            fix="correct the unit in the EDF's header",
-        )
-    notes += [f"{channel.signal}: its physical range is below 1 µV" for channel in tiny]
-    return channels, notes
-
-
-def _layout(signal: EdfSignal) -> tuple[object, ...]:
-    return signal.gain_uv, signal.offset_uv, signal.samples_per_record
-
-
-def _range_uv(signal: EdfSignal) -> Fraction:
-    return abs(signal.gain_uv) * (signal.digital_max - signal.digital_min)
-
-
-def _checked_band(signal: EdfSignal, recipe: Recipe) -> Band:
-    """Return the band that is left of a signal. Raises EdfError for a step or a rate that no EEG has."""
-    if abs(signal.gain_uv) > MAX_STEP_UV:
-        raise EdfError(
-            f"{signal}: one digital step is {float(abs(signal.gain_uv)):g} µV (fields: unit, physical and digital "
-            f"minimum and maximum); above {MAX_STEP_UV} µV nothing is left of an EEG",
-            fix="export it again with a range that fits the signal",
-        )
-    lowest_hz, highest_hz = _RATE_HZ
-    if not lowest_hz <= signal.rate <= highest_hz:
-        raise EdfError(
-            f"{signal}: {float(signal.rate):g} Hz (fields: samples per record, record duration) is no EEG's rate; "
-            f"{float(lowest_hz):g} to {float(highest_hz):g} Hz are"
-        )
-    ratio = recipe.rate_hz / signal.rate
-    if max(ratio.numerator, ratio.denominator) > MAX_RATIO_TERM:
-        raise EdfError(
-            f"{signal}: its rate of {signal.rate} Hz (fields: samples per record, record duration) has no usable "
-            f"ratio to {recipe.rate_hz} Hz"
-        )
-    band = effective_band(signal.rate, recipe.rate_hz, bandpass_hz=recipe.bandpass_hz, notch_hz=recipe.notch_hz)
-    if band.low_hz is not None and band.high_hz is not None and band.low_hz >= band.high_hz:
-        raise EdfError(
-            f"{signal}: at {float(signal.rate):g} Hz the band ends at {float(band.high_hz):g} Hz, "
-            f"below the recipe's lower edge of {float(band.low_hz):g} Hz"
-        )
-    return band
-
-
-def _digital(edf: EdfFile, channel: _Channel, notes: list[str]) -> Int16:
-    """Return a channel's samples. Raises MontageError when signals of one name are not copies of each other."""
-    digital = edf.digital(channel.indices[0])
-    for other in channel.indices[1:]:
-        if not np.array_equal(digital, edf.digital(other)):
-            raise _ambiguous(channel.name, [edf.header.signals[i] for i in channel.indices], "have different samples")
-        notes.append(f"{edf.header.signals[other]} is a copy of {channel.signal}")
-    return digital
-
-
-def _ambiguous(name: str, signals: Sequence[EdfSignal], why: str) -> MontageError:
-    return MontageError(
-        f"{name} is ambiguous: {' and '.join(map(str, signals))} {why}",
-        fix="relabel the one that is not meant, or leave the recording out with `brainbrr ingest --accept-refused`",
-    )
-
-
-def _count_at_limit(digital: Int16, signal: EdfSignal) -> int:
-    return int(np.count_nonzero((digital <= signal.digital_min) | (digital >= signal.digital_max)))
-
-
-def _quantise(signal_uv: np.ndarray[Any, np.dtype[np.float64]], quantum_uv: float, *, out: Int16) -> int:
-    """Fill `out` with the signal in steps of quantum_uv · 2^k; return k, the smallest that holds it."""
-    signal_uv /= quantum_uv
-    peak = max(signal_uv.max(), -signal_uv.min())
-    k = 0
-    while np.rint(peak / 2**k) > _LARGEST:
-        k += 1
-    signal_uv /= 2**k
-    out[:] = np.rint(signal_uv, out=signal_uv)
-    return k
-
-
-def _bands(channels: Sequence[_Channel]) -> Mapping[str, Any]:
+def _bands(channels: Sequence[Channel]) -> Mapping[str, Any]:
     """Return the effective edges: one set, or one per channel where rates make them differ."""
     bands = {
         c.name: {"low": _text(c.band.low_hz), "high": _text(c.band.high_hz), "notch": _text(c.band.notch_hz)}

@@ -14,11 +14,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 
 from brainbrr.decimals import decimal_text
 from brainbrr.digest import recipe_digest
+from brainbrr.eeg.band import NOTCH_PASS_HZ
 from brainbrr.eeg.montage import CHB_MIT, EAR_LOBES, TEN_TWENTY, electrode_of
 from brainbrr.errors import ConfigError
 from brainbrr.toml_files import explain, read_toml
 
-REVISION = 0
+REVISION = 1
 """Raised whenever the same recipe and source would give other numbers."""
 
 
@@ -27,6 +28,9 @@ class Recipe(BaseModel):
 
     Numbers are integers or decimal strings, since a float has no canonical text. Channels are spelt as
     `montage.electrode_of` spells them: another spelling would be absent from every file.
+
+    An `exact` recipe is computed in integers and gives the same bytes on every machine. One that is not follows
+    the float steps of brain-go-brr (`upstream`): right within a tolerance, outside of what digests promise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -37,6 +41,7 @@ class Recipe(BaseModel):
     bandpass_hz: tuple[str, str] | None = ("0.5", "120")
     notch_hz: str | None = "60"
     quantum_uv: str = "0.125"
+    exact: bool = True
     revision: int = REVISION
 
     @field_validator("bandpass_hz", "notch_hz", "quantum_uv", mode="before")
@@ -69,8 +74,10 @@ class Recipe(BaseModel):
             low, high = map(Decimal, self.bandpass_hz)
             if not 0 < low < high < Decimal(self.rate_hz) / 2:
                 raise ValueError(f"bandpass_hz = {low}, {high}: 0 < low < high < rate_hz / 2")
-        if self.notch_hz is not None and not 0 < Decimal(self.notch_hz) < Decimal(self.rate_hz) / 2:
-            raise ValueError(f"notch_hz = {self.notch_hz}: between 0 and rate_hz / 2")
+        lowest = Decimal(self.bandpass_hz[0]) if self.bandpass_hz else Decimal(0)
+        lowest += Decimal(NOTCH_PASS_HZ.numerator) / NOTCH_PASS_HZ.denominator
+        if self.notch_hz is not None and not lowest <= Decimal(self.notch_hz) < Decimal(self.rate_hz) / 2:
+            raise ValueError(f"notch_hz = {self.notch_hz}: from {lowest} to below rate_hz / 2")
         if self.revision != REVISION:
             raise ValueError(f"revision = {self.revision}: this version of brainbrr builds revision {REVISION}")
         return self
@@ -97,9 +104,11 @@ PRESETS = {
         Recipe(),
         Recipe(name="10-20-ears", channels=TEN_TWENTY + EAR_LOBES),
         Recipe(name="chb-mit", channels=CHB_MIT),
+        Recipe(name="upstream", exact=False),
     )
 }
-"""Recipes by name: the 10-20 electrodes; the same with A1 and A2; CHB-MIT's native bipolar channels."""
+"""Recipes by name: the 10-20 electrodes; the same with A1 and A2; CHB-MIT's native bipolar channels; the 10-20
+electrodes by the float steps of brain-go-brr."""
 
 
 def load_recipe(name_or_file: str) -> Recipe:

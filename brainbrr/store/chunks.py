@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from brainbrr.digest import RowHasher, content_digest
+from brainbrr.digest import RowHasher, RowSums, content_digest
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import files
 from brainbrr.store.layout import ARRAY_FILE, SHARD_FILE
@@ -30,7 +30,7 @@ from brainbrr.store.objects import (
 
 MEND = "brainbrr ingest ROOT --rehash rebuilds it, and keeps the damaged one in quarantine"
 
-_BLOCK_BYTES = 1 << 23
+_TILES_HELD = 64  # of a shard that is read once: what was read need not stay in this process's memory
 
 
 class ShardReader:
@@ -44,7 +44,8 @@ class ShardReader:
     def __init__(self, folder: Path, meta: ArrayMeta | None = None, *, every: bool = False) -> None:
         self.folder, self.every = folder, every
         self.meta = _meta_of(folder) if meta is None else meta
-        bytes_ = _map(folder, self.meta)
+        self._map = _map(folder, self.meta)
+        bytes_ = np.frombuffer(self._map, dtype=np.uint8)
         n_tiles, tile_bytes = self.meta.n_tiles, self.meta.tile_bytes
         if bytes_[n_tiles * tile_bytes :].tobytes() != index_bytes(self.meta):
             raise IntegrityError("the shard's index is damaged", where=folder / SHARD_FILE, fix=MEND)
@@ -57,8 +58,8 @@ class ShardReader:
 
         Raises UsageError outside 0 ≤ start ≤ stop ≤ n_samples, or for an `out` of another shape or dtype.
         """
-        meta, tiles = self.meta, self._bytes
-        if tiles is None:
+        meta = self.meta
+        if self._bytes is None:
             raise UsageError("the reader is closed", where=self.folder)
         if not 0 <= start <= stop <= meta.n_samples:
             raise UsageError(f"samples {start} to {stop} of {meta.n_samples}", where=self.folder)
@@ -71,12 +72,22 @@ class ShardReader:
         while at < stop:
             n, first = divmod(at, meta.tile)
             last = min(meta.tile, first + stop - at)
-            if self.every or not self._proven[n]:
-                self._prove(tiles[n], n)
-            tile = tiles[n, :-4].view("<i2").reshape(meta.n_channels, meta.tile)
-            out[:, at - start : at - start + last - first] = tile[:, first:last]
+            out[:, at - start : at - start + last - first] = self.tile(n)[:, first:last]
             at += last - first
         return out
+
+    def tile(self, n: int) -> Samples:
+        """Return the samples of tile n as they lie in the file: int16 (channels, up to ten seconds), read-only."""
+        if self._bytes is None:
+            raise UsageError("the reader is closed", where=self.folder)
+        if self.every or not self._proven[n]:
+            self._prove(self._bytes[n], n)
+        tile = self._bytes[n, :-4].view("<i2").reshape(self.meta.n_channels, self.meta.tile)
+        return tile[:, : self.meta.n_samples - n * self.meta.tile]
+
+    def release(self) -> None:
+        """Let the system take back the memory of what was read; it is read again when it is needed."""
+        self._map.madvise(mmap.MADV_DONTNEED)
 
     def _prove(self, tile: np.ndarray[Any, np.dtype[np.uint8]], n: int) -> None:
         if crc32c(tile[:-4]) != tile[-4:].tobytes():
@@ -129,7 +140,7 @@ def _meta_of(folder: Path) -> ArrayMeta:
     return read_meta(folder)
 
 
-def _map(folder: Path, meta: ArrayMeta) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _map(folder: Path, meta: ArrayMeta) -> mmap.mmap:
     path = folder / SHARD_FILE
     try:
         descriptor = files.open_plain(path)
@@ -142,7 +153,7 @@ def _map(folder: Path, meta: ArrayMeta) -> np.ndarray[Any, np.dtype[np.uint8]]:
             raise IntegrityError(
                 f"the shard has {n_bytes:,} bytes instead of {meta.shard_bytes:,}", where=path, fix=MEND
             )
-        return np.frombuffer(mmap.mmap(descriptor, n_bytes, access=mmap.ACCESS_READ), dtype=np.uint8)
+        return mmap.mmap(descriptor, n_bytes, access=mmap.ACCESS_READ)
     finally:
         os.close(descriptor)
 
@@ -161,16 +172,24 @@ def inspect(folder: Path, *, checksums: bool = False) -> ArrayMeta:
     return reader.meta
 
 
-def decode(folder: Path) -> str:
-    """Return the content of what a folder holds, every byte of it proven. Raises IntegrityError."""
+def decode(folder: Path, *, sums: RowSums | None = None) -> str:
+    """Return the content of what a folder holds, every byte of it proven. Raises IntegrityError.
+
+    `sums`: what its samples must add up to.
+    """
     with ShardReader(folder, every=True) as reader:
         meta = reader.meta
-        rows = RowHasher(meta.n_channels)
-        step = max(1, _BLOCK_BYTES // meta.tile_bytes) * meta.tile
-        for start in range(0, meta.n_samples, step):
-            block = reader.read(start, min(start + step, meta.n_samples))
-            check_fill(block, meta, where=folder)
-            rows.update(block)
+        rows, found = RowHasher(meta.n_channels), RowSums(meta.n_channels)
+        for n in range(meta.n_tiles):
+            tile = reader.tile(n)
+            check_fill(tile, meta, where=folder)
+            rows.update(tile)
+            if sums is not None:
+                found.update(tile)
+            if n % _TILES_HELD == 0:
+                reader.release()
         if (reader.padding() != FILL).any():
             raise IntegrityError("the padding of the last tile is not the fill value", where=folder)
+    if sums is not None and found.digests() != sums.digests():
+        raise IntegrityError("what was written reads back as something else", where=folder)
     return content_digest(meta.attributes(), rows.digests())

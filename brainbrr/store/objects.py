@@ -5,6 +5,7 @@ Writes without zarr what zarr would write. Knows nothing of where objects lie, a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from brainbrr.digest import RowHasher, canonical_json, content_digest
+from brainbrr.digest import RowHasher, RowSums, canonical_json, content_digest
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import files
 from brainbrr.store.layout import ARRAY_FILE, SHARD_FILE
@@ -31,7 +32,7 @@ MAX_SAMPLES = 1 << 40
 
 _CRC_BYTES = 4
 _QUANTUM = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{0,17}[1-9])?\Z")
-_BLOCK_BYTES = 1 << 24
+_BLOCK_BYTES = 1 << 22
 _SMALL_FILES_BYTES = 1 << 14
 _FIELDS: dict[str, tuple[type, ...]] = {
     "format": (int,),
@@ -196,18 +197,10 @@ def crc32c(data: Any) -> bytes:
     return int(google_crc32c.value(data)).to_bytes(_CRC_BYTES, "little")
 
 
-def check_samples(samples: Samples, meta: ArrayMeta) -> None:
-    """Raise UsageError for another shape or dtype, IntegrityError for samples that mean something else.
-
-    A present channel never holds the fill value, an absent one nothing but it.
-    """
-    if samples.dtype != np.int16 or samples.shape != (meta.n_channels, meta.n_samples):
-        raise UsageError(f"{samples.dtype} {samples.shape}, where int16 {(meta.n_channels, meta.n_samples)} belongs")
-    check_fill(samples, meta, where=None)
-
-
 def check_fill(block: Samples, meta: ArrayMeta, *, where: object) -> None:
     """Raise IntegrityError when a present channel holds the fill value, or an absent one a sample."""
+    if not block.shape[1]:
+        return
     lowest, highest = block.min(axis=1), block.max(axis=1)
     for name, low, high in zip(meta.channels, lowest, highest, strict=True):
         if name in meta.absent and high != FILL:
@@ -225,37 +218,84 @@ def content_of(samples: Samples, meta: ArrayMeta) -> str:
     return content_digest(meta.attributes(), rows.digests())
 
 
-def write_object(folder: Path, samples: Samples, meta: ArrayMeta) -> int:
-    """Write both files of an object into a new folder, durable; return their bytes.
+class Draft:
+    """An object while it is written: samples go in block by block, into a folder that nobody else knows.
 
-    The shard is byte for byte what zarr-python writes with write_empty_chunks=True.
+    The shard is byte for byte what zarr-python writes with write_empty_chunks=True. `sums` are checksums of the
+    samples as they came, to hold against what the files give back.
     """
-    folder.mkdir()
-    metadata = zarr_json(meta)
-    files.write(folder / ARRAY_FILE, metadata)
-    with (folder / SHARD_FILE).open("xb", buffering=0) as shard:
-        _write_shard(shard.fileno(), samples, meta)
-        files.finish(shard.fileno())
-    files.sync_folder(folder)
-    return len(metadata) + meta.shard_bytes
 
+    def __init__(self, folder: Path, meta: ArrayMeta) -> None:
+        self.folder, self.meta = folder, meta
+        self.sums = RowSums(meta.n_channels)
+        self._n = 0
+        self._tiles = np.empty((min(max(1, _BLOCK_BYTES // meta.tile_bytes), meta.n_tiles), meta.tile_bytes), np.uint8)
+        self._open = contextlib.ExitStack()
 
-def _write_shard(descriptor: int, samples: Samples, meta: ArrayMeta) -> None:
-    per_write = max(1, _BLOCK_BYTES // meta.tile_bytes)
-    buffer = bytearray(min(per_write, meta.n_tiles) * meta.tile_bytes)
-    tile = np.empty((meta.n_channels, meta.tile), dtype="<i2")
-    used = 0
-    for first in range(0, meta.n_samples, meta.tile):
-        part = samples[:, first : first + meta.tile]
-        tile[:, : part.shape[1]] = part
-        tile[:, part.shape[1] :] = FILL
-        buffer[used : used + meta.tile_bytes] = tile.tobytes() + crc32c(tile)
-        used += meta.tile_bytes
-        if used == len(buffer):
-            files.write_all(descriptor, memoryview(buffer))
-            used = 0
-    files.write_all(descriptor, memoryview(buffer)[:used])
-    files.write_all(descriptor, index_bytes(meta))
+    def __enter__(self) -> Draft:
+        self.folder.mkdir()
+        with contextlib.ExitStack() as opened:
+            self._metadata = opened.enter_context((self.folder / ARRAY_FILE).open("xb", buffering=0)).fileno()
+            self._shard = opened.enter_context((self.folder / SHARD_FILE).open("xb", buffering=0)).fileno()
+            files.write_all(self._metadata, zarr_json(self.meta))
+            self._open = opened.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def append(self, block: Samples) -> None:
+        """Take the next samples: int16 (channels, any).
+
+        Raises UsageError for another shape or dtype, IntegrityError for samples that mean something else.
+        """
+        meta = self.meta
+        if block.dtype != np.int16 or block.shape[:-1] != (meta.n_channels,):
+            raise UsageError(f"{block.dtype} {block.shape}, where int16 ({meta.n_channels}, any) belongs")
+        if self._n + block.shape[1] > meta.n_samples:
+            raise UsageError(f"{self._n + block.shape[1]} samples, where {meta.n_samples} belong")
+        check_fill(block, meta, where=None)
+        self.sums.update(block)
+        at = 0
+        while at < block.shape[1]:
+            tile, first = divmod(self._n, meta.tile)
+            n = min(meta.tile - first, block.shape[1] - at)
+            self._tile(tile)[:, first : first + n] = block[:, at : at + n]
+            at += n
+            self._n += n
+            if first + n == meta.tile:
+                self._close(tile)
+
+    def finish(self) -> int:
+        """Write what is left, and the index; return the bytes of both files. Raises UsageError for missing samples."""
+        meta = self.meta
+        if self._n != meta.n_samples:
+            raise UsageError(f"{self._n} samples, where {meta.n_samples} belong")
+        tile, first = divmod(self._n, meta.tile)
+        if first:
+            self._tile(tile)[:, first:] = FILL
+            self._close(tile)
+        files.write_all(self._shard, index_bytes(meta))
+        return os.fstat(self._metadata).st_size + meta.shard_bytes
+
+    def sync(self) -> None:
+        """Make both files read-only and durable, under their names in the folder."""
+        files.finish(self._metadata)
+        files.finish(self._shard)
+        self._open.close()
+        files.sync_folder(self.folder)
+
+    def _tile(self, n: int) -> Samples:
+        samples: Samples = self._tiles[n % len(self._tiles)][:-_CRC_BYTES].view("<i2")
+        return samples.reshape(self.meta.n_channels, self.meta.tile)
+
+    def _close(self, n: int) -> None:
+        """Put the checksum behind a full tile; write when the buffer is full, or this is the last one."""
+        place = self._tiles[n % len(self._tiles)]
+        place[-_CRC_BYTES:] = np.frombuffer(crc32c(place[:-_CRC_BYTES]), dtype=np.uint8)
+        used = n % len(self._tiles) + 1
+        if used == len(self._tiles) or n + 1 == self.meta.n_tiles:
+            files.write_all(self._shard, self._tiles[:used].reshape(-1).data)
 
 
 def folder_bytes(folder: Path) -> int:

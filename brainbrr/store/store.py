@@ -5,6 +5,7 @@ Format and promises: store/README.md.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from brainbrr.store import catalog as catalogs
 from brainbrr.store import chunks, files, objects
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.layout import ARRAY_FILE, GROUP, SHARD_FILE, Layout
-from brainbrr.store.objects import ArrayMeta, Samples
+from brainbrr.store.objects import ArrayMeta, Draft, Samples
 from brainbrr.store.records import Record
 
 if TYPE_CHECKING:
@@ -73,34 +74,77 @@ class Store:
         signal: Mapping[str, Any],
         provenance: Mapping[str, Any],
     ) -> Put:
-        """Store an array (int16, (channels, n_samples)) under its key; it is durable when this returns.
+        """Store a whole array, int16 (channels, n_samples), under its key: see keep()."""
+        with self.draft(meta) as draft:
+            draft.append(samples)
+            return self.keep(
+                draft,
+                key=key,
+                source=source,
+                recipe=recipe,
+                recipe_fields=recipe_fields,
+                statistics=statistics,
+                signal=signal,
+                provenance=provenance,
+            )
 
-        What is there already is proven, not written again; what is damaged moves to quarantine and is
-        replaced. Raises NotReproducibleError when the key has another content, IntegrityError for samples
-        that are not legal, SpaceError when the disk is full; then nothing half done can be seen.
+    @contextlib.contextmanager
+    def draft(self, meta: ArrayMeta) -> Iterator[Draft]:
+        """Begin an object whose samples come block by block; unless it is kept, nothing of it remains.
+
+        Raises SpaceError when the disk is full.
         """
-        objects.check_samples(samples, meta)
-        content = objects.content_of(samples, meta)
-        record = Record(key, source, recipe, content, recipe_fields, meta, statistics, signal, provenance)
+        with (
+            files.writing(self.location, n_bytes=meta.shard_bytes),
+            self.layout.scratch() as temporary,
+            Draft(temporary, meta) as draft,
+        ):
+            yield draft
+
+    def keep(
+        self,
+        draft: Draft,
+        *,
+        key: str,
+        source: str,
+        recipe: str,
+        recipe_fields: Mapping[str, Any],
+        statistics: Mapping[str, Any],
+        signal: Mapping[str, Any],
+        provenance: Mapping[str, Any],
+    ) -> Put:
+        """Store a draft under its key; it is durable when this returns.
+
+        What is there already is proven and ours dropped; what is damaged moves to quarantine and is replaced.
+        Raises NotReproducibleError when the key has another content, IntegrityError for samples that are not
+        legal, SpaceError when the disk is full; then nothing half done can be seen.
+        """
+        n_bytes = draft.finish()
+        content = chunks.decode(draft.folder, sums=draft.sums)
+        record = Record(key, source, recipe, content, recipe_fields, draft.meta, statistics, signal, provenance)
         sealed = files.seal(record.to_json())
         path = self.layout.record(key)
         try:
             Record.from_json(files.unseal(sealed, where=path), where=path).check_identity(where=path)
         except IntegrityError as error:
             raise UsageError(f"this cannot be a record: {error.what}", where=path) from None
-        with files.writing(self.location, n_bytes=meta.shard_bytes + len(sealed)):
-            quarantined: list[Path] = []
-            before = self._standing_record(key, quarantined)
-            if before is not None and before.content != content:
-                raise self._not_reproducible(before, content, self._set_aside(content, samples, meta))
-            n_bytes = self._ensure_object(content, samples, meta, quarantined)
-            new_record = before is None and self._link_record(record, sealed)
+        quarantined: list[Path] = []
+        before = self._standing_record(key, quarantined)
+        if before is not None and before.content != content:
+            raise self._not_reproducible(before, content, self._set_aside(draft, content))
+        new_object = self._ensure_object(draft, content, quarantined)
+        if before is None:
+            new_record = self._link_record(record, sealed)
+        else:
+            new_record = False
+            files.sync_folder(path.parent)  # whoever linked it may not have come so far
+        n_bytes = n_bytes if new_object else 0
         if new_record:
-            return Put(record, n_bytes > 0, True, n_bytes + len(sealed), tuple(quarantined))
+            return Put(record, new_object, True, n_bytes + len(sealed), tuple(quarantined))
         standing = self.record(key)
         if standing is None or standing.content != content:  # a faster process made something else of the key
             raise self._not_reproducible(standing or record, content, self.layout.object(content))
-        return Put(standing, n_bytes > 0, False, n_bytes, tuple(quarantined))
+        return Put(standing, new_object, False, n_bytes, tuple(quarantined))
 
     def _standing_record(self, key: str, quarantined: list[Path]) -> Record | None:
         try:
@@ -109,28 +153,25 @@ class Store:
             quarantined += filter(None, [self.layout.quarantine(self.layout.record(key))])
             return None
 
-    def _ensure_object(self, content: str, samples: Samples, meta: ArrayMeta, quarantined: list[Path]) -> int:
-        """Make the object be there, proven; return the bytes written."""
+    def _ensure_object(self, draft: Draft, content: str, quarantined: list[Path]) -> bool:
+        """Make the object be there, proven; say whether it is ours."""
         folder = self.layout.object(content)
         self.layout.ensure_fan_out(folder.parent, group=True)
         if self._stands(folder, content, quarantined):
-            return 0
-        with self.layout.scratch() as temporary:
-            n_bytes = objects.write_object(temporary, samples, meta)
-            if chunks.decode(temporary) != content:
-                raise IntegrityError("what was written reads back as something else", where=temporary)
-            while True:
-                try:
-                    # rename, not copy: a reader must never see half an object
-                    temporary.rename(folder)
-                except OSError as error:
-                    if error.errno not in _OCCUPIED:
-                        raise
-                    if self._stands(folder, content, quarantined):
-                        return 0  # a faster process wrote the same
-                    continue
-                files.sync_folder(folder.parent)
-                return n_bytes
+            return False
+        draft.sync()
+        while True:
+            try:
+                # rename, not copy: a reader must never see half an object
+                draft.folder.rename(folder)
+            except OSError as error:
+                if error.errno not in _OCCUPIED:
+                    raise
+                if self._stands(folder, content, quarantined):
+                    return False  # a faster process wrote the same
+                continue
+            files.sync_folder(folder.parent)
+            return True
 
     def _stands(self, folder: Path, content: str, quarantined: list[Path]) -> bool:
         """Say whether a proven object lies there; a damaged one moves to quarantine."""
@@ -150,17 +191,16 @@ class Store:
         with self.layout.scratch() as temporary:
             return files.publish(temporary, path, sealed)
 
-    def _set_aside(self, content: str, samples: Samples, meta: ArrayMeta) -> Path:
-        """Write an object straight into quarantine, under its content: there once, however often it is tried."""
+    def _set_aside(self, draft: Draft, content: str) -> Path:
+        """Move a draft into quarantine, under its content: there once, however often it is tried."""
         target = self.layout.root / "quarantine" / content
         if not target.exists():
-            with self.layout.scratch() as temporary:
-                objects.write_object(temporary, samples, meta)
-                try:
-                    self.layout.quarantine(temporary, name=content)
-                except OSError as error:
-                    if error.errno not in _OCCUPIED:
-                        raise
+            draft.sync()
+            try:
+                self.layout.quarantine(draft.folder, name=content)
+            except OSError as error:
+                if error.errno not in _OCCUPIED:
+                    raise
         return target
 
     def _not_reproducible(self, before: Record, content: str, ours: Path) -> NotReproducibleError:

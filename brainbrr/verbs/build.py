@@ -15,15 +15,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from threadpoolctl import threadpool_limits
-
-from brainbrr.digest import source_digest
 from brainbrr.eeg.preprocess import Preprocessed, preprocess
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import BrainbrrError, EdfError, RecordingError
 from brainbrr.store.objects import ArrayMeta
 from brainbrr.store.records import Record
-from brainbrr.store.store import Store
+from brainbrr.store.store import Put, Store
 
 
 @dataclass(frozen=True)
@@ -51,50 +48,52 @@ class Built:
 Done = Callable[[Task, Built | BrainbrrError], None]
 
 
-def preprocess_alone(edf: Path, recipe: Recipe, *, accept_truncated: bool = False) -> Preprocessed:
-    """Preprocess on one thread: recordings are the unit of parallel work, and threads of BLAS inside only collide."""
-    with threadpool_limits(limits=1, user_api="blas"):
-        return preprocess(edf, recipe, accept_truncated=accept_truncated)
-
-
 def build(location: Path, task: Task, recipe: Recipe) -> Built:
     """Preprocess one EDF and put it into the store.
 
     Raises RecordingError when the recording is refused, SpaceError when the disk is full.
     """
     try:
-        made = preprocess_alone(task.edf, recipe, accept_truncated=task.accept_truncated)
-        if source_digest(task.edf) != task.source:
+        made = preprocess(task.edf, recipe, accept_truncated=task.accept_truncated)
+        if made.source != task.source:
             raise EdfError("the file changed while it was read", where=task.edf, fix="ingest again when it is at rest")
+        put = _put(Store.open(location), task, recipe, made)
     except OSError as error:
         raise RecordingError(f"the EDF cannot be read: {error.strerror}", where=task.edf) from error
-    put = Store.open(location).put(
-        made.samples,
-        meta=ArrayMeta(
-            channels=made.channels,
-            absent=made.absent,
-            n_samples=made.samples.shape[1],
-            rate_hz=made.rate_hz,
-            quantum_uv=made.quantum_uv,
-            k=made.k,
-        ),
-        key=task.key,
-        source=task.source,
-        recipe=recipe.digest,
-        recipe_fields=recipe.identity(),
-        statistics=made.statistics,
-        signal=made.facts,
-        provenance={
-            "recipe_name": recipe.name,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-            **{name: version(name) for name in ("brainbrr", "numpy")},
-        },
-    )
-    flat = made.facts["flat"]
-    notes = [*made.facts["notes"], *([f"flat channels: {', '.join(flat)}"] if flat else [])]
+    facts = made.facts
+    notes = [*facts["notes"], *([f"flat channels: {', '.join(facts['flat'])}"] if facts["flat"] else [])]
     return Built(put.new_object or put.new_record, put.record, put.n_bytes_written, tuple(notes))
+
+
+def _put(store: Store, task: Task, recipe: Recipe, made: Preprocessed) -> Put:
+    meta = ArrayMeta(
+        channels=made.channels,
+        absent=made.absent,
+        n_samples=made.n_samples,
+        rate_hz=made.rate_hz,
+        quantum_uv=made.quantum_uv,
+        k=made.k,
+    )
+    with store.draft(meta) as draft:
+        for block in made.blocks():
+            draft.append(block)
+        return store.keep(
+            draft,
+            key=task.key,
+            source=task.source,
+            recipe=recipe.digest,
+            recipe_fields=recipe.identity(),
+            statistics=made.statistics,
+            signal=made.facts,
+            provenance={
+                "recipe_name": recipe.name,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "python": platform.python_version(),
+                "machine": platform.machine(),
+                "certificate": made.certificate,
+                **{name: version(name) for name in ("brainbrr", "numpy", "scipy")},
+            },
+        )
 
 
 def build_all(location: Path, tasks: list[Task], recipe: Recipe, *, workers: int | None, done: Done) -> None:

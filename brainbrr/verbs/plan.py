@@ -14,7 +14,7 @@ from brainbrr.digest import key_of
 from brainbrr.eeg.annotations import read_annotations
 from brainbrr.eeg.corpus import RecordingFile, locate, scan
 from brainbrr.eeg.edf import EdfHeader
-from brainbrr.eeg.preprocess import check
+from brainbrr.eeg.preprocess import check, preprocess
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import IntegrityError, RecordingError
 from brainbrr.profiles import Profile, choose
@@ -24,7 +24,6 @@ from brainbrr.store.layout import INODES_PER_OBJECT
 from brainbrr.store.objects import stored_bytes
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
-from brainbrr.verbs.build import preprocess_alone
 
 _SAMPLE_FILES = 3
 
@@ -173,7 +172,8 @@ def _measure(
     for n, (file, seconds) in enumerate(sample):
         began = time.monotonic()
         try:
-            preprocess_alone(file.edf, recipe)
+            for _ in preprocess(file.edf, recipe).blocks():
+                pass
         except RecordingError:
             continue
         if n == 0 and len(sample) > 1:

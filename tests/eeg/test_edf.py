@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import edfio
@@ -13,6 +15,7 @@ from edf_bytes import File, Made, noise, with_fields
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from brainbrr.digest import source_digest
 from brainbrr.eeg.edf import EdfFile, EdfHeader, read_header
 from brainbrr.eeg.preprocess import preprocess
 from brainbrr.eeg.recipe import Recipe
@@ -123,15 +126,23 @@ def test_a_missing_file_is_an_edf_error(tmp_path: Path) -> None:
         read_header(tmp_path / "none.edf")
 
 
-def test_a_file_that_shrinks_after_its_header_was_read_is_an_edf_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_shrinks_after_its_header_was_read_is_an_edf_error(tmp_path: Path) -> None:
     path = File([EEG]).write(tmp_path)
-    header = read_header(path)
-    path.write_bytes(path.read_bytes()[:-1])
-    monkeypatch.setattr("brainbrr.eeg.edf.read_header", lambda *_, **__: header)
-    with pytest.raises(EdfError, match="changed while it was read"):
-        EdfFile(path)
+    with EdfFile(path) as edf:
+        os.truncate(path, path.stat().st_size - 1)
+        edf.records(0, 3)
+        with pytest.raises(EdfError, match="changed while it was read") as raised:
+            edf.records(3, 4)
+    assert raised.value.where == str(path)
+
+
+def test_the_source_of_an_open_file_is_that_of_all_its_bytes_however_they_were_read(tmp_path: Path) -> None:
+    path = File([EEG], trailing=b"behind the last record").write(tmp_path)
+    for steps in ((0, 4), (0, 1, 4), (0, 2, 3, 4)):
+        with EdfFile(path) as edf:
+            for first, last in pairwise(steps):
+                edf.records(max(0, first - 1), last)  # one of them a second time
+            assert edf.source() == source_digest(path)
 
 
 def test_samples_that_went_through_a_text_decoder_are_refused(tmp_path: Path) -> None:

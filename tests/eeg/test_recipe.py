@@ -13,9 +13,10 @@ from brainbrr.eeg.recipe import PRESETS, Recipe, load_recipe
 from brainbrr.errors import ConfigError
 
 GOLDEN = {
-    "default": "fbd8967c5ee79de41f0b31d752c5af97",
-    "10-20-ears": "7388363fe628a8659c6cfe4ada13638b",
-    "chb-mit": "6034bf9b1d9e7602b35873ffe951ae5d",
+    "default": "72d6d753f34274bbd4efe4c1f342a64b",
+    "10-20-ears": "72f65934265cf6ccb5e013135d1b843c",
+    "chb-mit": "45f2a041834349b2f22693fd3281985f",
+    "upstream": "7b1c877f39977267e1756ee580165cd5",
 }
 
 

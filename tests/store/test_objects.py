@@ -10,7 +10,7 @@ import pytest
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
-from making import meta_of, samples_of
+from making import meta_of, samples_of, write_object
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec
 
 from brainbrr.digest import canonical_json
@@ -53,7 +53,7 @@ def test_both_files_are_what_zarr_python_writes(tmp_path: Path, meta: ArrayMeta)
     samples = samples_of(meta)
     samples[:, :200][samples[:, :200] != FILL] = 0  # a tile of nothing but zeros keeps its place
     written_by_zarr(tmp_path / "theirs", samples, meta)
-    n_bytes = objects.write_object(tmp_path / "ours", samples, meta)
+    n_bytes = write_object(tmp_path / "ours", samples, meta)
     ours, theirs = ({f.name: f.read_bytes() for f in (tmp_path / who).iterdir()} for who in ("ours", "theirs"))
     assert ours["c.0.0"] == theirs["c.0.0"]
     assert len(ours["c.0.0"]) == meta.shard_bytes
@@ -73,7 +73,7 @@ def test_zarr_json_is_canonical_and_ends_in_the_attributes_that_the_content_cove
 
 def test_the_files_of_an_object_are_read_only(tmp_path: Path) -> None:
     meta = meta_of(2, 500)
-    objects.write_object(tmp_path / "object", samples_of(meta), meta)
+    write_object(tmp_path / "object", samples_of(meta), meta)
     assert {file.stat().st_mode & 0o777 for file in (tmp_path / "object").iterdir()} == {0o444}
 
 
@@ -175,17 +175,22 @@ def test_a_missing_attribute_is_named() -> None:
         ArrayMeta.from_attributes({name: value for name, value in GOOD.items() if name != "quantum"})
 
 
-def test_samples_that_mean_something_else_are_refused() -> None:
+def test_samples_that_mean_something_else_are_refused(tmp_path: Path) -> None:
     meta = meta_of(2, 500, absent=(1,))
     samples = samples_of(meta)
-    objects.check_samples(samples, meta)
-    with pytest.raises(UsageError, match="int32"):
-        objects.check_samples(samples.astype(np.int32), meta)
-    with pytest.raises(UsageError, match="belongs"):
-        objects.check_samples(samples[:, :-1], meta)
-    samples[1, 7] = 0
-    with pytest.raises(IntegrityError, match="E1 is absent"):
-        objects.check_samples(samples, meta)
-    samples[1, 7], samples[0, 7] = FILL, FILL
-    with pytest.raises(IntegrityError, match="E0 holds -32768"):
-        objects.check_samples(samples, meta)
+    with objects.Draft(tmp_path / "object", meta) as draft:
+        with pytest.raises(UsageError, match="int32"):
+            draft.append(samples.astype(np.int32))
+        with pytest.raises(UsageError, match="belongs"):
+            draft.append(samples[:1])
+        draft.append(samples[:, :300])
+        with pytest.raises(UsageError, match="300 samples, where 500 belong"):
+            draft.finish()
+        with pytest.raises(UsageError, match="501 samples, where 500 belong"):
+            draft.append(samples[:, :201])
+        samples[1, 307] = 0
+        with pytest.raises(IntegrityError, match="E1 is absent"):
+            draft.append(samples[:, 300:])
+        samples[1, 307], samples[0, 307] = FILL, FILL
+        with pytest.raises(IntegrityError, match="E0 holds -32768"):
+            draft.append(samples[:, 300:])

@@ -90,15 +90,15 @@ def test_a_record_of_a_faster_process_is_made_durable_too(
 
 def overtake(store: Store, monkeypatch: pytest.MonkeyPatch, other: Any) -> None:
     """Let `other` run once, when the next put has written its own files but published nothing."""
-    write_object = objects.write_object
+    finish = objects.Draft.finish
 
-    def write(*args: Any) -> int:
-        monkeypatch.setattr(objects, "write_object", write_object)
-        n_bytes = write_object(*args)
+    def write(draft: objects.Draft) -> int:
+        monkeypatch.setattr(objects.Draft, "finish", finish)
+        n_bytes = finish(draft)
         other()
         return n_bytes
 
-    monkeypatch.setattr(objects, "write_object", write)
+    monkeypatch.setattr(objects.Draft, "finish", write)
 
 
 def test_a_faster_process_with_the_same_array_wins_and_ours_is_dropped(
@@ -132,14 +132,13 @@ def test_a_faster_process_with_another_array_keeps_the_key(store: Store, monkeyp
 
 
 def test_what_reads_back_as_something_else_is_never_published(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_object = objects.write_object
+    close = objects.Draft._close
 
-    def rotten(folder: Path, samples: Any, meta: Any) -> int:
-        other = samples.copy()
-        other[0, 0] ^= 1  # valid checksums of the wrong samples, as bad memory would make
-        return write_object(folder, other, meta)
+    def rotten(draft: objects.Draft, n: int) -> None:
+        draft._tile(n)[0, 0] ^= 1  # valid checksums of the wrong samples, as bad memory would make
+        close(draft, n)
 
-    monkeypatch.setattr(objects, "write_object", rotten)
+    monkeypatch.setattr(objects.Draft, "_close", rotten)
     with pytest.raises(IntegrityError, match="reads back as something else"):
         store.put(SAMPLES, **arguments(META))
     assert list(store.contents()) == list(store.keys()) == list((store.location / "tmp").iterdir()) == []

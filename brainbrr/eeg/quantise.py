@@ -1,0 +1,63 @@
+"""From exact integers to the stored lattice: the smallest step that holds a channel, ties decided rationally."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+Float64 = np.ndarray[Any, np.dtype[np.float64]]
+Int16 = np.ndarray[Any, np.dtype[np.int16]]
+
+LARGEST = 32767
+_PIECE = 1 << 15  # samples at a time: they stay in the cache
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """A channel's stored value is y · gain + offset, rounded to a whole number, half to even; both are exact.
+
+    Its steps are 2^k quanta.
+    """
+
+    gain: Fraction
+    offset: Fraction
+    k: int = 0
+
+    @classmethod
+    def fitting(cls, *, gain: Fraction, offset: Fraction, lowest: float, highest: float) -> Lattice:
+        """Return the one with the smallest k that holds everything between two numbers within ±32767."""
+        k = 0
+        while True:
+            lattice = cls(gain / 2**k, offset / 2**k, k)
+            if max(abs(lattice.exact(y)) for y in (lowest, highest)) <= LARGEST:
+                return lattice
+            k += 1
+
+    def exact(self, y: float) -> int:
+        """Return the stored value of one number."""
+        return round(Fraction(y) * self.gain + self.offset)
+
+    def round(self, y: Float64, out: Int16) -> None:
+        """Fill `out` with the stored values of `y`.
+
+        A product in float64 decides all but what lies too close to the middle between two values; there the
+        fractions do. So the result is the same wherever it is computed.
+        """
+        gain, offset = float(self.gain), float(self.offset)
+        for start in range(0, len(y), _PIECE):
+            part = y[start : start + _PIECE]
+            value = part * gain
+            tolerance = max(float(value.max()), -float(value.min())) + abs(offset)
+            if offset:
+                value += offset
+            whole = np.rint(value)
+            out[start : start + _PIECE] = whole
+            value -= whole
+            doubtful = 0.5 - tolerance * 2.0**-50  # product, sum and factor each lose at most 2^-53 of what they are
+            if value.max() > doubtful or value.min() < -doubtful:
+                at = np.flatnonzero(np.abs(value) > doubtful)
+                numbers, which = np.unique(part[at], return_inverse=True)
+                out[start + at] = np.array([self.exact(number) for number in numbers.tolist()], dtype=np.int16)[which]
