@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 MAX_RATIO_TERM = 1 << 17
 """The most that numerator and denominator of a resampling ratio may be: 1.0004 s records still pass."""
@@ -21,6 +22,7 @@ class Band:
     notch_hz: Fraction | None
 
 
+@cache
 def effective_band(
     rate_hz: Fraction, target_hz: int, *, bandpass_hz: tuple[str, str] | None, notch_hz: str | None
 ) -> Band:

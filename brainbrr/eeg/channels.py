@@ -43,7 +43,7 @@ def select(header: EdfHeader, recipe: Recipe) -> tuple[list[Channel], list[str]]
     for name, indices in find_channels([signal.label for signal in header.signals], recipe.channels).items():
         if indices:
             signals = [header.signals[i] for i in indices]
-            if len({_layout(signal) for signal in signals}) > 1:
+            if len(signals) > 1 and len({_layout(signal) for signal in signals}) > 1:
                 raise ambiguous(name, signals, "differ in rate or scale")
             channels.append(
                 Channel(name, recipe.channels.index(name), tuple(signals), _checked_band(signals[0], recipe))

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class EdfSignal:
     start: int
     problems: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def gain_uv(self) -> Fraction:
         """Microvolts per digital step; negative where the physical range is reversed, which is legal.
 
@@ -75,7 +76,7 @@ class EdfSignal:
             raise EdfError(f"{self}: {'; '.join(self.problems)}", fix="correct the EDF's header, or leave the file out")
         return self._unit_uv() * (self.physical_max - self.physical_min) / (self.digital_max - self.digital_min)
 
-    @property
+    @cached_property
     def offset_uv(self) -> Fraction:
         """Microvolts at digital zero. Raises EdfError as gain_uv does."""
         return self._unit_uv() * self.physical_min - self.gain_uv * self.digital_min

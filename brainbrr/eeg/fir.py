@@ -30,6 +30,7 @@ _ALIAS_DB = 84  # designed for, so that low-pass, resampling and the others' sto
 _STOP_DB = 60  # what the high-pass and the notch leave in their stop bands; their ripple is 0.009 dB at most
 _RESAMPLER_BITS, _BETWEEN_BITS, _FILTER_BITS = 20, 6, 22  # of fraction: resampler taps, its output, filter taps
 _GROUP = 32  # output samples per matrix product
+_LARGEST = 3 << 15  # an odd reflection of 16-bit samples
 _TOGETHER = 4  # channels per FFT: two by two as complex numbers, two of those per SIMD register
 _SIZE = 1 << 14
 _SEGMENTS = 4  # FFTs per piece that is resampled at once: it stays in the second-level cache
@@ -128,12 +129,22 @@ class Chain:
                 rows = slice(row, row + _TOGETHER)
                 y: Float64 = _extended(x[rows], first, n, low, high)
                 if self._resampler:
-                    y = self._resampler.apply(y, low, begin - self._margin, end + self._margin, self.certificate)
+                    y = self._resampler.apply(y, low, begin - self._margin, end + self._margin)
                 if self._margin:
                     self._convolve(y, out[rows, begin - start : end - start])
                 else:
-                    out[rows, begin - start : end - start] = y
+                    np.rint(y, out=out[rows, begin - start : end - start])
+        self._bound()
         return out
+
+    def _bound(self) -> None:
+        """Take note of what sums could reach, whatever the samples. Raises ArithmeticError from 2^53 on."""
+        reached = _LARGEST
+        if self._resampler:
+            reached *= self._resampler.gain
+            self.certificate.bound(reached)
+            reached = (reached >> (_RESAMPLER_BITS - _BETWEEN_BITS)) + 1
+        self.certificate.bound(reached * sum(map(abs, self._filter)))
 
     def _size(self, n: int) -> int:
         """Return the length of the FFTs for n output samples."""
@@ -141,26 +152,25 @@ class Chain:
         return min(max(_SIZE, 1 << (8 * self._margin).bit_length()), 1 << (whole - 1).bit_length())
 
     def _convolve(self, x: Float64, out: Float64) -> None:
-        """Fill `out` (channels, n) from integers (channels, margin + n + margin): overlap-save, then round."""
+        """Fill `out` (channels, n) from `x` (channels, margin + n + margin): round, overlap-save, round."""
         size = self._size(out.shape[1])
         step = size - 2 * self._margin
         response = _response(self._filter, size)
-        gain = sum(map(abs, self._filter))
         pairs = np.zeros((-(-len(x) // 2), size), dtype=np.complex128)
         for start in range(0, out.shape[1], step):
             part = x[:, start : start + size]
-            pairs.real[:, : part.shape[1]] = part[0::2]
-            pairs.imag[: len(part) // 2, : part.shape[1]] = part[1::2]
+            np.rint(part[0::2], out=pairs.real[:, : part.shape[1]])
+            np.rint(part[1::2], out=pairs.imag[: len(part) // 2, : part.shape[1]])
             pairs[:, part.shape[1] :] = 0
             spectrum = scipy.fft.fft(pairs)
             spectrum.view(np.float64)[...] *= response  # a symmetric filter's response is real
-            y = scipy.fft.ifft(spectrum, overwrite_x=True)[:, self._margin : size - self._margin]
             n = min(step, out.shape[1] - start)
-            for row in range(len(x)):
-                found = (y.imag if row % 2 else y.real)[row // 2, :n]
-                whole = np.rint(found, out=out[row, start : start + n])
-                self.certificate.measure(found - whole)
-        self.certificate.bound(gain * int(np.abs(x).max()))
+            found = scipy.fft.ifft(spectrum, overwrite_x=True).view(np.float64)
+            found = found[:, 2 * self._margin : 2 * (self._margin + n)]
+            whole = np.rint(found)
+            self.certificate.measure(np.subtract(found, whole, out=found))
+            out[0::2, start : start + n] = whole[:, 0::2]
+            out[1::2, start : start + n] = whole[: len(x) // 2, 1::2]
 
 
 class _Resampler:
@@ -178,7 +188,7 @@ class _Resampler:
         self._reach = -(-self._kernel.reach // self._phases)
         self._taps = np.empty((self._phases, 2 * self._reach), dtype=np.int32)  # memory is used where it is written
         self._known = np.zeros(self._phases, dtype=np.bool_)
-        self._gain = 0
+        self.gain = 0  # the largest sum of absolute taps of a phase, in units of 2^-20
         self._period = math.lcm(self._phases, _GROUP) // _GROUP  # groups after which the same taps come again
         self._matrix = lru_cache(maxsize=64)(self._matrix_of)
 
@@ -191,8 +201,8 @@ class _Resampler:
         """Return the input at or before an output."""
         return output * self._step // self._phases
 
-    def apply(self, x: Float64, first: int, start: int, stop: int, certificate: Certificate) -> Float64:
-        """Return outputs start to stop, whole numbers in units of 2^-6, from inputs that begin at `first`."""
+    def apply(self, x: Float64, first: int, start: int, stop: int) -> Float64:
+        """Return outputs start to stop in units of 2^-6, not yet rounded, from inputs that begin at `first`."""
         group, n_groups = start // _GROUP, -(-stop // _GROUP) - start // _GROUP
         self._design(np.arange(start // _GROUP * _GROUP, (group + n_groups) * _GROUP))
         y = np.empty((len(x), n_groups, _GROUP))
@@ -208,15 +218,17 @@ class _Resampler:
                 if n == 1:
                     into[:, 0] = x[:, at + j * stride :][:, : len(matrix)] @ matrix
                 elif n:
-                    for row in range(len(x)):
-                        span = x[row, at + j * stride : at + (j + (n - 1) * apart) * stride + len(matrix)]
-                        windows = np.lib.stride_tricks.as_strided(
-                            span, (n, len(matrix)), (apart * stride * span.itemsize, span.itemsize)
-                        )
-                        np.matmul(windows, matrix, out=into[row])
-        certificate.bound(self._gain * int(np.abs(x).max()))
+                    rows, columns = x.strides
+                    windows = np.ndarray(
+                        (len(x), n, len(matrix)),
+                        x.dtype,
+                        x,
+                        offset=(at + j * stride) * columns,
+                        strides=(rows, apart * stride * columns, columns),
+                    )
+                    np.matmul(windows, matrix, out=into)
         offset = start - group * _GROUP
-        return np.rint(y.reshape(len(x), -1)[:, offset : offset + stop - start])
+        return y.reshape(len(x), -1)[:, offset : offset + stop - start]
 
     def _matrix_of(self, group: int) -> Float64:
         """Return the matrix (window, 32) of a group of outputs, in units that make its products whole numbers."""
@@ -240,7 +252,7 @@ class _Resampler:
             taps = normalised(self._kernel.at(some[:, None] + points), 1 << _RESAMPLER_BITS)
             self._taps[some] = taps
             self._known[some] = True
-            self._gain = max(self._gain, int(np.abs(taps).sum(axis=1).max()))
+            self.gain = max(self.gain, int(np.abs(taps).sum(axis=1).max()))
 
 
 _resampler = lru_cache(maxsize=8)(_Resampler)

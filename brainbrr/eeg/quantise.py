@@ -47,16 +47,16 @@ class Lattice:
         fractions do. So the result is the same wherever it is computed.
         """
         gain, offset = float(self.gain), float(self.offset)
+        # factor, product and sum each lose at most 2^-53 of what they are: no more than 32768 and twice the offset
+        doubtful = 0.5 - (LARGEST + 1 + 2 * abs(offset)) * 2.0**-50
         for start in range(0, len(y), _PIECE):
             part = y[start : start + _PIECE]
             value = part * gain
-            tolerance = max(float(value.max()), -float(value.min())) + abs(offset)
             if offset:
                 value += offset
             whole = np.rint(value)
             out[start : start + _PIECE] = whole
             value -= whole
-            doubtful = 0.5 - tolerance * 2.0**-50  # product, sum and factor each lose at most 2^-53 of what they are
             if value.max() > doubtful or value.min() < -doubtful:
                 at = np.flatnonzero(np.abs(value) > doubtful)
                 numbers, which = np.unique(part[at], return_inverse=True)

@@ -25,8 +25,9 @@ class Statistics:
     def update(self, block: Int16) -> None:
         """Take the next samples: int16 (rows, any)."""
         rows = self._rows
+        present = block if len(rows) == len(block) else block[rows]
         for start in range(0, block.shape[1], _BLOCK):
-            part = block[rows, start : start + _BLOCK].astype(np.float64)
+            part = present[:, start : start + _BLOCK].astype(np.float64)
             self._sums[rows] += part.sum(axis=1).astype(np.int64)
             self._products[np.ix_(rows, rows)] += (part @ part.T).astype(np.int64)
         for i in rows.tolist():

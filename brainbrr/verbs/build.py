@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -88,12 +89,17 @@ def _put(store: Store, task: Task, recipe: Recipe, made: Preprocessed) -> Put:
             provenance={
                 "recipe_name": recipe.name,
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "python": platform.python_version(),
-                "machine": platform.machine(),
                 "certificate": made.certificate,
-                **{name: version(name) for name in ("brainbrr", "numpy", "scipy")},
+                **_versions(),
             },
         )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    names = ("brainbrr", "numpy", "scipy")
+    own = {"python": platform.python_version(), "machine": platform.machine()}
+    return {**own, **{name: version(name) for name in names}}
 
 
 def build_all(location: Path, tasks: list[Task], recipe: Recipe, *, workers: int | None, done: Done) -> None:
