@@ -326,6 +326,8 @@ def _extended(x: Int16, first: int, n: int, start: int, stop: int) -> Float64:
     out = np.empty((len(x), stop - start))
     out[:, left : left + inside.shape[1]] = inside
     for edge, into, away in ((0, out[:, :left][:, ::-1], 1), (n - 1, out[:, stop - start - right :], -1)):
+        if not into.shape[1]:
+            continue
         n_reflected = min(into.shape[1], n - 1)
         at = edge - first + away * np.arange(1, n_reflected + 1)
         centre = x[:, edge - first, None].astype(np.float64)
