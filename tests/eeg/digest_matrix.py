@@ -6,7 +6,7 @@ Runs digests.py in each environment and compares with this Python as it is. With
 installation. `--installs` adds the oldest and the newest numpy and scipy that pyproject.toml allows, each in a
 virtual environment of its own, and every PYTHON (those on the PATH, if none is given). COMMAND stands for a Python
 that has the dependencies: another machine's, or an emulated one, as in
-    --run 'arm64=env PYTHONPATH=.:arm/site qemu-aarch64-static -L arm arm/usr/bin/python3.11'
+    --run 'arm64=env PYTHONPATH=.:arm/site qemu-aarch64-static -cpu neoverse-n1 -L arm arm/usr/bin/python3.11'
 Prints a row for each; exits 1 when any differs.
 """
 
