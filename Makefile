@@ -6,7 +6,7 @@ DATA ?= data_ext4/tusz
 BIN = $(VENV)/bin
 BRAINBRR = $(BIN)/brainbrr
 
-.PHONY: help setup demo test check format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke bench
+.PHONY: help setup demo test check format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke bench bench-ingest digests
 
 help:            ## show these lines
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+: *##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -54,3 +54,9 @@ test-smoke: setup     ## train the smoke detector on what cache-smoke stored
 
 bench: setup     ## the benchmarks, with their peers
 	$(BIN)/python benchmarks/bench_bytes.py
+
+bench-ingest: setup   ## ingest against MNE, upstream and the limit; BENCH='--only tuned --rates 250'
+	$(BIN)/python benchmarks/bench_ingest.py $(BENCH)
+
+digests: setup   ## the same digests under other BLAS kernels, numpys, scipys and Pythons
+	$(BIN)/python tests/eeg/digest_matrix.py --installs

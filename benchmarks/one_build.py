@@ -1,0 +1,47 @@
+"""Build one EDF file into a new store, as a worker would; print seconds and peak memory as JSON.
+
+    python benchmarks/one_build.py EDF STORE [CHANNEL...]
+
+A process of its own, since the peak of a process never falls.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from measuring import cost_of, peak_mb
+from threadpoolctl import threadpool_limits
+
+from brainbrr.digest import key_of, source_digest
+from brainbrr.eeg.recipe import Recipe
+from brainbrr.store.store import Store
+from brainbrr.verbs.build import Task, build
+
+
+def task_of(edf: Path, recipe: Recipe) -> Task:
+    """Hash a file; return the build that it needs."""
+    source = source_digest(edf)
+    key = key_of(source=source, recipe=recipe.digest)
+    return Task(edf.name, edf, source, edf.stat().st_size, key, accept_truncated=False)
+
+
+def ours(edf: Path, folder: Path, recipe: Recipe) -> Callable[[], object]:
+    """Make a store in a folder; return what takes one EDF all the way into it, hash to fsync."""
+    location = Store.create(folder / "store").location
+    return lambda: build(location, task_of(edf, recipe), recipe)
+
+
+def main() -> None:
+    """Build, and say what it took."""
+    edf, folder, *channels = sys.argv[1:]
+    recipe = Recipe(channels=tuple(channels)) if channels else Recipe()
+    with threadpool_limits(1):
+        cost = cost_of(ours(Path(edf), Path(folder), recipe))
+    print(json.dumps({"wall_s": cost.wall_s, "cpu_s": cost.cpu_s, "peak_mb": peak_mb()}))
+
+
+if __name__ == "__main__":
+    main()
