@@ -10,7 +10,7 @@ MAX_RATIO_TERM = 1 << 17
 """The most that numerator and denominator of a resampling ratio may be: 1.0004 s records still pass."""
 
 NOTCH_STOP_HZ, NOTCH_PASS_HZ = Fraction("0.2"), Fraction("1.2")
-"""On either side of a notch: where it is 60 dB down, and where the gain is one again."""
+"""On either side of a notch: where it is 80 dB down, and where the gain is one again."""
 
 
 @dataclass(frozen=True)

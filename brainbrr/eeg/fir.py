@@ -26,8 +26,8 @@ Int32 = np.ndarray[Any, np.dtype[np.int32]]
 MAX_DISTANCE = 0.1
 """How far a convolution may be from whole numbers: beyond, its rounding would be no proof."""
 
-_ALIAS_DB = 84  # designed for, so that low-pass, resampling and the others' stop bands together stay below 80
-_STOP_DB = 60  # what the high-pass and the notch leave in their stop bands; their ripple is 0.009 dB at most
+_ALIAS_DB = 84  # low-pass, resampling and notch are designed for this, so that together they stay below 80
+_STOP_DB = 60  # what the high-pass leaves in its stop band; its ripple is 0.011 dB at most
 _RESAMPLER_BITS, _BETWEEN_BITS, _FILTER_BITS = 20, 6, 22  # of fraction: resampler taps, its output, filter taps
 _GROUP = 32  # output samples per matrix product
 _LARGEST = 3 << 15  # an odd reflection of 16-bit samples
@@ -67,7 +67,7 @@ class Chain:
     at least 60 dB down at low − min(max(low / 4, 2), low), 6 dB half-way there, and exactly zero at 0 Hz:
     with low = 0.5 Hz, −6 dB at 0.25 Hz. The low-pass is 80 dB down at high + max(high / 4, 2), or half-way
     from high to half the lower rate when that is nearer (120 Hz: 124 Hz at 256 and more). Aliases and images
-    are 80 dB down everywhere. The notch is 60 dB down within 0.2 Hz of its centre, and within 0.02 dB of one
+    are 80 dB down everywhere. The notch is 80 dB down within 0.2 Hz of its centre, and within 0.02 dB of one
     from 1.2 Hz away.
 
     The signal is extended at both ends by one odd reflection, and held from there on: repeated, it would grow
@@ -276,7 +276,7 @@ def _filter_taps(target_hz: int, band: Band, stop_hz: Fraction) -> tuple[int, ..
         low = _kernel_taps(Kernel(low_stop_hz, band.low_hz, _STOP_DB, Fraction(target_hz)))
     if band.notch_hz is not None:
         turns = band.notch_hz / target_hz
-        narrow = _kernel_taps(Kernel(NOTCH_STOP_HZ, NOTCH_PASS_HZ, _STOP_DB, Fraction(target_hz)))
+        narrow = _kernel_taps(Kernel(NOTCH_STOP_HZ, NOTCH_PASS_HZ, _ALIAS_DB, Fraction(target_hz)))
         notch = (narrow * _carrier(narrow, turns) + (1 << 29)) >> 30
         there = _response_at(parts[0], turns)
         if low is not None:

@@ -16,7 +16,7 @@ from brainbrr.eeg.fir import Chain
 from brainbrr.errors import BrainbrrError
 
 _RATE_HZ = 250
-_ANSWER = "1e6d79a954168d49d52fc02698d9c98e"
+_ANSWER = "b01ff9a1b8479d26d6c27342a94432f2"
 
 
 @cache
