@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from brainbrr.eeg.not_edf import refuse_mangled_text, refuse_other_formats
 from brainbrr.errors import EdfError
 
 Int16 = np.ndarray[Any, np.dtype[np.int16]]
 
 _ANNOTATIONS = "edf annotations"
-_PROBE_BYTES = 1 << 16
+_HEAD_BYTES = 1 << 16
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d\d?)?", re.ASCII)
 _ONSET = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15[\d.]*)?\x14")  # EDF+ 2.2.4: the time-keeping TAL of a record
 
@@ -70,7 +71,10 @@ class EdfSignal:
         Raises EdfError naming the signal and the field that makes it meaningless.
         """
         if self.problems:
-            raise EdfError(f"{self}: {'; '.join(self.problems)}", fix="correct the EDF's header, or leave the file out")
+            fix = "correct the EDF's header, or leave the file out"
+            if self.digital_min > self.digital_max:
+                fix += "; a negative gain is written as a reversed physical range (EDF+ 2.1.3, 5)"
+            raise EdfError(f"{self}: {'; '.join(self.problems)}", fix=fix)
         return self._unit_uv() * (self.physical_max - self.physical_min) / (self.digital_max - self.digital_min)
 
     @property
@@ -136,12 +140,13 @@ def read_header(path: Path, *, accept_truncated: bool = False) -> EdfHeader:
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            main = file.read(256)
-            _refuse_other_formats(main)
+            head = file.read(_HEAD_BYTES)
+            refuse_other_formats(head)
+            refuse_mangled_text(head)
+            main = head[:256]
             n_signals = _header_signals(main, size)
+            file.seek(256)
             table = file.read(256 * n_signals)
-            probe = file.read(_PROBE_BYTES)
-        _refuse_mangled_text(probe)
         header, keeper = _Parser(main, table, size).parse(accept_truncated=accept_truncated)
         return _check_times(path, header, keeper)
     except OSError as error:
@@ -179,21 +184,6 @@ def _map(path: Path, header: EdfHeader) -> Int16:
         raise EdfError("the file changed while it was read", where=path) from error
 
 
-def _refuse_other_formats(main: bytes) -> None:
-    if not main:
-        raise EdfError("the file is empty, not an EDF", fix="get the file itself")
-    if main.startswith(b"version https://git-lfs"):
-        raise EdfError("the file is a git-LFS pointer, not an EDF", fix="fetch its content with `git lfs pull`")
-    if main.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        raise EdfError("the file is an HTML or XML page, not an EDF", fix="download the recording itself")
-    if main.startswith(b"\xffBIOSEMI") or main[192:197] in (b"24BIT", b"BDF+C", b"BDF+D"):
-        raise EdfError("the file is a BDF (24-bit samples), not an EDF", fix="convert it to EDF+ first")
-    if len(main) < 256:
-        raise EdfError(f"the file has {len(main)} bytes; an EDF's header alone has 256", fix="get the whole file")
-    if _text(main[:8]) != "0":
-        raise EdfError(f"the file is not an EDF: its version field is {main[:8]!r}, not '0'")
-
-
 def _header_signals(main: bytes, size: int) -> int:
     n_signals = _integer(_text(main[252:256]), "number of signals")
     if n_signals < 1:
@@ -204,12 +194,6 @@ def _header_signals(main: bytes, size: int) -> int:
     if size < n_bytes:
         raise EdfError(f"the file ends inside its header, after {size} of {n_bytes} bytes", fix="get the whole file")
     return n_signals
-
-
-def _refuse_mangled_text(samples: bytes) -> None:
-    """Refuse binary that went through a text decoder: what was not UTF-8 became U+FFFD, EF BF BD."""
-    if 100 * samples.count(b"\xef\xbf\xbd") > len(samples):
-        raise EdfError("the file was decoded as text once, which destroyed its samples", fix="copy it in binary mode")
 
 
 @dataclass
