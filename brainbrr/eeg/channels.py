@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from brainbrr.eeg.band import MAX_RATIO_TERM, Band, effective_band
-from brainbrr.eeg.edf import EdfHeader, EdfSignal
+from brainbrr.eeg.edf_header import EdfHeader, EdfSignal
 from brainbrr.eeg.montage import find_channels
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import EdfError, MontageError
@@ -82,6 +82,9 @@ def _checked_band(signal: EdfSignal, recipe: Recipe) -> Band:
             f"{signal}: {float(signal.rate):g} Hz (fields: samples per record, record duration) is no EEG's rate; "
             f"{float(lowest_hz):g} to {float(highest_hz):g} Hz are"
         )
+    if not recipe.exact:  # it lowers no edge for a low rate
+        low_hz, high_hz = map(Fraction, recipe.bandpass_hz) if recipe.bandpass_hz else (None, None)
+        return Band(low_hz, high_hz, None if recipe.notch_hz is None else Fraction(recipe.notch_hz))
     ratio = recipe.rate_hz / signal.rate
     if max(ratio.numerator, ratio.denominator) > MAX_RATIO_TERM:
         raise EdfError(

@@ -39,7 +39,7 @@ def electrode_of(label: str) -> str | None:
 
     "EEG FP1-REF", "Fp1.", "fp1-avg" → "Fp1"; "T7-P7" → "T3-T5"; "ECG EKG1" → None.
     """
-    text = _PREFIX.sub("", label.strip().strip("\0").strip()).strip(". ")
+    text = _PREFIX.sub("", label.strip().strip("\0").strip())
     parts = [part.strip(". ") for part in text.split("-")]
     if len(parts) == 2 and parts[1].upper() in _REFERENCES:
         parts = parts[:1]

@@ -18,8 +18,10 @@ import numpy as np
 
 from brainbrr.eeg import known_answer
 from brainbrr.eeg.channels import Channel, select
-from brainbrr.eeg.edf import EdfFile, EdfHeader, read_header
-from brainbrr.eeg.fir import Certificate, Chain, Float64, Int16
+from brainbrr.eeg.edf import EdfFile, read_header
+from brainbrr.eeg.edf_header import EdfHeader
+from brainbrr.eeg.filtering import Filtering, filtering_of
+from brainbrr.eeg.fir import Certificate, Float64, Int16
 from brainbrr.eeg.quantise import Lattice
 from brainbrr.eeg.reading import Seen, Window, copies_of, groups_of
 from brainbrr.eeg.recipe import Recipe
@@ -77,10 +79,8 @@ class Preprocessed:
             self._seen = {channel.name: Seen() for channel in self._present}
             self._certificate = Certificate()
             self._groups = groups_of(edf.header, self._present)
-            self._chains = [
-                Chain(group.rate, recipe.rate_hz, group.channels[0].band, self._certificate) for group in self._groups
-            ]
-            self.n_samples = int(-(-edf.header.duration_s * recipe.rate_hz // 1))
+            self._filters = [filtering_of(group, recipe, self._certificate) for group in self._groups]
+            self.n_samples = self._filters[0].n_samples
             self._lattices = self._survey(edf)
             self.source = edf.source()
         self.k = tuple(self._lattices[name].k if name in self._lattices else 0 for name in self.channels)
@@ -94,17 +94,17 @@ class Preprocessed:
         if len(spans) == 1:
             window.move(0, edf.header.n_records)
             self._whole = self._empty(self.n_samples)
-            for channel, chain, y in self._filtered(*spans[0], only=self._varying()):
-                lattices[channel.name] = self._lattice(channel, chain, float(y.min()), float(y.max()))
+            for channel, filters, y in self._filtered(*spans[0], only=self._varying()):
+                lattices[channel.name] = self._lattice(channel, filters, float(y.min()), float(y.max()))
                 lattices[channel.name].round(y, out=self._whole[channel.row])
             return lattices
         reached: dict[str, tuple[float, float]] = {}
         for start, stop in spans:
             self._move(window, start, stop)
-            for channel, chain, y in self._filtered(start, stop, only=self._seen):
+            for channel, filters, y in self._filtered(start, stop, only=self._seen):
                 low, high = reached.get(channel.name, (np.inf, -np.inf))
                 reached[channel.name] = low, high = min(low, float(y.min())), max(high, float(y.max()))
-                lattices[channel.name] = self._lattice(channel, chain, low, high)
+                lattices[channel.name] = self._lattice(channel, filters, low, high)
         return {name: lattices[name] for name in self._varying()}
 
     def blocks(self) -> Iterator[Int16]:
@@ -146,7 +146,12 @@ class Preprocessed:
 
     @property
     def certificate(self) -> dict[str, Any]:
-        """What proves the numbers: the largest distance from whole numbers, the bits left below 2^53."""
+        """What proves the numbers: the largest distance from whole numbers, the bits left below 2^53.
+
+        Empty for a recipe that is not exact.
+        """
+        if not self._recipe.exact:
+            return {}
         return {
             "distance": f"{self._certificate.distance:.9f}",
             "headroom_bits": 53 - self._certificate.magnitude.bit_length(),
@@ -182,43 +187,42 @@ class Preprocessed:
         block[[channel.row for channel in self._present]] = 0
         return block
 
-    def _lattice(self, channel: Channel, chain: Chain, lowest: float, highest: float) -> Lattice:
+    def _lattice(self, channel: Channel, filters: Filtering, lowest: float, highest: float) -> Lattice:
         """Return the finest lattice of a channel whose filtered samples lie between two numbers."""
+        gain_uv, offset_uv = filters.scale(channel)
         quantum_uv = Fraction(self.quantum_uv)
-        return Lattice.fitting(
-            gain=channel.signal.gain_uv / quantum_uv / 2**chain.fraction_bits,
-            offset=channel.signal.offset_uv / quantum_uv if channel.band.low_hz is None else Fraction(0),
-            lowest=lowest,
-            highest=highest,
-        )
+        return Lattice.fitting(gain=gain_uv / quantum_uv, offset=offset_uv / quantum_uv, lowest=lowest, highest=highest)
 
     def _spans(self) -> list[tuple[int, int]]:
         """Return the output samples of each block; one block where everything fits into the memory allowed."""
         n_inputs = sum(len(group.channels) * group.n for group in self._groups)
         n_bytes = 2 * n_inputs + self.n_samples * (2 * len(self.channels) + 8 * _TOGETHER)
-        n_blocks = 1 if n_bytes <= _WHOLE_BYTES else -(-n_bytes // _BLOCK_BYTES)
+        in_one = n_bytes <= _WHOLE_BYTES or not all(filters.in_blocks for filters in self._filters)
+        n_blocks = 1 if in_one else -(-n_bytes // _BLOCK_BYTES)
         return list(pairwise(i * self.n_samples // n_blocks for i in range(n_blocks + 1)))
 
     def _move(self, window: Window, start: int, stop: int) -> None:
         """Hold the records that output samples start to stop depend on."""
-        firsts, lasts = [], []
-        for group, chain in zip(self._groups, self._chains, strict=True):
-            first, last = chain.inputs(start, stop, group.n)
-            firsts.append(first // group.per_record)
-            lasts.append(-(-last // group.per_record))
-        window.move(min(firsts), max(lasts))
+        spans = [filters.inputs(start, stop) for filters in self._filters]
+        per_record = [group.per_record for group in self._groups]
+        window.move(
+            min(first // n for (first, _), n in zip(spans, per_record, strict=True)),
+            max(-(-last // n) for (_, last), n in zip(spans, per_record, strict=True)),
+        )
 
-    def _filtered(self, start: int, stop: int, *, only: Collection[str]) -> Iterator[tuple[Channel, Chain, Float64]]:
+    def _filtered(
+        self, start: int, stop: int, *, only: Collection[str]
+    ) -> Iterator[tuple[Channel, Filtering, Float64]]:
         """Yield each of some channels and its filtered samples, from the records that are in memory."""
-        for group, chain in zip(self._groups, self._chains, strict=True):
+        for group, filters in zip(self._groups, self._filters, strict=True):
             rows = [row for row, channel in enumerate(group.channels) if channel.name in only]
             for i in range(0, len(rows), _TOGETHER):
                 some = rows[i : i + _TOGETHER]
                 try:
-                    y = chain.apply(group.samples[some], first=group.first, n=group.n, start=start, stop=stop)
+                    y = filters.apply(some, start, stop)
                 except ArithmeticError as error:
                     raise EdfError(f"its numbers cannot be proven to be exact: {error}") from None
-                yield from ((group.channels[row], chain, each) for row, each in zip(some, y, strict=True))
+                yield from ((group.channels[row], filters, each) for row, each in zip(some, y, strict=True))
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from fractions import Fraction
 import numpy as np
 
 from brainbrr.eeg.channels import Channel, ambiguous
-from brainbrr.eeg.edf import EdfFile, EdfHeader, EdfSignal, Int16
+from brainbrr.eeg.edf import EdfFile, Int16
+from brainbrr.eeg.edf_header import EdfHeader, EdfSignal
 
 _READ_BYTES = 1 << 22
 

@@ -13,7 +13,7 @@ from typing import Any
 from brainbrr.digest import key_of
 from brainbrr.eeg.annotations import read_annotations
 from brainbrr.eeg.corpus import RecordingFile, locate, scan
-from brainbrr.eeg.edf import EdfHeader
+from brainbrr.eeg.edf_header import EdfHeader
 from brainbrr.eeg.preprocess import check, preprocess
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import IntegrityError, RecordingError
