@@ -86,8 +86,7 @@ def heading() -> str:
     versions = " ".join(f"{name} {_version(name)}" for name in ("numpy", "scipy", "mne"))
     return (
         f"# {datetime.now(UTC):%Y-%m-%d} · commit {commit} · {os.cpu_count()} × {_processor()}{load}\n"
-        f"# python {platform.python_version()} {versions} · python {shlex.join(sys.argv)}\n"
-        "measure\tvalue\tgoal\treached\tdetail"
+        f"# python {platform.python_version()} {versions} · python {shlex.join(sys.argv)}"
     )
 
 
