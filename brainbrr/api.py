@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainbrr.config import Settings, load_train_config, resolve
 from brainbrr.eeg.corpus import locate
 from brainbrr.eeg.recipe import Recipe, load_recipe
+from brainbrr.engines.engine import Engine
+from brainbrr.engines.futures import Futures
 from brainbrr.errors import UsageError
 from brainbrr.profiles import Profile
 from brainbrr.progress import Progress, Silent
@@ -47,12 +50,15 @@ def ingest(
     recipe: Recipe | str = "default",
     corpus: str | None = None,
     workers: int = 1,
+    executor: Executor | Engine | None = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
     **options: Any,
 ) -> IngestReport:
     """Store every recording below `root` that is not stored yet; creates the store when there is none.
 
-    More than one worker needs a script with `if __name__ == "__main__":`, as any multiprocessing does.
+    One worker is this process. More of them need a script with `if __name__ == "__main__":`, as any multiprocessing
+    does. An `executor` builds instead of them: any of `concurrent.futures` (loky's, Dask's `Client.get_executor()`),
+    or one of `brainbrr.engines`; its workers must have the same brainbrr and see the same paths.
     Other options are those of `brainbrr.verbs.ingest.ingest`: labels, dry_run, accept_refused, ...
     """
     location = store.location if isinstance(store, Store) else store
@@ -66,6 +72,7 @@ def ingest(
         profile=_profile(settings, locate(Path(root), name=corpus).name, profile) if profile else None,
         recipe=_recipe(recipe),
         workers=workers,
+        engine=Futures(executor) if isinstance(executor, Executor) else executor,
         host=settings.host,
         progress=progress,
         **options,

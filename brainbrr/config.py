@@ -42,8 +42,10 @@ class Settings:
 
     store: Setting
     runs: Setting
+    jobs: Setting
     profiles: Setting
     host: Host
+    scheduler: str | None
     warnings: tuple[str, ...]
 
     def profiles_of(self, corpus: str | None) -> dict[str, Profile]:
@@ -55,7 +57,9 @@ def resolve(
     *,
     store: str | None = None,
     runs: str | None = None,
+    jobs: str | None = None,
     profiles: str | None = None,
+    scheduler: str | None = None,
     environ: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Settings:
@@ -83,8 +87,10 @@ def resolve(
     return Settings(
         store=place,
         runs=given("runs", runs) or Setting(place.value.parent / "runs", "default, beside the store"),
+        jobs=given("jobs", jobs) or Setting(place.value.parent / "jobs", "default, beside the store"),
         profiles=given("profiles", profiles) or Setting(configs() / "profiles.toml", "default"),
         host=Host(Path(platformdirs.user_cache_dir("brainbrr", appauthor=False))),
+        scheduler=scheduler or environ.get("DASK_SCHEDULER_ADDRESS"),
         warnings=tuple(
             f"{name} in the environment is ignored: {instead}"
             for name, instead in _OBSOLETE_VARIABLES.items()
@@ -124,7 +130,7 @@ def _user_config(environ: Mapping[str, str]) -> Path:
 
 
 def _read_user_config(file: Path) -> dict[str, str]:
-    known = ("store", "runs", "profiles")
+    known = ("store", "runs", "jobs", "profiles")
     try:
         table = read_toml(file)
     except FileNotFoundError:

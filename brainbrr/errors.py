@@ -6,6 +6,7 @@
     │   ├── MontageError              the recipe's channels are not in it, or are ambiguous
     │   ├── AnnotationError           a label file is missing, malformed or unknown
     │   └── NotReproducibleError      a second build of a key gave another content
+    ├── ExecutorError             1   what was to run the work cannot, or lost it
     ├── UsageError                2   a wrong argument
     │   ├── ConfigError               a wrong setting in a file, flag or variable
     │   └── FormatError               a store of an unknown or newer format
@@ -68,6 +69,10 @@ class AnnotationError(RecordingError):
 
 class NotReproducibleError(RecordingError):
     """A second build of one key gave another content; the first one stays."""
+
+
+class ExecutorError(BrainbrrError):
+    """What was to run the work cannot do so, or lost a task; nothing is wrong with the recording."""
 
 
 class UsageError(BrainbrrError):

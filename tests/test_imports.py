@@ -13,7 +13,7 @@ PACKAGE = Path(brainbrr.__file__).parent
 LAYERS = [
     {"errors", "progress"},
     {"digest", "decimals", "toml_files"},
-    {"host", "profiles", "windows", "mne_bridge", "eeg", "store"},
+    {"host", "profiles", "windows", "mne_bridge", "engines", "eeg", "store"},
     {"recordings"},
     {"views"},
     {"verbs", "learn"},
@@ -31,6 +31,9 @@ HOMES = {
     "rich": {"cli"},
     "mne": {"mne_bridge"},
     "edfio": set(),
+    "distributed": {"engines"},
+    "dask": {"engines"},
+    "submitit": {"engines"},
     "google_crc32c": {"store"},
     "xxhash": {"digest"},
     "hashlib": {"digest"},

@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brainbrr.cli.group import (
-    PROFILES,
-    Session,
-    command,
-    corpus_option,
-    labels_option,
-    name_option,
-    recipe_option,
-    workers_option,
-)
+from brainbrr.cli.executors import engine_of, executor_options, take_executor, width_options
+from brainbrr.cli.group import PROFILES, Session, command, corpus_option, labels_option, name_option, recipe_option
 from brainbrr.cli.output import Output, progress
 from brainbrr.errors import UsageError
 
@@ -31,9 +23,9 @@ if TYPE_CHECKING:
 @name_option
 @click.option("--profile", type=PROFILES, help="Only this profile's recordings. Default: all.")
 @recipe_option
-@workers_option
+@executor_options
 @labels_option
-@click.option("--dry-run", is_flag=True, help="Say what would be built; write nothing to the store.")
+@click.option("--dry-run", is_flag=True, help="Say what would be built, with SLURM's script; write nothing.")
 @click.option("--accept-refused", is_flag=True, help="Record refused recordings as omitted; views count as ready.")
 @click.option("--accept-truncated", is_flag=True, help="Store the whole records of truncated files, and say so.")
 @click.option("--accept-removed", is_flag=True, help="Let most of a corpus leave the catalog.")
@@ -49,13 +41,18 @@ def ingest(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Store every recording below ROOT that is not stored yet. Running it again recovers from anything."""
+    """Store every recording below ROOT that is not stored yet. Running it again recovers from anything.
+
+    Ctrl-C keeps what is done and cancels what waits at Dask and all SLURM jobs; a driver that is killed leaves
+    SLURM jobs running. Either way, the same command goes on from there.
+    """
     from brainbrr.cli import render
     from brainbrr.eeg.corpus import locate
     from brainbrr.eeg.recipe import load_recipe
     from brainbrr.verbs.ingest import ingest as run
 
-    session = Session(store, as_json)
+    executor = take_executor(options)
+    session = Session(store, as_json, scheduler=executor["scheduler"], jobs=executor["jobs"])
     name = locate(root, name=corpus).name
     report = run(
         session.store_if_there(),
@@ -64,6 +61,7 @@ def ingest(
         corpus=corpus,
         profile=session.settings.profiles_of(name)[profile] if profile else None,
         recipe=load_recipe(recipe),
+        engine=engine_of(session.settings, executor),
         host=session.settings.host,
         progress=progress(),
         **options,
@@ -305,25 +303,29 @@ def why(
 @name_option
 @click.option("--profile", type=PROFILES, help="Only this profile's recordings. Default: all.")
 @recipe_option
-@workers_option
+@width_options
 @labels_option
 def plan(
     root: Path,
     corpus: str | None,
     profile: str | None,
     recipe: str,
-    workers: int | None,
     labels: str,
     store: str | None,
     as_json: bool,
+    **options: Any,
 ) -> int:
-    """Say what an ingest would need, how long it would take, and what it would refuse. Writes nothing."""
+    """Say what an ingest would need, how long it would take, and what it would refuse. Writes nothing.
+
+    The time is measured on this machine and divided by the width of the executor, waiting in queues not included.
+    """
     from brainbrr.cli import render
     from brainbrr.eeg.corpus import locate
     from brainbrr.eeg.recipe import load_recipe
     from brainbrr.verbs.plan import plan as run
 
-    session = Session(store, as_json)
+    executor = take_executor(options)
+    session = Session(store, as_json, scheduler=executor["scheduler"])
     name = locate(root, name=corpus).name
     report = run(
         root,
@@ -332,9 +334,10 @@ def plan(
         corpus=corpus,
         profile=session.settings.profiles_of(name)[profile] if profile else None,
         recipe=load_recipe(recipe),
-        workers=workers,
+        engine=engine_of(session.settings, executor),
         labels=labels,
         progress=progress(),
+        **options,
     )
     session.show(render.plan, report)
     return 0

@@ -31,10 +31,18 @@ PROFILES = click.Choice(["smoke", "dev", "full"])
 class Session:
     """What every command shares: settings, the store, and where output goes."""
 
-    def __init__(self, store: str | None, as_json: bool, *, runs: str | None = None) -> None:
+    def __init__(
+        self,
+        store: str | None,
+        as_json: bool,
+        *,
+        runs: str | None = None,
+        jobs: str | None = None,
+        scheduler: str | None = None,
+    ) -> None:
         from brainbrr.config import resolve
 
-        self.settings: Settings = resolve(store=store, runs=runs)
+        self.settings: Settings = resolve(store=store, runs=runs, jobs=jobs, scheduler=scheduler)
         self.store_flag = store
         self.out = Output(as_json=as_json)
         for warning in self.settings.warnings:
@@ -79,7 +87,6 @@ def command(name: str, *, example: str) -> Callable[[Callable[..., int]], click.
 recipe_option = click.option("--recipe", default="default", metavar="NAME|FILE", help="Recipe name or .toml file.")
 corpus_option = click.option("--corpus", metavar="NAME", help="Which corpus. Default: the only one in the store.")
 name_option = click.option("--corpus", metavar="NAME", help="What to call the corpus. Default: its folder's name.")
-workers_option = click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Default: all cores.")
 labels_option = click.option(
     "--labels", type=click.Choice(["found", "none"]), default="found", help="`none` declares the corpus unlabelled."
 )

@@ -27,6 +27,10 @@ class Output:
         """Print a line that heads what follows."""
         click.echo(click.style(text, bold=True))
 
+    def text(self, text: str) -> None:
+        """Print lines as they are."""
+        click.echo(text.rstrip())
+
     def pairs(self, rows: Iterable[tuple[str, str]]) -> None:
         """Print names and values."""
         rows = list(rows)

@@ -48,6 +48,9 @@ def ingest(out: Output, report: IngestReport) -> None:
     if len(notes) > _SHOWN:
         out.note(f"note: {len(notes) - _SHOWN} more kinds; all of them with --json")
     _failures(out, report)
+    if report.script is not None:
+        out.title("would submit")
+        out.text(report.script)
 
 
 def _failures(out: Output, report: IngestReport) -> None:
@@ -233,7 +236,8 @@ def plan(out: Output, report: PlanReport) -> None:
     out.title(f"plan for {report.corpus}, profile {report.profile or 'full'}")
     estimate = "unknown: no recording could be measured"
     if report.seconds_estimate is not None:
-        estimate = f"{duration(report.seconds_estimate)}, from {report.sampled} recordings preprocessed here"
+        estimate = f"{duration(report.seconds_estimate)} on {report.executor}, if each place is as fast as the "
+        estimate += f"{many(report.sampled, 'recording')} preprocessed here"
     out.pairs(
         [
             ("recordings", f"{report.recordings}, {report.labelled} with labels, {report.hours:.2f} h"),

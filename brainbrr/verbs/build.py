@@ -1,20 +1,16 @@
-"""Build objects from EDF files, in this process or in several. Each build is idempotent and stands alone."""
+"""Build one object from one EDF file. Each build is idempotent and stands alone."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import platform
-import signal
-import threading
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+
+from threadpoolctl import ThreadpoolController
 
 from brainbrr.eeg.preprocess import Preprocessed, preprocess
 from brainbrr.eeg.recipe import Recipe
@@ -55,10 +51,13 @@ def build(location: Path, task: Task, recipe: Recipe) -> Built:
     Raises RecordingError when the recording is refused, SpaceError when the disk is full.
     """
     try:
-        made = preprocess(task.edf, recipe, accept_truncated=task.accept_truncated)
-        if made.source != task.source:
-            raise EdfError("the file changed while it was read", where=task.edf, fix="ingest again when it is at rest")
-        put = _put(Store.open(location), task, recipe, made)
+        with _blas().limit(limits=1, user_api="blas"):  # recordings are the unit of parallel work
+            made = preprocess(task.edf, recipe, accept_truncated=task.accept_truncated)
+            if made.source != task.source:
+                raise EdfError(
+                    "the file changed while it was read", where=task.edf, fix="ingest again when it is at rest"
+                )
+            put = _put(Store.open(location), task, recipe, made)
     except OSError as error:
         raise RecordingError(f"the EDF cannot be read: {error.strerror}", where=task.edf) from error
     facts = made.facts
@@ -96,68 +95,13 @@ def _put(store: Store, task: Task, recipe: Recipe, made: Preprocessed) -> Put:
 
 
 @cache
+def _blas() -> ThreadpoolController:
+    """Find the BLAS libraries of this process, once: looking for them takes a millisecond."""
+    return ThreadpoolController()
+
+
+@cache
 def _versions() -> dict[str, str]:
     names = ("brainbrr", "numpy", "scipy")
     own = {"python": platform.python_version(), "machine": platform.machine()}
     return {**own, **{name: version(name) for name in names}}
-
-
-def build_all(location: Path, tasks: list[Task], recipe: Recipe, *, workers: int | None, done: Done) -> None:
-    """Build every task, telling `done` of each as it ends; one that fails never stops the rest.
-
-    Errors that are not about one recording (a full disk, damage) stop the work after what is in flight.
-    """
-    n_workers = min(workers or os.cpu_count() or 1, len(tasks))
-    if n_workers <= 1:
-        for task in tasks:
-            done(task, _attempt(location, task, recipe))
-        return
-    while tasks:
-        suspects, tasks = _in_pool(location, tasks, recipe, n_workers, done)
-        for task in suspects:  # a worker died: find out over which file, one at a time
-            for again in _in_pool(location, [task], recipe, 1, done)[0]:
-                done(again, RecordingError("the worker that read it died (killed, or out of memory)", where=again.edf))
-
-
-def _attempt(location: Path, task: Task, recipe: Recipe) -> Built | BrainbrrError:
-    try:
-        return build(location, task, recipe)
-    except RecordingError as error:
-        return error
-
-
-def _in_pool(
-    location: Path, tasks: list[Task], recipe: Recipe, n_workers: int, done: Done
-) -> tuple[list[Task], list[Task]]:
-    """Run tasks in worker processes; when one dies, return what was under way with it, and what never began."""
-    context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_be_worker) as pool:
-        waiting = list(reversed(tasks))
-        running: dict[Future[Built | BrainbrrError], Task] = {}
-        try:
-            while waiting or running:
-                while waiting and len(running) < 2 * n_workers:
-                    future = pool.submit(_attempt, location, waiting[-1], recipe)
-                    running[future] = waiting.pop()
-                ended, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    built = future.result()
-                    done(running.pop(future), built)
-        except BrokenProcessPool:
-            return list(running.values()), list(reversed(waiting))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-    return [], []
-
-
-def _be_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's: a worker ends its file first
-    driver = multiprocessing.parent_process()
-    if driver is not None:
-        threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
-
-
-def _end_with(driver: multiprocessing.process.BaseProcess) -> None:
-    """End this worker when its driver is gone: nobody waits for it any more."""
-    driver.join()
-    os._exit(1)

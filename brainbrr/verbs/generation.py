@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from brainbrr.eeg.annotations import Annotations
 from brainbrr.eeg.corpus import Corpus, RecordingFile
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.errors import AnnotationError, BrainbrrError
+from brainbrr.errors import AnnotationError, BrainbrrError, RecordingError
 from brainbrr.store.catalog import Catalog, Refusal, Row
 from brainbrr.store.records import Record
 
@@ -77,7 +77,7 @@ def merged(
         row = row_of(entry, before)
         if before is not None and path in known and before.labels != known[path].labels and entry.error is None:
             row = dataclasses.replace(row, labels=before.labels, annotations=before.annotations)
-        if entry.error is not None:
+        if isinstance(entry.error, RecordingError):
             row = _refused(row, entry.error, recipe, accept=accept_refused and path in chosen)
         elif entry.record is not None:
             row = _stored(row, entry.record)

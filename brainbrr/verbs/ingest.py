@@ -17,6 +17,7 @@ from brainbrr.eeg.annotations import Annotations, label_digest, read_annotations
 from brainbrr.eeg.corpus import Corpus, RecordingFile, locate, scan
 from brainbrr.eeg.preprocess import check
 from brainbrr.eeg.recipe import Recipe
+from brainbrr.engines.engine import Engine
 from brainbrr.errors import AnnotationError, BrainbrrError, RecordingError, SpaceError, UsageError
 from brainbrr.host import Host, keep
 from brainbrr.profiles import Profile
@@ -24,9 +25,10 @@ from brainbrr.progress import Progress, Silent
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.layout import INODES_PER_OBJECT
 from brainbrr.store.store import Store
-from brainbrr.verbs.build import Built, Task, build_all
+from brainbrr.verbs.build import Built, Task
+from brainbrr.verbs.builder import Builder, build_all, local_engine, stored_record
 from brainbrr.verbs.generation import Entry, merged, row_of
-from brainbrr.verbs.plan import bytes_needed, stays_unlabelled, stored_record
+from brainbrr.verbs.plan import bytes_needed, stays_unlabelled
 from brainbrr.verbs.select import members
 
 
@@ -66,6 +68,7 @@ class IngestReport:
     bytes_written: int = 0
     seconds: float = 0.0
     dry_run: bool = False
+    script: str | None = None
 
     @property
     def exit_code(self) -> int:
@@ -91,6 +94,7 @@ def ingest(
     profile: Profile | None = None,
     recipe: Recipe = Recipe(),  # noqa: B008  # frozen
     workers: int | None = None,
+    engine: Engine | None = None,
     labels: str = "found",
     dry_run: bool = False,
     accept_refused: bool = False,
@@ -103,6 +107,7 @@ def ingest(
     """Store every recording of a corpus (or of a profile of it) that the store does not have yet.
 
     With `store` None, the store at `location` is created, except in a dry run, which writes to no store.
+    Files are hashed here, by `workers` threads; what is missing is built by `engine`, by default `workers` processes.
     With `rehash`, neither remembered hashes nor stored objects are trusted: damaged ones are built again.
     Raises UsageError for a root that holds no corpus, SpaceError before any work when the disk is too small.
     A refused recording is in the report, the rest goes on.
@@ -159,9 +164,11 @@ def ingest(
         progress.say(f"{'Would build' if dry_run else 'Building'} {len(tasks)} missing, reusing {n_reused}")
         if dry_run or store is None:
             _foresee(tasks, same, entries, recipe)
+            report.script = engine.script(tasks) if engine and tasks else None
         else:
             _check_space(store, tasks, recipe)
-            _build(store, tasks, same, entries, recipe, workers, progress, report)
+            builder = Builder.for_ingest(store.location, found.root, recipe, prove=rehash)
+            _build(builder, tasks, same, entries, engine or local_engine(workers, len(tasks)), progress, report)
     except KeyboardInterrupt:
         progress.say("interrupted: what is done is kept, and the same command goes on from there")
         raise
@@ -308,12 +315,11 @@ def _check_space(store: Store, tasks: list[Task], recipe: Recipe) -> None:
 
 
 def _build(
-    store: Store,
+    builder: Builder,
     tasks: list[Task],
     same: Mapping[str, list[str]],
     entries: Mapping[str, Entry],
-    recipe: Recipe,
-    workers: int | None,
+    engine: Engine,
     progress: Progress,
     report: IngestReport,
 ) -> None:
@@ -338,7 +344,7 @@ def _build(
 
     progress.start("building", sum(task.n_bytes for task in tasks), "B")
     try:
-        build_all(store.location, tasks, recipe, workers=workers, done=done)
+        build_all(tasks, builder, engine=engine, done=done, say=progress.say)
     finally:
         progress.stop()
 
@@ -357,7 +363,8 @@ def _count(
     for entry in picked:
         path = entry.file.path
         if entry.error is not None:
-            accepted = published.rows[path].refusals[report.recipe.digest].accepted
+            refusal = published.rows[path].refusals.get(report.recipe.digest)  # none: lost, but not refused
+            accepted = refusal is not None and refusal.accepted
             report.failed.append(Failure(path, type(entry.error).__name__, entry.error.what, entry.error.fix, accepted))
         elif entry.outcome is not None:
             outcomes["relabelled" if entry.outcome == "reused" and path in relabelled else entry.outcome] += 1

@@ -16,14 +16,15 @@ from brainbrr.eeg.corpus import RecordingFile, locate, scan
 from brainbrr.eeg.edf_header import EdfHeader
 from brainbrr.eeg.preprocess import check, preprocess
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.errors import IntegrityError, RecordingError
+from brainbrr.engines.engine import Engine
+from brainbrr.errors import RecordingError
 from brainbrr.profiles import Profile, choose
 from brainbrr.progress import Progress, Silent
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.layout import INODES_PER_OBJECT
 from brainbrr.store.objects import stored_bytes
-from brainbrr.store.records import Record
 from brainbrr.store.store import Store
+from brainbrr.verbs.builder import local_engine, stored_record
 
 _SAMPLE_FILES = 3
 
@@ -45,6 +46,8 @@ class PlanReport:
     inodes_free: int = 0
     seconds_estimate: float | None = None
     sampled: int = 0
+    width: int = 1
+    executor: str = ""
     problems: list[dict[str, str | None]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -61,12 +64,14 @@ def plan(
     profile: Profile | None = None,
     recipe: Recipe = Recipe(),  # noqa: B008  # frozen
     workers: int | None = None,
+    engine: Engine | None = None,
     labels: str = "found",
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> PlanReport:
     """Return files, hours, bytes and inodes needed against what is free, a time estimate, and what will be refused.
 
-    Headers and label files are read, and up to three recordings are preprocessed to measure the speed.
+    Headers and label files are read, and up to three recordings are preprocessed to measure the speed. The estimate
+    is for `engine` (default: `workers` processes) as wide as it can be now, each of its places as fast as this machine.
     What the catalog knows to be stored costs nothing. Raises UsageError for a root without a corpus.
     """
     found = locate(root, name=corpus)
@@ -120,7 +125,8 @@ def plan(
     report.inodes_needed = INODES_PER_OBJECT * len(to_build)
     disk = os.statvfs(next(p for p in (location, *location.parents) if p.exists()))
     report.bytes_free, report.inodes_free = disk.f_bavail * disk.f_frsize, disk.f_favail
-    report.seconds_estimate, report.sampled = _measure(to_build, recipe, workers)
+    report.width, report.executor = (engine or local_engine(workers)).width()
+    report.seconds_estimate, report.sampled = _measure(to_build, recipe, report.width)
     return report
 
 
@@ -144,27 +150,12 @@ def _is_stored(store: Store, catalog: Catalog, file: RecordingFile, recipe: Reci
     return stored_record(store, key_of(source=row.source, recipe=recipe.digest)) is not None
 
 
-def stored_record(store: Store, key: str, *, prove: bool = False) -> Record | None:
-    """Return a key's record when it and its object can be reused; where not, building puts that right."""
-    try:
-        record = store.record(key)
-        if record is None or not store.has_object(record):
-            return None
-        if prove:
-            store.verify_object(record.content)
-    except IntegrityError:
-        return None
-    return record
-
-
 def stays_unlabelled(catalog: Catalog | None, files: Sequence[RecordingFile]) -> bool:
     """Say whether a corpus was declared unlabelled and nothing has come since that would say otherwise."""
     return catalog is not None and not catalog.labelled and not any(file.labels for file in files)
 
 
-def _measure(
-    to_build: list[tuple[RecordingFile, float]], recipe: Recipe, workers: int | None
-) -> tuple[float | None, int]:
+def _measure(to_build: list[tuple[RecordingFile, float]], recipe: Recipe, width: int) -> tuple[float | None, int]:
     """Return the seconds that all builds should take, from preprocessing a few of the shorter ones."""
     shorter = sorted(to_build, key=lambda pair: pair[1])[: max(_SAMPLE_FILES, len(to_build) // 2)]
     sample = shorter[-_SAMPLE_FILES:]
@@ -182,7 +173,7 @@ def _measure(
         measured_s += seconds
     if not to_build:
         return 0.0, 0
-    if not measured_s:
+    if not measured_s or not width:
         return None, 0
-    total = sum(seconds for _, seconds in to_build)
-    return round(total * spent_s / measured_s / min(workers or os.cpu_count() or 1, len(to_build)), 1), len(sample)
+    total, longest = sum(seconds for _, seconds in to_build), max(seconds for _, seconds in to_build)
+    return round(max(total / width, longest) * spent_s / measured_s, 1), len(sample)

@@ -19,9 +19,11 @@ from support import Cli
 from brainbrr.digest import key_of, source_digest
 from brainbrr.eeg.montage import CHB_MIT
 from brainbrr.eeg.recipe import Recipe
+from brainbrr.engines.local import Processes
 from brainbrr.errors import EdfError, RecordingError
 from brainbrr.store.store import Store
-from brainbrr.verbs.build import Built, Task, build, build_all
+from brainbrr.verbs.build import Built, Task, build
+from brainbrr.verbs.builder import Builder, build_all
 
 
 def test_every_real_recording_of_the_tusz_like_tree_is_stored(cli: Cli, data: Path) -> None:
@@ -157,7 +159,8 @@ def test_a_worker_that_dies_is_reported_with_its_file_and_the_rest_goes_on(corpu
     killer = threading.Thread(target=kill_who_hangs)
     killer.start()
     try:
-        build_all(store.location, tasks, recipe, workers=2, done=lambda task, built: told.update({task.path: built}))
+        builder = Builder.for_ingest(store.location, corpus, recipe)
+        build_all(tasks, builder, engine=Processes(2), done=lambda task, built: told.update({task.path: built}))
     finally:
         ended.set()
         killer.join()

@@ -1,0 +1,137 @@
+"""Build many recordings, wherever: the work that engines are sent, and in which order."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from brainbrr.eeg.recipe import Recipe
+from brainbrr.engines.engine import Engine, Say, cores
+from brainbrr.engines.local import Here, Processes
+from brainbrr.errors import BrainbrrError, ExecutorError, IntegrityError, RecordingError
+from brainbrr.store.layout import Layout
+from brainbrr.store.records import Record
+from brainbrr.store.store import Store
+from brainbrr.verbs.build import Built, Done, Task, build
+
+_SAME_BRAINBRR = "install the same version on every machine"
+
+
+@dataclass(frozen=True)
+class Builder:
+    """The build of any task of one ingest, ready to be sent to other processes and machines.
+
+    `recipe_digest`, `version` and `store_made` are the driver's: another installation, or another store under the
+    same path, would build something else.
+    """
+
+    location: Path
+    root: Path
+    recipe: Recipe
+    prove: bool
+    recipe_digest: str
+    version: str
+    store_made: int
+
+    @classmethod
+    def for_ingest(cls, location: Path, root: Path, recipe: Recipe, *, prove: bool = False) -> Builder:
+        """Return the builder for a store, as this process sees it. `prove` is for found objects."""
+        location = location.absolute()
+        return cls(location, root.absolute(), recipe, prove, recipe.digest, version("brainbrr"), _when_made(location))
+
+    def __call__(self, task: Task) -> Built | RecordingError:
+        """Build one task unless somebody else just did; return what is wrong with the recording alone.
+
+        What is raised is not about one recording: a full disk, damage, a store that cannot be written.
+        """
+        try:
+            return self.found(task) or build(self.location, task, self.recipe)
+        except RecordingError as error:
+            return error
+        except (BrainbrrError, OSError):
+            raise
+        except MemoryError:
+            return RecordingError("not enough memory to build it", where=task.edf, fix="fewer --workers at a time")
+        except Exception as error:  # noqa: BLE001  # one file that shows a defect of ours must not stop the rest
+            return RecordingError(f"a defect of brainbrr: {_described(error)}", where=task.edf, fix="please report it")
+
+    def found(self, task: Task) -> Built | None:
+        """Return a task's record when it can be reused."""
+        record = stored_record(Store.open(self.location), task.key, prove=self.prove)
+        return None if record is None else Built(False, record, 0, ())
+
+    def check(self) -> None:
+        """Raise ExecutorError naming this machine where it cannot build, or would build something else."""
+        here = f"worker {platform.node()}, process {os.getpid()}"
+        same = "; mount it there under the same path"
+        if self.version != (ours := _own_version()):
+            raise ExecutorError(f"{here} has brainbrr {ours}, and {self.version} sent the work", fix=_SAME_BRAINBRR)
+        if self.recipe.digest != self.recipe_digest:
+            raise ExecutorError(f"{here} has another brainbrr: its recipe has another digest", fix=_SAME_BRAINBRR)
+        if not self.root.is_dir():
+            raise ExecutorError(
+                f"{here} cannot see the corpus", where=self.root, fix=f"workers read the EDF files{same}"
+            )
+        try:
+            made = _when_made(self.location)
+        except (BrainbrrError, OSError) as error:
+            raise ExecutorError(
+                f"{here} cannot see the store: {error}", where=self.location, fix=f"workers write to it{same}"
+            ) from None
+        if made != self.store_made:
+            raise ExecutorError(f"{here} sees another store", where=self.location, fix=f"workers write to it{same}")
+
+
+@cache
+def _own_version() -> str:
+    return version("brainbrr")
+
+
+def _when_made(location: Path) -> int:
+    return int(Layout.open(location).mark.stat().st_mtime)
+
+
+def _described(error: Exception) -> str:
+    """Return an exception with the place that raised it, since no traceback crosses to the report."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
+
+
+def stored_record(store: Store, key: str, *, prove: bool = False) -> Record | None:
+    """Return a key's record when it and its object can be reused; where not, building puts that right."""
+    try:
+        record = store.record(key)
+        if record is None or not store.has_object(record):
+            return None
+        if prove:
+            store.verify_object(record.content)
+    except IntegrityError:
+        return None
+    return record
+
+
+def local_engine(workers: int | None, n_tasks: int | None = None) -> Engine:
+    """Return the engine of this machine: processes, or this one where one worker is enough. Default: all cores."""
+    n = workers or cores()
+    n = n if n_tasks is None else min(n, n_tasks)  # a process more would have nothing to do
+    return Processes(n) if n > 1 else Here()
+
+
+def build_all(
+    tasks: Sequence[Task], builder: Builder, *, done: Done, engine: Engine | None = None, say: Say | None = None
+) -> None:
+    """Build every task, telling `done` of each as it ends; one that fails never stops the rest.
+
+    The largest files go first, so that none of them is what the end waits for.
+    Errors that are not about one recording (a full disk, damage) stop the work after what is in flight.
+    """
+    ordered = sorted(tasks, key=lambda task: (-task.n_bytes, task.key))
+    absolute = [dataclasses.replace(task, edf=task.edf.absolute()) for task in ordered]  # other machines, other folders
+    (engine or local_engine(None, len(tasks))).run(builder, absolute, done, say or (lambda text: None))

@@ -1,0 +1,39 @@
+"""Tasks of the generated corpus, and the proof that a store is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from brainbrr.digest import key_of, source_digest
+from brainbrr.eeg.recipe import Recipe
+from brainbrr.store.store import Store
+from brainbrr.verbs.build import Task
+from brainbrr.verbs.builder import Builder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def all_tasks(generated: Path) -> list[Task]:
+    recipe = Recipe().digest
+    tasks = []
+    for edf in sorted(generated.rglob("*.edf")):
+        source = source_digest(edf)
+        key = key_of(source=source, recipe=recipe)
+        tasks.append(Task(edf.name, edf, source, edf.stat().st_size, key, accept_truncated=False))
+    return tasks
+
+
+@pytest.fixture
+def tasks(all_tasks: list[Task]) -> list[Task]:
+    return all_tasks[:6]
+
+
+@pytest.fixture
+def builder(store: Store, generated: Path) -> Builder:
+    return Builder.for_ingest(store.location, generated, Recipe())

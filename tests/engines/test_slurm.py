@@ -1,0 +1,194 @@
+"""SLURM arrays: the script that would be submitted, and the same jobs run as processes of this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from support import Cli
+from works import Marked
+
+import brainbrr
+from brainbrr.engines.slurm import Slurm, share_of
+from brainbrr.errors import BrainbrrError, ExecutorError, RecordingError
+from brainbrr.store.store import Store
+from brainbrr.verbs.build import Built, Task
+from brainbrr.verbs.builder import Builder
+from brainbrr.verbs.verify import verify
+
+pytest.importorskip("submitit", reason="the cluster extra is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")  # jobs outlive their driver
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
+    here = Path(__file__).resolve().parent
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, [here.parents[1], here.parent, here])))
+    monkeypatch.setattr("brainbrr.engines.slurm._LOOK_AFTER_S", 0.1)
+    return Slurm(tmp_path / "jobs", max_jobs=3, minutes=2, cluster="local")
+
+
+def test_an_array_builds_everything_and_each_recording_is_told_as_it_ends(
+    slurm: Slurm, corpus: Path, tmp_path: Path
+) -> None:
+    report = brainbrr.ingest(corpus, store=tmp_path / "store", executor=slurm)
+    assert (report.new, report.failed) == (18, [])
+    assert brainbrr.check(Store.open(tmp_path / "store")).exit_code == 0
+    told = sum(len((slurm.folder / f).read_bytes().split()) for f in slurm.folder.glob("*/told/*"))
+    assert told == 18
+    again = brainbrr.ingest(corpus, store=tmp_path / "store", executor=slurm)
+    assert (again.reused, len(list(slurm.folder.iterdir()))) == (18, 1)  # nothing was missing: nothing was submitted
+
+
+def test_a_killed_job_loses_its_rest_which_is_no_refusal_and_the_same_again_completes(
+    slurm: Slurm, corpus: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    killed: list[int] = []
+
+    def kill() -> None:
+        deadline = time.monotonic() + 60
+        while not killed and time.monotonic() < deadline:
+            time.sleep(0.02)
+            if not any(told.stat().st_size for told in slurm.folder.glob("*/told/*")):
+                continue
+            for job in jobs_of(slurm.folder):
+                os.kill(job, signal.SIGKILL)
+                killed.append(job)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    report = brainbrr.ingest(corpus, store=store, executor=slurm, accept_refused=True)
+    killer.join()
+    assert len(killed) >= 1 and report.new >= 1
+    assert report.failed and {f.error for f in report.failed} == {"ExecutorError"} and report.exit_code == 1
+    assert all("ended without it" in f.reason and not f.accepted for f in report.failed)
+    catalog = Store.open(store).catalog("demo")
+    assert catalog is not None and not any(row.refusals for row in catalog.rows.values())
+    again = brainbrr.ingest(corpus, store=store, executor=slurm)
+    assert (again.new + again.reused, again.failed) == (18, []) and again.reused >= report.new
+    assert verify(Store.open(store)).verified == 18
+
+
+def jobs_of(folder: Path) -> list[int]:
+    """Return the processes that run jobs of a folder: those, not the controllers that started them (Linux)."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = process.read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if "submitit.core._submit" in words and any(word.startswith(str(folder)) for word in words):
+            found.append(int(process.parent.name))
+    return found
+
+
+def test_a_file_that_kills_its_worker_is_reported_and_the_rest_of_its_job_is_stored(
+    slurm: Slurm, builder: Builder, tasks: list[Task], store: Store, tmp_path: Path
+) -> None:
+    told: dict[str, Built | BrainbrrError] = {}
+    work = Marked(builder, "kill", tasks[0].key, tmp_path / "aside")
+    slurm = Slurm(slurm.folder, max_jobs=1, minutes=2, cluster="local")
+    slurm.run(work, tasks, lambda task, outcome: told.update({task.path: outcome}), lambda _: None)
+    error = told.pop(tasks[0].path)
+    assert isinstance(error, RecordingError) and error.where == str(tasks[0].edf)
+    assert len(told) == 5 and all(isinstance(built, Built) for built in told.values())
+    assert verify(store).verified == 5
+
+
+def test_a_machine_that_cannot_do_it_stops_the_run(slurm: Slurm, builder: Builder, tasks: list[Task]) -> None:
+    elsewhere = dataclasses.replace(builder, store_made=0)
+    with pytest.raises(ExecutorError, match="sees another store"):
+        slurm.run(elsewhere, tasks, pytest.fail, lambda _: None)
+
+
+def test_ctrl_c_cancels_the_jobs_and_says_so(slurm: Slurm, builder: Builder, tasks: list[Task], tmp_path: Path) -> None:
+    def interrupt(task: Task, outcome: Built | BrainbrrError) -> None:
+        raise KeyboardInterrupt
+
+    said: list[str] = []
+    work = Marked(builder, "wait", tasks[0].key, tmp_path / "never")
+    with pytest.raises(KeyboardInterrupt):
+        slurm.run(work, tasks, interrupt, said.append)
+    assert said[-1].startswith("cancelled")
+    deadline = time.monotonic() + 20
+    while jobs_of(slurm.folder) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not jobs_of(slurm.folder)
+
+
+def test_tasks_are_dealt_by_key_alike_everywhere(all_tasks: list[Task]) -> None:
+    counts = Counter(share_of(task, 3) for task in all_tasks)
+    assert set(counts) == {0, 1, 2} and sum(counts.values()) == 18
+    assert share_of(all_tasks[0], 7) == int(all_tasks[0].key, 16) % 7
+
+
+def test_a_dry_run_prints_the_script_and_submits_nothing(cli: Cli, corpus: Path, tmp_path: Path) -> None:
+    asked = ("--executor", "slurm", "--partition", "batch", "--max-jobs", 4, "--time", 90, "--memory", 2)
+    told = cli("ingest", corpus, *asked, "--workers", 2, "--sbatch", "account=lab", "--sbatch", "requeue", "--dry-run")
+    assert told.code == 0 and "18 new" in told.out
+    for line in (
+        "#SBATCH --partition=batch",
+        "#SBATCH --array=0-3%4",
+        "#SBATCH --time=90",
+        "#SBATCH --mem=2GB",
+        "#SBATCH --cpus-per-task=2",
+        "#SBATCH --account=lab",
+        "#SBATCH --requeue",
+    ):
+        assert line in told.out.splitlines()
+    assert "srun" in told.out and "submitit.core._submit" in told.out and str(tmp_path / "jobs") in told.out
+    assert not (tmp_path / "jobs").exists() and not (tmp_path / "store" / "format.json").exists()
+
+
+def test_where_there_is_no_slurm_nothing_is_left_behind(
+    cli: Cli, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    told = cli("ingest", corpus, "--executor", "slurm", "--json")
+    assert (told.code, told.json["error"]) == (8, "DependencyError") and "login node" in told.json["fix"]
+    assert not (tmp_path / "jobs").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (("--executor", "dask"), "DASK_SCHEDULER_ADDRESS"),
+        (("--executor", "dask", "--scheduler", "tcp://x:1", "--workers", "2"), "dask worker"),
+        (("--partition", "batch"), "--partition goes with --executor slurm"),
+        (("--executor", "slurm", "--scheduler", "tcp://x:1"), "--scheduler goes with --executor dask"),
+    ],
+)
+def test_options_of_another_executor_are_refused(
+    cli: Cli, corpus: Path, asked: Iterable[str], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
+    told = cli("ingest", corpus, *asked)
+    assert told.code == 2 and says in told.err
+
+
+@pytest.mark.parametrize(("executor", "module"), [("dask", "distributed"), ("slurm", "submitit")])
+def test_a_missing_library_is_named_with_the_extra_that_brings_it(
+    cli: Cli, corpus: Path, executor: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    scheduler = ("--scheduler", "tcp://127.0.0.1:9") if executor == "dask" else ()
+    told = cli("ingest", corpus, "--executor", executor, *scheduler, "--json")
+    assert (told.code, told.json["what"]) == (8, f"{module} is not installed")
+    assert told.json["fix"] == "pip install 'brainbrr[cluster]'"
+
+
+def test_a_plan_is_as_wide_as_the_jobs(cli: Cli, generated: Path) -> None:
+    told = cli("plan", generated, "--executor", "slurm", "--max-jobs", 5, "--workers", 2, "--json").json
+    assert (told["width"], told["executor"]) == (10, "5 SLURM jobs of 2 processes, all running at once")
+    alone = cli("plan", generated, "--workers", 1, "--json").json
+    assert alone["executor"] == "this process" and alone["seconds_estimate"] > told["seconds_estimate"] > 0
+    assert "if each place is as fast as" in cli("plan", generated, "--workers", 3).out
