@@ -16,15 +16,15 @@ from brainbrr.eeg.corpus import RecordingFile, locate, scan
 from brainbrr.eeg.edf import EdfHeader
 from brainbrr.eeg.preprocess import check
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.errors import IntegrityError, RecordingError
+from brainbrr.errors import RecordingError
 from brainbrr.profiles import Profile, choose
 from brainbrr.progress import Progress, Silent
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.layout import INODES_PER_OBJECT
 from brainbrr.store.objects import stored_bytes
-from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.verbs.build import preprocess_alone
+from brainbrr.verbs.stored import stored
 
 _SAMPLE_FILES = 3
 
@@ -142,20 +142,7 @@ def _is_stored(store: Store, catalog: Catalog, file: RecordingFile, recipe: Reci
     row = catalog.rows.get(file.path)
     if row is None or row.source is None or row.n_bytes != file.edf.stat().st_size:
         return False
-    return stored_record(store, key_of(source=row.source, recipe=recipe.digest)) is not None
-
-
-def stored_record(store: Store, key: str, *, prove: bool = False) -> Record | None:
-    """Return a key's record when it and its object can be reused; where not, building puts that right."""
-    try:
-        record = store.record(key)
-        if record is None or not store.has_object(record):
-            return None
-        if prove:
-            store.verify_object(record.content)
-    except IntegrityError:
-        return None
-    return record
+    return stored(store, key_of(source=row.source, recipe=recipe.digest)) is not None
 
 
 def stays_unlabelled(catalog: Catalog | None, files: Sequence[RecordingFile]) -> bool:
