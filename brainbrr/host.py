@@ -1,23 +1,17 @@
-"""What this host remembers of corpora: where each one's root is, and which file had which source.
+"""What this host remembers: where each corpus's root is, which file had which bytes, what its stores hold.
 
 Lives in the user's own folders, never in a store. Losing it costs time, not truth.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from brainbrr.digest import is_digest, source_digest, xxh3_128
-
-_SETTLED_NS = 2_000_000_000
-"""A file whose times are younger than this when hashed may change again within the same clock tick."""
+from brainbrr.file_facts import FileFacts, read_table, write_table
 
 
 @dataclass(frozen=True)
@@ -28,70 +22,62 @@ class Host:
 
     def root(self, store: Path, corpus: str) -> Path | None:
         """Return where a corpus of a store was last ingested from on this host."""
-        text = _read(self.folder / "roots.json").get(f"{store.resolve()}::{corpus}")
+        text = read_table(self.folder / "roots.json").get(f"{store.resolve()}::{corpus}")
         return Path(text) if isinstance(text, str) else None
 
     def remember_root(self, store: Path, corpus: str, root: Path) -> None:
         """Remember a corpus's root for the commands that brainbrr prints. Raises OSError."""
-        roots = _read(self.folder / "roots.json")
+        roots = read_table(self.folder / "roots.json")
         entry = {f"{store.resolve()}::{corpus}": str(root.absolute())}
         if roots | entry != roots:
-            _write(self.folder / "roots.json", roots | entry)
+            write_table(self.folder / "roots.json", roots | entry)
 
     def sources(self, root: Path) -> Sources:
-        """Return the remembered sources of the files below a root."""
-        return Sources(self.folder / "sources" / f"{xxh3_128(os.fsencode(root.resolve()))}.json", root)
+        """Return the remembered digests of the files below a root, recordings and labels."""
+        return Sources(FileFacts(self._table("sources", root)), root)
+
+    def records(self, store: Path) -> FileFacts:
+        """Return what is remembered of a store's records, by key.
+
+        Not by what the store is: one that was deleted and made again has other inodes and times.
+        """
+        return FileFacts(self._table("records", store), stat=os.lstat)
+
+    def _table(self, kind: str, place: Path) -> Path:
+        return self.folder / kind / f"{xxh3_128(os.fsencode(place.resolve()))}.json"
 
 
 class Sources:
-    """Sources of files by their path below a root and stat; a hash is trusted only while nothing about a file moved."""
+    """XXH3-128 of files by their path below a root; a hash is believed only while nothing about a file moved."""
 
-    def __init__(self, file: Path, root: Path) -> None:
-        self._file = file
+    def __init__(self, facts: FileFacts, root: Path) -> None:
+        self._facts = facts
         self._root = root
-        self._known = _read(file)
-        self._changed = False
+        self._prefix = f"{root}{os.sep}"
 
     def known(self, path: Path) -> str | None:
-        """Return a file's source when its stat is as it was when hashed, else None. Raises OSError."""
-        entry = self._known.get(self._name(path))
-        if isinstance(entry, list) and entry[:-1] == _stat(path) and is_digest(entry[-1], 32):
-            return str(entry[-1])
-        return None
+        """Return a file's digest when its stat is as it was when hashed, else None. Raises OSError."""
+        digest = self._facts.known(self._name(path), path)
+        return str(digest) if is_digest(digest, 32) else None
 
     def hash(self, path: Path) -> str:
         """Hash a file and remember it if it stood still meanwhile. Raises OSError."""
-        before = _stat(path)
-        source = source_digest(path)
-        after = _stat(path)
-        settled = time.time_ns() - max(after[1], after[2]) > _SETTLED_NS
-        if before == after and settled:
-            self._known[self._name(path)] = [*after, source]
-            self._changed = True
-        return source
+        return self._facts.learn(self._name(path), path, lambda: source_digest(path))
+
+    def digest(self, path: Path) -> str:
+        """Return a file's digest, known or hashed. Raises OSError."""
+        return self.known(path) or self.hash(path)
 
     def _name(self, path: Path) -> str:
-        return os.path.relpath(path, self._root)  # the root may be reached through a link now and then
+        """Return the path below the root, which may be reached through a link now and then."""
+        text = str(path)
+        if text.startswith(self._prefix):
+            return text[len(self._prefix) :]
+        return os.path.relpath(path, self._root)
 
     def save(self) -> None:
         """Keep what was hashed for the next run. Raises OSError."""
-        if self._changed:
-            _write(self._file, self._known)
-            self._changed = False
-
-
-def _stat(path: Path) -> list[int]:
-    s = path.stat()
-    return [s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino]
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """Return a remembered table; a lost or torn one is empty, since it can be had again."""
-    try:
-        table = json.loads(file.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return table if isinstance(table, dict) else {}
+        self._facts.save()
 
 
 def keep(remember: Callable[[], None]) -> str | None:
@@ -101,11 +87,3 @@ def keep(remember: Callable[[], None]) -> str | None:
     except OSError as error:
         return f"this host remembers nothing of it for the next time: {error.strerror}: {error.filename}"
     return None
-
-
-def _write(file: Path, table: dict[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=".tmp-")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(table, stream)
-    Path(temporary).replace(file)

@@ -12,7 +12,7 @@ import brainbrr
 PACKAGE = Path(brainbrr.__file__).parent
 LAYERS = [
     {"errors", "progress"},
-    {"digest", "decimals", "toml_files"},
+    {"digest", "decimals", "toml_files", "file_facts"},
     {"host", "profiles", "windows", "mne_bridge", "engines", "eeg", "store"},
     {"recordings"},
     {"views"},

@@ -5,13 +5,13 @@ Owns which file decides and what is reported. Knows nothing of signals, samples,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from brainbrr.digest import files_digest
+from brainbrr.digest import files_digest, source_digest
 from brainbrr.eeg.label_files import (
     BINARY,
     ROLES,
@@ -20,10 +20,10 @@ from brainbrr.eeg.label_files import (
     Event,
     LabelFile,
     Vocabulary,
-    read_bytes,
     read_label_file,
     seconds_text,
     suffix_of,
+    unreadable,
 )
 from brainbrr.errors import AnnotationError
 
@@ -138,12 +138,19 @@ def read_annotations(files: Mapping[str, Path], *, vocabulary: Vocabulary | None
     )
 
 
-def label_digest(files: Mapping[str, Path]) -> str:
+def label_digest(files: Mapping[str, Path], *, digest_of: Callable[[Path], str] = source_digest) -> str:
     """Return the XXH3-128 of the label files' bytes by role: it changes when any of them is edited.
 
-    Raises AnnotationError for a file that cannot be read.
+    `digest_of` gives the XXH3-128 of one file; somebody may remember it. Raises AnnotationError for a file that
+    cannot be read.
     """
-    return files_digest({role: read_bytes(path) for role, path in files.items()})
+    digests = {}
+    for role, path in files.items():
+        try:
+            digests[role] = digest_of(path)
+        except OSError as error:
+            raise unreadable(path, error) from None
+    return files_digest(digests)
 
 
 def _order(event: Event) -> tuple[int, int, str]:

@@ -107,13 +107,14 @@ def scan(corpus: Corpus) -> tuple[RecordingFile, ...]:
     if corpus.layout == "bids":
         starts = _subjects(corpus.root)  # derivatives/ and sourcedata/ are no recordings of this corpus
     found: list[RecordingFile] = []
-    for folder, names in _folders(corpus.root / prefix, starts):
+    for place, folder, names in _folders(corpus.root / prefix, starts):
         recordings = [name for name in names if name.lower().endswith(_RECORDINGS)]
         if not recordings or (corpus.layout == "bids" and folder.rpartition("/")[2] != "eeg"):
             continue
         labels = _labels(names)
+        above = folder.split("/") if folder else []
         for name in recordings:
-            found.append(_recording(corpus, prefix, [*folder.split("/"), name] if folder else [name], labels))
+            found.append(_recording(corpus, prefix, place, [*above, name], labels))
     if not found:
         raise UsageError(
             "no EDF file below this folder",
@@ -158,8 +159,8 @@ def _corpus_around(root: Path) -> Path | None:
     return root.parent if root.name in SPLITS and _is_split_root(root.parent) else None
 
 
-def _folders(top: Path, starts: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Give each folder below `top` once: its path from there, "" for itself, and the names of its files.
+def _folders(top: Path, starts: Sequence[str]) -> Iterator[tuple[Path, str, list[str]]]:
+    """Give each folder below `top` once: itself, its path from there, "" for the top, and the names of its files.
 
     Links come last, so that a folder that is reached both ways goes by its own path; one that leads back to
     a folder seen before, or above the top, is not followed.
@@ -170,13 +171,14 @@ def _folders(top: Path, starts: Sequence[str]) -> Iterator[tuple[str, list[str]]
         if not folders:
             links.sort(reverse=True)
         relative = folders.pop() if folders else links.pop()
+        place = top / relative
         names: list[str] = []
         try:
-            identity = _identity(top / relative)
+            identity = _identity(place)
             if identity in seen:
                 continue
             seen.add(identity)
-            with os.scandir(top / relative) as entries:
+            with os.scandir(place) as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
@@ -186,8 +188,8 @@ def _folders(top: Path, starts: Sequence[str]) -> Iterator[tuple[str, list[str]]
                     elif entry.is_symlink() or entry.is_file():  # a broken link is a recording that fails, by name
                         names.append(entry.name)
         except OSError as error:
-            raise _unreadable(top / relative, error) from None
-        yield relative, names
+            raise _unreadable(place, error) from None
+        yield place, relative, names
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -209,16 +211,17 @@ def _unreadable(folder: Path, error: OSError) -> UsageError:
 def _labels(names: Sequence[str]) -> dict[tuple[str, str], list[str]]:
     """Return the label files of a folder by (stem, role); the suffix is taken in any case, the stem as it is."""
     labels: dict[tuple[str, str], list[str]] = {}
+    suffixes = [(role, suffix_of(role)) for role in ROLES]
     for name in sorted(names, reverse=True):  # lower case first
-        for role in ROLES:
-            suffix = suffix_of(role)
-            if name.lower().endswith(suffix):
+        lower = name.lower()
+        for role, suffix in suffixes:
+            if lower.endswith(suffix):
                 labels.setdefault((name[: -len(suffix)], role), []).append(name)
     return labels
 
 
 def _recording(
-    corpus: Corpus, prefix: str, parts: Sequence[str], labels: Mapping[tuple[str, str], Sequence[str]]
+    corpus: Corpus, prefix: str, place: Path, parts: Sequence[str], labels: Mapping[tuple[str, str], Sequence[str]]
 ) -> RecordingFile:
     path = prefix + "/".join(parts)
     try:
@@ -233,14 +236,14 @@ def _recording(
     for role in ROLES:
         names = labels.get((stem.removesuffix("_eeg") if role == "events.tsv" else stem, role), ())
         if names:
-            beside[role] = corpus.root / path[: -len(name)] / names[0]
+            beside[role] = place / names[0]
         if len(names) > 1:
             notes.append(f"{', '.join(names)} differ only by case: {names[0]} is read")
     patient, split = _patient(corpus.layout, folders, stem, notes)
     session = None
     if corpus.layout != "plain":
         session = next((folder for folder in folders if _SESSION.fullmatch(folder)), None)
-    return RecordingFile(path, corpus.root / path, patient, session, split, beside, tuple(notes))
+    return RecordingFile(path, place / name, patient, session, split, beside, tuple(notes))
 
 
 def _patient(layout: Layout, folders: Sequence[str], stem: str, notes: list[str]) -> tuple[str, str]:

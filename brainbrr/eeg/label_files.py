@@ -153,7 +153,10 @@ def seconds_text(us: int) -> str:
 
 
 def _lines(path: Path) -> list[_Line]:
-    data = read_bytes(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from None
     if data.startswith(b"version https://git-lfs"):
         raise AnnotationError("this is a git-LFS pointer, not a label file", where=path, fix="run `git lfs pull`")
     try:
@@ -171,14 +174,11 @@ def _lines(path: Path) -> list[_Line]:
     return [_Line(path, number, line.strip(" \r")) for number, line in enumerate(text.split("\n"), 1)]
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return a label file's bytes; raises AnnotationError when it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise AnnotationError(
-            f"the label file cannot be read: {error.strerror}", where=path, fix="restore it, or make it readable"
-        ) from None
+def unreadable(path: Path, error: OSError) -> AnnotationError:
+    """Return the error that says why a label file cannot be read."""
+    return AnnotationError(
+        f"the label file cannot be read: {error.strerror}", where=path, fix="restore it, or make it readable"
+    )
 
 
 def _event(line: _Line, words: Vocabulary, *, start: str, stop: str, label: str, channels: tuple[str, ...]) -> Event:

@@ -9,7 +9,6 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from types import NoneType
 from typing import Any
 
@@ -50,6 +49,8 @@ _REFUSAL: dict[str, tuple[type, ...]] = {
     "accepted": (bool,),
     "labels": (str, NoneType),
 }
+_WITHOUT = frozenset({"", ".", ".."})
+"""What no part of a path may be: it would not be the one text of its path, or would leave the corpus."""
 _LAST_LINE = re.compile(rb'\{"sha256":"([0-9a-f]{64})"\}\n\Z')
 _LAST_LINE_BYTES = 78
 
@@ -88,8 +89,7 @@ class Row:
     def from_json(cls, value: object, *, where: object = None) -> Row:
         """Return what to_json gave. Strict: raises IntegrityError naming the field that differs."""
         found = dict(files.fields(value, _ROW, where=where))
-        path = PurePosixPath(found["path"])
-        if path.is_absolute() or ".." in path.parts or str(path) != found["path"] or "\0" in found["path"]:
+        if not _WITHOUT.isdisjoint(found["path"].split("/")) or "\0" in found["path"]:
             raise IntegrityError(f"path {found['path'][:80]!r} leaves its corpus", where=where)
         if found["n_bytes"] < 0 or (found["signal_us"] or 0) < 0:
             raise IntegrityError(f"n_bytes or signal_us of {found['path'][:80]!r} is negative", where=where)
@@ -118,13 +118,15 @@ class Catalog:
 def encode(catalog: Catalog) -> bytes:
     """Return a generation's file: a header, one row per line by path, and the SHA-256 of all that."""
     header = {name: value for name, value in vars(catalog).items() if name != "rows"}
-    lines = [canonical_json({"format": CATALOG_FORMAT, **header, "n_rows": len(catalog.rows)}), *_rows(catalog)]
+    rows = [canonical_json(catalog.rows[path].to_json()) for path in sorted(catalog.rows)]
+    lines = [canonical_json({"format": CATALOG_FORMAT, **header, "n_rows": len(rows)}), *rows]
     text = b"\n".join(lines) + b"\n"
     return text + canonical_json({"sha256": sha256(text)}) + b"\n"
 
 
-def _rows(catalog: Catalog) -> list[bytes]:
-    return [canonical_json(catalog.rows[path].to_json()) for path in sorted(catalog.rows)]
+def _says(catalog: Catalog) -> tuple[str, bool, dict[str, Row]]:
+    """Return what makes a generation another one than the one before it."""
+    return catalog.layout, catalog.labelled, dict(catalog.rows)
 
 
 def decode(data: bytes, *, where: object) -> Catalog:
@@ -146,22 +148,29 @@ def decode(data: bytes, *, where: object) -> Catalog:
     return Catalog(**header, rows=dict(zip(paths, rows, strict=True)))
 
 
-def latest(layout: Layout, corpus: str) -> tuple[Catalog, str] | None:
+Decoded = dict[str, tuple[str, Catalog]]
+"""Each corpus's generation that was read last, with the SHA-256 of its file: the same bytes are not decoded twice."""
+
+
+def latest(layout: Layout, corpus: str, decoded: Decoded) -> tuple[Catalog, str] | None:
     """Return a corpus's latest generation and the SHA-256 of its file, proven against the one before it."""
     generations = layout.generations(corpus)
-    return _generation(layout, corpus, generations[-1]) if generations else None
+    return _generation(layout, corpus, generations[-1], decoded) if generations else None
 
 
 def verify(layout: Layout, corpus: str) -> None:
     """Prove every generation of a corpus and the chain between them. Raises IntegrityError."""
     for seq in layout.generations(corpus):
-        _generation(layout, corpus, seq)
+        _generation(layout, corpus, seq, {})
 
 
-def _generation(layout: Layout, corpus: str, seq: int) -> tuple[Catalog, str]:
+def _generation(layout: Layout, corpus: str, seq: int, decoded: Decoded) -> tuple[Catalog, str]:
     path = layout.generation(corpus, seq)
     data = _read(layout, corpus, seq)
-    catalog = decode(data, where=path)
+    digest = sha256(data)
+    same, catalog = decoded.get(corpus, ("", None))
+    if catalog is None or same != digest:
+        catalog = decode(data, where=path)
     if (catalog.corpus, catalog.seq) != (corpus, seq):
         raise IntegrityError(f"this is generation {catalog.seq} of {catalog.corpus!r}", where=path)
     before = None if seq == 1 else sha256(_read(layout, corpus, seq - 1))
@@ -171,7 +180,8 @@ def _generation(layout: Layout, corpus: str, seq: int) -> tuple[Catalog, str]:
             where=layout.generation(corpus, max(seq - 1, 1)),
             fix="move this generation and the later ones out of the catalog, then ingest the corpus again",
         )
-    return catalog, sha256(data)
+    decoded[corpus] = digest, catalog
+    return catalog, digest
 
 
 def _read(layout: Layout, corpus: str, seq: int) -> bytes:
@@ -182,18 +192,17 @@ def _read(layout: Layout, corpus: str, seq: int) -> bytes:
         raise IntegrityError("a generation of the catalog is missing", where=path) from None
 
 
-def publish(layout: Layout, corpus: str, merge: Callable[[Catalog | None], Catalog]) -> Catalog:
+def publish(layout: Layout, corpus: str, merge: Callable[[Catalog | None], Catalog], decoded: Decoded) -> Catalog:
     """Write the next generation that `merge` makes of the latest one, and return it.
 
     When another process was faster, its generation is merged again. Nothing is written when rows,
     layout and labelled are what they were. Raises SpaceError when the disk is full.
     """
     while True:
-        found = latest(layout, corpus)
+        found = latest(layout, corpus, decoded)
         before, parent = found if found else (None, None)
         merged = merge(before)
-        same = (merged.layout, merged.labelled) == (before.layout, before.labelled) if before else False
-        if before is not None and same and _rows(merged) == _rows(before):
+        if before is not None and _says(merged) == _says(before):
             return before
         mine = dataclasses.replace(merged, corpus=corpus, seq=before.seq + 1 if before else 1, parent=parent)
         path, data = layout.generation(corpus, mine.seq), encode(mine)

@@ -125,11 +125,11 @@ class Layout:
 
     def object(self, content: str) -> Path:
         """Return the folder of an object. Raises UsageError for what is not a content."""
-        return self.objects / _checked(content, 64)[:2] / content
+        return self.objects / f"{_checked(content, 64)[:2]}/{content}"
 
     def record(self, key: str) -> Path:
         """Return the file of a record. Raises UsageError for what is not a key."""
-        return self.records / _checked(key, 32)[:2] / f"{key}.json"
+        return self.records / f"{_checked(key, 32)[:2]}/{key}.json"
 
     def view(self, digest: str) -> Path:
         """Return the file of a frozen view. Raises UsageError for what is not a view's digest."""

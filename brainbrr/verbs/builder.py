@@ -15,11 +15,11 @@ from pathlib import Path
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.engines.engine import Engine, Say, cores
 from brainbrr.engines.local import Here, Processes
-from brainbrr.errors import BrainbrrError, ExecutorError, IntegrityError, RecordingError
+from brainbrr.errors import BrainbrrError, ExecutorError, RecordingError
 from brainbrr.store.layout import Layout
-from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.verbs.build import Built, Done, Task, build
+from brainbrr.verbs.stored import stored
 
 _SAME_BRAINBRR = "install the same version on every machine"
 
@@ -64,7 +64,8 @@ class Builder:
 
     def found(self, task: Task) -> Built | None:
         """Return a task's record when it can be reused."""
-        record = stored_record(Store.open(self.location), task.key, prove=self.prove)
+        store = Store.open(self.location)
+        record = store.record(task.key) if stored(store, task.key, prove=self.prove) else None
         return None if record is None else Built(False, record, 0, ())
 
     def check(self) -> None:
@@ -102,19 +103,6 @@ def _described(error: Exception) -> str:
     """Return an exception with the place that raised it, since no traceback crosses to the report."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
-
-
-def stored_record(store: Store, key: str, *, prove: bool = False) -> Record | None:
-    """Return a key's record when it and its object can be reused; where not, building puts that right."""
-    try:
-        record = store.record(key)
-        if record is None or not store.has_object(record):
-            return None
-        if prove:
-            store.verify_object(record.content)
-    except IntegrityError:
-        return None
-    return record
 
 
 def local_engine(workers: int | None, n_tasks: int | None = None) -> Engine:

@@ -13,6 +13,7 @@ from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import AnnotationError, BrainbrrError, RecordingError
 from brainbrr.store.catalog import Catalog, Refusal, Row
 from brainbrr.store.records import Record
+from brainbrr.verbs.stored import Stored
 
 
 @dataclass
@@ -25,15 +26,20 @@ class Entry:
     annotations: Annotations | None = None
     error: BrainbrrError | None = None
     source: str | None = None
-    record: Record | None = None
+    record: Record | Stored | None = None  # as built just now, or as found
     outcome: str | None = None  # new | reused
     was_read: bool = False
 
 
-def row_of(entry: Entry, before: Row | None) -> Row:
-    """Return a recording's row: labels as read now, the rest as known before while the file has its old size."""
+def row_of(entry: Entry, before: Row | None, *, recipe: str) -> Row:
+    """Return a recording's row: labels and record as read now, the rest as known before while the EDF is the same."""
     same_file = before is not None and before.n_bytes == entry.n_bytes
     source = entry.source or (before.source if before and same_file else None)
+    known = before if before and before.source == source else None
+    signal_us, synthetic = (known.signal_us, known.synthetic) if known else (None, False)
+    if entry.record is not None:
+        found = entry.record if isinstance(entry.record, Stored) else Stored.of(entry.record)
+        signal_us, synthetic = found.signal_us, found.synthetic
     return Row(
         path=entry.file.path,
         patient=entry.file.patient,
@@ -41,14 +47,15 @@ def row_of(entry: Entry, before: Row | None) -> Row:
         split=entry.file.split,
         source=source,
         n_bytes=entry.n_bytes,
-        signal_us=before.signal_us if before and before.source == source else None,
-        synthetic=before.synthetic if before and before.source == source else False,
+        signal_us=signal_us,
+        synthetic=synthetic,
         labels=entry.labels,
         annotations=entry.annotations.to_json() if entry.annotations else None,
         refusals={
-            recipe: refusal
-            for recipe, refusal in (before.refusals if before and before.source == source else {}).items()
-            if refusal.error != AnnotationError.__name__ or refusal.labels == entry.labels
+            digest: refusal
+            for digest, refusal in (known.refusals if known else {}).items()
+            if not (entry.record is not None and digest == recipe)
+            and (refusal.error != AnnotationError.__name__ or refusal.labels == entry.labels)
         },
     )
 
@@ -71,16 +78,15 @@ def merged(
     """
     theirs = latest.rows if latest else {}
     known = base.rows if base else {}
+    digest = recipe.digest
     rows = {path: row for path, row in theirs.items() if path not in entries and path not in known}
     for path, entry in entries.items():
         before = theirs.get(path)
-        row = row_of(entry, before)
+        row = row_of(entry, before, recipe=digest)
         if before is not None and path in known and before.labels != known[path].labels and entry.error is None:
             row = dataclasses.replace(row, labels=before.labels, annotations=before.annotations)
         if isinstance(entry.error, RecordingError):
-            row = _refused(row, entry.error, recipe, accept=accept_refused and path in chosen)
-        elif entry.record is not None:
-            row = _stored(row, entry.record)
+            row = _refused(row, entry.error, digest, accept=accept_refused and path in chosen)
         rows[path] = row
     return Catalog(
         corpus=found.name,
@@ -93,20 +99,10 @@ def merged(
     )
 
 
-def _refused(row: Row, error: BrainbrrError, recipe: Recipe, *, accept: bool) -> Row:
+def _refused(row: Row, error: BrainbrrError, recipe: str, *, accept: bool) -> Row:
     """Return a row with this run's refusal; one that was accepted stays so while its reason and labels do."""
     kind = type(error).__name__
-    was = row.refusals.get(recipe.digest)
+    was = row.refusals.get(recipe)
     still = was is not None and was.accepted and was.error == kind and was.labels == row.labels
     refusal = Refusal(kind, error.what, accept or still, row.labels)
-    return dataclasses.replace(row, refusals={**row.refusals, recipe.digest: refusal})
-
-
-def _stored(row: Row, record: Record) -> Row:
-    """Return a row with what its record says of the signal."""
-    return dataclasses.replace(
-        row,
-        refusals={recipe: refusal for recipe, refusal in row.refusals.items() if recipe != record.recipe},
-        signal_us=record.array.n_samples * 1_000_000 // record.array.rate_hz,
-        synthetic=bool(record.signal.get("synthetic")),
-    )
+    return dataclasses.replace(row, refusals={**row.refusals, recipe: refusal})

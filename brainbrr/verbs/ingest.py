@@ -7,29 +7,31 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from brainbrr.digest import key_of, source_digest
-from brainbrr.eeg.annotations import Annotations, label_digest, read_annotations
-from brainbrr.eeg.corpus import Corpus, RecordingFile, locate, scan
+from brainbrr.eeg.corpus import Corpus, locate, scan
 from brainbrr.eeg.preprocess import check
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.engines.engine import Engine
 from brainbrr.errors import AnnotationError, BrainbrrError, RecordingError, SpaceError, UsageError
+from brainbrr.file_facts import FileFacts
 from brainbrr.host import Host, keep
-from brainbrr.profiles import Profile
+from brainbrr.profiles import Profile, choose
 from brainbrr.progress import Progress, Silent
-from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.catalog import Catalog
 from brainbrr.store.layout import INODES_PER_OBJECT
+from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.verbs.build import Built, Task
-from brainbrr.verbs.builder import Builder, build_all, local_engine, stored_record
-from brainbrr.verbs.generation import Entry, merged, row_of
+from brainbrr.verbs.builder import Builder, build_all, local_engine
+from brainbrr.verbs.generation import Entry, merged
 from brainbrr.verbs.plan import bytes_needed, stays_unlabelled
 from brainbrr.verbs.select import members
+from brainbrr.verbs.stored import stored
+from brainbrr.verbs.survey import entry_of, hash_sources, read_labels
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ def ingest(
 
     With `store` None, the store at `location` is created, except in a dry run, which writes to no store.
     Files are hashed here, by `workers` threads; what is missing is built by `engine`, by default `workers` processes.
-    With `rehash`, neither remembered hashes nor stored objects are trusted: damaged ones are built again.
+    With a host, a file or record whose stat has not moved since it was read is not opened again. With `rehash`,
+    neither that nor stored objects are trusted: damaged ones are built again.
     Raises UsageError for a root that holds no corpus, SpaceError before any work when the disk is too small.
     A refused recording is in the report, the rest goes on.
     """
@@ -121,25 +124,28 @@ def ingest(
     if stays_unlabelled(base, files) and labels != "none":
         labels = "none"
         progress.say(f"{found.name} was declared unlabelled and has no label files: it stays unlabelled")
-    entries = {file.path: _entry(file) for file in files}
+    entries = {file.path: entry_of(file) for file in files}
     removed = set(base.rows) - set(entries) if base else set()
     _refuse_mass_removal(found, base, removed, accept_removed)
+    sources = host.sources(found.root) if host else None
+    records = host.records(store.location) if host and store else None
+    digest_of = source_digest if sources is None else sources.hash if rehash else sources.digest
     progress.start("labels", len(entries), "files")
     for entry in entries.values():
         if labels != "none":
-            _read_labels(entry, base.rows.get(entry.file.path) if base else None, found)
+            read_labels(entry, base.rows.get(entry.file.path) if base else None, found, digest_of)
         progress.advance()
     progress.stop()
 
     report = IngestReport(found.name, recipe, profile.name if profile else None, _needed(location, store))
     report.dry_run = dry_run
     report.removed = len(removed)
-    rows = {path: row_of(entry, base.rows.get(path) if base else None) for path, entry in entries.items()}
-    chosen = [row.path for row in members(rows, profile)] if profile else list(rows)
+    taken = choose(files, profile, has_seizures=_seizures(entries)) if profile else files
+    chosen = [file.path for file in taken]
     if profile and base:
         before = {row.path for row in members(base.rows, profile)}
         report.entered = sorted((set(chosen) - before) & set(base.rows))
-        report.left = sorted((before - set(chosen)) & set(rows))
+        report.left = sorted((before - set(chosen)) & set(entries))
     report.recordings = len(chosen)
     picked = [entries[path] for path in chosen]
 
@@ -157,9 +163,9 @@ def ingest(
 
     hashed = False
     try:
-        _hash(picked, found.root, workers, rehash, host, progress)
+        hash_sources(picked, sources=sources, rehash=rehash, workers=workers, progress=progress)
         hashed = True
-        tasks, same = _tasks(picked, store, recipe, accept_truncated, prove=rehash)
+        tasks, same = _tasks(picked, store, recipe, accept_truncated, records, prove=rehash)
         n_reused = sum(entry.outcome == "reused" for entry in picked)
         progress.say(f"{'Would build' if dry_run else 'Building'} {len(tasks)} missing, reusing {n_reused}")
         if dry_run or store is None:
@@ -169,6 +175,7 @@ def ingest(
             _check_space(store, tasks, recipe)
             builder = Builder.for_ingest(store.location, found.root, recipe, prove=rehash)
             _build(builder, tasks, same, entries, engine or local_engine(workers, len(tasks)), progress, report)
+            _remember_built(picked, store, records)
     except KeyboardInterrupt:
         progress.say("interrupted: what is done is kept, and the same command goes on from there")
         raise
@@ -178,6 +185,8 @@ def ingest(
             published = store.publish(found.name, next_generation)
             if host and (trouble := keep(lambda: host.remember_root(store.location, found.name, found.root))):
                 progress.say(trouble)
+        if records and (trouble := keep(records.save)):
+            progress.say(trouble)
     if dry_run or store is None:
         published = next_generation(base)
     _count(report, entries, picked, base, published)
@@ -193,17 +202,6 @@ def _needed(location: Path | None, store: Store | None = None) -> Path:
     return location
 
 
-def _entry(file: RecordingFile) -> Entry:
-    try:
-        return Entry(file, file.edf.stat().st_size)
-    except OSError as error:  # a broken link
-        return Entry(file, 0, error=_unreadable(file, error))
-
-
-def _unreadable(file: RecordingFile, error: OSError) -> RecordingError:
-    return RecordingError(f"the EDF cannot be read: {error.strerror}", where=file.edf)
-
-
 def _refuse_mass_removal(found: Corpus, base: Catalog | None, removed: set[str], accepted: bool) -> None:
     if base and 2 * len(removed) > len(base.rows) and not accepted:
         raise UsageError(
@@ -214,64 +212,29 @@ def _refuse_mass_removal(found: Corpus, base: Catalog | None, removed: set[str],
         )
 
 
-def _read_labels(entry: Entry, before: Row | None, found: Corpus) -> None:
-    """Read a recording's label files, or keep what the catalog says when their bytes are the same."""
-    files = entry.file.labels
-    try:
-        if files:
-            entry.labels = label_digest(files)
-        if before is not None and before.labels == entry.labels and before.annotations is not None:
-            entry.annotations = Annotations.from_json(before.annotations)
-            return
-        said = read_annotations(files, vocabulary=found.vocabulary)
-    except RecordingError as error:
-        entry.error = error
-        return
-    notes = [*entry.file.notes, *said.notes]
-    if found.layout == "tusz" and ".csv_bi" not in files:
-        notes.append(f"no .csv_bi, which should decide seizure time: {next(iter(files))} does")
-    entry.annotations = dataclasses.replace(said, notes=tuple(notes))
-
-
-def _hash(
-    picked: list[Entry], root: Path, workers: int | None, rehash: bool, host: Host | None, progress: Progress
-) -> None:
-    """Give every picked entry its source, from the stat cache where it can be trusted."""
-    sources = host.sources(root) if host else None
-
-    def one(entry: Entry) -> None:
-        try:
-            if sources and not rehash and (known := sources.known(entry.file.edf)):
-                entry.source = known
-            else:
-                entry.was_read = True
-                entry.source = (sources.hash if sources else source_digest)(entry.file.edf)
-        except OSError as error:
-            entry.error = _unreadable(entry.file, error)
-
-    progress.start("hashing", sum(entry.n_bytes for entry in picked), "B")
-    try:
-        with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-            for entry, _ in zip(picked, pool.map(one, picked), strict=True):
-                progress.advance(entry.n_bytes)
-    finally:
-        progress.stop()
-        if sources and (trouble := keep(sources.save)):
-            progress.say(trouble)
+def _seizures(entries: Mapping[str, Entry]) -> dict[str, bool]:
+    return {path: entry.annotations is not None and bool(entry.annotations.seizures) for path, entry in entries.items()}
 
 
 def _tasks(
-    picked: list[Entry], store: Store | None, recipe: Recipe, accept_truncated: bool, *, prove: bool
+    picked: list[Entry],
+    store: Store | None,
+    recipe: Recipe,
+    accept_truncated: bool,
+    records: FileFacts | None,
+    *,
+    prove: bool,
 ) -> tuple[list[Task], dict[str, list[str]]]:
     """Return the builds to do, one per key, and for each key all the paths that share its source."""
     tasks: dict[str, Task] = {}
     same: dict[str, list[str]] = {}
+    digest = recipe.digest
     for entry in picked:
         if entry.error is not None or entry.source is None:
             entry.error = _graver(entry, recipe, accept_truncated)
             continue
-        key = key_of(source=entry.source, recipe=recipe.digest)
-        entry.record = stored_record(store, key, prove=prove) if store else None
+        key = key_of(source=entry.source, recipe=digest)
+        entry.record = stored(store, key, remembered=records, prove=prove) if store else None
         if entry.record is not None:
             entry.outcome = "reused"
             continue
@@ -347,6 +310,13 @@ def _build(
         build_all(tasks, builder, engine=engine, done=done, say=progress.say)
     finally:
         progress.stop()
+
+
+def _remember_built(picked: list[Entry], store: Store, records: FileFacts | None) -> None:
+    """Read what was built again, once it has settled: so that the next ingest finds it by stat."""
+    for entry in picked:
+        if records and isinstance(entry.record, Record):
+            stored(store, entry.record.key, remembered=records)
 
 
 def _count(

@@ -24,7 +24,8 @@ from brainbrr.store.catalog import Catalog
 from brainbrr.store.layout import INODES_PER_OBJECT
 from brainbrr.store.objects import stored_bytes
 from brainbrr.store.store import Store
-from brainbrr.verbs.builder import local_engine, stored_record
+from brainbrr.verbs.builder import local_engine
+from brainbrr.verbs.stored import stored
 
 _SAMPLE_FILES = 3
 
@@ -147,7 +148,7 @@ def _is_stored(store: Store, catalog: Catalog, file: RecordingFile, recipe: Reci
     row = catalog.rows.get(file.path)
     if row is None or row.source is None or row.n_bytes != file.edf.stat().st_size:
         return False
-    return stored_record(store, key_of(source=row.source, recipe=recipe.digest)) is not None
+    return stored(store, key_of(source=row.source, recipe=recipe.digest)) is not None
 
 
 def stays_unlabelled(catalog: Catalog | None, files: Sequence[RecordingFile]) -> bool:

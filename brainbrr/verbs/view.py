@@ -155,9 +155,10 @@ def _difference(catalog: Catalog, path: str, file: RecordingFile | None, sources
     if file is None:
         return "the EDF is gone"
     try:
-        if file.edf.stat().st_size != row.n_bytes or (sources.known(file.edf) or sources.hash(file.edf)) != row.source:
+        if file.edf.stat().st_size != row.n_bytes or sources.digest(file.edf) != row.source:
             return "the EDF changed"
-        if catalog.labelled and (label_digest(file.labels) if file.labels else None) != row.labels:
+        labels = label_digest(file.labels, digest_of=sources.digest) if catalog.labelled and file.labels else None
+        if catalog.labelled and labels != row.labels:
             return "the label file changed"
     except (OSError, RecordingError) as error:
         return f"cannot be read: {error}"
