@@ -24,6 +24,7 @@ from brainbrr.errors import BrainbrrError, EdfError, RecordingError
 from brainbrr.store.objects import ArrayMeta
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
+from brainbrr.verbs.examine import keep_findings
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def build(location: Path, task: Task, recipe: Recipe) -> Built:
             raise EdfError("the file changed while it was read", where=task.edf, fix="ingest again when it is at rest")
     except OSError as error:
         raise RecordingError(f"the EDF cannot be read: {error.strerror}", where=task.edf) from error
-    put = Store.open(location).put(
+    store = Store.open(location)
+    put = store.put(
         made.samples,
         meta=ArrayMeta(
             channels=made.channels,
@@ -92,9 +94,11 @@ def build(location: Path, task: Task, recipe: Recipe) -> Built:
             **{name: version(name) for name in ("brainbrr", "numpy")},
         },
     )
+    with threadpool_limits(limits=1, user_api="blas"):
+        n_bytes = put.n_bytes_written + keep_findings(store, task.key, task.edf, recipe)
     flat = made.facts["flat"]
     notes = [*made.facts["notes"], *([f"flat channels: {', '.join(flat)}"] if flat else [])]
-    return Built(put.new_object or put.new_record, put.record, put.n_bytes_written, tuple(notes))
+    return Built(put.new_object or put.new_record, put.record, n_bytes, tuple(notes))
 
 
 def build_all(location: Path, tasks: list[Task], recipe: Recipe, *, workers: int | None, done: Done) -> None:

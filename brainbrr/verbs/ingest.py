@@ -25,6 +25,7 @@ from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.layout import INODES_PER_OBJECT
 from brainbrr.store.store import Store
 from brainbrr.verbs.build import Built, Task, build_all
+from brainbrr.verbs.examine import examine_stored
 from brainbrr.verbs.generation import Entry, merged, row_of
 from brainbrr.verbs.plan import bytes_needed, stays_unlabelled, stored_record
 from brainbrr.verbs.select import members
@@ -162,6 +163,12 @@ def ingest(
         else:
             _check_space(store, tasks, recipe)
             _build(store, tasks, same, entries, recipe, workers, progress, report)
+            n_bytes, unexamined = examine_stored(
+                store, picked, recipe, workers=workers, prove=rehash, progress=progress
+            )
+            report.bytes_written += n_bytes
+            for path, why in unexamined.items():
+                report.notes.setdefault(path, []).append(why)
     except KeyboardInterrupt:
         progress.say("interrupted: what is done is kept, and the same command goes on from there")
         raise
