@@ -88,8 +88,12 @@ def view(
     recipe: Recipe | str = "default",
     window: WindowSpec = WindowSpec(),  # noqa: B008  # frozen
     patients: Iterable[str] = (),
+    min_quality: int | None = None,
 ) -> View:
-    """Return a view; `view.state` says whether it is ready, `view.missing` and `view.stale` what it lacks."""
+    """Return a view; `view.state` says whether it is ready, `view.missing` and `view.stale` what it lacks.
+
+    With `min_quality` (0 to 100), recordings whose findings score less are in `view.left_out`.
+    """
     opened = store if isinstance(store, Store) else open_store(store)
     settings = resolve(store=str(opened.location))
     name = resolve_corpus(opened, corpus)
@@ -101,7 +105,7 @@ def view(
         corpus=name,
         recipe=_recipe(recipe),
         window=window,
-        selection=Selection(patients=tuple(patients)),
+        selection=Selection(patients=tuple(patients), min_quality=min_quality),
         host=settings.host,
     ).view
 

@@ -19,10 +19,11 @@ from brainbrr.store.store import Store
 
 @dataclass(frozen=True)
 class Missing:
-    """A recording of the view that has no object yet, and why."""
+    """A recording of the view that cannot be used yet, and why; `stored`: only something beside its object lacks."""
 
     recording: str
     reason: str
+    stored: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,15 @@ class Omission:
     source: str | None
     error: str
     reason: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A stored recording whose findings score below what was asked for."""
+
+    recording: str
+    split: str
+    score: int
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from brainbrr.eeg.normalise import Transform, transform
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.eeg.spatial import Matrix, operator
 from brainbrr.errors import IntegrityError, UsageError, ViewNotReadyError
-from brainbrr.recordings import Missing, Omission, Stale, ViewRecording
+from brainbrr.recordings import LeftOut, Missing, Omission, Stale, ViewRecording
 from brainbrr.store.chunks import ShardReader
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
@@ -67,13 +67,14 @@ class View:
         missing: tuple[Missing, ...] = (),
         omitted: tuple[Omission, ...] = (),
         stale: tuple[Stale, ...] = (),
+        left_out: tuple[LeftOut, ...] = (),
         selection: Mapping[str, Any] | None = None,
     ) -> None:
         self._store = store
         self.corpus, self.profile, self.split = corpus, profile, split
         self.recipe, self.window = recipe, window
         self.recordings, self.missing, self.omitted, self.stale = recordings, missing, omitted, stale
-        self.selection = dict(selection or {})
+        self.left_out, self.selection = left_out, dict(selection or {})
         self.rate_hz = recipe.rate_hz
         self.length = window.samples("length_s", recipe.rate_hz)
         self.stride = window.samples("stride_s", recipe.rate_hz)
@@ -93,7 +94,7 @@ class View:
     @property
     def state(self) -> str:
         """`empty`, `incomplete`, `stale` or `ready`: the first that applies."""
-        if not self.recordings:
+        if not self.recordings and not any(missing.stored for missing in self.missing):
             return "empty"
         if self.missing:
             return "incomplete"
@@ -283,6 +284,7 @@ class View:
                 for r in self.recordings
             ],
             "omitted": [vars(omission) for omission in self.omitted],
+            "left_out": [vars(each) for each in self.left_out],
         }
 
     @classmethod
@@ -320,6 +322,7 @@ class View:
             window=w.WindowSpec.model_validate(frozen["window"]),
             recordings=tuple(recordings),
             omitted=tuple(Omission(**entry) for entry in frozen["omitted"]),
+            left_out=tuple(LeftOut(**entry) for entry in frozen.get("left_out", ())),
             selection=frozen["selection"],
         )
         if view.digest != frozen["digest"]:

@@ -95,7 +95,9 @@ def _open_view(session: Session, profile: str, **asked: Any) -> ViewReport:
     )
 
 
-def _selection(patients: str | None, where: tuple[str, ...], exclude: Path | None) -> Selection:
+def _selection(
+    patients: str | None, where: tuple[str, ...], exclude: Path | None, min_quality: int | None
+) -> Selection:
     from brainbrr.verbs.select import Selection
 
     pairs = []
@@ -112,6 +114,7 @@ def _selection(patients: str | None, where: tuple[str, ...], exclude: Path | Non
         patients=tuple(name.strip() for name in patients.split(",")) if patients else (),
         where=tuple(pairs),
         exclude=frozenset(line.strip() for line in lines if line.strip() and not line.startswith("#")),
+        min_quality=min_quality,
     )
 
 
@@ -128,6 +131,12 @@ def _selection(patients: str | None, where: tuple[str, ...], exclude: Path | Non
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Recordings to leave out, a line each.",
 )
+@click.option(
+    "--min-quality",
+    type=click.IntRange(0, 100),
+    metavar="N",
+    help="Leave out recordings whose findings score below N of 100, and name them; 0 shows findings only.",
+)
 @click.option("--out", "frozen", type=click.Path(path_type=Path, dir_okay=False), help="Freeze the view into FILE.")
 def view(
     profile: str,
@@ -135,6 +144,7 @@ def view(
     patients: str | None,
     where: tuple[str, ...],
     exclude: Path | None,
+    min_quality: int | None,
     frozen: Path | None,
     store: str | None,
     as_json: bool,
@@ -148,7 +158,8 @@ def view(
 
     session = Session(store, as_json)
     window = load_train_config(config).window_spec() if config else WindowSpec()
-    report = _open_view(session, profile, window=window, selection=_selection(patients, where, exclude), **asked)
+    selection = _selection(patients, where, exclude, min_quality)
+    report = _open_view(session, profile, window=window, selection=selection, **asked)
     session.show(render.view, report)
     if report.state != "ready":
         return 3

@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from brainbrr.eeg import known_answer
+from brainbrr.eeg import known_answer, quality
 from brainbrr.eeg.channels import Channel, select
 from brainbrr.eeg.edf import EdfFile, read_header
 from brainbrr.eeg.edf_header import EdfHeader
 from brainbrr.eeg.filtering import Filtering, filtering_of
 from brainbrr.eeg.fir import Certificate, Float64, Int16
 from brainbrr.eeg.quantise import Lattice
-from brainbrr.eeg.reading import Seen, Window, copies_of, groups_of
+from brainbrr.eeg.reading import Group, Seen, Window, copies_of, groups_of
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.eeg.statistics import Statistics
 from brainbrr.errors import EdfError, RecordingError
@@ -64,7 +64,8 @@ class Preprocessed:
 
     A short recording is computed when this is made; of a long one only the steps are, which takes a first pass.
     Row i is in steps of quantum_uv · 2^k[i] microvolts, at rate_hz, sample 0 at the recording's start; an absent
-    channel's row is −32768 throughout, its k 0. `source` is the XXH3-128 of the bytes that were read.
+    channel's row is −32768 throughout, its k 0. `source` is the XXH3-128 of the bytes that were read,
+    `findings` what is wrong with them (`quality.Examiner.findings`).
     """
 
     def __init__(self, path: Path, recipe: Recipe, *, accept_truncated: bool = False) -> None:
@@ -79,17 +80,19 @@ class Preprocessed:
             self._seen = {channel.name: Seen() for channel in self._present}
             self._certificate = Certificate()
             self._groups = groups_of(edf.header, self._present)
+            self._examiner, self._examine = quality.watching(self._groups)
             self._filters = [filtering_of(group, recipe, self._certificate) for group in self._groups]
             self.n_samples = self._filters[0].n_samples
             self._lattices = self._survey(edf)
             self.source = edf.source()
+            self.findings = self._examiner.findings(notes=edf.header.notes)
         self.k = tuple(self._lattices[name].k if name in self._lattices else 0 for name in self.channels)
         self.absent = tuple(name for name in self.channels if name not in self._seen)
 
     def _survey(self, edf: EdfFile) -> dict[str, Lattice]:
         """Read every sample once; return the lattice of each channel that is not flat, decided by what it reaches."""
         spans = self._spans()
-        window = Window(edf, self._groups, watch=lambda c, samples: self._seen[c.name].update(samples, c.signal))
+        window = Window(edf, self._groups, watch=self._watch)
         lattices: dict[str, Lattice] = {}
         if len(spans) == 1:
             window.move(0, edf.header.n_records)
@@ -106,6 +109,11 @@ class Preprocessed:
                 reached[channel.name] = low, high = min(low, float(y.min())), max(high, float(y.max()))
                 lattices[channel.name] = self._lattice(channel, filters, low, high)
         return {name: lattices[name] for name in self._varying()}
+
+    def _watch(self, group: Group, samples: Int16) -> None:
+        for channel, row in zip(group.channels, samples, strict=True):
+            self._seen[channel.name].update(row, channel.signal)
+        self._examine(group, samples)
 
     def blocks(self) -> Iterator[Int16]:
         """Yield the samples, block after block: int16 (channels, any), C-contiguous.

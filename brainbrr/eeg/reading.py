@@ -66,7 +66,8 @@ class Seen:
                 self.n_at_limit += int(np.count_nonzero(beyond(samples, limit)))
 
 
-Watch = Callable[[Channel, Int16], None]
+Watch = Callable[[Group, Int16], None]
+"""What is told of new samples: a group, and int16 (channels, any) of it."""
 
 
 class Window:
@@ -94,7 +95,7 @@ class Window:
                 for row, channel in enumerate(group.channels):
                     group.samples[row, at].reshape(stop - start, -1)[...] = _of(records, channel.signal)
                     self._compare(records, channel)
-                    self._watch(channel, group.samples[row, at])
+                self._watch(group, group.samples[:, at])
         self._first, self._last = first, last
 
     @staticmethod

@@ -114,11 +114,11 @@ def read(path: Path, *, limit: int = MAX_JSON_BYTES) -> bytes:
         return file.read(limit)
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write a new file, durable before this returns; its name is durable after its folder's fsync."""
     with path.open("xb", buffering=0) as file:
         write_all(file.fileno(), data)
-        finish(file.fileno())
+        finish(file.fileno(), durable=durable)
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
@@ -128,10 +128,11 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def finish(descriptor: int) -> None:
+def finish(descriptor: int, *, durable: bool = True) -> None:
     """Make a written file read-only and durable."""
     os.fchmod(descriptor, READ_ONLY)
-    os.fsync(descriptor)
+    if durable:
+        os.fsync(descriptor)
 
 
 def sync_folder(folder: Path) -> None:
@@ -143,9 +144,12 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def publish(temporary: Path, path: Path, data: bytes) -> bool:
-    """Make `data` appear under `path`, whole, durable and once; return False when something is there already."""
-    write(temporary, data)
+def publish(temporary: Path, path: Path, data: bytes, *, durable: bool = True) -> bool:
+    """Make `data` appear under `path`, whole, durable and once; return False when something is there already.
+
+    Not `durable`: a power cut may leave an empty file or none. For what can be made anew.
+    """
+    write(temporary, data, durable=durable)
     try:
         os.link(temporary, path)
         ours = True
@@ -154,7 +158,8 @@ def publish(temporary: Path, path: Path, data: bytes) -> bool:
         ours = os.path.samestat(os.lstat(temporary), os.lstat(path))
     finally:
         temporary.unlink()
-    sync_folder(path.parent)  # also when it is another's: who finds it there may count on it
+    if durable:
+        sync_folder(path.parent)  # also when it is another's: who finds it there may count on it
     return ours
 
 

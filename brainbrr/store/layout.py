@@ -20,16 +20,17 @@ from brainbrr.errors import FormatError, IntegrityError, UsageError
 from brainbrr.store import files
 
 FORMAT = 1
-INODES_PER_OBJECT = 4
-"""An object's folder, its two files, and the record."""
+INODES_PER_OBJECT = 5
+"""An object's folder, its two files, the record, and its findings."""
 
 ARRAY_FILE = "zarr.json"
 SHARD_FILE = "c.0.0"
 GROUP = canonical_json({"attributes": {}, "node_type": "group", "zarr_format": 3})
 
 _MARK = {"format": FORMAT, "kind": "brainbrr store"}
-_FOLDERS = ("objects.zarr", "records", "catalog", "views", "tmp", "quarantine", "trash")
+_FOLDERS = ("objects.zarr", "records", "findings", "catalog", "views", "tmp", "quarantine", "trash")
 _GUESTS = {"README.md", ".gitignore", ".gitkeep", "lost+found"}
+_FINDINGS = re.compile(r"[0-9a-f]{32}-[1-9][0-9]{0,5}\.json\Z")
 _GENERATION = re.compile(r"([0-9]{8})\.jsonl\Z")
 _CORPUS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 
@@ -130,6 +131,25 @@ class Layout:
     def record(self, key: str) -> Path:
         """Return the file of a record. Raises UsageError for what is not a key."""
         return self.records / f"{_checked(key, 32)[:2]}/{key}.json"
+
+    @property
+    def findings(self) -> Path:
+        """The findings, fanned out by key; a store that an older version made has none until something writes them."""
+        return self.root / "findings"
+
+    def findings_of(self, key: str, version: int) -> Path:
+        """Return the file of a key's findings. Raises UsageError for what is not a key or a version."""
+        name = f"{_checked(key, 32)}-{version}.json"
+        if not _FINDINGS.match(name):
+            raise UsageError(f"{version!r} is not a version of findings", fix="an integer from 1 to 999999")
+        return self.findings / key[:2] / name
+
+    def found_findings(self) -> Iterator[str]:
+        """Yield the name (KEY-VERSION) of all findings; a file that is not in their place by its path in `findings`."""
+        for fan_out in self.fan_outs(self.findings):
+            for name in (name for name in _names(fan_out) if not name.startswith(".")):
+                in_place = _FINDINGS.match(name) and name[:2] == fan_out.name
+                yield name.removesuffix(".json") if in_place else f"{fan_out.name}/{name}"
 
     def view(self, digest: str) -> Path:
         """Return the file of a frozen view. Raises UsageError for what is not a view's digest."""

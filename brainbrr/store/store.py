@@ -17,6 +17,7 @@ from brainbrr.digest import is_digest
 from brainbrr.errors import IntegrityError, NotReproducibleError, UsageError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import chunks, files, objects
+from brainbrr.store import findings as findings_files
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.layout import ARRAY_FILE, GROUP, SHARD_FILE, Layout
 from brainbrr.store.objects import ArrayMeta, Draft, Samples
@@ -384,6 +385,35 @@ class Store:
     def publish(self, corpus: str, merge: Callable[[Catalog | None], Catalog]) -> Catalog:
         """Write the next generation of a catalog: `merge` makes it of the latest, again when another was faster."""
         return catalogs.publish(self.layout, corpus, merge, self._decoded)
+
+    # Findings
+
+    def findings(self, key: str, version: int) -> dict[str, Any] | None:
+        """Return what a detector of this version noticed about a key, None where it never looked.
+
+        Raises IntegrityError when the file is damaged or another key's.
+        """
+        return findings_files.read(self.layout, key, version)
+
+    def has_findings(self, key: str, version: int, *, prove: bool = False) -> bool:
+        """Say whether findings are there: one stat, that proves nothing. With `prove`, damaged ones count as absent."""
+        return findings_files.there(self.layout, key, version, prove=prove)
+
+    def put_findings(self, key: str, version: int, findings: Mapping[str, Any]) -> int:
+        """Keep findings (JSON without floats), whole but not flushed to the disk; return the bytes written.
+
+        Whole ones that are there stay, and 0 is returned; damaged ones move to quarantine.
+        Raises UsageError for what cannot be kept, SpaceError when the disk is full.
+        """
+        return findings_files.publish(self.layout, key, version, findings)
+
+    def found_findings(self) -> Iterator[str]:
+        """Yield the name of all findings; a file that is not in their place by its path below `findings`."""
+        return self.layout.found_findings()
+
+    def verify_findings(self, name: str) -> None:
+        """Prove what found_findings() named against its seal and its place. Raises IntegrityError."""
+        findings_files.verify(self.layout, name)
 
     # Frozen views
 

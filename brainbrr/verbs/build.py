@@ -13,6 +13,7 @@ from pathlib import Path
 from threadpoolctl import ThreadpoolController
 
 from brainbrr.eeg.preprocess import Preprocessed, preprocess
+from brainbrr.eeg.quality import QUALITY_VERSION
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import BrainbrrError, EdfError, RecordingError
 from brainbrr.store.objects import ArrayMeta
@@ -57,12 +58,14 @@ def build(location: Path, task: Task, recipe: Recipe) -> Built:
                 raise EdfError(
                     "the file changed while it was read", where=task.edf, fix="ingest again when it is at rest"
                 )
-            put = _put(Store.open(location), task, recipe, made)
+            store = Store.open(location)
+            put = _put(store, task, recipe, made)
+            n_bytes = store.put_findings(task.key, QUALITY_VERSION, made.findings)
     except OSError as error:
         raise RecordingError(f"the EDF cannot be read: {error.strerror}", where=task.edf) from error
     facts = made.facts
     notes = [*facts["notes"], *([f"flat channels: {', '.join(facts['flat'])}"] if facts["flat"] else [])]
-    return Built(put.new_object or put.new_record, put.record, put.n_bytes_written, tuple(notes))
+    return Built(put.new_object or put.new_record, put.record, put.n_bytes_written + n_bytes, tuple(notes))
 
 
 def _put(store: Store, task: Task, recipe: Recipe, made: Preprocessed) -> Put:

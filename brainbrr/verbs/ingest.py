@@ -27,6 +27,7 @@ from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.verbs.build import Built, Task
 from brainbrr.verbs.builder import Builder, build_all, local_engine
+from brainbrr.verbs.examine import examine_stored
 from brainbrr.verbs.generation import Entry, merged
 from brainbrr.verbs.plan import bytes_needed, stays_unlabelled
 from brainbrr.verbs.select import members
@@ -176,6 +177,12 @@ def ingest(
             builder = Builder.for_ingest(store.location, found.root, recipe, prove=rehash)
             _build(builder, tasks, same, entries, engine or local_engine(workers, len(tasks)), progress, report)
             _remember_built(picked, store, records)
+            n_bytes, unexamined = examine_stored(
+                store, picked, recipe, workers=workers, prove=rehash, progress=progress
+            )
+            report.bytes_written += n_bytes
+            for path, why in unexamined.items():
+                report.notes.setdefault(path, []).append(why)
     except KeyboardInterrupt:
         progress.say("interrupted: what is done is kept, and the same command goes on from there")
         raise

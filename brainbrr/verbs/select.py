@@ -1,14 +1,18 @@
-"""Which recordings of a catalog a command means: corpus, profile, split and further selection."""
+"""Which recordings of a catalog a command means: corpus, profile, split and further selection, also by findings."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
+from brainbrr.eeg import quality
 from brainbrr.eeg.annotations import Annotations
-from brainbrr.errors import UsageError
+from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.profiles import Profile, choose
+from brainbrr.recordings import LeftOut, Missing, ViewRecording
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.store import Store
 
@@ -22,15 +26,21 @@ class Selection:
     patients: tuple[str, ...] = ()
     where: tuple[tuple[str, str], ...] = ()
     exclude: frozenset[str] = frozenset()
+    min_quality: int | None = None
 
-    def to_json(self) -> dict[str, list[str]]:
+    def __post_init__(self) -> None:
+        if self.min_quality is not None and not 0 <= self.min_quality <= 100:
+            raise UsageError(f"min_quality = {self.min_quality}: a score, from 0 to 100")
+
+    def to_json(self) -> dict[str, Any]:
         """Return what was asked for, without what was not."""
-        asked = {
+        asked: dict[str, Any] = {
             "patients": sorted(self.patients),
             "where": [f"{field}={value}" for field, value in self.where],
             "exclude": sorted(self.exclude),
+            "min_quality": self.min_quality,
         }
-        return {name: values for name, values in asked.items() if values}
+        return {name: values for name, values in asked.items() if values not in (None, [])}
 
 
 def resolve_corpus(store: Store, corpus: str | None) -> str | None:
@@ -94,3 +104,59 @@ def _known(kind: str, asked: Iterable[str], there: set[str], catalog: Catalog) -
             f"corpus {catalog.corpus!r} has no {kind} {unknown[0]!r}",
             fix=f"{kind}s there: {', '.join(sorted(there)[:8])}{' ...' if len(there) > 8 else ''}",
         )
+
+
+@dataclass(frozen=True)
+class Examined:
+    """Stored recordings by what their findings say. `findings`: by name, in how many recordings and channels.
+
+    `missing` were never examined by this version, or their findings are damaged, which `damaged` tells.
+    """
+
+    kept: tuple[ViewRecording, ...]
+    left_out: tuple[LeftOut, ...]
+    missing: tuple[Missing, ...]
+    findings: Mapping[str, Mapping[str, int]]
+    damaged: bool
+
+
+def by_quality(store: Store, recordings: Iterable[ViewRecording], min_quality: int) -> Examined:
+    """Return the recordings that score at least `min_quality`, those that do not, and those that nobody examined.
+
+    Raises UsageError when none is left and nothing is missing.
+    """
+    kept: list[ViewRecording] = []
+    left_out: list[LeftOut] = []
+    missing: list[Missing] = []
+    places: dict[str, set[tuple[str, str | None]]] = defaultdict(set)
+    damaged = False
+    for recording in recordings:
+        try:
+            found = store.findings(recording.key, quality.QUALITY_VERSION)
+        except IntegrityError as error:
+            damaged = True
+            missing.append(Missing(recording.path, f"its findings are damaged: {error.what}", stored=True))
+            continue
+        if found is None:
+            why = f"not examined: it has no findings of version {quality.QUALITY_VERSION}"
+            missing.append(Missing(recording.path, why, stored=True))
+            continue
+        for finding in found["findings"]:
+            places[finding["name"]].add((recording.path, finding["channel"]))
+        if found["score"] >= min_quality:
+            kept.append(recording)
+        else:
+            left_out.append(LeftOut(recording.path, recording.split, found["score"]))
+    if left_out and not kept and not missing:
+        best = max(each.score for each in left_out)
+        raise UsageError(
+            f"no recording has a quality of {min_quality}; the best one has {best}", fix="lower --min-quality"
+        )
+    counts = {
+        name: {
+            "recordings": len({path for path, _ in found}),
+            "channels": sum(channel is not None for _, channel in found),
+        }
+        for name, found in sorted(places.items())
+    }
+    return Examined(tuple(kept), tuple(left_out), tuple(missing), counts, damaged)

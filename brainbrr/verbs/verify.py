@@ -1,4 +1,4 @@
-"""`verify`: every object against its content, every record against its object, every generation and frozen view.
+"""`verify`: every object against its content, every record against its object, every other file against its seal.
 
 The only place that says what damage is: `check --require verified` asks here too.
 """
@@ -22,12 +22,16 @@ _FIX = {
     "object": MEND,
     "group": MEND,
     "record": MEND,
+    "findings": MEND,
     "catalog": "move that generation and the later ones out of the catalog, then ingest the corpus again",
     "view": "move the file out of the store, and freeze the view again",
 }
 
 Found = dict[str, str]
-"""One damage: {kind: name, "reason": why, "fix": what mends it}; kinds: object, group, record, catalog, view."""
+"""One damage: {kind: name, "reason": why, "fix": what mends it}.
+
+Kinds: object, group, record, findings, catalog, view.
+"""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,9 @@ def damage(store: Store, *, quick: bool = False, progress: Progress = Silent()) 
         if found and (record := _whole(store, key)) is not None:
             foreign[key] = record
         (misplaced if key in foreign else broken).extend(found)
+    for name in store.found_findings():
+        with _noting(broken, "findings", name):
+            store.verify_findings(name)
     for corpus in store.corpora():
         with _noting(broken, "catalog", corpus):
             store.verify_catalog(corpus)

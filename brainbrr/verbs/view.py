@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from brainbrr.profiles import Profile
 from brainbrr.recordings import Stale, assemble
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.store import Store
-from brainbrr.verbs.select import Selection, resolve_corpus, select
+from brainbrr.verbs.select import Selection, by_quality, resolve_corpus, select
 from brainbrr.views import View
 from brainbrr.windows import WindowSpec
 
@@ -33,6 +33,8 @@ class ViewReport:
     elsewhere: dict[str, int]
     mend: str | None
     leave_out: str | None
+    findings: Mapping[str, Mapping[str, int]] | None = None
+    """By name, in how many recordings and channels; None where nobody asked for a quality."""
 
     @property
     def state(self) -> str:
@@ -52,8 +54,10 @@ class ViewReport:
             "split": view.split,
             "selection": view.selection,
             "recipe": {"name": view.recipe.name, "digest": view.recipe.digest},
-            "recordings": len(view.recordings) + len(view.missing) + len(view.omitted),
+            "recordings": len(view.recordings) + len(view.missing) + len(view.omitted) + len(view.left_out),
             "ready": len(view.recordings),
+            "left_out": [vars(each) for each in view.left_out],
+            "findings": self.findings,
             "omitted": [vars(o) for o in view.omitted],
             "missing": [vars(m) for m in view.missing],
             "stale": [vars(s) for s in view.stale],
@@ -106,6 +110,10 @@ def view(
     ready, missing, omitted = (
         assemble(store, rows, recipe=recipe, labelled=catalog.labelled) if store and catalog else ((), (), ())
     )
+    examined = None
+    if store and selection.min_quality is not None and ready:
+        examined = by_quality(store, ready, selection.min_quality)
+        ready, missing = examined.kept, (*missing, *examined.missing)
     root = host.root(location, name) if host and name else None
     stale = None
     if host and catalog and root and ready and not missing:
@@ -121,9 +129,11 @@ def view(
         missing=missing,
         omitted=omitted,
         stale=stale or (),
+        left_out=examined.left_out if examined else (),
         selection=selection.to_json(),
     )
-    command = mend(found, root, labelled=catalog is None or catalog.labelled, flags=flags)
+    again = ["--rehash"] if examined and examined.damaged else []
+    command = mend(found, root, labelled=catalog is None or catalog.labelled, flags=[*flags, *again])
     refused = bool(missing) and all(entry.reason.startswith("refused") for entry in missing)
     return ViewReport(
         view=found,
@@ -132,6 +142,7 @@ def view(
         elsewhere=_elsewhere(store, catalog, found) if store and missing else {},
         mend=command if found.state != "ready" else None,
         leave_out=f"{command} --accept-refused" if refused else None,
+        findings=examined.findings if examined else None,
     )
 
 

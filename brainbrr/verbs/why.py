@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from brainbrr.digest import is_digest, key_of, source_digest
+from brainbrr.eeg import quality
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store.records import Record
@@ -27,6 +28,9 @@ class WhyReport:
     content: str | None
     nearest: dict[str, Any] | None
     reason: str | None = None
+    quality: dict[str, Any] | None = None
+    """What the detector of this version noticed; None for a miss, and where `unexamined` says why."""
+    unexamined: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
@@ -47,7 +51,8 @@ def why(
         record, reason = _stored(store, subject)
         if not changes:
             content = record.content if record is not None and reason is None else None
-            return WhyReport(reason is None, subject, None, content, None, reason)
+            examined = _findings(store, subject) if reason is None else (None, None)
+            return WhyReport(reason is None, subject, None, content, None, reason, *examined)
         if record is None:
             raise UsageError(f"{reason}, so its recipe cannot be changed", fix="name the recording instead")
         source, recipe = record.source, _recipe_of(record)
@@ -58,9 +63,18 @@ def why(
     key = key_of(source=source, recipe=recipe.digest)
     record, reason = _stored(store, key)
     if reason is None and record is not None:
-        return WhyReport(True, key, path, record.content, None)
+        return WhyReport(True, key, path, record.content, None, None, *_findings(store, key))
     reason = _refusal(store, source, recipe) or reason
     return WhyReport(False, key, path, None, _nearest(store, {"source": source, **recipe.identity()}), reason)
+
+
+def _findings(store: Store, key: str) -> tuple[dict[str, Any] | None, str | None]:
+    """Return a key's findings, or why there are none."""
+    try:
+        found = store.findings(key, quality.QUALITY_VERSION)
+    except IntegrityError as error:
+        return None, f"its findings are damaged ({error.what}): brainbrr ingest ROOT --rehash makes them anew"
+    return found, None if found else "not examined: brainbrr ingest ROOT looks at it"
 
 
 def _refusal(store: Store, source: str, recipe: Recipe) -> str | None:

@@ -1,4 +1,4 @@
-"""Break a put, a publish or a freeze at its n-th call to the file system: by a full disk, or by death."""
+"""Break a put (of an array, of findings), a publish or a freeze at its n-th system call: by full disk, or by death."""
 
 from __future__ import annotations
 
@@ -29,7 +29,11 @@ def freeze(store: Store) -> None:
     store.freeze("c" * 64, {"format": 1})
 
 
-ACTIONS = {"put": put, "publish": publish, "freeze": freeze}
+def examine(store: Store) -> None:
+    store.put_findings("ab" * 16, 1, {"score": 100})
+
+
+ACTIONS = {"put": put, "publish": publish, "freeze": freeze, "examine": examine}
 
 
 class Breaking:
@@ -89,7 +93,14 @@ def check(store: Store, *, done: bool, name: str) -> None:
         store.verify_record(key)
     store.verify_catalog("demo")
     assert not list((store.location / "quarantine").iterdir())
-    found = {"put": len(keys), "publish": len(store.corpora()), "freeze": len(store.frozen_views())}[name]
+    for findings in store.found_findings():
+        store.verify_findings(findings)
+    found = {
+        "put": len(keys),
+        "publish": len(store.corpora()),
+        "freeze": len(store.frozen_views()),
+        "examine": len(list(store.found_findings())),
+    }[name]
     assert found == 1 if done else found <= 1
     if name == "freeze" and found:
         assert store.frozen("c" * 64) == {"format": 1}
