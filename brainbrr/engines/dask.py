@@ -82,14 +82,16 @@ class Dask:
                     client.cancel(list(futures))
 
     def _next(self, ended: Queue[Any], client: Any, say: Say) -> Any:
-        """Return the next future that ended; meanwhile say when nobody is there to do anything."""
+        """Return the next future that ended; meanwhile say, once, when nobody is there to do anything."""
+        said = False
         while True:
             try:
                 return ended.get(timeout=_LOOK_AFTER_S)
             except Empty:
                 if client.status != "running":
                     raise self._lost() from None
-                if not client.nthreads():
+                if not said and not client.nthreads():
+                    said = True
                     say(f"{self.scheduler} has no workers: waiting for some")
 
     def _lost(self) -> ExecutorError:

@@ -10,6 +10,7 @@ import base64
 import os
 import pickle
 import shutil
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from brainbrr.engines.local import Processes
 from brainbrr.errors import BrainbrrError, DependencyError, ExecutorError
 
 _LOOK_AFTER_S = 2.0
+_ASK_AFTER_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,17 @@ class Slurm:
         jobs = self._submit(executor, [Share(folder, share, n, self.workers) for share in shares])
         say(f"submitted {len(jobs)} jobs, {jobs[0].job_id} to {jobs[-1].job_id}; their logs are in {folder}")
         running = {
-            share: _Running(job, folder / "told" / str(share), mine)
+            share: Running(job, folder / "told" / str(share), mine)
             for job, (share, mine) in zip(jobs, shares.items(), strict=True)
         }
+        asked = time.monotonic()
         try:
             while running:
+                ended: set[int] = set()
+                if self.cluster == "local" or time.monotonic() - asked > _ASK_AFTER_S:
+                    ended, asked = self._ended(running), time.monotonic()
                 for share, job in list(running.items()):
-                    if self._look(job, work, done):
+                    if self._look(job, work, done, has_ended=share in ended):
                         del running[share]
                 if running:
                     time.sleep(_LOOK_AFTER_S)
@@ -89,9 +95,26 @@ class Slurm:
             if running:
                 say(f"cancelled {len(running)} jobs")
 
-    def _look(self, job: _Running[T], work: Work[T, R], done: Done[T, R]) -> bool:
-        """Tell what a job told since the last look. Returns whether nothing more will come."""
-        has_ended = job.job.done()  # before reading: what a job tells, it tells before it ends
+    def _ended(self, running: Mapping[int, Running[T]]) -> set[int]:
+        """Return which jobs will tell nothing more: those that SLURM no longer has in its queue.
+
+        Not from its accounting, as submitit would: many clusters keep none.
+        """
+        if self.cluster == "local":
+            return {share for share, job in running.items() if job.job.done()}
+        ids = {share: str(job.job.job_id) for share, job in running.items()}
+        array = next(iter(ids.values())).partition("_")[0]
+        command = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={array}"]
+        try:
+            told = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_AFTER_S)  # noqa: S603
+        except subprocess.TimeoutExpired:
+            return set()
+        if told.returncode and "Invalid job id" not in told.stderr:
+            return set()  # its controller is away for a moment
+        return {share for share, id_ in ids.items() if id_ not in told.stdout.split()}
+
+    def _look(self, job: Running[T], work: Work[T, R], done: Done[T, R], *, has_ended: bool) -> bool:
+        """Tell what a job told since the last look; `has_ended` before it. Returns whether nothing more will come."""
         for key, outcome in job.news():
             if key is None:
                 raise outcome
@@ -158,7 +181,7 @@ def share_of(task: Task, n: int) -> int:
 
 
 @dataclass
-class _Running(Generic[T]):
+class Running(Generic[T]):
     """A job of the array, and what it has not told yet."""
 
     job: Any
@@ -180,6 +203,7 @@ class _Running(Generic[T]):
                 continue  # empty, or torn by a kill: `Work.found` knows whether the task was done
 
     def lost(self, task: Task) -> ExecutorError:
+        """Return what a task's outcome is that the job neither told nor did."""
         return ExecutorError(
             f"job {self.job.job_id} ended without it: killed, cancelled, or out of time",
             where=task.edf,

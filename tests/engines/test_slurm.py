@@ -11,13 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support import Cli
 from works import Marked
 
 import brainbrr
-from brainbrr.engines.slurm import Slurm, share_of
+from brainbrr.engines.slurm import Running, Slurm, share_of
 from brainbrr.errors import BrainbrrError, ExecutorError, RecordingError
 from brainbrr.store.store import Store
 from brainbrr.verbs.build import Built, Task
@@ -192,3 +193,21 @@ def test_a_plan_is_as_wide_as_the_jobs(cli: Cli, generated: Path) -> None:
     alone = cli("plan", generated, "--workers", 1, "--json").json
     assert alone["executor"] == "this process" and alone["seconds_estimate"] > told["seconds_estimate"] > 0
     assert "if each place is as fast as" in cli("plan", generated, "--workers", 3).out
+
+
+@pytest.mark.parametrize(
+    ("answer", "ended"),
+    [  # as SLURM 22.05 answered
+        ("echo 7_1; exit 0", {0}),
+        ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", {0, 1}),
+        ("echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1", set()),
+    ],
+)
+def test_a_job_has_ended_when_slurm_no_longer_has_it_in_its_queue(
+    tmp_path: Path, answer: str, ended: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\n{answer}\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    jobs = {n: Running(SimpleNamespace(job_id=f"7_{n}"), tmp_path / "told", {}) for n in (0, 1)}
+    assert Slurm(tmp_path)._ended(jobs) == ended
