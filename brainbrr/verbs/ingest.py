@@ -28,7 +28,7 @@ from brainbrr.verbs.build import Built, Task, build_all
 from brainbrr.verbs.generation import Entry, merged
 from brainbrr.verbs.plan import bytes_needed, stays_unlabelled
 from brainbrr.verbs.select import members
-from brainbrr.verbs.stored import stored
+from brainbrr.verbs.stored import remember, stored
 from brainbrr.verbs.survey import entry_of, hash_sources, read_labels
 
 
@@ -168,7 +168,8 @@ def ingest(
         else:
             _check_space(store, tasks, recipe)
             _build(store, tasks, same, entries, recipe, workers, progress, report)
-            _remember_built(picked, store, records)
+            if records:
+                remember(store, [e.record.key for e in picked if isinstance(e.record, Record)], records)
     except KeyboardInterrupt:
         progress.say("interrupted: what is done is kept, and the same command goes on from there")
         raise
@@ -304,13 +305,6 @@ def _build(
         build_all(store.location, tasks, recipe, workers=workers, done=done)
     finally:
         progress.stop()
-
-
-def _remember_built(picked: list[Entry], store: Store, records: FileFacts | None) -> None:
-    """Read what was built again, once it has settled: so that the next ingest finds it by stat."""
-    for entry in picked:
-        if records and isinstance(entry.record, Record):
-            stored(store, entry.record.key, remembered=records)
 
 
 def _count(
