@@ -31,7 +31,7 @@ from brainbrr.verbs.examine import examine_stored
 from brainbrr.verbs.generation import Entry, merged
 from brainbrr.verbs.plan import bytes_needed, stays_unlabelled
 from brainbrr.verbs.select import members
-from brainbrr.verbs.stored import stored
+from brainbrr.verbs.stored import remember, stored
 from brainbrr.verbs.survey import entry_of, hash_sources, read_labels
 
 
@@ -176,7 +176,8 @@ def ingest(
             _check_space(store, tasks, recipe)
             builder = Builder.for_ingest(store.location, found.root, recipe, prove=rehash)
             _build(builder, tasks, same, entries, engine or local_engine(workers, len(tasks)), progress, report)
-            _remember_built(picked, store, records)
+            if records:
+                remember(store, [e.record.key for e in picked if isinstance(e.record, Record)], records)
             n_bytes, unexamined = examine_stored(
                 store, picked, recipe, workers=workers, prove=rehash, progress=progress
             )
@@ -317,13 +318,6 @@ def _build(
         build_all(tasks, builder, engine=engine, done=done, say=progress.say)
     finally:
         progress.stop()
-
-
-def _remember_built(picked: list[Entry], store: Store, records: FileFacts | None) -> None:
-    """Read what was built again, once it has settled: so that the next ingest finds it by stat."""
-    for entry in picked:
-        if records and isinstance(entry.record, Record):
-            stored(store, entry.record.key, remembered=records)
 
 
 def _count(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -44,6 +45,12 @@ def stored(store: Store, key: str, *, remembered: FileFacts | None = None, prove
     except (FileNotFoundError, NotADirectoryError, IntegrityError):
         return None
     return found
+
+
+def remember(store: Store, keys: Iterable[str], remembered: FileFacts) -> None:
+    """Read records again that were built just now: the next ingest then finds those by stat that have settled."""
+    for key in keys:
+        stored(store, key, remembered=remembered)
 
 
 def _read(store: Store, key: str, remembered: FileFacts | None, *, prove: bool) -> Stored:

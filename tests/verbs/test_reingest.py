@@ -16,7 +16,7 @@ from support import Cli
 
 from brainbrr.file_facts import FileFacts
 from brainbrr.store.store import Store
-from brainbrr.verbs.stored import stored
+from brainbrr.verbs.stored import remember, stored
 
 N = 18
 COUNT_OPENS = """
@@ -162,6 +162,14 @@ def test_what_nobody_can_have_remembered_of_a_record_is_read_anew(cli: Cli, reme
     file.write_text(json.dumps({key: [*stat, [content, shard_bytes, signal_us + 1, synthetic]]}))
     believed = stored(store, key, remembered=FileFacts(file, stat=os.lstat))
     assert believed is not None and believed.signal_us == true.signal_us + 1
+
+
+def test_records_that_were_just_built_are_remembered_once_they_have_settled(remembered: Path, tmp_path: Path) -> None:
+    store, old = Store.open(tmp_path / "store"), FileFacts(tmp_path / "facts.json", stat=os.lstat)
+    *settled, fresh = store.keys()
+    os.utime(store.layout.record(fresh))
+    remember(store, [*settled, fresh, "0" * 32], old)
+    assert [key for key in store.keys() if old.known(key, store.layout.record(key))] == settled  # noqa: SIM118
 
 
 def test_losing_the_memory_costs_time_and_no_truth(cli: Cli, remembered: Path, tmp_path: Path) -> None:
