@@ -95,7 +95,7 @@ def build(location: Path, task: Task, recipe: Recipe) -> Built:
         },
     )
     with threadpool_limits(limits=1, user_api="blas"):
-        n_bytes = put.n_bytes_written + keep_findings(store, task.key, task.edf, recipe)
+        n_bytes = put.n_bytes_written + keep_findings(store, task.key, task.edf, recipe, source=task.source)
     flat = made.facts["flat"]
     notes = [*made.facts["notes"], *([f"flat channels: {', '.join(flat)}"] if flat else [])]
     return Built(put.new_object or put.new_record, put.record, n_bytes, tuple(notes))
