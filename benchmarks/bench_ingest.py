@@ -31,7 +31,8 @@ from threadpoolctl import threadpool_limits
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import BrainbrrError
 from brainbrr.store.store import Store
-from brainbrr.verbs.build import Built, Task, build_all
+from brainbrr.verbs.build import Built, Task
+from brainbrr.verbs.builder import Builder, build_all, local_engine
 
 PARTS = ("tuned", "naive", "limit", "upstream", "workers", "memory", "long")
 NEEDS_MNE = {"tuned", "naive", "upstream"}
@@ -213,7 +214,8 @@ def _ingest(edfs: list[Path], into: Path, n_workers: int) -> float:
             raise built
         ended.append(time.perf_counter())
 
-    build_all(location, tasks, RECIPE, workers=n_workers, done=done)
+    builder = Builder.for_ingest(location, edfs[0].parent, RECIPE)
+    build_all(tasks, builder, done=done, engine=local_engine(n_workers, len(tasks)))
     return (len(edfs) - n_workers) / (ended[-1] - ended[n_workers - 1])
 
 
