@@ -6,7 +6,7 @@ DATA ?= data_ext4/tusz
 BIN = $(VENV)/bin
 BRAINBRR = $(BIN)/brainbrr
 
-.PHONY: help setup demo test check format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke bench bench-ingest digests
+.PHONY: help setup demo test check format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke bench bench-ingest digests tones
 
 help:            ## show these lines
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+: *##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -60,3 +60,6 @@ bench-ingest: setup   ## ingest against MNE, upstream and the limit; BENCH='--on
 
 digests: setup   ## the same digests under other BLAS kernels, numpys, scipys and Pythons
 	$(BIN)/python tests/eeg/digest_matrix.py --installs
+
+tones: setup     ## what the filters do at each rate; TONES='--plot FILE.png'
+	$(BIN)/python tests/eeg/tones.py $(TONES)
