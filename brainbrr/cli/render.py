@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from brainbrr.cli.output import Output, duration, many, size
@@ -24,7 +24,9 @@ _SHOWN = 10
 
 def ingest(out: Output, report: IngestReport) -> None:
     """Show what one ingest did."""
-    out.title(f"{'would ingest' if report.dry_run else 'ingested'} {report.corpus}, recipe {report.recipe.name}")
+    out.title(
+        f"{'would ingest' if report.dry_run else 'ingested'} {report.corpus}, recipe {_recipe(report.recipe.described())}"
+    )
     counts = {"new": report.new, "reused": report.reused, "relabelled": report.relabelled, "failed": len(report.failed)}
     line = " · ".join(f"{n} {name}" for name, n in counts.items())
     rows = [("recordings", f"{report.recordings}: {line}")]
@@ -74,7 +76,7 @@ def view(out: Output, report: ViewReport) -> None:
     """Show what a view holds and what it lacks."""
     fields = report.to_json()
     name = f"{fields['corpus'] or 'no corpus'}: profile {fields['profile']}, split {fields['split'] or 'all'}"
-    out.title(f"{name} · recipe {fields['recipe']['name']}")
+    out.title(f"{name} · recipe {_recipe(fields['recipe'])}")
     kinds = fields["window_classes"]
     rows = [
         ("state", fields["state"]),
@@ -311,3 +313,7 @@ def evaluate(out: Output, report: EvaluateReport) -> None:
 
 def _number(value: Any) -> str:
     return "none" if value is None else str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def _recipe(described: Mapping[str, Any]) -> str:
+    return str(described["name"]) + ("" if described["exact"] else " (floats: no promise of equal bytes)")

@@ -92,6 +92,10 @@ class Recipe(BaseModel):
         """Return the recipe that identity() described. Raises ValidationError where this version cannot build it."""
         return cls.model_validate({**fields, "name": name})
 
+    def described(self) -> dict[str, Any]:
+        """Return how reports name it: its name, its digest, and whether equal bytes are promised."""
+        return {"name": self.name, "digest": self.digest, "exact": self.exact}
+
     @property
     def digest(self) -> str:
         """XXH3-128 of the identity's canonical JSON."""

@@ -81,7 +81,7 @@ class IngestReport:
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        fields["recipe"] = {"name": self.recipe.name, "digest": self.recipe.digest}
+        fields["recipe"] = self.recipe.described()
         fields["store"] = str(self.store)
         fields["failed"] = [vars(failure) for failure in self.failed]
         fields["seconds"] = round(self.seconds, 3)

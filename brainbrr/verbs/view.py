@@ -53,7 +53,7 @@ class ViewReport:
             "profile": view.profile,
             "split": view.split,
             "selection": view.selection,
-            "recipe": {"name": view.recipe.name, "digest": view.recipe.digest},
+            "recipe": view.recipe.described(),
             "recordings": len(view.recordings) + len(view.missing) + len(view.omitted) + len(view.left_out),
             "ready": len(view.recordings),
             "left_out": [vars(each) for each in view.left_out],
