@@ -64,32 +64,11 @@ class Store:
 
     # Objects and records
 
-    def put(
-        self,
-        samples: Samples,
-        *,
-        meta: ArrayMeta,
-        key: str,
-        source: str,
-        recipe: str,
-        recipe_fields: Mapping[str, Any],
-        statistics: Mapping[str, Any],
-        signal: Mapping[str, Any],
-        provenance: Mapping[str, Any],
-    ) -> Put:
-        """Store a whole array, int16 (channels, n_samples), under its key: see keep()."""
+    def put(self, samples: Samples, *, meta: ArrayMeta, **record: Any) -> Put:
+        """Store a whole array, int16 (channels, n_samples); `record`: all that keep() takes beside a draft."""
         with self.draft(meta) as draft:
             draft.append(samples)
-            return self.keep(
-                draft,
-                key=key,
-                source=source,
-                recipe=recipe,
-                recipe_fields=recipe_fields,
-                statistics=statistics,
-                signal=signal,
-                provenance=provenance,
-            )
+            return self.keep(draft, **record)
 
     @contextlib.contextmanager
     def draft(self, meta: ArrayMeta) -> Iterator[Draft]:
