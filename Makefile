@@ -54,6 +54,8 @@ test-smoke: setup     ## train the smoke detector on what cache-smoke stored
 
 bench: setup     ## the benchmarks, with their peers
 	$(BIN)/python benchmarks/bench_bytes.py
+	$(BIN)/python benchmarks/bench_ingest.py
+	$(BIN)/python benchmarks/bench_reingest.py
 
 bench-ingest: setup   ## ingest against MNE, upstream and the limit; BENCH='--only tuned --rates 250'
 	$(BIN)/python benchmarks/bench_ingest.py $(BENCH)

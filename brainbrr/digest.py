@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 _BLOCK = 1 << 20  # stays in the processor's cache between read and hash
-_AHEAD = 1 << 24
 _MAX_INT = 2**63 - 1
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
@@ -77,16 +76,9 @@ def source_digest(path: Path) -> str:
     with path.open("rb", buffering=0) as file:
         n_bytes = os.fstat(file.fileno()).st_size
         window = memoryview(bytearray(min(n_bytes + 1, _BLOCK)))  # one more, so that one read finds the end
-        done = 0
-        while True:
-            if done % _AHEAD == 0 and done < n_bytes and hasattr(os, "posix_fadvise"):
-                # the kernel's own read-ahead is too short to keep a disk busy while this block is hashed
-                os.posix_fadvise(file.fileno(), done, 2 * _AHEAD, os.POSIX_FADV_WILLNEED)
-            n = file.readinto(window)
-            if not n:
-                return digest.hexdigest()
+        while n := file.readinto(window):
             digest.update(window[:n])
-            done += n
+        return digest.hexdigest()
 
 
 def files_digest(files: Mapping[str, str]) -> str:

@@ -35,6 +35,7 @@ HOMES = {
     "dask": {"engines"},
     "submitit": {"engines"},
     "google_crc32c": {"store"},
+    "scipy": {"eeg"},
     "xxhash": {"digest"},
     "hashlib": {"digest"},
     "platformdirs": {"config"},

@@ -24,9 +24,8 @@ _SHOWN = 10
 
 def ingest(out: Output, report: IngestReport) -> None:
     """Show what one ingest did."""
-    out.title(
-        f"{'would ingest' if report.dry_run else 'ingested'} {report.corpus}, recipe {_recipe(report.recipe.described())}"
-    )
+    done = "would ingest" if report.dry_run else "ingested"
+    out.title(f"{done} {report.corpus}, recipe {_recipe(report.recipe.described())}")
     counts = {"new": report.new, "reused": report.reused, "relabelled": report.relabelled, "failed": len(report.failed)}
     line = " · ".join(f"{n} {name}" for name, n in counts.items())
     rows = [("recordings", f"{report.recordings}: {line}")]

@@ -177,4 +177,4 @@ def _measure(to_build: list[tuple[RecordingFile, float]], recipe: Recipe, width:
     if not measured_s or not width:
         return None, 0
     total, longest = sum(seconds for _, seconds in to_build), max(seconds for _, seconds in to_build)
-    return round(max(total / width, longest) * spent_s / measured_s, 1), len(sample)
+    return round(max(total / width, longest) * spent_s / measured_s, 3), len(sample)
