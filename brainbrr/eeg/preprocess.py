@@ -165,7 +165,7 @@ class Preprocessed:
             "headroom_bits": 53 - self._certificate.magnitude.bit_length(),
         }
 
-    @property
+    @cached_property
     def facts(self) -> dict[str, Any]:
         """What the EDF said and what became of it: JSON without floats."""
         header, channels = self._header, self._present
