@@ -8,6 +8,7 @@ Knows nothing of files, units or electrodes.
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -191,6 +192,7 @@ class _Resampler:
         self.gain = 0  # the largest sum of absolute taps of a phase, in units of 2^-20
         self._period = math.lcm(self._phases, _GROUP) // _GROUP  # groups after which the same taps come again
         self._matrix = lru_cache(maxsize=64)(self._matrix_of)
+        self._lock = threading.Lock()  # recordings of one rate share it, in threads too
 
     def inputs(self, start: int, stop: int) -> tuple[int, int]:
         """Return the span of inputs that whole groups of outputs around start to stop depend on."""
@@ -250,9 +252,10 @@ class _Resampler:
         for start in range(0, len(phases), 1024):
             some = phases[start : start + 1024]
             taps = normalised(self._kernel.at(some[:, None] + points), 1 << _RESAMPLER_BITS)
-            self._taps[some] = taps
-            self._known[some] = True
-            self.gain = max(self.gain, int(np.abs(taps).sum(axis=1).max()))
+            with self._lock:
+                self._taps[some] = taps
+                self.gain = max(self.gain, int(np.abs(taps).sum(axis=1).max()))
+                self._known[some] = True
 
 
 _resampler = lru_cache(maxsize=8)(_Resampler)
