@@ -227,7 +227,7 @@ def why(out: Output, report: WhyReport) -> None:
     if report.content:
         rows.append(("content", report.content))
     if report.quality:
-        rows.append(("quality", f"{report.quality['score']} of 100, findings {report.quality['version']}"))
+        rows.append(("quality", f"{report.quality['score']} of 100, by detector version {report.quality['version']}"))
     elif report.unexamined:
         rows.append(("quality", report.unexamined))
     if report.nearest:

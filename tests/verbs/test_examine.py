@@ -202,7 +202,7 @@ def test_why_shows_what_a_score_is_made_of(cli: Cli, corpus: Path, bad: str, loc
     told = cli("why", bad, "--json").json
     assert told["quality"]["score"] < 80
     text = cli("why", bad).out
-    assert f"quality\t{told['quality']['score']} of 100, findings 1" in text
+    assert f"quality\t{told['quality']['score']} of 100, by detector version 1" in text
     assert "flat\tFp1, " in text and "\t100 %\tpeak_to_peak_steps 0" in text
     assert cli("why", bad, "--set", "notch_hz=50", "--json").json["quality"] is None
     shutil.rmtree(location / "findings")
