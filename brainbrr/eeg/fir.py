@@ -30,11 +30,10 @@ MAX_DISTANCE = 0.1
 _ALIAS_DB = 84  # low-pass, resampling and notch are designed for this, so that together they stay below 80
 _STOP_DB = 60  # what the high-pass leaves in its stop band; its ripple is 0.011 dB at most
 _RESAMPLER_BITS, _BETWEEN_BITS, _FILTER_BITS = 20, 6, 22  # of fraction: resampler taps, its output, filter taps
-_GROUP = 32  # output samples per matrix product
+_GROUPS = (16, 32)  # output samples per matrix product: below four times the target rate, and above
 _LARGEST = 3 << 15  # an odd reflection of 16-bit samples
 _TOGETHER = 4  # channels per FFT: two by two as complex numbers, two of those per SIMD register
 _SIZE = 1 << 14
-_SEGMENTS = 4  # FFTs per piece that is resampled at once: it stays in the second-level cache
 
 
 @dataclass
@@ -122,7 +121,8 @@ class Chain:
         that cannot be proven.
         """
         out = np.empty((len(x), stop - start))
-        piece = stop - start if not self._margin else _SEGMENTS * (self._size(stop - start) - 2 * self._margin)
+        # what one FFT takes is resampled at once: it stays in the second-level cache
+        piece = stop - start if not self._margin else self._size(stop - start) - 2 * self._margin
         for begin in range(start, stop, piece):
             end = min(begin + piece, stop)
             low, high = self._window(begin, end)
@@ -175,7 +175,7 @@ class Chain:
 
 
 class _Resampler:
-    """Polyphase resampling by up / down as matrix products: 32 outputs each from one window of inputs.
+    """Polyphase resampling by up / down as matrix products: some outputs each from one window of inputs.
 
     Each phase has taps of its own that sum to 2^20 exactly; they are designed when they are first needed, since
     an odd ratio has far more phases than a short recording has samples.
@@ -190,13 +190,14 @@ class _Resampler:
         self._taps = np.empty((self._phases, 2 * self._reach), dtype=np.int32)  # memory is used where it is written
         self._known = np.zeros(self._phases, dtype=np.bool_)
         self.gain = 0  # the largest sum of absolute taps of a phase, in units of 2^-20
-        self._period = math.lcm(self._phases, _GROUP) // _GROUP  # groups after which the same taps come again
+        self._group = _GROUPS[ratio < Fraction(1, 4)]
+        self._period = math.lcm(self._phases, self._group) // self._group  # groups after which the same taps come again
         self._matrix = lru_cache(maxsize=64)(self._matrix_of)
         self._lock = threading.Lock()  # recordings of one rate share it, in threads too
 
     def inputs(self, start: int, stop: int) -> tuple[int, int]:
         """Return the span of inputs that whole groups of outputs around start to stop depend on."""
-        first, last = start // _GROUP * _GROUP, -(-stop // _GROUP) * _GROUP - 1
+        first, last = start // self._group * self._group, -(-stop // self._group) * self._group - 1
         return self._at(first) - self._reach + 1, self._at(last) + self._reach + 1
 
     def _at(self, output: int) -> int:
@@ -205,13 +206,13 @@ class _Resampler:
 
     def apply(self, x: Float64, first: int, start: int, stop: int) -> Float64:
         """Return outputs start to stop in units of 2^-6, not yet rounded, from inputs that begin at `first`."""
-        group, n_groups = start // _GROUP, -(-stop // _GROUP) - start // _GROUP
-        self._design(np.arange(start // _GROUP * _GROUP, (group + n_groups) * _GROUP))
-        y = np.empty((len(x), n_groups, _GROUP))
-        stride = self._period * _GROUP * self._step // self._phases
+        group, n_groups = start // self._group, -(-stop // self._group) - start // self._group
+        self._design(np.arange(start // self._group * self._group, (group + n_groups) * self._group))
+        y = np.empty((len(x), n_groups, self._group))
+        stride = self._period * self._group * self._step // self._phases
         for i in range(min(self._period, n_groups)):
             matrix = self._matrix((group + i) % self._period)
-            at = self._at((group + i) * _GROUP) - self._reach + 1 - first
+            at = self._at((group + i) * self._group) - self._reach + 1 - first
             # windows overlap, so every `apart`-th one makes a matrix that BLAS can take as it lies there
             apart = -(-len(matrix) // stride)
             for j in range(apart):
@@ -229,17 +230,17 @@ class _Resampler:
                         strides=(rows, apart * stride * columns, columns),
                     )
                     np.matmul(windows, matrix, out=into)
-        offset = start - group * _GROUP
+        offset = start - group * self._group
         return y.reshape(len(x), -1)[:, offset : offset + stop - start]
 
     def _matrix_of(self, group: int) -> Float64:
-        """Return the matrix (window, 32) of a group of outputs, in units that make its products whole numbers."""
-        outputs = np.arange(group * _GROUP, (group + 1) * _GROUP, dtype=np.int64) * self._step
+        """Return the matrix (window, group) of a group of outputs, in units that make its products whole numbers."""
+        outputs = np.arange(group * self._group, (group + 1) * self._group, dtype=np.int64) * self._step
         inputs, phases = np.divmod(outputs, self._phases)
         inputs -= inputs[0]
-        matrix = np.zeros((int(inputs[-1]) + 2 * self._reach, _GROUP))
+        matrix = np.zeros((int(inputs[-1]) + 2 * self._reach, self._group))
         rows = inputs[:, None] + np.arange(2 * self._reach)
-        matrix[rows, np.arange(_GROUP)[:, None]] = self._taps[phases] * 2.0 ** (_BETWEEN_BITS - _RESAMPLER_BITS)
+        matrix[rows, np.arange(self._group)[:, None]] = self._taps[phases] * 2.0 ** (_BETWEEN_BITS - _RESAMPLER_BITS)
         return matrix
 
     def _design(self, outputs: Int64) -> None:
