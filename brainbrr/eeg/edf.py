@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +19,7 @@ import numpy as np
 from brainbrr.digest import SourceHasher
 from brainbrr.eeg.edf_header import EdfHeader, EdfSignal, count_signals, parse
 from brainbrr.eeg.not_edf import refuse_mangled_text, refuse_other_formats
-from brainbrr.errors import EdfError
+from brainbrr.errors import EdfError, RecordingError
 
 Int16 = np.ndarray[Any, np.dtype[np.int16]]
 
@@ -37,25 +39,33 @@ def read_header(path: Path, *, accept_truncated: bool = False) -> EdfHeader:
         return edf.header
 
 
+@contextmanager
+def located(path: Path) -> Iterator[None]:
+    """Name the file in errors of code that does not know it."""
+    try:
+        yield
+    except RecordingError as error:
+        if error.where is None:
+            raise type(error)(error.what, where=path, fix=error.fix) from error.__cause__
+        raise
+
+
 class EdfFile:
     """An open EDF file. Samples come record by record, in one pass over the file, never the whole of it."""
 
     def __init__(self, path: Path, *, accept_truncated: bool = False) -> None:
         """Raises EdfError as read_header does."""
+        with located(path):
+            try:
+                self._file = path.open("rb", buffering=0)
+            except OSError as error:
+                raise _unreadable(error) from error
+            try:
+                self.header = self._read_header(accept_truncated=accept_truncated)
+            except BaseException:
+                self._file.close()
+                raise
         self._path = path
-        try:
-            self._file = path.open("rb", buffering=0)
-        except OSError as error:
-            raise EdfError(f"the file cannot be read: {error.strerror}", where=path) from error
-        try:
-            self.header = self._read_header(accept_truncated=accept_truncated)
-        except BaseException as error:
-            self._file.close()
-            if isinstance(error, OSError):
-                raise EdfError(f"the file cannot be read: {error.strerror}", where=path) from error
-            if isinstance(error, EdfError):
-                raise EdfError(error.what, where=path, fix=error.fix) from None
-            raise
         self._seen = SourceHasher()
         self._seen.update(self._read(self.header.n_bytes, 0))
         self._n_seen = 0
@@ -72,7 +82,8 @@ class EdfFile:
         Raises EdfError when the file has become shorter.
         """
         n_bytes = 2 * self.header.record_samples
-        data = self._read((last - first) * n_bytes, self.header.n_bytes + first * n_bytes)
+        with located(self._path):
+            data = self._read((last - first) * n_bytes, self.header.n_bytes + first * n_bytes)
         if first <= self._n_seen < last:
             self._seen.update(data[(self._n_seen - first) * n_bytes :])
             self._n_seen = last
@@ -96,15 +107,16 @@ class EdfFile:
         return np.concatenate([block[:, columns] for block in blocks]).reshape(-1)
 
     def _read(self, n_bytes: int, offset: int, *, short: bool = False) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """Return bytes of the file; fewer only where it ends and `short` allows it. Raises EdfError, OSError."""
+        """Return bytes of the file; fewer only where it ends and `short` allows it. Raises EdfError."""
         data = np.empty(n_bytes, dtype=np.uint8)
         n = 0
-        while n < n_bytes and (got := os.preadv(self._file.fileno(), [data.data[n:]], offset + n)):
-            n += got
+        try:
+            while n < n_bytes and (got := os.preadv(self._file.fileno(), [data.data[n:]], offset + n)):
+                n += got
+        except OSError as error:
+            raise _unreadable(error) from error
         if n < n_bytes and not short:
-            raise EdfError(
-                "the file changed while it was read", where=self._path, fix="ingest again when it is at rest"
-            )
+            raise EdfError("the file changed while it was read", fix="ingest again when it is at rest")
         return data[:n]
 
     def _read_header(self, *, accept_truncated: bool) -> EdfHeader:
@@ -150,3 +162,7 @@ class EdfFile:
                 raise EdfError(f"the file has gaps ({header.reserved or 'plain EDF with timestamps'}): {odd}", fix=fix)
             return replace(header, notes=(*header.notes, odd))
         return header
+
+
+def _unreadable(error: OSError) -> EdfError:
+    return EdfError(f"the file cannot be read: {error.strerror}")

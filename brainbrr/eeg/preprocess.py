@@ -6,7 +6,6 @@ Owns how a file becomes blocks of numbers. Knows nothing of stores, labels or wi
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
@@ -18,7 +17,7 @@ import numpy as np
 
 from brainbrr.eeg import known_answer, quality
 from brainbrr.eeg.channels import Channel, select
-from brainbrr.eeg.edf import EdfFile, read_header
+from brainbrr.eeg.edf import EdfFile, located, read_header
 from brainbrr.eeg.edf_header import EdfHeader
 from brainbrr.eeg.filtering import Filtering, filtering_of
 from brainbrr.eeg.fir import Certificate, Float64, Int16
@@ -26,14 +25,14 @@ from brainbrr.eeg.quantise import Lattice
 from brainbrr.eeg.reading import Group, Seen, Window, copies_of, groups_of
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.eeg.statistics import Statistics
-from brainbrr.errors import EdfError, RecordingError
+from brainbrr.errors import EdfError
 
 ABSENT = -32768
 """What an absent channel's row is filled with; every other sample is within ±32767."""
 
 _WHOLE_BYTES = 1 << 27  # what a recording may take to be computed in one block; a longer one is computed twice
 _BLOCK_BYTES = 1 << 25
-_TOGETHER = 4  # channels that are filtered at once
+_TOGETHER = 4  # channels that are filtered at once: as complex numbers two by two, two of those per SIMD register
 
 
 def check(path: Path, recipe: Recipe, *, accept_truncated: bool = False) -> EdfHeader:
@@ -43,7 +42,7 @@ def check(path: Path, recipe: Recipe, *, accept_truncated: bool = False) -> EdfH
     one electrode are copies.
     """
     header = read_header(path, accept_truncated=accept_truncated)
-    with _located(path):
+    with located(path):
         select(header, recipe)
     return header
 
@@ -74,7 +73,7 @@ class Preprocessed:
         self.channels, self.rate_hz, self.quantum_uv = recipe.channels, recipe.rate_hz, recipe.quantum_uv
         self._whole: Int16 | None = None
         self._statistics: Statistics | None = None
-        with _located(path), EdfFile(path, accept_truncated=accept_truncated) as edf:
+        with located(path), EdfFile(path, accept_truncated=accept_truncated) as edf:
             self._header = edf.header
             self._present, self._notes = select(edf.header, recipe)
             self._seen = {channel.name: Seen() for channel in self._present}
@@ -104,11 +103,15 @@ class Preprocessed:
         reached: dict[str, tuple[float, float]] = {}
         for start, stop in spans:
             self._move(window, start, stop)
-            for channel, filters, y in self._filtered(start, stop, only=self._seen):
+            for channel, _, y in self._filtered(start, stop, only=self._seen):
                 low, high = reached.get(channel.name, (np.inf, -np.inf))
-                reached[channel.name] = low, high = min(low, float(y.min())), max(high, float(y.max()))
-                lattices[channel.name] = self._lattice(channel, filters, low, high)
-        return {name: lattices[name] for name in self._varying()}
+                reached[channel.name] = min(low, float(y.min())), max(high, float(y.max()))
+        varying = self._varying()
+        for group, filters in zip(self._groups, self._filters, strict=True):
+            for channel in group.channels:
+                if channel.name in varying:
+                    lattices[channel.name] = self._lattice(channel, filters, *reached[channel.name])
+        return lattices
 
     def _watch(self, group: Group, samples: Int16) -> None:
         for channel, row in zip(group.channels, samples, strict=True):
@@ -127,7 +130,7 @@ class Preprocessed:
         self._statistics = statistics
 
     def _recomputed(self) -> Iterator[Int16]:
-        with _located(self._path), EdfFile(self._path, accept_truncated=self._accept_truncated) as edf:
+        with located(self._path), EdfFile(self._path, accept_truncated=self._accept_truncated) as edf:
             window = Window(edf, self._groups, watch=lambda *_: None)
             for start, stop in self._spans():
                 self._move(window, start, stop)
@@ -231,17 +234,6 @@ class Preprocessed:
                 except ArithmeticError as error:
                     raise EdfError(f"its numbers cannot be proven to be exact: {error}") from None
                 yield from ((group.channels[row], filters, each) for row, each in zip(some, y, strict=True))
-
-
-@contextmanager
-def _located(path: Path) -> Iterator[None]:
-    """Name the file in errors of code that knows only its header."""
-    try:
-        yield
-    except RecordingError as error:
-        if error.where is None:
-            raise type(error)(error.what, where=path, fix=error.fix) from None
-        raise
 
 
 def _bands(channels: Sequence[Channel]) -> Mapping[str, Any]:

@@ -16,11 +16,11 @@ import numpy as np
 
 from brainbrr.eeg import quality_segments as segs
 from brainbrr.eeg.channels import select
-from brainbrr.eeg.edf import EdfFile
+from brainbrr.eeg.edf import EdfFile, located
 from brainbrr.eeg.quality_findings import FLAT, SATURATED, SATURATED_PER_CENT, SILENT, SILENT_UV, Evidence, judge
 from brainbrr.eeg.reading import Group, Watch, Window, groups_of
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.errors import RecordingError
+from brainbrr.errors import EdfError
 
 Int16 = np.ndarray[Any, np.dtype[np.int16]]
 Rows = slice | np.ndarray[Any, np.dtype[np.int64]]
@@ -44,22 +44,22 @@ class Channel:
     n_samples: int
 
 
-def examine(path: Path, recipe: Recipe, *, accept_truncated: bool = False) -> dict[str, Any]:
+def examine(path: Path, recipe: Recipe, *, accept_truncated: bool = False, source: str | None = None) -> dict[str, Any]:
     """Return the findings of the recipe's channels of an EDF file: see `Examiner.findings`.
 
-    Raises EdfError and MontageError as `preprocess` does; both name the file.
+    With `source`, the bytes that were read must hash to it. Raises EdfError and MontageError as `preprocess` does;
+    both name the file.
     """
-    try:
-        with EdfFile(path, accept_truncated=accept_truncated) as edf:
-            channels, _ = select(edf.header, recipe)
-            groups = groups_of(edf.header, channels)
-            examiner, watch = watching(groups)
-            window = Window(edf, groups, watch=watch)
-            for first in range(0, edf.header.n_records, _RECORDS):
-                window.move(first, min(first + _RECORDS, edf.header.n_records))
-            return examiner.findings(notes=edf.header.notes)
-    except RecordingError as error:
-        raise type(error)(error.what, where=path, fix=error.fix) from None
+    with located(path), EdfFile(path, accept_truncated=accept_truncated) as edf:
+        channels, _ = select(edf.header, recipe)
+        groups = groups_of(edf.header, channels)
+        examiner, watch = watching(groups)
+        window = Window(edf, groups, watch=watch)
+        for first in range(0, edf.header.n_records, _RECORDS):
+            window.move(first, min(first + _RECORDS, edf.header.n_records))
+        if source is not None and edf.source() != source:
+            raise EdfError("the file changed while it was read", fix="ingest again when it is at rest")
+        return examiner.findings(notes=edf.header.notes)
 
 
 def watching(groups: Sequence[Group]) -> tuple[Examiner, Watch]:

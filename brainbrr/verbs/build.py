@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -15,7 +16,7 @@ from threadpoolctl import ThreadpoolController
 from brainbrr.eeg.preprocess import Preprocessed, preprocess
 from brainbrr.eeg.quality import QUALITY_VERSION
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.errors import BrainbrrError, EdfError, RecordingError
+from brainbrr.errors import BrainbrrError, EdfError
 from brainbrr.store.objects import ArrayMeta
 from brainbrr.store.records import Record
 from brainbrr.store.store import Put, Store
@@ -51,18 +52,13 @@ def build(location: Path, task: Task, recipe: Recipe) -> Built:
 
     Raises RecordingError when the recording is refused, SpaceError when the disk is full.
     """
-    try:
-        with _blas().limit(limits=1, user_api="blas"):  # recordings are the unit of parallel work
-            made = preprocess(task.edf, recipe, accept_truncated=task.accept_truncated)
-            if made.source != task.source:
-                raise EdfError(
-                    "the file changed while it was read", where=task.edf, fix="ingest again when it is at rest"
-                )
-            store = Store.open(location)
-            put = _put(store, task, recipe, made)
-            n_bytes = store.put_findings(task.key, QUALITY_VERSION, made.findings)
-    except OSError as error:
-        raise RecordingError(f"the EDF cannot be read: {error.strerror}", where=task.edf) from error
+    with one_blas_thread():
+        made = preprocess(task.edf, recipe, accept_truncated=task.accept_truncated)
+        if made.source != task.source:
+            raise EdfError("the file changed while it was read", where=task.edf, fix="ingest again when it is at rest")
+        store = Store.open(location)
+        put = _put(store, task, recipe, made)
+    n_bytes = store.put_findings(task.key, QUALITY_VERSION, made.findings)
     facts = made.facts
     notes = [*facts["notes"], *([f"flat channels: {', '.join(facts['flat'])}"] if facts["flat"] else [])]
     return Built(put.new_object or put.new_record, put.record, put.n_bytes_written + n_bytes, tuple(notes))
@@ -95,6 +91,12 @@ def _put(store: Store, task: Task, recipe: Recipe, made: Preprocessed) -> Put:
                 **_versions(),
             },
         )
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Compute on one thread meanwhile: recordings are the unit of parallel work, threads inside only collide."""
+    limiter: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
+    return limiter
 
 
 @cache

@@ -7,28 +7,25 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from threadpoolctl import threadpool_limits
-
-from brainbrr.digest import key_of, source_digest
+from brainbrr.digest import key_of
 from brainbrr.eeg import quality
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import RecordingError
 from brainbrr.progress import Progress
 from brainbrr.store.store import Store
+from brainbrr.verbs.build import one_blas_thread
 from brainbrr.verbs.generation import Entry
 
 
-def keep_findings(store: Store, key: str, edf: Path, recipe: Recipe, *, source: str | None = None) -> int:
+def keep_findings(store: Store, key: str, edf: Path, recipe: Recipe, *, source: str | None) -> int:
     """Examine an EDF and keep what was found under its key; return the bytes written, 0 where it was there.
 
-    With `source`, the file must still hash to it after it was read. Raises RecordingError when it does not, or
-    cannot be read; SpaceError.
+    Raises RecordingError when the file does not hash to its source, or cannot be read; SpaceError.
     """
     if store.has_findings(key, quality.QUALITY_VERSION, prove=True):
         return 0
-    found = quality.examine(edf, recipe, accept_truncated=True)  # whoever stored it has accepted that
-    if source is not None and source_digest(edf) != source:
-        raise RecordingError("the file changed while it was read", where=edf)
+    # truncated or not: whoever stored it has accepted that
+    found = quality.examine(edf, recipe, accept_truncated=True, source=source)
     return store.put_findings(key, quality.QUALITY_VERSION, found)
 
 
@@ -60,7 +57,7 @@ def examine_stored(
     n_bytes, failed = 0, {}
     progress.start("examining", sum(entry.n_bytes for entry in waiting.values()), "B")
     try:
-        with threadpool_limits(limits=1, user_api="blas"), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        with one_blas_thread(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
             for entry, done in zip(waiting.values(), pool.map(one, *zip(*waiting.items(), strict=True)), strict=True):
                 if isinstance(done, str):
                     failed[entry.file.path] = done

@@ -24,6 +24,7 @@ from brainbrr.store.catalog import Catalog
 from brainbrr.store.layout import INODES_PER_OBJECT
 from brainbrr.store.objects import stored_bytes
 from brainbrr.store.store import Store
+from brainbrr.verbs.build import one_blas_thread
 from brainbrr.verbs.builder import local_engine
 from brainbrr.verbs.stored import stored
 
@@ -164,8 +165,9 @@ def _measure(to_build: list[tuple[RecordingFile, float]], recipe: Recipe, width:
     for n, (file, seconds) in enumerate(sample):
         began = time.monotonic()
         try:
-            for _ in preprocess(file.edf, recipe).blocks():
-                pass
+            with one_blas_thread():
+                for _ in preprocess(file.edf, recipe).blocks():
+                    pass
         except RecordingError:
             continue
         if n == 0 and len(sample) > 1:
