@@ -32,7 +32,6 @@ _STOP_DB = 60  # what the high-pass leaves in its stop band; its ripple is 0.011
 _RESAMPLER_BITS, _BETWEEN_BITS, _FILTER_BITS = 20, 6, 22  # of fraction: resampler taps, its output, filter taps
 _GROUPS = (16, 32)  # output samples per matrix product: below four times the target rate, and above
 _LARGEST = 3 << 15  # an odd reflection of 16-bit samples
-_TOGETHER = 4  # channels per FFT: two by two as complex numbers, two of those per SIMD register
 _SIZE = 1 << 14
 
 
@@ -126,15 +125,13 @@ class Chain:
         for begin in range(start, stop, piece):
             end = min(begin + piece, stop)
             low, high = self._window(begin, end)
-            for row in range(0, len(x), _TOGETHER):
-                rows = slice(row, row + _TOGETHER)
-                y: Float64 = _extended(x[rows], first, n, low, high)
-                if self._resampler:
-                    y = self._resampler.apply(y, low, begin - self._margin, end + self._margin)
-                if self._margin:
-                    self._convolve(y, out[rows, begin - start : end - start])
-                else:
-                    np.rint(y, out=out[rows, begin - start : end - start])
+            y: Float64 = _extended(x, first, n, low, high)
+            if self._resampler:
+                y = self._resampler.apply(y, low, begin - self._margin, end + self._margin)
+            if self._margin:
+                self._convolve(y, out[:, begin - start : end - start])
+            else:
+                np.rint(y, out=out[:, begin - start : end - start])
         self._bound()
         return out
 
