@@ -1,11 +1,10 @@
-"""Reading objects: memory-mapped shards, every byte proven before it is given out.
+"""Reading objects: tiles straight from their shards, every byte proven before it is given out.
 
 numpy and crc32c only: no zarr and no event loop, so it survives fork and threads. Knows no store, only a folder.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 import stat
 from pathlib import Path
@@ -15,7 +14,6 @@ import numpy as np
 
 from brainbrr.digest import RowHasher, RowSums, content_digest
 from brainbrr.errors import IntegrityError, UsageError
-from brainbrr.store import files
 from brainbrr.store.layout import ARRAY_FILE, SHARD_FILE
 from brainbrr.store.objects import (
     FILL,
@@ -27,8 +25,7 @@ from brainbrr.store.objects import (
     index_bytes,
     read_meta,
 )
-
-MEND = "brainbrr ingest ROOT --rehash rebuilds it, and keeps the damaged one in quarantine"
+from brainbrr.store.shard_files import MEND, Bytes, Scratch, ShardFile, open_shard
 
 _TILES_HELD = 64  # of a shard that is read once: what was read need not stay in this process's memory
 
@@ -37,21 +34,22 @@ class ShardReader:
     """Read any span of one object's samples.
 
     Opening checks the shard's size and index; a tile's crc32c is checked when it is first touched (`every`:
-    on each read). With `meta` None it comes from zarr.json, which must be the template's bytes.
+    on each read). With `meta` None it comes from zarr.json, which must be the template's bytes. `mapped` None: memory
+    maps on local file systems, reads on network ones. Either holds a descriptor, so open thousands with a limit.
     Safe under threads, fork and pickle. Raises IntegrityError naming the folder, and the time of a bad tile.
     """
 
-    def __init__(self, folder: Path, meta: ArrayMeta | None = None, *, every: bool = False) -> None:
-        self.folder, self.every = folder, every
-        self.meta = _meta_of(folder) if meta is None else meta
-        self._map = _map(folder, self.meta)
-        bytes_ = np.frombuffer(self._map, dtype=np.uint8)
-        n_tiles, tile_bytes = self.meta.n_tiles, self.meta.tile_bytes
-        if bytes_[n_tiles * tile_bytes :].tobytes() != index_bytes(self.meta):
+    def __init__(
+        self, folder: Path, meta: ArrayMeta | None = None, *, every: bool = False, mapped: bool | None = None
+    ) -> None:
+        self.folder, self.every, self.mapped = folder, every, mapped
+        self.meta = meta = _meta_of(folder) if meta is None else meta
+        self._file: ShardFile | None = open_shard(folder, range(meta.shard_bytes, meta.shard_bytes + 1), mapped=mapped)
+        self._tile, self._tile_bytes, self._n_tiles = meta.tile, meta.tile_bytes, meta.n_tiles
+        end = self._n_tiles * self._tile_bytes
+        if self._file.read(end, self._file.n_bytes, None).tobytes() != index_bytes(meta):
             raise IntegrityError("the shard's index is damaged", where=folder / SHARD_FILE, fix=MEND)
-        # an array keeps the map open for as long as anybody reads from it
-        self._bytes: np.ndarray[Any, np.dtype[np.uint8]] | None = bytes_[: n_tiles * tile_bytes].reshape(n_tiles, -1)
-        self._proven = np.zeros(n_tiles, dtype=np.bool_)
+        self._proven = np.zeros(self._n_tiles, dtype=np.bool_)
 
     def read(self, start: int, stop: int, out: Samples | None = None) -> Samples:
         """Return samples [start, stop) as int16 (channels, stop - start), in `out` when it is given.
@@ -59,37 +57,87 @@ class ShardReader:
         Raises UsageError outside 0 ≤ start ≤ stop ≤ n_samples, or for an `out` of another shape or dtype.
         """
         meta = self.meta
-        if self._bytes is None:
-            raise UsageError("the reader is closed", where=self.folder)
-        if not 0 <= start <= stop <= meta.n_samples:
-            raise UsageError(f"samples {start} to {stop} of {meta.n_samples}", where=self.folder)
+        self._check_span(start, stop)
         shape = (meta.n_channels, stop - start)
         if out is None:
             out = np.empty(shape, dtype=np.int16)
         elif out.shape != shape or out.dtype != np.int16:
             raise UsageError(f"out is {out.dtype} {out.shape}, where int16 {shape} belongs", where=self.folder)
-        at = start
+        at, scratch = start, Scratch()
         while at < stop:
             n, first = divmod(at, meta.tile)
             last = min(meta.tile, first + stop - at)
-            out[:, at - start : at - start + last - first] = self.tile(n)[:, first:last]
+            out[:, at - start : at - start + last - first] = self.tile(n, scratch)[:, first:last]
             at += last - first
         return out
 
-    def tile(self, n: int) -> Samples:
-        """Return the samples of tile n as they lie in the file: int16 (channels, up to ten seconds), read-only."""
-        if self._bytes is None:
-            raise UsageError("the reader is closed", where=self.folder)
-        if self.every or not self._proven[n]:
-            self._prove(self._bytes[n], n)
-        tile = self._bytes[n, :-4].view("<i2").reshape(self.meta.n_channels, self.meta.tile)
-        return tile[:, : self.meta.n_samples - n * self.meta.tile]
+    def span(self, start: int, stop: int, scratch: Scratch | None = None) -> tuple[Samples, int]:
+        """Return the proven tiles that cover samples [start, stop), and the offset of `start` within the first one.
+
+        int16 (n_tiles, tile), read-only in meaning: each row is a tile, channel after channel in its first
+        n_channels * meta.tile elements; what may follow there is no sample. Rows are contiguous, but need not follow
+        each other. Of a map they lie where the file does; of a file that is read or decoded they lie in `scratch`
+        until it is used again (a thread needs one for all its readers), in a new array without one.
+        Raises UsageError outside 0 ≤ start ≤ stop ≤ n_samples.
+        """
+        self._check_span(start, stop)
+        first = start // self._tile
+        last = -(-stop // self._tile) if stop > start else first
+        return self._rows(first, last, scratch), start - first * self._tile
+
+    def advise(self, start: int, stop: int) -> None:
+        """Have the system fetch the tiles of samples [start, stop) from the disk; returns at once.
+
+        Raises UsageError outside 0 ≤ start ≤ stop ≤ n_samples.
+        """
+        self._check_span(start, stop)
+        if stop > start:
+            self._open.advise(start // self._tile * self._tile_bytes, -(-stop // self._tile) * self._tile_bytes)
+
+    def tile(self, n: int, scratch: Scratch | None = None) -> Samples:
+        """Return the samples of tile n: int16 (channels, up to ten seconds), not to be written to; see span()."""
+        samples = self._rows(n, n + 1, scratch)[0, : self.meta.n_channels * self._tile]
+        return samples.reshape(self.meta.n_channels, self._tile)[:, : self.meta.n_samples - n * self._tile]
 
     def release(self) -> None:
         """Let the system take back the memory of what was read; it is read again when it is needed."""
-        self._map.madvise(mmap.MADV_DONTNEED)
+        self._open.release()
 
-    def _prove(self, tile: np.ndarray[Any, np.dtype[np.uint8]], n: int) -> None:
+    def prove(self) -> None:
+        """Check the crc32c of every tile. Raises IntegrityError naming the time of the first bad one."""
+        scratch = Scratch()
+        self._proven[:] = False
+        for n in range(self._n_tiles):
+            self._rows(n, n + 1, scratch)
+
+    def padding(self) -> Samples:
+        """Return the padding behind the last sample: fill value, or the object is not ours."""
+        last = self._n_tiles - 1
+        samples = self._rows(last, last + 1, None)[0, : self.meta.n_channels * self._tile]
+        return samples.reshape(self.meta.n_channels, self._tile)[:, self.meta.n_samples - last * self._tile :]
+
+    @property
+    def _open(self) -> ShardFile:
+        file = self._file
+        if file is None:
+            raise UsageError("the reader is closed", where=self.folder)
+        return file
+
+    def _check_span(self, start: int, stop: int) -> None:
+        if not 0 <= start <= stop <= self.meta.n_samples:
+            raise UsageError(f"samples {start} to {stop} of {self.meta.n_samples}", where=self.folder)
+
+    def _rows(self, first: int, last: int, scratch: Scratch | None) -> Samples:
+        """Return tiles [first, last) with their checksums, proven: int16 (tiles, elements)."""
+        n_bytes = self._tile_bytes
+        tiles = self._open.read(first * n_bytes, last * n_bytes, scratch).reshape(last - first, n_bytes)
+        if self.every or not self._proven[first:last].all():
+            for n in range(first, last):
+                if self.every or not self._proven[n]:
+                    self._prove(tiles[n - first], n)
+        return tiles.view("<i2")
+
+    def _prove(self, tile: Bytes, n: int) -> None:
         if crc32c(tile[:-4]) != tile[-4:].tobytes():
             raise IntegrityError(
                 f"stored samples are damaged from {n * TILE_S} s to {(n + 1) * TILE_S} s (crc32c of tile {n})",
@@ -98,23 +146,9 @@ class ShardReader:
             )
         self._proven[n] = True  # two threads may both get here: they write the same
 
-    def prove(self) -> None:
-        """Check the crc32c of every tile. Raises IntegrityError naming the time of the first bad one."""
-        if self._bytes is None:
-            raise UsageError("the reader is closed", where=self.folder)
-        for n, tile in enumerate(self._bytes):
-            self._prove(tile, n)
-
-    def padding(self) -> Samples:
-        """Return the padding behind the last sample: fill value, or the object is not ours."""
-        if self._bytes is None:
-            raise UsageError("the reader is closed", where=self.folder)
-        tile = self._bytes[-1, :-4].view("<i2").reshape(self.meta.n_channels, self.meta.tile)
-        return tile[:, self.meta.n_samples - (self.meta.n_tiles - 1) * self.meta.tile :]
-
     def close(self) -> None:
-        """Let go of the shard; it stays mapped until the last read in another thread has ended."""
-        self._bytes = None
+        """Let go of the shard; it stays open until the last read in another thread has ended."""
+        self._file = None
 
     def __enter__(self) -> ShardReader:
         return self
@@ -123,11 +157,11 @@ class ShardReader:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_reopen, (self.folder, self.meta, self.every))
+        return (_reopen, (self.folder, self.meta, self.every, self.mapped))
 
 
-def _reopen(folder: Path, meta: ArrayMeta, every: bool) -> ShardReader:
-    return ShardReader(folder, meta, every=every)
+def _reopen(folder: Path, meta: ArrayMeta, every: bool, mapped: bool | None) -> ShardReader:
+    return ShardReader(folder, meta, every=every, mapped=mapped)
 
 
 def _meta_of(folder: Path) -> ArrayMeta:
@@ -138,24 +172,6 @@ def _meta_of(folder: Path) -> ArrayMeta:
     if not stat.S_ISDIR(mode):
         raise IntegrityError("a link or a file lies where an object's folder belongs", where=folder)
     return read_meta(folder)
-
-
-def _map(folder: Path, meta: ArrayMeta) -> mmap.mmap:
-    path = folder / SHARD_FILE
-    try:
-        descriptor = files.open_plain(path)
-    except FileNotFoundError:
-        raise IntegrityError("the object has no shard file", where=folder, fix=MEND) from None
-    try:
-        n_bytes = os.fstat(descriptor).st_size
-        # before mapping: reading past the end of a mapped file kills the process
-        if n_bytes != meta.shard_bytes:
-            raise IntegrityError(
-                f"the shard has {n_bytes:,} bytes instead of {meta.shard_bytes:,}", where=path, fix=MEND
-            )
-        return mmap.mmap(descriptor, n_bytes, access=mmap.ACCESS_READ)
-    finally:
-        os.close(descriptor)
 
 
 def inspect(folder: Path, *, checksums: bool = False) -> ArrayMeta:
@@ -180,8 +196,9 @@ def decode(folder: Path, *, sums: RowSums | None = None) -> str:
     with ShardReader(folder, every=True) as reader:
         meta = reader.meta
         rows, found = RowHasher(meta.n_channels), RowSums(meta.n_channels)
+        scratch = Scratch()
         for n in range(meta.n_tiles):
-            tile = reader.tile(n)
+            tile = reader.tile(n, scratch)
             check_fill(tile, meta, where=folder)
             rows.update(tile)
             if sums is not None:

@@ -22,6 +22,7 @@ from brainbrr.store.catalog import Catalog
 from brainbrr.store.layout import ARRAY_FILE, GROUP, SHARD_FILE, Layout
 from brainbrr.store.objects import ArrayMeta, Draft, Samples
 from brainbrr.store.records import Record
+from brainbrr.store.shard_files import MEND
 
 if TYPE_CHECKING:
     import zarr
@@ -252,9 +253,14 @@ class Store:
         """Return the bytes of the files in a folder that contents() named; 0 when it is gone."""
         return objects.folder_bytes(self._folder(name))
 
-    def reader(self, content: str) -> chunks.ShardReader:
-        """Return a reader of an object. Raises IntegrityError when it is gone or damaged."""
-        return chunks.ShardReader(self.layout.object(content))
+    def reader(
+        self, content: str, meta: ArrayMeta | None = None, *, every: bool = False, mapped: bool | None = None
+    ) -> chunks.ShardReader:
+        """Return a reader of an object (see there). Raises IntegrityError when it is gone or damaged.
+
+        With `meta`, which the object's record has, no zarr.json is read.
+        """
+        return chunks.ShardReader(self.layout.object(content), meta, every=every, mapped=mapped)
 
     def open_array(self, content: str) -> zarr.Array[Any]:
         """Return an object as a read-only zarr array, after its structure is proven. Raises IntegrityError."""
@@ -305,7 +311,7 @@ class Store:
     @staticmethod
     def _match(folder: Path, content: str, found: str) -> None:
         if found != content:
-            raise IntegrityError(f"its decoded array has content {found[:12]}", where=folder, fix=chunks.MEND)
+            raise IntegrityError(f"its decoded array has content {found[:12]}", where=folder, fix=MEND)
 
     def verify_group(self, fan_out: str) -> None:
         """Prove the zarr group of a fan-out, or of the whole hierarchy (""). Raises IntegrityError."""
@@ -315,7 +321,7 @@ class Store:
         except FileNotFoundError:
             damaged = True
         if damaged:
-            raise IntegrityError("the zarr group file is damaged or missing", where=path, fix=chunks.MEND)
+            raise IntegrityError("the zarr group file is damaged or missing", where=path, fix=MEND)
 
     def _proven_record(self, name: str) -> Record:
         path = self.layout.found(self.layout.records, name)
@@ -339,11 +345,11 @@ class Store:
             raise IntegrityError(
                 f"its object {record.content[:12]} is not there, or has the wrong size",
                 where=self.layout.record(record.key),
-                fix=chunks.MEND,
+                fix=MEND,
             )
         if objects.read_meta(folder) != record.array:
             raise IntegrityError(
-                "record and object disagree about the array", where=self.layout.record(record.key), fix=chunks.MEND
+                "record and object disagree about the array", where=self.layout.record(record.key), fix=MEND
             )
 
     # Catalogs

@@ -14,8 +14,8 @@ from typing import Any
 
 from brainbrr.errors import IntegrityError
 from brainbrr.progress import Progress, Silent
-from brainbrr.store.chunks import MEND
 from brainbrr.store.records import Record
+from brainbrr.store.shard_files import MEND
 from brainbrr.store.store import Store
 
 _FIX = {
