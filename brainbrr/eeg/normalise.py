@@ -17,6 +17,8 @@ import numpy as np
 from brainbrr.eeg.dequantise import MIXED, Doubles, Floats, Integers, Rows
 from brainbrr.eeg.spatial import Matrix
 
+_NONE = np.zeros((0, 0))
+
 IQR_OF_SIGMA = 1.349
 """Interquartile range of a Gaussian of unit standard deviation."""
 
@@ -69,10 +71,9 @@ def scaling(
 
 def rows(matrix: Matrix, source: Integers, *, step_uv: Matrix, numbers: Scaling, clip: float | None) -> Rows:
     """Return what each row of a window is made of. `source` is what sources() says of the matrix."""
-    mixes = source == MIXED
-    weights = np.zeros((0, 0))
-    if mixes.any():
-        weights = np.where(mixes[:, None], matrix * step_uv * numbers.scale[:, None], 0.0)
+    weights = _NONE
+    if MIXED in source:
+        weights = np.where((source == MIXED)[:, None], matrix * step_uv * numbers.scale[:, None], 0.0)
     return Rows(
         source=source,
         centre=numbers.centre,

@@ -57,15 +57,11 @@ class Filler:
             raise UsageError("stored integers cannot be augmented", fix='dtype = "float32"')
 
     def empty(self, n: int) -> Batch:
-        """Return unfilled buffers for n windows, rows on cache lines where their length allows it."""
+        """Return unfilled buffers for n windows."""
         index = self.reader.index
         n_rows = len(index.frame.channels if self.dtype == "int16" else index.frame.rows)
-        kind = np.dtype(_STORED[self.dtype])
-        n_bytes = n * n_rows * index.frame.length * kind.itemsize
-        buffer = np.empty(n_bytes + _LINE, dtype=np.uint8)
-        first = -buffer.ctypes.data % _LINE
         return Batch(
-            signal=buffer[first : first + n_bytes].view(kind).reshape(n, n_rows, index.frame.length),
+            signal=_on_lines((n, n_rows, index.frame.length), np.dtype(_STORED[self.dtype])),
             label=np.empty((n, *self.labeller.shape), dtype=np.uint8),
             valid=np.empty((n, index.frame.length), dtype=np.bool_),
             index=np.empty(n, dtype=np.int64),
@@ -94,6 +90,14 @@ class Filler:
         exact = np.empty(out.shape, dtype=np.float32)
         self.reader.fill(recording, start, exact, rows)
         out[...] = bfloat16(exact) if self.dtype == "bfloat16" else exact
+
+
+def _on_lines(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Return an unfilled array that begins on a cache line."""
+    n_bytes = int(np.prod(shape)) * dtype.itemsize
+    memory = np.empty(n_bytes + _LINE, dtype=np.uint8)
+    first = -memory.ctypes.data % _LINE
+    return memory[first : first + n_bytes].view(dtype).reshape(shape)
 
 
 def bfloat16(exact: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.uint16]]:
@@ -138,21 +142,13 @@ def _plans(index: Index, order: Order, first: int, epochs: int | None) -> Iterat
 
 
 def _stream(filler: Filler, plans: Iterator[Plan], batch: int, threads: int, depth: int) -> Iterator[Batch]:
+    ahead = 1 - -_READ_AHEAD // batch  # told of while the batch before is read
     ring = [filler.empty(batch) for _ in range(depth + 1)]
     pending: deque[tuple[Batch, list[Future[None]]]] = deque()
-    told: deque[Plan] = deque()
+    told: deque[Plan] = deque(islice(plans, 1))  # the first batch is wanted now
     with ThreadPoolExecutor(threads, thread_name_prefix="brainbrr-loader") as pool:
-
-        def tell(n: int) -> None:
-            """Let the system fetch the next n batches."""
-            for plan in islice(plans, n):
-                pool.submit(_advise, filler.reader, plan)
-                told.append(plan)
-
         try:
-            tell(1 - -_READ_AHEAD // batch)
             for turn in count():
-                tell(1)
                 if told:
                     plan = told.popleft()
                     slot = _first(ring[turn % len(ring)], plan.windows)
@@ -160,6 +156,9 @@ def _stream(filler: Filler, plans: Iterator[Plan], batch: int, threads: int, dep
                     pending.append((slot, [pool.submit(_fill, filler, slot, plan, part) for part in parts if part]))
                 elif not pending:
                     return
+                for coming in islice(plans, ahead - len(told)):
+                    told.append(coming)
+                    pool.submit(_advise, filler.reader, coming)
                 if len(pending) > depth or not told:
                     yield _ready(*pending.popleft())
         finally:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from brainbrr.eeg.dequantise import MIXED, Rows
+from brainbrr.eeg.dequantise import Rows
 from brainbrr.eeg.normalise import Scaling, rows, sources
 from brainbrr.errors import IntegrityError
 from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, Grid, IntArray
@@ -61,9 +61,10 @@ class Index:
     """Recordings (n) with their labels and numbers, in the order of the view; windows follow by arithmetic.
 
     content uint8 (n, 32); n_samples, labelled_until int64 (n,); labelled bool (n,); layout, patient int32 (n,);
-    k int8 (n, recorded rows); centre int32, gain float32 (n, rows); offset, scale float64 (n, rows), (n, 0) where no
-    row is mixed. Seizures int64 (m, 2) are sample ranges below labelled_until, those of recording i from
-    seizure_bounds[i] to [i + 1]; events likewise, with event_type and event_place into the frame's types and places.
+    k int8 (n, recorded rows); centre int32, gain float32 (n, rows). Recordings with a row that mixes channels have a
+    place mixed[i] in offset and scale, float64 (any, rows); the others have -1 there. Seizures int64 (m, 2) are sample
+    ranges below labelled_until, those of recording i from seizure_bounds[i] to [i + 1]; events likewise, with
+    event_type and event_place into the frame's types and places.
     """
 
     frame: Frame
@@ -76,6 +77,7 @@ class Index:
     k: np.ndarray[Any, np.dtype[np.int8]]
     centre: np.ndarray[Any, np.dtype[np.int32]]
     gain: np.ndarray[Any, np.dtype[np.float32]]
+    mixed: np.ndarray[Any, np.dtype[np.int32]]
     offset: np.ndarray[Any, np.dtype[np.float64]]
     scale: np.ndarray[Any, np.dtype[np.float64]]
     seizure_bounds: IntArray
@@ -163,22 +165,25 @@ class Index:
         return tuple((matrix, sources(matrix)) for matrix in matrices)
 
     @cached_property
-    def mixes(self) -> bool:
-        """Whether any row of any recording mixes channels."""
-        return any((source == MIXED).any() for _, source in self.layouts)
+    def _unmixed(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return np.zeros(len(self.frame.rows))
+
+    @cached_property
+    def _clip(self) -> float | None:
+        return None if self.frame.clip is None else float(self.frame.clip)
 
     def rows(self, recording: int) -> Rows:
         """Return what the rows of a recording's windows are made of."""
         matrix, source = self.layouts[self.layout[recording]]
-        absent = np.zeros(len(source))
+        place = self.mixed[recording]
         numbers = Scaling(
             self.centre[recording],
             self.gain[recording],
-            *(column[recording] if self.mixes else absent for column in (self.offset, self.scale)),
+            self._unmixed if place < 0 else self.offset[place],
+            self._unmixed if place < 0 else self.scale[place],
         )
-        step_uv = float(Fraction(self.frame.quantum_uv)) * 2.0 ** self.k[recording]
-        clip = None if self.frame.clip is None else float(self.frame.clip)
-        return rows(matrix, source, step_uv=step_uv, numbers=numbers, clip=clip)
+        step_uv = float(self.frame.quantum_uv) * 2.0 ** self.k[recording] if place >= 0 else self._unmixed
+        return rows(matrix, source, step_uv=step_uv, numbers=numbers, clip=self._clip)
 
     # A file
 

@@ -52,9 +52,10 @@ def index_of(
     seizures = [seizure_samples(r.seizures, rate_hz=rate_hz, n_samples=r.valid_until) for r in recordings]
     n, n_rows = len(recordings), len(rows)
     k = np.array([r.record.array.k for r in recordings], dtype=np.int8).reshape(n, len(channels))
-    mixes = any((sources(matrix) == MIXED).any() for matrix in matrices)
+    mixes = np.array([(sources(matrix) == MIXED).any() for matrix in matrices], dtype=np.bool_)[layout]
+    mixed = np.where(mixes, np.cumsum(mixes) - 1, -1).astype(np.int32)
     centre, gain = np.zeros((n, n_rows), dtype=np.int32), np.zeros((n, n_rows), dtype=np.float32)
-    offset, scale = np.zeros((2, n, n_rows if mixes else 0))
+    offset, scale = np.zeros((2, int(mixes.sum()), n_rows))
     quantum = float(Fraction(recipe.quantum_uv))
     for i, recording in enumerate(recordings):
         numbers = scaling(
@@ -65,8 +66,8 @@ def index_of(
             scale_uv=window.scale_uv,
         )
         centre[i], gain[i] = numbers.centre, numbers.gain
-        if mixes:
-            offset[i], scale[i] = numbers.offset, numbers.scale
+        if mixes[i]:
+            offset[mixed[i]], scale[mixed[i]] = numbers.offset, numbers.scale
     return Index(
         frame=Frame(
             digest=digest,
@@ -94,6 +95,7 @@ def index_of(
         k=k,
         centre=centre,
         gain=gain,
+        mixed=mixed,
         offset=offset,
         scale=scale,
         seizure_bounds=_bounds(seizures),

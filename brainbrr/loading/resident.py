@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 
@@ -40,7 +38,7 @@ class Resident:
             )
         self._n_samples, self._n_channels = index.n_samples, len(index.frame.channels)
         self.bases: IntArray = np.concatenate([[0], np.cumsum(index.n_samples)[:-1]]) * self._n_channels
-        self.flat = _memory(n_bytes // 2)
+        self.flat: Tiles = np.empty(n_bytes // 2, dtype=np.int16)
         with ThreadPoolExecutor(threads, thread_name_prefix="brainbrr-resident") as pool:
             for _ in pool.map(lambda i: reader.raw(i, 0, self._recording(i)), range(len(index.n_samples))):
                 pass
@@ -56,15 +54,6 @@ class Resident:
 
     def advise(self, recording: int, start: int, stop: int) -> None:
         """Nothing is fetched: all of it is here."""
-
-
-def _memory(n: int) -> Tiles:
-    """Return n int16 in large pages, where the system has them: a window touches hundreds of small ones."""
-    memory = mmap.mmap(-1, max(2 * n, 1))
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    samples: np.ndarray[Any, np.dtype[np.int16]] = np.frombuffer(memory, dtype=np.int16, count=n)
-    return samples
 
 
 def _free_bytes() -> int:
