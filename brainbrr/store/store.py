@@ -124,7 +124,7 @@ class Store:
         before = self._standing_record(key, quarantined)
         if before is not None and before.content != content:
             raise self._not_reproducible(before, content, self._set_aside(draft, content))
-        new_object = self._ensure_object(draft, content, quarantined)
+        new_object = self.ensure_object(draft, content, quarantined)
         if before is None:
             new_record = self._link_record(record, sealed)
         else:
@@ -145,8 +145,8 @@ class Store:
             quarantined += filter(None, [self.layout.quarantine(self.layout.record(key))])
             return None
 
-    def _ensure_object(self, draft: Draft, content: str, quarantined: list[Path]) -> bool:
-        """Make the object be there, proven; say whether it is ours."""
+    def ensure_object(self, draft: Draft, content: str, quarantined: list[Path]) -> bool:
+        """Make the object of a finished draft be there, proven and durable; say whether it is ours."""
         folder = self.layout.object(content)
         self.layout.ensure_fan_out(folder.parent, group=True)
         if self._stands(folder, content, quarantined):
