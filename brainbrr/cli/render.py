@@ -10,6 +10,7 @@ from brainbrr.cli.output import Output, duration, many, size
 from brainbrr.verbs.check import CheckReport
 from brainbrr.verbs.ingest import IngestReport
 from brainbrr.verbs.plan import PlanReport
+from brainbrr.verbs.recompress import RecompressReport
 from brainbrr.verbs.status import StatusReport
 from brainbrr.verbs.verify import VerifyReport
 from brainbrr.verbs.view import ViewReport
@@ -194,6 +195,26 @@ def verify(out: Output, report: VerifyReport) -> None:
 
 def _mending(corrupt: Iterable[dict[str, str]]) -> list[tuple[str, str]]:
     return [("mend", fix) for fix in sorted({found["fix"] for found in corrupt})]
+
+
+def recompress(out: Output, report: RecompressReport) -> None:
+    """Show what the other store holds, and what it saves."""
+    out.title(f"recompressed {report.store} into {report.to}, codec {report.codec}")
+    ratio = "" if report.ratio is None else f", {report.ratio:.3f} of it"
+    rows = [
+        ("objects", f"{report.objects}: {report.copied} copied · {report.objects - report.copied} there already"),
+        ("size", f"{size(report.bytes_before)} before, {size(report.bytes_after)} after{ratio}"),
+        ("records", f"{report.records}, with {report.findings} findings"),
+        ("catalogs", f"{many(report.generations, 'generation')}, {many(report.views, 'frozen view')}"),
+        ("failed", str(len(report.failed))),
+        ("time", duration(report.seconds)),
+    ]
+    for each in report.failed:
+        kind, name = next(iter(each.items()))
+        rows.append((f"failed {kind}", f"{name}: {each['reason']}"))
+    out.pairs(rows)
+    if report.failed:
+        out.note("fix: brainbrr ingest ROOT --rehash mends the store; then run the same command again")
 
 
 def check(out: Output, report: CheckReport) -> None:

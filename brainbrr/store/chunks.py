@@ -21,11 +21,10 @@ from brainbrr.store.objects import (
     ArrayMeta,
     Samples,
     check_fill,
-    crc32c,
-    index_bytes,
-    read_meta,
+    read_array,
 )
-from brainbrr.store.shard_files import MEND, Bytes, Scratch, ShardFile, open_shard
+from brainbrr.store.shard_files import MEND, Scratch, ShardFile, open_shard
+from brainbrr.store.tiles import CRC_BYTES, Bytes, Codec, crc32c
 
 _TILES_HELD = 64  # of a shard that is read once: what was read need not stay in this process's memory
 
@@ -34,21 +33,32 @@ class ShardReader:
     """Read any span of one object's samples.
 
     Opening checks the shard's size and index; a tile's crc32c is checked when it is first touched (`every`:
-    on each read). With `meta` None it comes from zarr.json, which must be the template's bytes. `mapped` None: memory
-    maps on local file systems, reads on network ones. Either holds a descriptor, so open thousands with a limit.
+    on each read). With `meta` None it comes from zarr.json, which must be a template's bytes; with `meta` none is
+    read, and `codec` is the store's (`Store.reader` gives it). `mapped` None: memory maps on local file systems,
+    reads on network ones. Either holds a descriptor, so open thousands with a limit.
     Safe under threads, fork and pickle. Raises IntegrityError naming the folder, and the time of a bad tile.
     """
 
     def __init__(
-        self, folder: Path, meta: ArrayMeta | None = None, *, every: bool = False, mapped: bool | None = None
+        self,
+        folder: Path,
+        meta: ArrayMeta | None = None,
+        *,
+        codec: Codec | None = None,
+        every: bool = False,
+        mapped: bool | None = None,
     ) -> None:
         self.folder, self.every, self.mapped = folder, every, mapped
-        self.meta = meta = _meta_of(folder) if meta is None else meta
-        self._file: ShardFile | None = open_shard(folder, range(meta.shard_bytes, meta.shard_bytes + 1), mapped=mapped)
-        self._tile, self._tile_bytes, self._n_tiles = meta.tile, meta.tile_bytes, meta.n_tiles
-        end = self._n_tiles * self._tile_bytes
-        if self._file.read(end, self._file.n_bytes, None).tobytes() != index_bytes(meta):
-            raise IntegrityError("the shard's index is damaged", where=folder / SHARD_FILE, fix=MEND)
+        if meta is None:
+            meta, codec = _array_of(folder, codec)
+        self.meta, self.codec = meta, codec or "none"
+        self._tiling = tiling = meta.tiling(self.codec)
+        file = open_shard(folder, tiling.shard_sizes, mapped=mapped)
+        end = file.n_bytes - tiling.index_length
+        index = file.read(end, file.n_bytes, None).tobytes()
+        self._file: ShardFile | None = file
+        self._edges = tiling.edges(index, end=end, where=folder / SHARD_FILE)
+        self._tile, self._n_tiles = meta.tile, meta.n_tiles
         self._proven = np.zeros(self._n_tiles, dtype=np.bool_)
 
     def read(self, start: int, stop: int, out: Samples | None = None) -> Samples:
@@ -92,7 +102,8 @@ class ShardReader:
         """
         self._check_span(start, stop)
         if stop > start:
-            self._open.advise(start // self._tile * self._tile_bytes, -(-stop // self._tile) * self._tile_bytes)
+            first, last = start // self._tile, -(-stop // self._tile)
+            self._open.advise(int(self._edges[first]), int(self._edges[last]))
 
     def tile(self, n: int, scratch: Scratch | None = None) -> Samples:
         """Return the samples of tile n: int16 (channels, up to ten seconds), not to be written to; see span()."""
@@ -128,23 +139,43 @@ class ShardReader:
             raise UsageError(f"samples {start} to {stop} of {self.meta.n_samples}", where=self.folder)
 
     def _rows(self, first: int, last: int, scratch: Scratch | None) -> Samples:
-        """Return tiles [first, last) with their checksums, proven: int16 (tiles, elements)."""
-        n_bytes = self._tile_bytes
-        tiles = self._open.read(first * n_bytes, last * n_bytes, scratch).reshape(last - first, n_bytes)
-        if self.every or not self._proven[first:last].all():
+        """Return tiles [first, last), proven: int16 (tiles, elements), checksums at the end where they lie there."""
+        edges = self._edges
+        stored = self._open.read(int(edges[first]), int(edges[last]), scratch)
+        proven = not self.every and bool(self._proven[first:last].all())
+        if self.codec != "none":
+            return self._decoded(stored, first, last, scratch, proven=proven)
+        tiles = stored.reshape(last - first, self._tiling.lengths[0])
+        if not proven:
             for n in range(first, last):
-                if self.every or not self._proven[n]:
-                    self._prove(tiles[n - first], n)
+                self._prove(tiles[n - first], n)
+        return tiles.view("<i2")
+
+    def _decoded(self, stored: Bytes, first: int, last: int, scratch: Scratch | None, *, proven: bool) -> Samples:
+        n_bytes = (last - first) * self._tiling.n_bytes
+        tiles = np.empty(n_bytes, dtype=np.uint8) if scratch is None else scratch.take("tiles", n_bytes)
+        tiles = tiles.reshape(last - first, self._tiling.n_bytes)
+        edges: list[int] = (self._edges[first : last + 1] - self._edges[first]).tolist()
+        for n, tile in enumerate(tiles):
+            frame = stored[edges[n] : edges[n + 1]]
+            if not proven:
+                self._prove(frame, first + n)
+            try:
+                self._tiling.decode(frame, tile)
+            except IntegrityError as error:
+                raise self._damage(first + n, error.what) from None
         return tiles.view("<i2")
 
     def _prove(self, tile: Bytes, n: int) -> None:
-        if crc32c(tile[:-4]) != tile[-4:].tobytes():
-            raise IntegrityError(
-                f"stored samples are damaged from {n * TILE_S} s to {(n + 1) * TILE_S} s (crc32c of tile {n})",
-                where=self.folder,
-                fix=MEND,
-            )
+        if not self.every and self._proven[n]:
+            return
+        if crc32c(tile[:-CRC_BYTES]) != tile[-CRC_BYTES:].tobytes():
+            raise self._damage(n, "crc32c")
         self._proven[n] = True  # two threads may both get here: they write the same
+
+    def _damage(self, n: int, what: str) -> IntegrityError:
+        time = f"from {n * TILE_S} s to {(n + 1) * TILE_S} s"
+        return IntegrityError(f"stored samples are damaged {time} ({what} of tile {n})", where=self.folder, fix=MEND)
 
     def close(self) -> None:
         """Let go of the shard; it stays open until the last read in another thread has ended."""
@@ -157,29 +188,33 @@ class ShardReader:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_reopen, (self.folder, self.meta, self.every, self.mapped))
+        return (_reopen, (self.folder, self.meta, self.codec, self.every, self.mapped))
 
 
-def _reopen(folder: Path, meta: ArrayMeta, every: bool, mapped: bool | None) -> ShardReader:
-    return ShardReader(folder, meta, every=every, mapped=mapped)
+def _reopen(folder: Path, meta: ArrayMeta, codec: Codec, every: bool, mapped: bool | None) -> ShardReader:
+    return ShardReader(folder, meta, codec=codec, every=every, mapped=mapped)
 
 
-def _meta_of(folder: Path) -> ArrayMeta:
+def _array_of(folder: Path, codec: Codec | None) -> tuple[ArrayMeta, Codec]:
     try:
         mode = os.lstat(folder).st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise IntegrityError("the object is not there", where=folder, fix=MEND) from None
     if not stat.S_ISDIR(mode):
         raise IntegrityError("a link or a file lies where an object's folder belongs", where=folder)
-    return read_meta(folder)
+    meta, found = read_array(folder)
+    if codec is not None and found != codec:
+        raise IntegrityError(f"an object of codec {found} lies in a store of codec {codec}", where=folder, fix=MEND)
+    return meta, found
 
 
-def inspect(folder: Path, *, checksums: bool = False) -> ArrayMeta:
+def inspect(folder: Path, *, codec: Codec | None = None, checksums: bool = False) -> ArrayMeta:
     """Prove an object's structure: its files, zarr.json, the shard's size and index. Raises IntegrityError.
 
-    `checksums`: also the crc32c of every tile, which a tile that was swapped for another one passes.
+    `codec`: the one that it must have. `checksums`: also the crc32c of every tile, which a tile that was swapped for
+    another one passes.
     """
-    with ShardReader(folder) as reader:
+    with ShardReader(folder, codec=codec) as reader:
         if checksums:
             reader.prove()
         strangers = sorted({path.name for path in folder.iterdir()} - {ARRAY_FILE, SHARD_FILE})

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from brainbrr.digest import canonical_json, is_digest, xxh3_128
 from brainbrr.errors import FormatError, IntegrityError, UsageError
 from brainbrr.store import files
+from brainbrr.store.tiles import CODECS, Codec
 
 FORMAT = 1
 INODES_PER_OBJECT = 5
@@ -27,7 +28,7 @@ ARRAY_FILE = "zarr.json"
 SHARD_FILE = "c.0.0"
 GROUP = canonical_json({"attributes": {}, "node_type": "group", "zarr_format": 3})
 
-_MARK = {"format": FORMAT, "kind": "brainbrr store"}
+_MARK: dict[str, object] = {"format": FORMAT, "kind": "brainbrr store"}  # with "codec" too, unless that is "none"
 _FOLDERS = ("objects.zarr", "records", "findings", "catalog", "views", "tmp", "quarantine", "trash")
 _GUESTS = {"README.md", ".gitignore", ".gitkeep", "lost+found"}
 _FINDINGS = re.compile(r"[0-9a-f]{32}-[1-9][0-9]{0,5}\.json\Z")
@@ -40,16 +41,20 @@ class Layout:
     """The paths of one store."""
 
     root: Path
+    codec: Codec = "none"
 
     @classmethod
-    def create(cls, root: Path) -> Layout:
-        """Make a store, or open the one that is there.
+    def create(cls, root: Path, *, codec: Codec | None = None) -> Layout:
+        """Make a store, or open the one that is there; `codec` None: `none`, or whatever is there.
 
-        Raises UsageError for a folder with foreign files, or a file system that cannot hold a store.
+        Raises UsageError for a folder with foreign files, a store of another codec, or a file system that cannot
+        hold a store.
         """
         layout = cls(root.absolute())
+        if codec is not None and codec not in CODECS:
+            raise UsageError(f"no codec is called {codec!r}", fix=f"one of {', '.join(CODECS)}")
         if layout.mark.exists():
-            return cls.open(root)
+            return cls._open_with(root, codec)
         try:
             layout._refuse_foreign()
         except UsageError:
@@ -61,7 +66,7 @@ class Layout:
             try:
                 layout.ensure_group(layout.objects)
                 with layout.scratch() as temporary:
-                    files.publish(temporary, layout.mark, canonical_json(_MARK))
+                    files.publish(temporary, layout.mark, canonical_json(_mark(codec or "none")))
             except OSError as error:
                 if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
                     raise UsageError(
@@ -70,7 +75,18 @@ class Layout:
                         fix="choose a --store on a POSIX file system (ext4, xfs, NFS, ...)",
                     ) from error
                 raise
-        return cls.open(root)
+        return cls._open_with(root, codec)
+
+    @classmethod
+    def _open_with(cls, root: Path, codec: Codec | None) -> Layout:
+        layout = cls.open(root)
+        if codec is not None and layout.codec != codec:
+            raise UsageError(
+                f"this store has codec {layout.codec}, not {codec}, and a store's codec never changes",
+                where=root,
+                fix="brainbrr recompress --to OTHER copies a store into one of another codec",
+            )
+        return layout
 
     @classmethod
     def open(cls, root: Path) -> Layout:
@@ -85,13 +101,16 @@ class Layout:
             raise UsageError("there is no store here", where=root, fix="brainbrr ingest ROOT makes one") from None
         except IntegrityError as error:
             raise FormatError(f"the store's format cannot be read: {error.what}", where=layout.mark) from None
-        if mark != _MARK:
-            raise FormatError(
-                f"a store of format {mark.get('format')!r} ({mark.get('kind')!r}); this brainbrr reads format {FORMAT}",
-                where=layout.mark,
-                fix="upgrade brainbrr",
-            )
-        return layout
+        for codec in CODECS:
+            if mark == _mark(codec):
+                return cls(layout.root, codec)
+        with_codec = f" with codec {mark['codec']!r}" if "codec" in mark else ""
+        raise FormatError(
+            f"a store of format {mark.get('format')!r} ({mark.get('kind')!r}){with_codec}; "
+            f"this brainbrr reads format {FORMAT} with codec {' or '.join(CODECS)}",
+            where=layout.mark,
+            fix="upgrade brainbrr",
+        )
 
     def _refuse_foreign(self) -> None:
         """Refuse a folder that holds anything but an unfinished, empty store."""
@@ -268,6 +287,10 @@ class Layout:
     def stale_tmp(self) -> list[Path]:
         """Return what dead writers of this host left in `tmp/`. Harmless: nothing ever reads it."""
         return [path for path in map((self.root / "tmp").joinpath, _names(self.root / "tmp")) if _is_stale(path.name)]
+
+
+def _mark(codec: Codec) -> dict[str, object]:
+    return _MARK if codec == "none" else {**_MARK, "codec": codec}
 
 
 def _checked(text: str, n_digits: int) -> str:

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 
 from brainbrr.digest import RowHasher, RowSums, canonical_json, content_digest
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import files
 from brainbrr.store.layout import ARRAY_FILE, SHARD_FILE
+from brainbrr.store.tiles import CODECS, CRC_BYTES, Codec, Tiling, crc32c, inner_codecs
 
 Samples = np.ndarray[Any, np.dtype[np.int16]]
 
@@ -30,7 +30,6 @@ TILE_S = 10
 MAX_CHANNELS = 512
 MAX_SAMPLES = 1 << 40
 
-_CRC_BYTES = 4
 _QUANTUM = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{0,17}[1-9])?\Z")
 _BLOCK_BYTES = 1 << 22
 _SMALL_FILES_BYTES = 1 << 14
@@ -126,30 +125,32 @@ class ArrayMeta:
 
     @property
     def tile_bytes(self) -> int:
-        """Bytes of one tile in the shard, its checksum with it."""
-        return self.n_channels * self.tile * 2 + _CRC_BYTES
+        """Bytes of one tile in a shard without a codec, its checksum with it."""
+        return self.n_channels * self.tile * 2 + CRC_BYTES
 
     @property
     def shard_bytes(self) -> int:
-        """Exact size of the shard file: tiles, index, checksum of the index."""
-        return self.n_tiles * (self.tile_bytes + 16) + _CRC_BYTES
+        """Size of the shard without a codec: tiles, index, checksum of the index."""
+        return self.n_tiles * (self.tile_bytes + 16) + CRC_BYTES
+
+    def tiling(self, codec: Codec) -> Tiling:
+        """Return how the array's tiles lie in a shard of this codec."""
+        return Tiling(codec, self.n_tiles, self.n_channels * self.tile * 2)
 
 
 def stored_bytes(n_channels: int, n_samples: int, rate_hz: int) -> int:
-    """Return the bytes that an object and its record take on disk, small files generously."""
+    """Return the bytes that an object without a codec and its record take on disk, small files generously."""
     tile = TILE_S * rate_hz
     n_tiles = max(1, -(-n_samples // tile))
-    return n_tiles * (n_channels * tile * 2 + _CRC_BYTES + 16) + _CRC_BYTES + _SMALL_FILES_BYTES
+    return n_tiles * (n_channels * tile * 2 + CRC_BYTES + 16) + CRC_BYTES + _SMALL_FILES_BYTES
 
 
-def zarr_json(meta: ArrayMeta) -> bytes:
-    """Return an object's zarr.json: one template, so that no codec from elsewhere is ever trusted."""
-    little = {"name": "bytes", "configuration": {"endian": "little"}}
-    crc32c = {"name": "crc32c"}
+def zarr_json(meta: ArrayMeta, codec: Codec = "none") -> bytes:
+    """Return an object's zarr.json: one template for each codec, so that nothing from elsewhere is ever trusted."""
     sharding = {
         "chunk_shape": [meta.n_channels, meta.tile],
-        "codecs": [little, crc32c],
-        "index_codecs": [little, crc32c],
+        "codecs": inner_codecs(codec),
+        "index_codecs": inner_codecs("none"),
         "index_location": "end",
     }
     shard_shape = [meta.n_channels, meta.n_tiles * meta.tile]
@@ -170,31 +171,21 @@ def zarr_json(meta: ArrayMeta) -> bytes:
     )
 
 
-def read_meta(folder: Path) -> ArrayMeta:
-    """Return the metadata of an object's folder. Raises IntegrityError unless zarr.json is the template's bytes."""
+def read_array(folder: Path) -> tuple[ArrayMeta, Codec]:
+    """Return the metadata and the codec of an object's folder.
+
+    Raises IntegrityError unless zarr.json is the bytes of one of the templates.
+    """
     path = folder / ARRAY_FILE
     try:
         data = files.read(path)
     except FileNotFoundError:
         raise IntegrityError("the object has no zarr.json", where=folder) from None
     meta = ArrayMeta.from_attributes(files.parse(data, where=path).get("attributes"), where=path)
-    if data != zarr_json(meta):
-        raise IntegrityError("zarr.json is not what its attributes say", where=path)
-    return meta
-
-
-def index_bytes(meta: ArrayMeta) -> bytes:
-    """Return the shard's index, (offset, length) of each tile and its crc32c: tiles lie in the order of time."""
-    index = np.empty((meta.n_tiles, 2), dtype="<u8")
-    index[:, 0] = np.arange(meta.n_tiles, dtype="<u8") * meta.tile_bytes
-    index[:, 1] = meta.tile_bytes
-    data = index.tobytes()
-    return data + crc32c(data)
-
-
-def crc32c(data: Any) -> bytes:
-    """Return the crc32c of contiguous bytes as the zarr codec stores it: 4 bytes, little-endian."""
-    return int(google_crc32c.value(data)).to_bytes(_CRC_BYTES, "little")
+    for codec in CODECS:
+        if data == zarr_json(meta, codec):
+            return meta, codec
+    raise IntegrityError("zarr.json is not what its attributes say", where=path)
 
 
 def check_fill(block: Samples, meta: ArrayMeta, *, where: object) -> None:
@@ -225,8 +216,11 @@ class Draft:
     samples as they came, to hold against what the files give back.
     """
 
-    def __init__(self, folder: Path, meta: ArrayMeta) -> None:
-        self.folder, self.meta = folder, meta
+    def __init__(self, folder: Path, meta: ArrayMeta, codec: Codec = "none") -> None:
+        self.folder, self.meta, self.codec = folder, meta, codec
+        self._tiling = meta.tiling(codec)
+        self._lengths = np.full(meta.n_tiles, meta.tile_bytes, dtype=np.int64)
+        self._frames: list[bytes] = []
         self.sums = RowSums(meta.n_channels)
         self._n = 0
         self._tiles = np.empty((min(max(1, _BLOCK_BYTES // meta.tile_bytes), meta.n_tiles), meta.tile_bytes), np.uint8)
@@ -237,7 +231,7 @@ class Draft:
         with contextlib.ExitStack() as opened:
             self._metadata = opened.enter_context((self.folder / ARRAY_FILE).open("xb", buffering=0)).fileno()
             self._shard = opened.enter_context((self.folder / SHARD_FILE).open("xb", buffering=0)).fileno()
-            files.write_all(self._metadata, zarr_json(self.meta))
+            files.write_all(self._metadata, zarr_json(self.meta, self.codec))
             self._open = opened.pop_all()
         return self
 
@@ -271,8 +265,8 @@ class Draft:
         if first:
             self._tile(tile)[:, first:] = FILL
             self._close(tile)
-        files.write_all(self._shard, index_bytes(meta))
-        return os.fstat(self._metadata).st_size + meta.shard_bytes
+        files.write_all(self._shard, self._tiling.index(self._lengths))
+        return sum(os.fstat(descriptor).st_size for descriptor in (self._metadata, self._shard))
 
     def sync(self) -> None:
         """Make both files read-only and durable, under their names in the folder."""
@@ -282,16 +276,23 @@ class Draft:
         files.sync_folder(self.folder)
 
     def _tile(self, n: int) -> Samples:
-        samples: Samples = self._tiles[n % len(self._tiles)][:-_CRC_BYTES].view("<i2")
+        samples: Samples = self._tiles[n % len(self._tiles)][:-CRC_BYTES].view("<i2")
         return samples.reshape(self.meta.n_channels, self.meta.tile)
 
     def _close(self, n: int) -> None:
         """Put the checksum behind a full tile; write when the buffer is full, or this is the last one."""
         place = self._tiles[n % len(self._tiles)]
-        place[-_CRC_BYTES:] = np.frombuffer(crc32c(place[:-_CRC_BYTES]), dtype=np.uint8)
+        samples = place[:-CRC_BYTES]
+        if self.codec == "none":
+            place[-CRC_BYTES:] = np.frombuffer(crc32c(samples), dtype=np.uint8)
+        else:
+            self._frames.append(self._tiling.encode(samples))
+            self._lengths[n] = len(self._frames[-1])
         used = n % len(self._tiles) + 1
         if used == len(self._tiles) or n + 1 == self.meta.n_tiles:
-            files.write_all(self._shard, self._tiles[:used].reshape(-1).data)
+            plain = self._tiles[:used].reshape(-1).data
+            files.write_all(self._shard, plain if self.codec == "none" else b"".join(self._frames))
+            self._frames.clear()
 
 
 def folder_bytes(folder: Path) -> int:

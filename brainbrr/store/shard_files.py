@@ -7,17 +7,16 @@ import mmap
 import os
 import sys
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from brainbrr.errors import IntegrityError
 from brainbrr.store import files, mounts
 from brainbrr.store.layout import SHARD_FILE
+from brainbrr.store.tiles import Bytes
 
 MEND = "brainbrr ingest ROOT --rehash rebuilds it, and keeps the damaged one in quarantine"
-
-Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class Scratch:

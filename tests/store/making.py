@@ -12,6 +12,7 @@ import numpy as np
 from brainbrr.digest import key_of, recipe_digest, xxh3_128
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.objects import FILL, ArrayMeta, Draft
+from brainbrr.store.tiles import Codec
 
 RECIPE_FIELDS = {"rate_hz": 16, "channels": ["A", "B", "C"], "revision": 0}
 
@@ -53,9 +54,17 @@ def arguments(meta: ArrayMeta, *, source: str = "an EDF", recipe_fields: Any = N
     }
 
 
-def write_object(folder: Path, samples: Any, meta: ArrayMeta) -> int:
+def eeg_of(meta: ArrayMeta, *, seed: int = 0) -> Any:
+    """int16 (channels, n_samples) that wander as EEG does, so that a codec finds something to save."""
+    steps = np.random.default_rng(seed).integers(-60, 61, (meta.n_channels, meta.n_samples))
+    samples = ((np.cumsum(steps, axis=1) + 2000) % 4001 - 2000).astype(np.int16)
+    samples[[name in meta.absent for name in meta.channels]] = FILL
+    return samples
+
+
+def write_object(folder: Path, samples: Any, meta: ArrayMeta, *, codec: Codec = "none") -> int:
     """Write an object's folder outside of any store, in blocks of odd sizes."""
-    with Draft(folder, meta) as draft:
+    with Draft(folder, meta, codec) as draft:
         for start in range(0, meta.n_samples, 137):
             draft.append(samples[:, start : start + 137])
         n_bytes = draft.finish()

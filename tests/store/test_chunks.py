@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from making import arguments, flips_on_disk, meta_of, overwrite, samples_of, write_object
 
 from brainbrr.errors import IntegrityError, UsageError
-from brainbrr.store import chunks, objects
+from brainbrr.store import chunks, objects, tiles
 from brainbrr.store.chunks import ShardReader
 from brainbrr.store.store import Store
 
@@ -194,7 +194,7 @@ def test_padding_other_than_fill_is_found(folder: Path) -> None:
     last = slice((META.n_tiles - 1) * META.tile_bytes, META.n_tiles * META.tile_bytes)
     tile = bytearray(data[last])
     tile[-6:-4] = b"\1\0"
-    tile[-4:] = objects.crc32c(bytes(tile[:-4]))
+    tile[-4:] = tiles.crc32c(bytes(tile[:-4]))
     data[last] = tile
     overwrite(folder / "c.0.0", bytes(data))
     with pytest.raises(IntegrityError, match="padding"):

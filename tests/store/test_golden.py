@@ -1,4 +1,7 @@
-"""The committed store of format 1. When a test here fails, raise the format; never edit the golden."""
+"""The committed stores of format 1, without a codec and with zstd.
+
+When a test here fails, raise the format; never edit the golden.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,12 @@ import numpy as np
 import pytest
 import zarr
 from making import arguments, catalog_of, meta_of, row_of, samples_of
+from numcodecs import zstd
 
 from brainbrr.store.store import Store
 
 GOLDEN = Path(__file__).parent / "golden"
+FOLDERS = {"none": GOLDEN / "format-1", "zstd": GOLDEN / "format-1-zstd"}
 CONTENTS = {
     "b71bf5d95ec5b814de1cfd8104d4643b": "f1014e74fd800f555c240d30366dc431ea4f99eb3135ee0e4589f7c7e6c761f4",
     "b763d56aed7c83be4bb178d8e15a433b": "7e1fd2be159cf605ef8bb84e511b0ac2f4b039acfd948d278ca0a0d59a766bc9",
@@ -39,9 +44,11 @@ def make() -> ModuleType:
     return module
 
 
-@pytest.fixture
-def golden() -> Store:
-    return Store.open(GOLDEN / "format-1")
+@pytest.fixture(params=FOLDERS)
+def golden(request: pytest.FixtureRequest) -> Store:
+    store = Store.open(FOLDERS[request.param])
+    assert store.codec == request.param
+    return store
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -92,8 +99,17 @@ def test_a_clone_without_empty_folders_can_be_written(tmp_path: Path) -> None:
     store.verify_catalog("golden")
 
 
-def test_zarr_reads_the_golden_store(make: ModuleType) -> None:
-    group = zarr.open_group(str(GOLDEN / "format-1" / "objects.zarr"), mode="r")
+def test_a_codec_changes_objects_and_the_mark_and_nothing_else() -> None:
+    plain, packed = (tree(folder) for folder in FOLDERS.values())
+    changed = {path for path in plain | packed if plain.get(path) != packed.get(path)}
+    objects = {
+        f"objects.zarr/{each[:2]}/{each}/{name}" for each in CONTENTS.values() for name in ("zarr.json", "c.0.0")
+    }
+    assert changed == {"format.json", *objects}
+
+
+def test_zarr_reads_the_golden_store(golden: Store, make: ModuleType) -> None:
+    group = zarr.open_group(str(golden.location / "objects.zarr"), mode="r")
     found = {path: member for path, member in group.members(max_depth=None) if isinstance(member, zarr.Array)}
     for content, meta in zip(CONTENTS.values(), make.METAS.values(), strict=True):
         assert np.array_equal(found[f"{content[:2]}/{content}"][:], make.samples_of(meta))
@@ -109,10 +125,11 @@ def crc32c(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
+@pytest.mark.parametrize("root", FOLDERS.values(), ids=FOLDERS)
 @pytest.mark.parametrize("key", CONTENTS)
-def test_a_reader_written_from_the_specification_alone_gets_the_same(key: str, make: ModuleType) -> None:
-    """No numpy, no zarr, nothing of brainbrr: only what store/README.md says."""
-    root = GOLDEN / "format-1"
+def test_a_reader_written_from_the_specification_alone_gets_the_same(key: str, root: Path, make: ModuleType) -> None:
+    """No numpy, no zarr, nothing of brainbrr: only what store/README.md says, and a decoder of zstd."""
+    codec = json.loads((root / "format.json").read_bytes()).get("codec", "none")
     text = (root / "records" / key[:2] / f"{key}.json").read_bytes()
     assert hashlib.sha256(text[:-77] + b"}").hexdigest().encode() == text[-66:-2]
     content = json.loads(text)["content"]
@@ -125,8 +142,10 @@ def test_a_reader_written_from_the_specification_alone_gets_the_same(key: str, m
     assert struct.unpack("<I", shard[-4:])[0] == crc32c(index)
     rows = [b""] * n_channels
     for offset, length in struct.iter_unpack("<QQ", index):
-        data, checksum = shard[offset : offset + n_bytes], shard[offset + n_bytes : offset + length]
+        data, checksum = shard[offset : offset + length - 4], shard[offset + length - 4 : offset + length]
         assert struct.unpack("<I", checksum)[0] == crc32c(data)
+        data = zstd.decompress(data) if codec == "zstd" else data
+        assert len(data) == n_bytes
         rows = [row + data[i * tile * 2 : (i + 1) * tile * 2] for i, row in enumerate(rows)]
     rows = [row[: n_samples * 2] for row in rows]
     digest = hashlib.sha256(json.dumps(attributes, sort_keys=True, separators=(",", ":")).encode())

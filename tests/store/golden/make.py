@@ -1,6 +1,7 @@
-"""Write the tiny store that every later version must open: `python tests/store/golden/make.py FOLDER`.
+"""Write the tiny store that every later version must open: `python tests/store/golden/make.py FOLDER [CODEC]`.
 
-It was run once, for format 1. When the committed store no longer opens, the code is wrong: never the store.
+It was run once for format 1, and once for format 1 with zstd. When a committed store no longer opens, the code is
+wrong: never the store.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from brainbrr.digest import key_of, recipe_digest, xxh3_128
 from brainbrr.store.catalog import Catalog, Refusal, Row
 from brainbrr.store.objects import FILL, ArrayMeta
 from brainbrr.store.store import Store
+from brainbrr.store.tiles import Codec
 
 RECIPE = {
     "bandpass_hz": ["0.5", "120"],
@@ -42,8 +44,8 @@ def samples_of(meta: ArrayMeta) -> np.ndarray:
     return samples
 
 
-def main(folder: Path) -> None:
-    store, recipe, rows = Store.create(folder), recipe_digest(RECIPE), []
+def main(folder: Path, codec: Codec = "none") -> None:
+    store, recipe, rows = Store.create(folder, codec=codec), recipe_digest(RECIPE), []
     for path, meta in METAS.items():
         source = xxh3_128(path.encode())
         store.put(
@@ -92,4 +94,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])
