@@ -28,6 +28,7 @@ HOMES = {
     "torch": {"learn"},
     "safetensors": {"learn"},
     "timescoring": {"learn"},
+    "triton": {"learn"},
     "click": {"cli"},
     "rich": {"cli"},
     "mne": {"mne_bridge"},
