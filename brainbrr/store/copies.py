@@ -15,6 +15,7 @@ from brainbrr.errors import BrainbrrError, IntegrityError
 from brainbrr.store import chunks, files
 from brainbrr.store.layout import ARRAY_FILE, GROUP, SHARD_FILE
 from brainbrr.store.records import Record
+from brainbrr.store.shard_files import MEND
 from brainbrr.store.store import Store
 
 _BLOCK_BYTES = 1 << 23
@@ -112,7 +113,7 @@ def _blocks(path: Path) -> Iterator[memoryview]:
             # a view may be larger than memory: what is read from now on is the copy
             _advise(file.fileno(), "POSIX_FADV_DONTNEED")
     except FileNotFoundError:
-        raise IntegrityError("the object is not there", where=path.parent, fix=chunks.MEND) from None
+        raise IntegrityError("the object is not there", where=path.parent, fix=MEND) from None
     except OSError as error:
         raise BrainbrrError(f"the original cannot be read: {error.strerror}", where=path) from error
 
@@ -133,7 +134,7 @@ def _prove(copy: Path, original: Path, content: str) -> None:
     chunks.inspect(original)
     found = chunks.decode(original)
     if found != content:
-        raise IntegrityError(f"its decoded array has content {found[:12]}", where=original, fix=chunks.MEND)
+        raise IntegrityError(f"its decoded array has content {found[:12]}", where=original, fix=MEND)
     raise IntegrityError(
         f"the copy of {content[:12]} differs from its original, which is whole",
         where=copy.parent,

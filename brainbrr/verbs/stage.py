@@ -19,7 +19,7 @@ from typing import Any
 from brainbrr.errors import IntegrityError, SpaceError, ViewNotReadyError
 from brainbrr.progress import Progress, Silent
 from brainbrr.store import copies
-from brainbrr.store.chunks import MEND
+from brainbrr.store.shard_files import MEND
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.verbs.staging_folder import Lease, Sizes, StagingFolder, remove_tree
