@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from brainbrr.eeg.dequantise import Rows
 from brainbrr.errors import UsageError
 from brainbrr.loading.augment import Augmenter
 from brainbrr.loading.index import Index
@@ -75,6 +76,11 @@ class Filler:
         moved = start + round(self.augmenter.draw(place).shift * self.augmenter.config.shift_s * frame.rate_hz)
         return min(max(moved, 0), max(int(self.reader.index.n_samples[recording]) - frame.length, 0))
 
+    def rows(self, recording: int, place: int) -> Rows:
+        """Return what the rows of the window at a place in the order are made of."""
+        rows = self.reader.index.rows(recording)
+        return self.augmenter.draw(place).rows(rows) if self.augmenter else rows
+
     def fill(self, batch: Batch, row: int, recording: int, start: int, place: int) -> None:
         """Fill one row of a batch with a window."""
         start = self.start(recording, start, place)
@@ -83,7 +89,7 @@ class Filler:
         if self.dtype == "int16":
             self.reader.raw(recording, start, out)
             return
-        rows = self.augmenter.draw(place).rows(self.reader.index.rows(recording)) if self.augmenter else None
+        rows = self.rows(recording, place)
         if self.dtype == "float32":
             self.reader.fill(recording, start, out, rows)
             return
@@ -118,7 +124,7 @@ def stream(
     """
     if threads < 1 or depth < 1 or first < 0:
         raise UsageError(f"threads = {threads}, depth = {depth}, first step = {first}: 1, 1 and 0 at least")
-    return _stream(filler, _plans(filler.reader.index, order, first, epochs), order.batch, threads, depth)
+    return _stream(filler, plans_of(filler.reader.index, order, first, epochs), order.batch, threads, depth)
 
 
 class Plan(NamedTuple):
@@ -130,7 +136,8 @@ class Plan(NamedTuple):
     place: int
 
 
-def _plans(index: Index, order: Order, first: int, epochs: int | None) -> Iterator[Plan]:
+def plans_of(index: Index, order: Order, first: int, epochs: int | None) -> Iterator[Plan]:
+    """Give the plans from step `first` on, without end or to the end of some epochs."""
     for step in count(first):
         place = order.place(step)
         n = order.batch if epochs is None else min(order.batch, epochs * order.epoch - place)

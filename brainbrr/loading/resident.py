@@ -21,6 +21,11 @@ def resident_bytes(index: Index) -> int:
     return int(index.n_samples.sum()) * len(index.frame.channels) * 2
 
 
+def bases_of(index: Index) -> IntArray:
+    """Return where each recording begins when they lie one after another, each (channels, n_samples): int64."""
+    return np.concatenate([[0], np.cumsum(index.n_samples)[:-1]]) * len(index.frame.channels)
+
+
 class Resident:
     """Stored integers of all recordings of an index, int16 (channels, n_samples) each: a source as shards are one.
 
@@ -30,14 +35,14 @@ class Resident:
 
     def __init__(self, reader: WindowReader, *, threads: int = 1) -> None:
         index = reader.index
-        n_bytes, free = resident_bytes(index), _free_bytes()
+        n_bytes, free = resident_bytes(index), free_bytes()
         if n_bytes + _HEADROOM > free:
             raise SpaceError(
                 f"the view takes {n_bytes / 1e9:.1f} GB as int16, and {free / 1e9:.1f} GB of memory are free",
                 fix='mode = "stream" reads it from the store',
             )
         self._n_samples, self._n_channels = index.n_samples, len(index.frame.channels)
-        self.bases: IntArray = np.concatenate([[0], np.cumsum(index.n_samples)[:-1]]) * self._n_channels
+        self.bases = bases_of(index)
         self.flat: Tiles = np.empty(n_bytes // 2, dtype=np.int16)
         with ThreadPoolExecutor(threads, thread_name_prefix="brainbrr-resident") as pool:
             for _ in pool.map(lambda i: reader.raw(i, 0, self._recording(i)), range(len(index.n_samples))):
@@ -56,7 +61,7 @@ class Resident:
         """Nothing is fetched: all of it is here."""
 
 
-def _free_bytes() -> int:
+def free_bytes() -> int:
     """Return the memory that can be had without swapping, file cache included."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123

@@ -19,8 +19,8 @@ from typing import Any
 from brainbrr.errors import IntegrityError, SpaceError, ViewNotReadyError
 from brainbrr.progress import Progress, Silent
 from brainbrr.store import copies
-from brainbrr.store.shard_files import MEND
 from brainbrr.store.records import Record
+from brainbrr.store.shard_files import MEND
 from brainbrr.store.store import Store
 from brainbrr.verbs.staging_folder import Lease, Sizes, StagingFolder, remove_tree
 from brainbrr.views import View

@@ -258,7 +258,7 @@ def test_objects_that_go_away_under_a_loader_are_a_clear_error(view_of: ViewOf, 
 
 
 def test_a_view_that_does_not_fit_is_refused_with_the_figure(view_of: ViewOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("brainbrr.loading.resident._free_bytes", lambda: 10**9 // 2)
+    monkeypatch.setattr("brainbrr.loading.resident.free_bytes", lambda: 10**9 // 2)
     with pytest.raises(SpaceError, match=r"takes 0\.0 GB as int16, and 0\.5 GB of memory are free"):
         brainbrr.loader(view_of(), batch=1, mode="resident")
 

@@ -1,0 +1,106 @@
+"""A whole view in a device's memory as int16, and its batches cut and dequantised there; labels come from the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brainbrr.eeg.dequantise import MIXED, Rows
+from brainbrr.errors import SpaceError
+from brainbrr.learn.gather import gather, mix
+from brainbrr.loading.batches import Batch, Filler, Plan
+from brainbrr.loading.index import Index
+from brainbrr.loading.resident import bases_of, free_bytes, resident_bytes
+from brainbrr.windows import IntArray
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """Stored integers of all recordings of an index on a device: `flat` int16, `bases` int64 into it."""
+
+    index: Index
+    flat: Tensor
+    bases: IntArray
+
+    @classmethod
+    def upload(cls, filler: Filler, device: torch.device) -> OnDevice:
+        """Read every recording once and copy it over. Raises SpaceError, before anything is read, if it cannot fit."""
+        index = filler.reader.index
+        needed, free = resident_bytes(index), free_on(device)
+        if needed > free:
+            raise SpaceError(
+                f"the view takes {needed / 1e9:.1f} GB as int16, and {free / 1e9:.1f} GB of {device} are free",
+                fix='mode = "stream" reads it from the store',
+            )
+        flat = torch.empty(needed // 2, dtype=torch.int16, device=device)
+        bases = bases_of(index)
+        n_channels, longest = len(index.frame.channels), int(index.n_samples.max(initial=1))
+        memory = torch.empty(n_channels * longest, dtype=torch.int16, pin_memory=device.type == "cuda")
+        for recording, (base, n) in enumerate(zip(bases.tolist(), index.n_samples.tolist(), strict=True)):
+            part = memory[: n_channels * n]
+            filler.reader.raw(recording, 0, part.numpy().reshape(n_channels, n))
+            flat[base : base + len(part)].copy_(part)  # waits: the memory is filled again
+        return cls(index, flat, bases)
+
+    def batches(self, filler: Filler, plans: Iterator[Plan]) -> Iterator[Batch]:
+        """Give the batches of plans, each in new memory of the device."""
+        for plan in plans:
+            yield self._batch(filler, plan)
+
+    def _batch(self, filler: Filler, plan: Plan) -> Batch:
+        frame, device = self.index.frame, self.flat.device
+        label = np.empty((len(plan.windows), *filler.labeller.shape), dtype=np.uint8)
+        valid = np.empty((len(plan.windows), frame.length), dtype=np.bool_)
+        starts = np.array(plan.starts, dtype=np.int64)
+        for row, recording in enumerate(plan.recordings):
+            starts[row] = filler.start(recording, plan.starts[row], plan.place + row)
+            filler.labeller.fill(recording, int(starts[row]), label[row, ...], valid[row])
+        host = (torch.from_numpy(each) for each in (label, valid, plan.windows))
+        signal = self._signal(filler, plan, np.array(plan.recordings), starts)
+        return Batch(signal, *(each.to(device, non_blocking=True) for each in host))
+
+    def _signal(self, filler: Filler, plan: Plan, recordings: IntArray, starts: IntArray) -> Tensor:
+        frame = self.index.frame
+        n_samples = self.index.n_samples[recordings]
+        base, stride, n_real = (
+            torch.from_numpy(each)
+            for each in (self.bases[recordings] + starts, n_samples, np.minimum(n_samples - starts, frame.length))
+        )
+        every = torch.arange(len(frame.channels), dtype=torch.int32).expand(len(starts), -1)
+        if filler.dtype == "int16":
+            return gather(self.flat, base, stride, n_real, every, length=frame.length, dtype=torch.int16)
+        rows = [filler.rows(recording, plan.place + row) for row, recording in enumerate(plan.recordings)]
+        sources, centre, gain = (
+            torch.from_numpy(np.stack([getattr(each, name) for each in rows])) for name in ("source", "centre", "gain")
+        )
+        clip = None if np.isinf(rows[0].clip) else float(rows[0].clip)
+        dtype = getattr(torch, filler.dtype)
+        out = gather(
+            self.flat, base, stride, n_real, sources, centre, gain, length=frame.length, clip=clip, dtype=dtype
+        )
+        mixed = sources == MIXED
+        some = mixed.any(dim=1).nonzero().flatten()
+        if len(some):
+            raw = gather(
+                self.flat, base[some], stride[some], n_real[some], every[some], length=frame.length, dtype=torch.int16
+            )
+            weights, offset = (torch.from_numpy(each) for each in _mixing([rows[row] for row in some.tolist()]))
+            part = mix(raw, weights, offset, mixed[some], n_real=n_real[some], clip=clip, out=out[some])
+            out[some.to(out.device)] = part
+        return out
+
+
+def _mixing(rows: list[Rows]) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float64]], ...]:
+    return np.stack([each.weights for each in rows]), np.stack([each.offset for each in rows])
+
+
+def free_on(device: torch.device) -> int:
+    """Return the bytes of a device that nobody uses, what this process's torch keeps for itself included."""
+    if device.type != "cuda":
+        return free_bytes()
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

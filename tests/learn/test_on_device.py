@@ -1,0 +1,78 @@
+"""A view in a device's memory gives the bits that its shards give; here the device is the processor."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import pytest
+import torch
+
+from brainbrr.errors import SpaceError
+from brainbrr.learn.on_device import OnDevice
+from brainbrr.learn.tensors import tensors
+from brainbrr.loading.augment import Augment
+from brainbrr.loading.batches import Batch, plans_of, stream
+from brainbrr.loading.loader import Choices, filler_of, order_of
+from brainbrr.loading.order import Sampling
+from brainbrr.views import View
+
+VARIED = Augment(gain=0.3, drop_channel=0.2, polarity=True, mirror=0.5, shift_s=1.0)
+CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {}),
+    ({"tail": "pad", "normalise": "robust", "clip": "2"}, {"augment": VARIED, "labels": "type", "per": "window"}),
+    ({"tail": "pad"}, {"dtype": "int16"}),
+    ({"missing": "nan", "length_s": "30"}, {"dtype": "bfloat16", "labels": "per-channel"}),
+    ({"reference": "bipolar", "clip": "3"}, {"augment": VARIED}),
+    ({"reference": "average", "tail": "pad"}, {"dtype": "float16"}),
+]
+
+
+def copied(batch: Batch) -> Batch:
+    return Batch(*(each.clone() for each in batch))
+
+
+def both(view: View, device: str, n: int = 4, **options: Any) -> list[tuple[Batch, Batch]]:
+    """Return batches from the device's memory beside those from the shards."""
+    choices = Choices(batch=5, sampling=Sampling(seed=2), **options)
+    order, filler = order_of(view.index, choices), filler_of(view.index, view.store, choices)
+    memory = OnDevice.upload(filler, torch.device(device))
+    ours = islice(memory.batches(filler, plans_of(view.index, order, 0, None)), n)
+    theirs = islice(stream(filler, order), n)
+    return [(b, copied(tensors(c, choices.dtype))) for b, c in zip(ours, theirs, strict=True)]
+
+
+def window(**fields: Any) -> Any:
+    from brainbrr.windows import WindowSpec
+
+    return WindowSpec.model_validate({"length_s": "4", "stride_s": "1.5", **fields})
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))],
+)
+@pytest.mark.parametrize(("fields", "options"), CASES, ids=str)
+def test_a_device_gives_the_bits_of_the_shards(
+    view_of: Any, device: str, fields: dict[str, Any], options: dict[str, Any]
+) -> None:
+    view = view_of("train", window=window(**fields))
+    mixes = "reference" in fields
+    for ours, theirs in both(view, device, **options):
+        for name in ("label", "valid", "index"):
+            assert torch.equal(getattr(ours, name).cpu(), getattr(theirs, name))
+        a, b = ours.signal.cpu(), theirs.signal
+        assert a.dtype == b.dtype
+        if mixes:  # sums run in another order: the last bit of float32, or of what it is rounded to
+            step = torch.finfo(a.dtype).eps
+            torch.testing.assert_close(a, b, rtol=2 * step, atol=1e-6, equal_nan=True)
+        else:
+            assert torch.equal(a.nan_to_num(9), b.nan_to_num(9)) and torch.equal(a.isnan(), b.isnan())
+
+
+def test_a_view_that_does_not_fit_a_device_is_refused_with_the_figure(
+    view_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brainbrr.learn.on_device.free_on", lambda _: 10**6)
+    with pytest.raises(SpaceError, match=r"takes 0\.0 GB as int16, and 0\.0 GB of cpu are free"):
+        both(view_of("train"), "cpu")
