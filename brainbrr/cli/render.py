@@ -19,6 +19,7 @@ from brainbrr.verbs.why import WhyReport
 if TYPE_CHECKING:
     from brainbrr.learn.evaluate import EvaluateReport
     from brainbrr.learn.train import TrainReport
+    from brainbrr.verbs.bench import BenchReport
 
 _SHOWN = 10
 
@@ -215,6 +216,23 @@ def recompress(out: Output, report: RecompressReport) -> None:
     out.pairs(rows)
     if report.failed:
         out.note("fix: brainbrr ingest ROOT --rehash mends the store; then run the same command again")
+
+
+def bench(out: Output, report: BenchReport) -> None:
+    """Show each way of reading beside the limit, what bounds it, and the advice."""
+    out.title(f"{many(report.recordings, 'recording')}, {report.windows:,} windows of {report.window_s:g} s")
+    out.pairs(
+        [
+            ("batch", f"{report.batch} windows, to {report.device}; tiles {report.codec}"),
+            (
+                "limit",
+                f"{report.limit_windows_per_second:,.0f} windows/s: {report.limit_gb_per_second:.1f} GB/s of copies",
+            ),
+        ]
+    )
+    rows = [[pace.way, f"{pace.windows_per_second:,.0f}", f"{pace.share:.2f}"] for pace in report.paces]
+    out.table(["way", "windows/s", "of the limit"], rows)
+    out.pairs([("bound by", report.bound), ("advice", report.advice)])
 
 
 def check(out: Output, report: CheckReport) -> None:

@@ -1,4 +1,4 @@
-"""Commands that work on whole stores. One function per command, as in commands.py."""
+"""Commands that look at a store, or copy it. One function per command, as in commands.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brainbrr.cli.group import Session, command
+from brainbrr.cli.group import PROFILES, Session, command, corpus_option, recipe_option
 from brainbrr.cli.output import progress
 
 if TYPE_CHECKING:
@@ -30,3 +30,81 @@ def recompress(to: Path, codec: Codec | None, store: str | None, as_json: bool) 
     report = run(session.store(), to, codec=codec, progress=progress())
     session.show(render.recompress, report)
     return report.exit_code
+
+
+@command("status", example="brainbrr status")
+def status(store: str | None, as_json: bool) -> int:
+    """Say where the store is and why, what it holds, and how ready each profile is."""
+    from brainbrr.cli import render
+    from brainbrr.verbs.status import status as run
+
+    session = Session(store, as_json)
+    place = session.settings.store
+    report = run(
+        session.store_if_there(),
+        location=place.value,
+        origin=place.origin,
+        profiles_of=session.settings.profiles_of,
+    )
+    session.show(render.status, report)
+    return 0
+
+
+@command("verify", example="brainbrr verify --quick")
+@click.option("--quick", is_flag=True, help="Structure and every checksum, without the content digests.")
+def verify(quick: bool, store: str | None, as_json: bool) -> int:
+    """Decode every object against its content digest, and hold every record against its object."""
+    from brainbrr.cli import render
+    from brainbrr.verbs.verify import verify as run
+
+    session = Session(store, as_json)
+    report = run(session.store(), quick=quick, progress=progress())
+    session.show(render.verify, report)
+    return report.exit_code
+
+
+@command("check", example="brainbrr check --require no-duplicates,complete,verified,no-leaks --profile full")
+@click.option("--require", default="no-duplicates,complete,verified,no-leaks", show_default=True, metavar="A,B")
+@click.option("--profile", type=PROFILES, default="full", show_default=True, help="What `complete` and `no-leaks` see.")
+@corpus_option
+@recipe_option
+def check(require: str, profile: str, corpus: str | None, recipe: str, store: str | None, as_json: bool) -> int:
+    """The gate for CI: no array twice, nothing missing, nothing damaged, nobody in two splits.
+
+    Looks at the store alone; whether EDF or label files changed since is what `view` says. Default: all corpora.
+    """
+    from brainbrr.cli import render
+    from brainbrr.eeg.recipe import load_recipe
+    from brainbrr.verbs.check import check as run
+
+    session = Session(store, as_json)
+    report = run(
+        session.store(),
+        require=[name.strip() for name in require.split(",") if name.strip()],
+        profiles_of=session.settings.profiles_of,
+        profile=profile,
+        corpus=corpus,
+        recipe=load_recipe(recipe),
+        progress=progress(),
+    )
+    session.show(render.check, report)
+    return report.exit_code
+
+
+@command("why", example="brainbrr why aaaaaajy_s001_t000 --set notch_hz=50")
+@click.argument("subject", metavar="RECORDING|KEY")
+@click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Ask with a changed recipe field.")
+@corpus_option
+@recipe_option
+def why(
+    subject: str, changes: tuple[str, ...], corpus: str | None, recipe: str, store: str | None, as_json: bool
+) -> int:
+    """Say whether a recording is stored under a recipe, and if not, how the nearest stored key differs."""
+    from brainbrr.cli import render
+    from brainbrr.eeg.recipe import load_recipe
+    from brainbrr.verbs.why import why as run
+
+    session = Session(store, as_json)
+    report = run(session.store(), subject, recipe=load_recipe(recipe), changes=changes, corpus=corpus)
+    session.show(render.why, report)
+    return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -40,7 +41,7 @@ class WindowDataset(Dataset[Batch]):
         return self._read(windows)
 
     @staticmethod
-    def whole(batch: Batch) -> Batch:
+    def whole(batch: Any) -> Any:
         """Return a batch as it is: the collate_fn for batches that come whole."""
         return batch
 

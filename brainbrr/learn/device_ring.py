@@ -1,26 +1,22 @@
 """Batches handed from the host to a device: copies on a stream of their own, into buffers that are used again.
 
-The copy of the next batch runs while the consumer's step on this one does. Knows nothing of what a batch means.
+The copy of the next batch runs while the consumer's step on this one does. Knows nothing of what a batch's fields mean.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from brainbrr.errors import DependencyError, UsageError
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-Batch = TypeVar("Batch", bound="DataclassInstance")
+from brainbrr.loading.batches import Batch
 
 
 class Queues(Protocol):
@@ -61,7 +57,7 @@ class _Slot:
 def to_device(
     batches: Iterable[Batch], device: torch.device | str, *, depth: int = 1, keep: Collection[str] = ()
 ) -> Iterator[Batch]:
-    """Give the same batches, dataclasses, with their arrays and tensors as tensors of `device`; fields in `keep` stay.
+    """Give the same batches, named tuples, with their arrays and tensors as tensors of `device`; fields in `keep` stay.
 
     A batch is the consumer's until it asks for the next; so is a batch of `batches`, which may be filled again then.
     At most `depth` batches are taken ahead of the one in use; each takes a place on the device. Where the tensors
@@ -72,7 +68,7 @@ def to_device(
     if depth < 1:
         raise UsageError(f"depth = {depth}: 1 at least")
     if device.type != "cuda":
-        return (replace(batch, **{k: t.to(device) for k, t in _tensors(batch, keep).items()}) for batch in batches)
+        return (batch._replace(**{k: t.to(device) for k, t in _tensors(batch, keep).items()}) for batch in batches)
     if not torch.cuda.is_available():
         raise DependencyError("no CUDA device can be used here", fix='choose device = "cpu"')
     return ring(batches, _Cuda(device), depth=depth, keep=keep)
@@ -124,15 +120,14 @@ def _send(batch: Batch, slot: _Slot, queues: Queues, keep: Collection[str]) -> B
             origin = slot.staged[name].copy_(tensor)
         queues.copy(origin, slot.buffers[name])
     slot.filled = queues.mark(queues.copies)
-    return replace(batch, **{name: slot.buffers[name] for name in tensors})
+    return batch._replace(**{name: slot.buffers[name] for name in tensors})
 
 
-def _tensors(batch: DataclassInstance, keep: Collection[str]) -> dict[str, Tensor]:
-    arrays = {f.name: getattr(batch, f.name) for f in fields(batch) if f.name not in keep}
+def _tensors(batch: Batch, keep: Collection[str]) -> dict[str, Tensor]:
     return {
         name: torch.from_numpy(array) if isinstance(array, np.ndarray) else array
-        for name, array in arrays.items()
-        if isinstance(array, (np.ndarray, Tensor))
+        for name, array in batch._asdict().items()
+        if name not in keep and isinstance(array, (np.ndarray, Tensor))
     }
 
 

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import distributed
+from torch.utils.data import DataLoader
 
 from brainbrr.errors import DependencyError
 from brainbrr.learn.dataset import WindowDataset
+from brainbrr.learn.device_ring import to_device
+from brainbrr.learn.on_device import OnDevice, free_on
 from brainbrr.learn.tensors import tensors
-from brainbrr.loading.batches import Batch
+from brainbrr.loading.batches import Batch, plans_of
 from brainbrr.loading.index import Index
 from brainbrr.loading.loader import Choices, Loader, Mode, filler_of, numpy_loader, order_of
+from brainbrr.loading.resident import resident_bytes
 from brainbrr.store.store import Store
+
+_STEP_BYTES = 8 << 30
+"""What "auto" leaves free on a device: for the model, its gradients and activations."""
 
 
 def torch_loader(index: Index, store: Store, choices: Choices, *, mode: Mode, device: str | torch.device) -> Loader:
     """Return a loader of tensors on a device.
 
-    "auto" is resident on a CUDA device whose free memory holds the view, stream anywhere else.
+    "auto" is resident on a CUDA device whose free memory holds the view and as much as a model needs beside it,
+    stream anywhere else.
     Raises DependencyError without the device, SpaceError where a resident view does not fit.
     """
     place = torch.device(device)
@@ -29,12 +39,34 @@ def torch_loader(index: Index, store: Store, choices: Choices, *, mode: Mode, de
     if place.type == "cpu":
         host = numpy_loader(index, store, choices, mode=mode)
         return Loader(_tensors(host, choices.dtype), order=host.order, types=host.types, mode=host.mode)
-    raise NotImplementedError
+    order, filler = order_of(index, choices), filler_of(index, store, choices)
+    if mode == "auto":
+        fits = resident_bytes(index) + _STEP_BYTES < free_on(place)
+        mode = "resident" if fits else "stream"
+    if mode == "resident":
+        plans = plans_of(index, order, choices.start_step, choices.epochs)
+        batches = OnDevice.upload(filler, place).batches(filler, plans)
+        return Loader(batches, order=order, types=filler.labeller.types, mode=mode)
+    host = numpy_loader(index, store, choices, mode="stream", memory=_pinned)
+    batches = to_device(_tensors(host, choices.dtype), place)
+    return Loader(batches, order=order, types=filler.labeller.types, mode="stream")
 
 
 def dataset(index: Index, store: Store, choices: Choices) -> WindowDataset:
     """Return a map-style Dataset of tensors in host memory."""
     return WindowDataset(filler_of(index, store, choices), order_of(index, choices))
+
+
+def by_dataloader(index: Index, store: Store, choices: Choices) -> Iterator[Batch]:
+    """Give batches without end through torch's DataLoader, in this process: what a loader is compared with."""
+    windows = dataset(index, store, choices)
+    while True:
+        yield from DataLoader(windows, batch_sampler=windows.batches, collate_fn=windows.whole)
+
+
+def _pinned(n_bytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return memory that a device copies from while the host goes on."""
+    return torch.empty(n_bytes, dtype=torch.uint8, pin_memory=True).numpy()
 
 
 def _tensors(host: Loader, dtype: str) -> Iterator[Batch]:

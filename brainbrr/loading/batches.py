@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, islice
@@ -28,6 +28,15 @@ _READ_AHEAD = 32
 """Windows that the system is told of before they are read, at least."""
 
 
+Memory = Callable[[int], np.ndarray[Any, np.dtype[np.uint8]]]
+"""Gives so many bytes that nobody has written to."""
+
+
+def host_memory(n_bytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return memory of this process."""
+    return np.empty(n_bytes, dtype=np.uint8)
+
+
 class Batch(NamedTuple):
     """Windows of one step, in buffers that are filled again: use it before asking for the next.
 
@@ -44,12 +53,13 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Filler:
-    """Everything that makes one window: its signal, its label, and what it may also have looked like."""
+    """Everything that makes one window: signal, label, what it may also have looked like, and memory for it."""
 
     reader: WindowReader
     labeller: Labeller
     dtype: DType
     augmenter: Augmenter | None = None
+    memory: Memory = host_memory
 
     def __post_init__(self) -> None:
         if self.dtype not in _STORED:
@@ -62,11 +72,18 @@ class Filler:
         index = self.reader.index
         n_rows = len(index.frame.channels if self.dtype == "int16" else index.frame.rows)
         return Batch(
-            signal=_on_lines((n, n_rows, index.frame.length), np.dtype(_STORED[self.dtype])),
+            signal=self._on_lines((n, n_rows, index.frame.length), np.dtype(_STORED[self.dtype])),
             label=np.empty((n, *self.labeller.shape), dtype=np.uint8),
             valid=np.empty((n, index.frame.length), dtype=np.bool_),
             index=np.empty(n, dtype=np.int64),
         )
+
+    def _on_lines(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+        """Return an unfilled array that begins on a cache line."""
+        n_bytes = int(np.prod(shape)) * dtype.itemsize
+        memory = self.memory(n_bytes + _LINE)
+        first = -memory.ctypes.data % _LINE
+        return memory[first : first + n_bytes].view(dtype).reshape(shape)
 
     def start(self, recording: int, start: int, place: int) -> int:
         """Return where the window at a place in the order really begins."""
@@ -96,14 +113,6 @@ class Filler:
         exact = np.empty(out.shape, dtype=np.float32)
         self.reader.fill(recording, start, exact, rows)
         out[...] = bfloat16(exact) if self.dtype == "bfloat16" else exact
-
-
-def _on_lines(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """Return an unfilled array that begins on a cache line."""
-    n_bytes = int(np.prod(shape)) * dtype.itemsize
-    memory = np.empty(n_bytes + _LINE, dtype=np.uint8)
-    first = -memory.ctypes.data % _LINE
-    return memory[first : first + n_bytes].view(dtype).reshape(shape)
 
 
 def bfloat16(exact: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.uint16]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from brainbrr.errors import UsageError
 from brainbrr.loading.augment import Augment, Augmenter
-from brainbrr.loading.batches import Batch, DType, Filler, stream
+from brainbrr.loading.batches import Batch, DType, Filler, Memory, host_memory, stream
 from brainbrr.loading.index import Index
 from brainbrr.loading.labels import Kind, Labeller, Per
 from brainbrr.loading.order import Order, Sampling
@@ -106,7 +106,7 @@ def order_of(index: Index, choices: Choices) -> Order:
     )
 
 
-def filler_of(index: Index, store: Store, choices: Choices) -> Filler:
+def filler_of(index: Index, store: Store, choices: Choices, *, memory: Memory = host_memory) -> Filler:
     """Return what fills windows from a store's objects."""
     shards = Shards(index, store, every=choices.verify == "every")
     augment = choices.augment
@@ -115,15 +115,16 @@ def filler_of(index: Index, store: Store, choices: Choices) -> Filler:
         labeller=Labeller(index, kind=choices.labels, per=choices.per),
         dtype=choices.dtype,
         augmenter=Augmenter(augment, index.frame.rows, seed=choices.sampling.seed) if augment else None,
+        memory=memory,
     )
 
 
-def numpy_loader(index: Index, store: Store, choices: Choices, *, mode: Mode = "stream") -> Loader:
+def numpy_loader(index: Index, store: Store, choices: Choices, *, mode: Mode = "stream", **memory: Memory) -> Loader:
     """Return a loader of numpy arrays, in buffers that are filled again: of shards, or resident in this host's memory.
 
     Raises UsageError where there is nothing to take, SpaceError where a resident view does not fit.
     """
-    order, filler = order_of(index, choices), filler_of(index, store, choices)
+    order, filler = order_of(index, choices), filler_of(index, store, choices, memory=memory)
     if mode == "resident":
         filler = resident(filler, threads=choices.threads)
     batches = stream(
@@ -139,5 +140,4 @@ def numpy_loader(index: Index, store: Store, choices: Choices, *, mode: Mode = "
 
 def resident(filler: Filler, *, threads: int) -> Filler:
     """Return a filler of the same windows from this host's memory, after reading all of them into it."""
-    memory = Resident(filler.reader, threads=threads)
-    return Filler(WindowReader(filler.reader.index, memory), filler.labeller, filler.dtype, filler.augmenter)
+    return replace(filler, reader=WindowReader(filler.reader.index, Resident(filler.reader, threads=threads)))

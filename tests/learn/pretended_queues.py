@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -97,8 +97,7 @@ class PretendedQueues:
             self.advance()
 
 
-@dataclass
-class Made:
+class Made(NamedTuple):
     """A batch."""
 
     signal: Tensor
