@@ -18,7 +18,7 @@ from typing import Any
 
 from brainbrr.errors import IntegrityError, SpaceError, ViewNotReadyError
 from brainbrr.progress import Progress, Silent
-from brainbrr.store import copies
+from brainbrr.store import staged_copies as copies
 from brainbrr.store.records import Record
 from brainbrr.store.shard_files import MEND
 from brainbrr.store.store import Store
@@ -118,14 +118,14 @@ def stage(
     if view.digest is None:
         raise ViewNotReadyError(f"the view is {view.state}: it cannot be staged", fix="ingest the corpus first")
     began, source, records = time.monotonic(), view.store, _by_content(view)
-    folder = StagingFolder.of(source.location, into)
+    folder = StagingFolder.of(source, into)
     if not folder.path.exists():  # before the first folder is made
         _check_room(_sizes(source, None, records), {}, [], limit_bytes, folder)
     with folder.gate():
         others = folder.in_use()
         if not others:
             folder.sweep()
-        target = Store.create(folder.store)
+        target = Store.create(folder.store, codec=source.codec)
         sizes = _sizes(source, target, records)
         _check_room(sizes, {c: target.object_bytes(c) for c in target.contents()}, others, limit_bytes, folder)
         lease = folder.lease(sizes)
