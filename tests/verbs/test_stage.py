@@ -15,7 +15,7 @@ from brainbrr.errors import BrainbrrError, IntegrityError, SpaceError, UsageErro
 from brainbrr.store import staged_copies as copies
 from brainbrr.store.store import Store
 from brainbrr.verbs.recompress import recompress
-from brainbrr.verbs.stage import StageOptions, stage, staged
+from brainbrr.verbs.stage import StageOptions, stage, stage_objects, staged
 from brainbrr.verbs.staging_folder import StagingFolder
 from brainbrr.views import View
 
@@ -244,17 +244,30 @@ def test_a_folder_that_cannot_be_ours_is_refused(stored: Path, into: Path, tmp_p
         stage(view_of(stored), tmp_path / "file")
 
 
+def test_objects_can_be_staged_without_a_view(stored: Path, into: Path) -> None:
+    source, view = Store.open(stored), view_of(stored)
+    contents = {r.content for r in view.recordings}
+    found = stage_objects(source, dict.fromkeys(contents, ()), into)
+    assert set(found.store.contents()) == contents and not list(found.store.keys())
+    with pytest.raises(UsageError, match="no view"):
+        _ = found.view
+    with_records = stage(view, into)
+    assert with_records.n_reused == len(contents)
+    assert set(with_records.store.keys()) == {r.key for r in view.recordings}
+    assert (found.remove(), with_records.remove()) == (0, len(contents))
+
+
 def test_a_store_of_zstd_tiles_is_staged_as_it_is(stored: Path, tmp_path: Path, into: Path) -> None:
     smaller = tmp_path / "smaller"
     recompress(Store.open(stored), smaller, codec="zstd")
     plain, packed = stage(view_of(stored), into), stage(view_of(smaller), into)
-    assert packed.view.store.codec == "zstd" and packed.n_bytes < plain.n_bytes
-    assert not brainbrr.verify(packed.view.store).corrupt
+    assert packed.store.codec == "zstd" and packed.n_bytes < plain.n_bytes
+    assert not brainbrr.verify(packed.store).corrupt
     for recording in packed.view.recordings:
-        samples = [each.view.store.reader(recording.content).read(0, recording.n_samples) for each in (plain, packed)]
+        samples = [each.store.reader(recording.content).read(0, recording.n_samples) for each in (plain, packed)]
         assert samples[0].tobytes() == samples[1].tobytes()
-    assert View.from_json(packed.view.store, packed.view.to_json()).digest == plain.view.digest
+    assert View.from_json(packed.store, packed.view.to_json()).digest == plain.view.digest
     shutil.rmtree(smaller)  # the same place, kept in another way: no reason to stumble
     shutil.copytree(stored, smaller)
     again = stage(view_of(smaller), into)
-    assert again.view.store.codec == "none" and windows(again.view) == windows(plain.view)
+    assert again.store.codec == "none" and windows(again.view) == windows(plain.view)
