@@ -10,20 +10,23 @@ import errno
 import os
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from brainbrr.errors import IntegrityError, SpaceError, ViewNotReadyError
+from brainbrr.errors import IntegrityError, SpaceError, UsageError, ViewNotReadyError
 from brainbrr.progress import Progress, Silent
-from brainbrr.store import copies
+from brainbrr.store import staged_copies as copies
 from brainbrr.store.records import Record
 from brainbrr.store.shard_files import MEND
 from brainbrr.store.store import Store
 from brainbrr.verbs.staging_folder import Lease, Sizes, StagingFolder, remove_tree
 from brainbrr.views import View
+
+Objects = Mapping[str, Sequence[Record]]
+"""Contents with their records: what reading a view again from its frozen form needs beside the objects."""
 
 _THREADS = 4  # two wait for the source while two prove what came
 _SMALL_BYTES = 1 << 14
@@ -41,9 +44,12 @@ class StageOptions:
 
 @dataclass
 class Staged:
-    """A view that reads copies on this node. They are leased until release(), remove(), or the end of the process."""
+    """Objects copied to this node, and the view that reads them, if there was one.
 
-    view: View
+    They are leased until release(), remove(), or the end of the process.
+    """
+
+    store: Store
     source: Path
     n_copied: int
     n_reused: int
@@ -52,17 +58,26 @@ class Staged:
     seconds: float
     n_removed: int | None = None
     """None while nobody asked for it."""
+    _objects: Objects = field(repr=False, kw_only=True)
     _folder: StagingFolder = field(repr=False, kw_only=True)
     _lease: Lease = field(repr=False, kw_only=True)
+    _view: View | None = field(default=None, repr=False, kw_only=True)
+
+    @property
+    def view(self) -> View:
+        """The view that was staged, over its copies. Raises UsageError where only objects were."""
+        if self._view is None:
+            raise UsageError("objects were staged, and no view", where=self.location)
+        return self._view
 
     @property
     def location(self) -> Path:
         """The store of the copies."""
-        return self.view.store.location
+        return self.store.location
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of the view's objects, copied now or before."""
+        """Bytes of the objects, copied now or before."""
         return self.bytes_copied + self.bytes_reused
 
     def to_json(self) -> dict[str, Any]:
@@ -76,74 +91,87 @@ class Staged:
         }
 
     def release(self) -> None:
-        """Say that nobody reads the view any more. The copies stay, for the next one."""
+        """Say that nobody reads the copies any more. They stay, for the next one."""
         self._lease.release()
 
     def remove(self) -> int:
-        """Remove the view's copies but those that another living process uses; return how many objects that were.
+        """Remove the copies but those that another living process uses; return how many objects that were.
 
-        The folder goes too when nothing is left in it. The view cannot be read afterwards.
+        The folder goes too when nothing is left in it. Nothing can be read here afterwards.
         """
-        folder, target = self._folder, self.view.store
+        folder = self._folder
         with folder.gate():
             self._lease.release()
             in_use = folder.in_use()
             away = folder.put_away()
-            pinned = {content for objects in in_use for content in objects}
-            loose = {r.content for r in self.view.recordings} - pinned
-            self.n_removed = sum(copies.take_out(target, content, away) for content in sorted(loose))
-            for key in (r.key for r in self.view.recordings if r.content in loose):
-                target.layout.record(key).unlink(missing_ok=True)
-            if not in_use and next(target.contents(), None) is None:
+            loose = self._objects.keys() - {content for sizes in in_use for content in sizes}
+            self.n_removed = sum(copies.take_out(self.store, content, away) for content in sorted(loose))
+            for record in (record for content in loose for record in self._objects[content]):
+                self.store.layout.record(record.key).unlink(missing_ok=True)
+            if not in_use and next(self.store.contents(), None) is None:
                 folder.dissolve(away)
         remove_tree(away)
         return self.n_removed
 
 
-def stage(
-    view: View,
+def stage(view: View, into: Path, **options: Any) -> Staged:
+    """Copy what a view reads below `into`; `.view` of the result reads it there, and its digest is the same.
+
+    Options and errors as of stage_objects(); raises ViewNotReadyError for a view without a digest.
+    """
+    if view.digest is None:
+        raise ViewNotReadyError(f"the view is {view.state}: it cannot be staged", fix="ingest the corpus first")
+    objects: dict[str, list[Record]] = {}
+    for recording in view.recordings:  # two keys may share one content
+        objects.setdefault(recording.content, []).append(recording.record)
+    found = stage_objects(view.store, objects, into, **options)
+    return replace(found, _view=_moved(view, found.store))
+
+
+def stage_objects(
+    source: Store,
+    objects: Objects,
     into: Path,
     *,
     limit_bytes: int | None = None,
     n_threads: int = _THREADS,
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> Staged:
-    """Copy what a view reads below `into`, and return the view that reads it there; its digest is the same.
+    """Copy objects of a store, by content, with those of their records that are given, into a store below `into`.
 
     Every copy is proven against its content before it appears; one that is there already has its checksums proven,
     and is copied again when it is damaged. `limit_bytes`: how many bytes of this store's objects may lie there.
-    Raises SpaceError before anything is copied, IntegrityError for an original that is damaged or gone,
-    ViewNotReadyError for a view without a digest. What was copied until then stays, and the next time goes on.
+    Raises SpaceError before anything is copied, IntegrityError for an original that is damaged or gone, UsageError
+    for a folder that cannot be used. What was copied until then stays, and the next time goes on.
     """
-    if view.digest is None:
-        raise ViewNotReadyError(f"the view is {view.state}: it cannot be staged", fix="ingest the corpus first")
-    began, source, records = time.monotonic(), view.store, _by_content(view)
-    folder = StagingFolder.of(source.location, into)
+    began = time.monotonic()
+    folder = StagingFolder.of(source, into)
     if not folder.path.exists():  # before the first folder is made
-        _check_room(_sizes(source, None, records), {}, [], limit_bytes, folder)
+        _check_room(_sizes(source, None, objects), {}, [], limit_bytes, folder)
     with folder.gate():
         others = folder.in_use()
         if not others:
             folder.sweep()
-        target = Store.create(folder.store)
-        sizes = _sizes(source, target, records)
+        target = Store.create(folder.store, codec=source.codec)
+        sizes = _sizes(source, target, objects)
         _check_room(sizes, {c: target.object_bytes(c) for c in target.contents()}, others, limit_bytes, folder)
         lease = folder.lease(sizes)
     try:
-        copied = _copy_all(source, target, folder, records, sizes, n_threads, progress)
+        copied = _copy_all(source, target, folder, objects, sizes, n_threads, progress)
     except BaseException as error:
         lease.release()
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _full(folder, f"the disk became full ({error.strerror})", sum(sizes.values())) from error
         raise
     return Staged(
-        view=_moved(view, target),
+        store=target,
         source=source.location,
         n_copied=len(copied),
         n_reused=len(sizes) - len(copied),
         bytes_copied=sum(copied.values()),
         bytes_reused=sum(n_bytes for content, n_bytes in sizes.items() if content not in copied),
         seconds=time.monotonic() - began,
+        _objects=objects,
         _folder=folder,
         _lease=lease,
     )
@@ -170,15 +198,7 @@ def staged(view: View, options: StageOptions, progress: Progress) -> Iterator[St
             found.release()
 
 
-def _by_content(view: View) -> dict[str, list[Record]]:
-    """Return the records of each object: two keys may share one."""
-    found: dict[str, list[Record]] = {}
-    for recording in view.recordings:
-        found.setdefault(recording.content, []).append(recording.record)
-    return found
-
-
-def _sizes(source: Store, target: Store | None, contents: Sequence[str] | dict[str, Any]) -> dict[str, int]:
+def _sizes(source: Store, target: Store | None, contents: Iterable[str]) -> dict[str, int]:
     """Return the bytes of each object; the source is asked only for what the target lacks."""
     sizes = {}
     for content in contents:
@@ -229,19 +249,19 @@ def _copy_all(
     source: Store,
     target: Store,
     folder: StagingFolder,
-    records: dict[str, list[Record]],
+    objects: Objects,
     sizes: Sizes,
     n_threads: int,
     progress: Progress,
 ) -> dict[str, int]:
     """Make every object be there, and return the bytes of those that were copied. The first failure ends it."""
-    contents = list(records)
+    contents = list(objects)
     random.shuffle(contents)  # jobs that begin together then share the work instead of waiting for each other
 
     def one(content: str) -> int:
         with folder.claim(content):
             n_bytes = 0 if copies.is_copied(target, content) else copies.copy_object(source, target, content)
-        for record in records[content]:
+        for record in objects[content]:
             copies.copy_record(record, target)
         return n_bytes
 

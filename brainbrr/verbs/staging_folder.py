@@ -20,6 +20,7 @@ from pathlib import Path
 from brainbrr.digest import xxh3_128
 from brainbrr.errors import UsageError
 from brainbrr.store import files
+from brainbrr.store.store import Store
 
 Sizes = Mapping[str, int]
 """Bytes of objects, by content."""
@@ -34,16 +35,18 @@ class StagingFolder:
     path: Path
 
     @classmethod
-    def of(cls, location: Path, into: Path) -> StagingFolder:
-        """Return the folder below `into` for copies of the store at `location`; one that lies there already is its own.
+    def of(cls, source: Store, into: Path) -> StagingFolder:
+        """Return the folder below `into` for copies of a store; one that lies there already is its own.
 
-        Stores are told apart by where they are, and users by their number, since a scratch disk serves many of both.
+        Stores are told apart by where they are and by their format, and users by their number, since a scratch disk
+        serves many of both. Raises UsageError when the store is gone.
         """
-        into, location = into.resolve(), location.resolve()
+        into, location = into.resolve(), source.location.resolve()
         prefix = f"brainbrr-{os.geteuid()}-"
         if location.name == "store" and location.parent.parent == into and location.parent.name.startswith(prefix):
             return cls(location.parent)
-        return cls(into / f"{prefix}{xxh3_128(os.fsencode(location))[:16]}")
+        mark = files.read(Store.open(location).layout.mark)
+        return cls(into / f"{prefix}{xxh3_128(os.fsencode(location) + mark)[:16]}")
 
     @property
     def store(self) -> Path:

@@ -12,9 +12,10 @@ from stager import view_of, windows
 
 import brainbrr
 from brainbrr.errors import BrainbrrError, IntegrityError, SpaceError, UsageError, ViewNotReadyError
-from brainbrr.store import copies
+from brainbrr.store import staged_copies as copies
 from brainbrr.store.store import Store
-from brainbrr.verbs.stage import StageOptions, stage, staged
+from brainbrr.verbs.recompress import recompress
+from brainbrr.verbs.stage import StageOptions, stage, stage_objects, staged
 from brainbrr.verbs.staging_folder import StagingFolder
 from brainbrr.views import View
 
@@ -95,7 +96,7 @@ def test_a_damaged_original_is_named_and_never_copied(store: Path, into: Path, a
     with pytest.raises(IntegrityError) as error:
         stage(view, into)
     assert content in str(error.value.where) and str(store) in str(error.value.where)
-    folder = StagingFolder.of(store, into)
+    folder = StagingFolder.of(Store.open(store), into)
     target = Store.open(folder.store)
     assert content not in set(target.contents()) and not list((target.location / "tmp").iterdir())
     with folder.gate():
@@ -124,7 +125,7 @@ def test_a_copy_that_the_disk_garbles_is_no_copy(stored: Path, into: Path, monke
     with pytest.raises(IntegrityError, match="original, which is whole") as error:
         stage(view_of(stored), into)
     assert str(into) in str(error.value.where)
-    assert not list(Store.open(StagingFolder.of(stored, into).store).contents())
+    assert not list(Store.open(StagingFolder.of(Store.open(stored), into).store).contents())
 
 
 def test_an_original_that_is_gone_or_unreadable_is_said(
@@ -186,7 +187,7 @@ def test_a_limit_counts_what_lies_there_and_what_others_copy(stored: Path, into:
     n_bytes = first.n_bytes + sum(other.store.object_bytes(c) for c in {r.content for r in other.recordings})
     with pytest.raises(SpaceError, match=f"{n_bytes:,} would then lie there"):
         stage(other, into, limit_bytes=n_bytes - 1)
-    folder = StagingFolder.of(stored, into)
+    folder = StagingFolder.of(Store.open(stored), into)
     with folder.gate():
         lease = folder.lease({"ab" * 32: 10**6})  # a job that has begun, and copied nothing yet
     with pytest.raises(SpaceError, match=f"{n_bytes + 10**6:,} would then lie there"):
@@ -235,9 +236,38 @@ def test_a_view_that_is_not_whole_cannot_be_staged(store: Path, into: Path) -> N
 
 def test_a_folder_that_cannot_be_ours_is_refused(stored: Path, into: Path, tmp_path: Path) -> None:
     into.mkdir()
-    StagingFolder.of(stored, into).path.symlink_to(tmp_path)
+    StagingFolder.of(Store.open(stored), into).path.symlink_to(tmp_path)
     with pytest.raises(UsageError, match="a link"):
         stage(view_of(stored), into)
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="nothing can be staged"):
         stage(view_of(stored), tmp_path / "file")
+
+
+def test_objects_can_be_staged_without_a_view(stored: Path, into: Path) -> None:
+    source, view = Store.open(stored), view_of(stored)
+    contents = {r.content for r in view.recordings}
+    found = stage_objects(source, dict.fromkeys(contents, ()), into)
+    assert set(found.store.contents()) == contents and not list(found.store.keys())
+    with pytest.raises(UsageError, match="no view"):
+        _ = found.view
+    with_records = stage(view, into)
+    assert with_records.n_reused == len(contents)
+    assert set(with_records.store.keys()) == {r.key for r in view.recordings}
+    assert (found.remove(), with_records.remove()) == (0, len(contents))
+
+
+def test_a_store_of_zstd_tiles_is_staged_as_it_is(stored: Path, tmp_path: Path, into: Path) -> None:
+    smaller = tmp_path / "smaller"
+    recompress(Store.open(stored), smaller, codec="zstd")
+    plain, packed = stage(view_of(stored), into), stage(view_of(smaller), into)
+    assert packed.store.codec == "zstd" and packed.n_bytes < plain.n_bytes
+    assert not brainbrr.verify(packed.store).corrupt
+    for recording in packed.view.recordings:
+        samples = [each.store.reader(recording.content).read(0, recording.n_samples) for each in (plain, packed)]
+        assert samples[0].tobytes() == samples[1].tobytes()
+    assert View.from_json(packed.store, packed.view.to_json()).digest == plain.view.digest
+    shutil.rmtree(smaller)  # the same place, kept in another way: no reason to stumble
+    shutil.copytree(stored, smaller)
+    again = stage(view_of(smaller), into)
+    assert again.store.codec == "none" and windows(again.view) == windows(plain.view)

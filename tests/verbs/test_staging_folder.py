@@ -15,7 +15,7 @@ import pytest
 from stager import STAGER, stager, view_of, windows
 
 import brainbrr
-from brainbrr.store import copies
+from brainbrr.store import staged_copies as copies
 from brainbrr.store.store import Store
 from brainbrr.verbs.stage import stage
 from brainbrr.verbs.staging_folder import StagingFolder, remove_tree
@@ -36,7 +36,7 @@ def test_a_killed_staging_is_finished_by_the_next(stored: Path, into: Path) -> N
     for pipe in (killed.stdin, killed.stdout):
         assert pipe is not None
         pipe.close()
-    target = Store.open(StagingFolder.of(stored, into).store)
+    target = Store.open(StagingFolder.of(Store.open(stored), into).store)
     there = set(target.contents())
     assert 2 <= len(there) < n_objects
     for content in there:
@@ -89,7 +89,7 @@ def test_two_that_want_one_object_read_its_original_once(
 
 
 def test_the_folder_stays_for_one_that_has_only_begun(stored: Path, into: Path) -> None:
-    with_copies, folder = stage(view_of(stored), into), StagingFolder.of(stored, into)
+    with_copies, folder = stage(view_of(stored), into), StagingFolder.of(Store.open(stored), into)
     with folder.gate():
         lease = folder.lease({"ab" * 32: 10**6})
     with_copies.remove()
@@ -98,7 +98,7 @@ def test_the_folder_stays_for_one_that_has_only_begun(stored: Path, into: Path) 
 
 
 def test_who_waited_at_a_gate_that_went_away_makes_a_new_one(stored: Path, into: Path) -> None:
-    folder = StagingFolder.of(stored, into)
+    folder = StagingFolder.of(Store.open(stored), into)
 
     def enter() -> bool:
         with folder.gate():
@@ -160,6 +160,6 @@ def test_a_forked_child_does_not_let_go_of_its_parents_lease(stored: Path, into:
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(STAGER.parent), *sys.path])},
     )
     assert told.stdout.strip() == "1"
-    folder = StagingFolder.of(stored, into)
+    folder = StagingFolder.of(Store.open(stored), into)
     with folder.gate():
         assert folder.in_use() == []  # it let go when it ended

@@ -1,6 +1,6 @@
-"""Copies of objects and records in another store: files copied whole, proven from what was written, then renamed.
+"""A store of copies on a scratch disk: files copied byte for byte, proven from what was written, then renamed.
 
-A copy has an original. So nothing here is flushed to the disk or kept in quarantine: what a power cut or a bad disk
+A copy here has an original. So nothing is flushed to the disk or kept in quarantine: what a power cut or a bad disk
 leaves is found by its checksums, removed, and copied again.
 """
 
@@ -28,7 +28,7 @@ def is_copied(target: Store, content: str) -> bool:
     if not os.path.lexists(folder):
         return False
     try:
-        chunks.inspect(folder, checksums=True)
+        chunks.inspect(folder, codec=target.codec, checksums=True)
     except IntegrityError:
         with target.layout.scratch() as away:
             away.mkdir()
