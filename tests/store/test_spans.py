@@ -210,6 +210,19 @@ def test_a_file_that_the_server_took_away_is_named(folder: Path, number: int, mo
         assert str(folder) in str(caught.value)
 
 
+@pytest.mark.parametrize("call", ["open", "pread"])
+def test_a_shard_that_cannot_be_opened_is_named(
+    folder: Path, codec: Codec, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any) -> int:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(shard_files.os, call, gone)
+    with pytest.raises(IntegrityError, match="the shard cannot be read") as caught:
+        ShardReader(folder, META, codec=codec)
+    assert str(folder) in str(caught.value)
+
+
 def test_a_read_in_small_pieces_is_put_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = os.preadv
     monkeypatch.setattr(shard_files.os, "preadv", lambda fd, to, at: whole(fd, [to[0][:333]], at))
