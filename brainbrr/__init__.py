@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     from brainbrr.api import check, evaluate, ingest, loader, open_store, train, verify, view
     from brainbrr.eeg.recipe import Recipe
     from brainbrr.errors import BrainbrrError
+    from brainbrr.loading.augment import Augment
+    from brainbrr.loading.index import Index
     from brainbrr.windows import WindowSpec
 
 __all__ = [
+    "Augment",
     "BrainbrrError",
+    "Index",
     "Recipe",
     "WindowSpec",
     "check",
@@ -29,7 +33,9 @@ __all__ = [
 ]
 
 _HOME = {
+    "Augment": "brainbrr.loading.augment",
     "BrainbrrError": "brainbrr.errors",
+    "Index": "brainbrr.loading.index",
     "Recipe": "brainbrr.eeg.recipe",
     "WindowSpec": "brainbrr.windows",
 }

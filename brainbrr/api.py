@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from brainbrr.config import Settings, load_train_config, resolve
 from brainbrr.eeg.corpus import locate
@@ -13,6 +13,10 @@ from brainbrr.eeg.recipe import Recipe, load_recipe
 from brainbrr.engines.engine import Engine
 from brainbrr.engines.futures import Futures
 from brainbrr.errors import UsageError
+from brainbrr.loading.augment import Augment
+from brainbrr.loading.index import Index
+from brainbrr.loading.loader import Choices, Loader, Mode, numpy_loader
+from brainbrr.loading.order import Sampling
 from brainbrr.profiles import Profile
 from brainbrr.progress import Progress, Silent
 from brainbrr.store.store import Store
@@ -29,8 +33,8 @@ from brainbrr.views import View
 from brainbrr.windows import WindowSpec
 
 if TYPE_CHECKING:
+    from brainbrr.learn.dataset import WindowDataset
     from brainbrr.learn.evaluate import EvaluateReport
-    from brainbrr.learn.loader import Batch
     from brainbrr.learn.train import TrainReport
     from brainbrr.learn.train_config import TrainConfig
 
@@ -128,12 +132,48 @@ def check(
     return _check(store, require=require, profiles_of=settings.profiles_of, profile=named, recipe=_recipe(recipe))
 
 
-def loader(view: View, *, batch: int, seed: int = 0, **options: Any) -> Iterator[Batch]:
-    """Iterate over batches of a view as torch tensors; endless, in an order that (seed, step) decides."""
-    need_torch()
-    from brainbrr.learn.loader import loader as _loader
+def loader(
+    view: View | Index,
+    *,
+    batch: int,
+    mode: Mode = "auto",
+    device: str = "cpu",
+    seed: int = 0,
+    store: Store | Location = None,
+    as_numpy: bool = False,
+    balance: Mapping[str, int] | str | None = None,
+    shuffle: Literal["global", "block", "none"] = "global",
+    run: int = 64,
+    pool: int = 2048,
+    patient_cap: int | None = None,
+    hard_negatives: Sequence[int] = (),
+    augment: Augment = Augment(),  # noqa: B008  # frozen
+    **choices: Any,
+) -> Loader | WindowDataset:
+    """Iterate over (signal, label, valid, index) of a view's windows, in an order that seed and step decide.
 
-    return _loader(view, batch=batch, seed=seed, **options)
+    Tensors on `device` (mode "map": a torch Dataset), or with `as_numpy` arrays, without torch. `view` may be its
+    index alone, then `store` says where its objects are. How windows are chosen: `loading.order.Sampling`; dtype,
+    labels, per, threads, start_step, epochs, rank, world and verify: `loading.loader.Choices`; what a batch holds:
+    `loading.batches.Batch`. Under torch.distributed each process takes its part.
+    """
+    index = view if isinstance(view, Index) else view.index
+    opened = store if isinstance(store, Store) else open_store(store) if isinstance(view, Index) else view.store
+    sampling = Sampling(seed, balance, shuffle, run, pool, patient_cap, tuple(hard_negatives))
+    chosen = Choices(batch=batch, sampling=sampling, augment=augment, **choices)
+    if mode not in get_args(Mode):
+        raise UsageError(f"mode = {mode!r}", fix=", ".join(get_args(Mode)))
+    if as_numpy:
+        if mode == "map" or device != "cpu":
+            raise UsageError("numpy arrays are for a CPU and no Dataset", fix='mode = "stream" or "resident"')
+        return numpy_loader(index, opened, chosen, mode=mode)
+    need_torch()
+    from brainbrr.learn.loader import dataset, in_this_world, torch_loader
+
+    world = chosen if {"rank", "world"} & choices.keys() else in_this_world(chosen)
+    if mode == "map":
+        return dataset(index, opened, world)
+    return torch_loader(index, opened, world, mode=mode, device=device)
 
 
 def train(

@@ -5,11 +5,8 @@ The same objects serve every view. A view says what it holds, what is missing, a
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +15,18 @@ import numpy as np
 from brainbrr import windows as w
 from brainbrr.digest import json_digest
 from brainbrr.eeg.annotations import Annotations
-from brainbrr.eeg.normalise import Transform, transform
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.eeg.spatial import Matrix, operator
 from brainbrr.errors import IntegrityError, UsageError, ViewNotReadyError
+from brainbrr.loading.index import Index
+from brainbrr.loading.indexing import index_of, rows_of
+from brainbrr.loading.labels import Labeller
+from brainbrr.loading.reader import Shards, WindowReader
 from brainbrr.recordings import LeftOut, Missing, Omission, Stale, ViewRecording
-from brainbrr.store.chunks import ShardReader
-from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 
 if TYPE_CHECKING:
     import mne
 
-_OPEN_READERS = 128
 VIEW_FORMAT = 1
 
 
@@ -51,7 +47,7 @@ class Window:
 class View:
     """Windows over stored recordings. `len(view)` counts them, `view[i]` reads one.
 
-    Reading needs the store only: neither the EDF tree nor the catalog. Safe under threads and fork.
+    Reading needs the store only: neither the EDF tree nor the catalog. Safe under threads, fork and pickling.
     """
 
     def __init__(
@@ -78,9 +74,6 @@ class View:
         self.rate_hz = recipe.rate_hz
         self.length = window.samples("length_s", recipe.rate_hz)
         self.stride = window.samples("stride_s", recipe.rate_hz)
-        self._readers: OrderedDict[str, ShardReader] = OrderedDict()
-        self._lock = threading.Lock()
-        self._transforms: dict[str, Transform] = {}
         for recorded, absent in {(r.record.array.channels, r.record.array.absent) for r in recordings}:
             rows_of(recorded, absent, window)  # a view that cannot be read is an error now, not at its first window
 
@@ -118,52 +111,29 @@ class View:
         return rows_of(self.recipe.channels, (), self.window)[0]
 
     @cached_property
+    def index(self) -> Index:
+        """All that reading needs beside the objects, as flat arrays; windows are numbered as it numbers them."""
+        digest = None if self.missing else self.digest
+        return index_of(self.recordings, recipe=self.recipe, window=self.window, digest=digest)
+
+    @cached_property
     def windows(self) -> np.ndarray[Any, Any]:
         """Every window as (recording: int32, start: int64), in the order of recordings."""
-        starts = [self._starts(recording) for recording in self.recordings]
-        table = np.zeros(sum(map(len, starts)), dtype=[("recording", np.int32), ("start", np.int64)])
-        if starts:
-            table["recording"] = np.repeat(np.arange(len(starts)), [len(s) for s in starts])
-            table["start"] = np.concatenate(starts)
+        table = np.zeros(len(self), dtype=[("recording", np.int32), ("start", np.int64)])
+        table["recording"], table["start"] = self.index.locate(np.arange(len(self)))
         return table
 
-    def _starts(self, recording: ViewRecording) -> np.ndarray[Any, np.dtype[np.int64]]:
-        return w.window_starts(recording.n_samples, length=self.length, stride=self.stride, tail=self.window.tail)
-
-    @cached_property
-    def _seizure_samples(self) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
-        return [
-            w.seizure_samples(r.seizures, rate_hz=self.rate_hz, n_samples=min(r.n_samples, r.valid_until))
-            for r in self.recordings
-        ]
-
-    @cached_property
+    @property
     def n_dropped(self) -> int:
         """Samples that no window holds: tails, and what lies between windows that do not touch."""
-        return sum(r.n_samples - self._n_covered(r) for r in self.recordings)
-
-    def _n_covered(self, recording: ViewRecording) -> int:
-        starts = self._starts(recording)
-        stops = np.minimum(starts + self.length, recording.n_samples)
-        overlaps = np.maximum(stops[:-1] - starts[1:], 0)
-        return int((stops - starts).sum() - overlaps.sum())
+        return self.index.n_uncovered
 
     def classes(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Return each window's class: 0 background, 1 partial seizure, 2 full seizure, 3 nothing labelled."""
-        parts = [
-            w.classify(
-                self._starts(recording),
-                length=self.length,
-                seizures=seizures,
-                labelled_until=recording.valid_until,
-                full_fraction=self.window.full_fraction,
-            )
-            for recording, seizures in zip(self.recordings, self._seizure_samples, strict=True)
-        ]
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint8)
+        return self.index.classes()
 
     def __len__(self) -> int:
-        return len(self.windows)
+        return len(self.index)
 
     def __getitem__(self, index: int) -> Window:
         if not -len(self) <= index < len(self):
@@ -173,17 +143,17 @@ class View:
         label = np.empty(self.length, dtype=np.uint8)
         valid = np.empty(self.length, dtype=np.bool_)
         self.fill(index, signal, label, valid)
-        position, start = self.windows[index]
+        position, start = self._place(index)
         recording = self.recordings[position]
-        first_us = int(start) * 1_000_000 // self.rate_hz
-        last_us = (int(start) + self.length) * 1_000_000 // self.rate_hz
+        first_us = start * 1_000_000 // self.rate_hz
+        last_us = (start + self.length) * 1_000_000 // self.rate_hz
         return Window(
             signal=signal,
             valid=valid,
             label=label,
             events=recording.events_between(first_us, last_us),
             recording=recording,
-            start_s=int(start) / self.rate_hz,
+            start_s=start / self.rate_hz,
             rate_hz=self.rate_hz,
             channels=self.channels,
         )
@@ -200,40 +170,27 @@ class View:
         label is 0 background, 1 seizure, 255 not labelled; valid is false in padding and past the labels' duration.
         Padding is zeros. Raises IntegrityError where stored bytes are damaged.
         """
-        position, start = (int(value) for value in self.windows[index])
+        position, start = self._place(index)
         self.read(position, start, signal)
-        recording = self.recordings[position]
-        n_real = min(self.length, recording.n_samples - start)
-        n_labelled = min(max(recording.valid_until - start, 0), self.length)
-        valid[:] = False
-        valid[: n_labelled if recording.labelled else n_real] = True
-        label[:n_labelled] = 0
-        label[n_labelled:] = w.UNKNOWN
-        for first, last in self._seizure_samples[position]:
-            if last > start and first < start + n_labelled:
-                label[max(first - start, 0) : min(last - start, n_labelled)] = 1
+        self._labels.fill(position, start, label, valid)
+        if not self.recordings[position].labelled:
+            valid[: self.recordings[position].n_samples - start] = True
+
+    def _place(self, index: int) -> tuple[int, int]:
+        recordings, starts = self.index.locate(np.array([index]))
+        return int(recordings[0]), int(starts[0])
+
+    @cached_property
+    def _labels(self) -> Labeller:
+        return Labeller(self.index, kind="binary")
+
+    @cached_property
+    def _reader(self) -> WindowReader:
+        return WindowReader(self.index, Shards(self.index, self.store))
 
     def read(self, position: int, start: int, signal: np.ndarray[Any, np.dtype[np.float32]]) -> None:
         """Read from sample `start` of one recording into (view rows, n); zeros past its end."""
-        recording = self.recordings[position]
-        n_real = min(signal.shape[1], recording.n_samples - start)
-        stored = self._reader(recording).read(start, start + n_real)
-        self._transform(recording).apply(stored, signal[:, :n_real])
-        signal[:, n_real:] = 0.0
-
-    def _reader(self, recording: ViewRecording) -> ShardReader:
-        with self._lock:
-            reader = self._readers.pop(recording.content, None) or self.store.reader(recording.content)
-            self._readers[recording.content] = reader
-            if len(self._readers) > _OPEN_READERS:
-                self._readers.popitem(last=False)  # another thread may still read it: it closes with its last user
-            return reader
-
-    def _transform(self, recording: ViewRecording) -> Transform:
-        found = self._transforms.get(recording.key)
-        if found is None:
-            found = self._transforms[recording.key] = transform_of(recording.record, self.window)
-        return found
+        self._reader.fill(position, start, signal)
 
     def to_mne(self, position: int) -> mne.io.RawArray:
         """Return one whole recording as MNE's Raw: in volts, not normalised, with its events as annotations.
@@ -243,19 +200,12 @@ class View:
         from brainbrr.mne_bridge import to_raw
 
         recording = self.recordings[position]
-        microvolts = np.empty((len(self.channels), recording.n_samples), dtype=np.float32)
         in_microvolts = self.window.model_copy(update={"normalise": "none", "scale_uv": None, "clip": None})
-        stored = self._reader(recording).read(0, recording.n_samples)
-        transform_of(recording.record, in_microvolts).apply(stored, microvolts)
+        index = index_of((recording,), recipe=self.recipe, window=in_microvolts)
+        microvolts = np.empty((len(self.channels), recording.n_samples), dtype=np.float32)
+        WindowReader(index, Shards(index, self.store)).fill(0, 0, microvolts)
         events = recording.events_between(0, recording.end_us)
         return to_raw(microvolts, channels=self.channels, rate_hz=self.rate_hz, events=events)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_readers": OrderedDict(), "_lock": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
 
     def to_json(self) -> dict[str, Any]:
         """Return the frozen view: all that reading needs beside the store. Raises UsageError when not ready."""
@@ -341,22 +291,4 @@ def view_digest(
             "recordings": sorted([r.key, r.content, r.split, r.patient, r.event_digest] for r in recordings),
             "omitted": sorted([o.source or "", o.split, o.error] for o in omitted),
         }
-    )
-
-
-def rows_of(recorded: tuple[str, ...], absent: tuple[str, ...], window: w.WindowSpec) -> tuple[tuple[str, ...], Matrix]:
-    """Return a view's rows and the matrix that makes them. Raises ConfigError, MontageError as `spatial.operator`."""
-    return operator(recorded, absent, channels=window.channels, reference=window.reference, missing=window.missing)
-
-
-def transform_of(record: Record, window: w.WindowSpec) -> Transform:
-    """Return how a stored recording becomes rows of a view."""
-    array = record.array
-    return transform(
-        rows_of(array.channels, array.absent, window)[1],
-        step_uv=[Fraction(array.quantum_uv) * 2**k for k in array.k],
-        statistics=record.statistics,
-        normalise=window.normalise,
-        scale_uv=window.scale_uv,
-        clip=window.clip,
     )

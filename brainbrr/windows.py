@@ -6,6 +6,7 @@ Knows counts of samples, not files, stores or corpora.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
@@ -15,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from brainbrr.decimals import decimal_text
 from brainbrr.errors import ConfigError
+
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 UNKNOWN = 255
 """The label of a sample that nobody labelled: never background."""
@@ -81,26 +84,44 @@ class WindowSpec(BaseModel):
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
 
-def window_starts(n_samples: int, *, length: int, stride: int, tail: str) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the first sample of each window of one recording, ascending.
+@dataclass(frozen=True)
+class Grid:
+    """Where windows lie in recordings, in samples. Works on many recordings at once.
 
-    Never empty: a recording shorter than a window is one padded window at 0.
+    Every recording has a window: one that is shorter than a window is one padded window at 0.
     """
-    if n_samples <= length:
-        return np.zeros(1, dtype=np.int64)
-    n_whole = (n_samples - length) // stride + 1
-    starts = np.arange(n_whole, dtype=np.int64) * stride
-    covered = int(starts[-1]) + length
-    if tail == "drop" or covered >= n_samples:
-        return starts
-    last = n_samples - length if tail == "shift" else n_whole * stride
-    # with a stride longer than the window, the next one may begin past the end
-    return np.append(starts, last) if last < n_samples else starts
+
+    length: int
+    stride: int
+    tail: str
+
+    def whole(self, n_samples: IntArray) -> IntArray:
+        """Return how many windows begin at a multiple of the stride, before any for the tail: int64."""
+        return np.maximum((n_samples - self.length) // self.stride + 1, 1)
+
+    def last(self, n_samples: IntArray) -> IntArray:
+        """Return the first sample of the window that `tail` adds, -1 where it adds none: int64."""
+        whole = self.whole(n_samples)
+        start = n_samples - self.length if self.tail == "shift" else whole * self.stride
+        covered = (whole - 1) * self.stride + self.length
+        # with a stride longer than the window, the next one may begin past the end
+        return np.where((covered < n_samples) & (start < n_samples) & (self.tail != "drop"), start, -1)
+
+    def counts(self, n_samples: IntArray) -> IntArray:
+        """Return the number of windows of each recording: int64, at least 1."""
+        return self.whole(n_samples) + (self.last(n_samples) >= 0)
+
+    def starts(self, n_samples: IntArray, nth: IntArray) -> IntArray:
+        """Return the first sample of the nth window of each recording: int64, ascending in nth."""
+        return np.where(nth < self.whole(n_samples), nth * self.stride, self.last(n_samples))
+
+    def starts_of(self, n_samples: int) -> IntArray:
+        """Return the first sample of every window of one recording: int64, ascending."""
+        n = np.array([n_samples], dtype=np.int64)
+        return self.starts(n, np.arange(self.counts(n)[0], dtype=np.int64))
 
 
-def seizure_samples(
-    events_us: Sequence[tuple[int, int]], *, rate_hz: int, n_samples: int
-) -> np.ndarray[Any, np.dtype[np.int64]]:
+def seizure_samples(events_us: Sequence[tuple[int, int]], *, rate_hz: int, n_samples: int) -> IntArray:
     """Return events as half-open sample ranges (n, 2) inside the recording: sample i is at i / rate_hz seconds."""
     ranges = [(_ceil(start * rate_hz), min(_ceil(stop * rate_hz), n_samples)) for start, stop in events_us]
     return np.array([pair for pair in ranges if pair[0] < pair[1]], dtype=np.int64).reshape(-1, 2)
@@ -108,26 +129,3 @@ def seizure_samples(
 
 def _ceil(product_us: int) -> int:
     return -(-product_us // 1_000_000)
-
-
-def classify(
-    starts: np.ndarray[Any, np.dtype[np.int64]],
-    *,
-    length: int,
-    seizures: np.ndarray[Any, np.dtype[np.int64]],
-    labelled_until: int,
-    full_fraction: str,
-) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return each window's class, by the share of its labelled time that is seizure.
-
-    `labelled_until` is the first sample without a label: 0 for an unlabelled recording.
-    """
-    stops = np.minimum(starts + length, labelled_until)
-    labelled = np.maximum(stops - starts, 0)
-    share = np.zeros(len(starts), dtype=np.int64)
-    for first, last in seizures:
-        share += np.maximum(np.minimum(stops, last) - np.maximum(starts, first), 0)
-    fraction = Fraction(full_fraction)
-    full = share * fraction.denominator >= labelled * fraction.numerator
-    classes = np.where(share == 0, BACKGROUND, np.where(full, FULL, PARTIAL))
-    return np.where(labelled == 0, UNLABELLED, classes).astype(np.uint8)

@@ -14,14 +14,14 @@ from pydantic import ValidationError
 
 from brainbrr.decimals import decimal_text
 from brainbrr.errors import ConfigError
-from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, WindowSpec, classify, seizure_samples, window_starts
+from brainbrr.windows import Grid, WindowSpec, seizure_samples
 
 sizes = st.integers(1, 400)
 
 
 @given(n=sizes, length=sizes, stride=sizes)
 def test_drop_keeps_exactly_the_whole_windows(n: int, length: int, stride: int) -> None:
-    starts = window_starts(n, length=length, stride=stride, tail="drop")
+    starts = Grid(length, stride, "drop").starts_of(n)
     if n > length:
         assert list(starts) == [s for s in range(0, n, stride) if s + length <= n]
     else:
@@ -31,7 +31,7 @@ def test_drop_keeps_exactly_the_whole_windows(n: int, length: int, stride: int) 
 @given(n=sizes, length=sizes, stride=sizes, tail=st.sampled_from(["pad", "shift"]))
 def test_pad_and_shift_leave_no_sample_out_when_windows_touch(n: int, length: int, stride: int, tail: str) -> None:
     stride = min(stride, length)
-    starts = window_starts(n, length=length, stride=stride, tail=tail)
+    starts = Grid(length, stride, tail).starts_of(n)
     covered = np.zeros(n, dtype=bool)
     for start in starts:
         covered[start : start + length] = True
@@ -43,39 +43,8 @@ def test_pad_and_shift_leave_no_sample_out_when_windows_touch(n: int, length: in
 
 @given(n=sizes, length=sizes, stride=sizes, tail=st.sampled_from(["drop", "pad", "shift"]))
 def test_a_recording_never_vanishes(n: int, length: int, stride: int, tail: str) -> None:
-    starts = window_starts(n, length=length, stride=stride, tail=tail)
+    starts = Grid(length, stride, tail).starts_of(n)
     assert len(starts) >= 1 and starts[0] == 0
-
-
-@given(
-    n=st.integers(1, 300),
-    length=st.integers(1, 60),
-    stride=st.integers(1, 60),
-    events=st.lists(st.tuples(st.integers(0, 290), st.integers(1, 80)), max_size=3),
-    labelled=st.integers(0, 300),
-)
-def test_classes_agree_with_counting_samples(
-    n: int, length: int, stride: int, events: list[tuple[int, int]], labelled: int
-) -> None:
-    labelled = min(labelled, n)
-    mask = np.zeros(n, dtype=int)
-    merged: list[tuple[int, int]] = []
-    for start, width in sorted(events):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], start + width))
-        else:
-            merged.append((start, start + width))
-    seizures = seizure_samples([(a * 1_000_000, b * 1_000_000) for a, b in merged], rate_hz=1, n_samples=labelled)
-    for a, b in seizures:
-        mask[a:b] = 1
-    starts = window_starts(n, length=length, stride=stride, tail="pad")
-    classes = classify(starts, length=length, seizures=seizures, labelled_until=labelled, full_fraction="1")
-    for start, found in zip(starts, classes, strict=True):
-        inside = mask[start : min(start + length, labelled)]
-        expected = (
-            UNLABELLED if not len(inside) else BACKGROUND if not inside.any() else FULL if inside.all() else PARTIAL
-        )
-        assert found == expected
 
 
 def test_sample_is_seizure_from_its_own_time_on() -> None:

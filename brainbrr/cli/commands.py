@@ -11,6 +11,7 @@ import click
 from brainbrr.cli.executors import engine_of, executor_options, take_executor, width_options
 from brainbrr.cli.group import PROFILES, Session, command, corpus_option, labels_option, name_option, recipe_option
 from brainbrr.cli.output import Output, progress
+from brainbrr.cli.staging import stage_of, stage_options
 from brainbrr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ def view(
 @corpus_option
 @click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Go on with this run.")
 @click.option("--runs", metavar="DIR", help="Where runs go. Default: BRAINBRR_RUNS, config file, beside the store.")
+@stage_options
 def train(
     config: str | None,
     profile: str | None,
@@ -183,6 +185,7 @@ def train(
     runs: str | None,
     store: str | None,
     as_json: bool,
+    **stage: Any,
 ) -> int:
     """Train a detector from a view that is ready. Never builds: a view that is not ready ends with exit code 3."""
     from brainbrr.cli import render
@@ -194,13 +197,9 @@ def train(
     settings = load_train_config(config or (str(resume / "config.toml") if resume else "smoke"))
     recipe = recipe_of_run(resume) if resume else settings.recipe
     asked = {"window": settings.window_spec(), "recipe": recipe, "corpus": corpus, "split": "train"}
-    report = run(
-        _open_view(session, profile or settings.profile, **asked),
-        settings,
-        runs=session.settings.runs.value,
-        resume=resume,
-        progress=progress(),
-    )
+    staging, place = stage_of(**stage), session.settings.runs.value
+    opened = _open_view(session, profile or settings.profile, **asked)
+    report = run(opened, settings, runs=place, resume=resume, stage=staging, progress=progress())
     session.show(render.train, report)
     if not as_json:
         session.out.note(f"next: brainbrr evaluate {report.run}" + (f" --store {store}" if store else ""))

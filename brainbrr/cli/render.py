@@ -315,8 +315,17 @@ def train(out: Output, report: TrainReport) -> None:
             ("view", report.view_digest),
             ("steps", str(report.steps)),
             ("loss", f"{report.loss:.4f}"),
+            *_staged(report.metrics.get("stage")),
         ]
     )
+
+
+def _staged(stage: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if stage is None:
+        return []
+    told = f"{size(stage['bytes_copied'])} copied, {size(stage['bytes_reused'])} reused, {duration(stage['seconds'])}"
+    left = "" if stage["n_removed"] is None else f"; removed {many(stage['n_removed'], 'object')} afterwards"
+    return [("staged", f"{stage['location']}: {told}{left}")]
 
 
 def evaluate(out: Output, report: EvaluateReport) -> None:

@@ -1,7 +1,7 @@
 """From stored int16 to float32: space and normalisation in one pass, from exact statistics.
 
 A row that is one recorded channel is float32(x - m) * s with an integer m: the same bits everywhere.
-Rows that mix channels are computed in float64 and rounded once.
+Rows that mix channels are summed in float64, in the order of channels, and rounded once.
 """
 
 from __future__ import annotations
@@ -14,80 +14,84 @@ from typing import Any
 
 import numpy as np
 
+from brainbrr.eeg.dequantise import MIXED, Doubles, Floats, Integers, Rows
 from brainbrr.eeg.spatial import Matrix
+
+_NONE = np.zeros((0, 0))
 
 IQR_OF_SIGMA = 1.349
 """Interquartile range of a Gaussian of unit standard deviation."""
 
 
 @dataclass(frozen=True)
-class Transform:
-    """How the stored rows of one recording become the rows of a view."""
+class Scaling:
+    """The numbers that normalise one recording, a place for each row of the view.
 
-    n_rows: int
-    single_rows: np.ndarray[Any, np.dtype[np.intp]]
-    single_sources: np.ndarray[Any, np.dtype[np.intp]]
-    centres: np.ndarray[Any, np.dtype[np.int32]]
-    gains: np.ndarray[Any, np.dtype[np.float32]]
-    mixed_rows: np.ndarray[Any, np.dtype[np.intp]]
-    weights: Matrix
-    offsets: Matrix
-    clip: float | None
+    Rows that are one recorded channel: centre int32, gain float32. Rows that mix: offset and scale float64, so that
+    the row is scale * (weights @ x) - offset in microvolts. Each has 0 where a row is of the other kind.
+    """
 
-    def apply(self, stored: np.ndarray[Any, np.dtype[np.int16]], out: np.ndarray[Any, np.dtype[np.float32]]) -> None:
-        """Fill `out` (view rows, n) float32 from `stored` (recorded rows, n) int16."""
-        if len(self.single_rows):
-            centred = stored[self.single_sources].astype(np.int32)
-            centred -= self.centres[:, None]
-            out[self.single_rows] = centred.astype(np.float32) * self.gains[:, None]
-        if len(self.mixed_rows):
-            out[self.mixed_rows] = self.weights @ stored.astype(np.float64) - self.offsets[:, None]
-        if self.clip is not None:
-            np.clip(out, -self.clip, self.clip, out=out)
+    centre: Integers
+    gain: Floats
+    offset: Doubles
+    scale: Doubles
 
 
-def transform(
+def sources(matrix: Matrix) -> Integers:
+    """Return for each row of a matrix (view rows, recorded rows) the recorded row that it is, or MIXED: int32."""
+    is_single = np.isfinite(matrix).all(axis=1) & ((matrix != 0).sum(axis=1) == 1) & (matrix.max(axis=1) == 1)
+    return np.where(is_single, matrix.argmax(axis=1), MIXED).astype(np.int32)
+
+
+def scaling(
     matrix: Matrix,
     *,
-    step_uv: Sequence[Fraction],
+    step_uv: Matrix,
     statistics: Mapping[str, Any],
     normalise: str,
     scale_uv: str | None = None,
-    clip: str | None = None,
-) -> Transform:
-    """Return the transform of one recording.
+) -> Scaling:
+    """Return what normalises one recording.
 
-    `matrix` (view rows, recorded rows) acts on microvolts; `step_uv` is each recorded row's lattice step;
+    `matrix` (view rows, recorded rows) acts on microvolts; `step_uv` float64 is each recorded row's lattice step;
     `statistics` is the record's. A channel without any variation becomes zeros: there is nothing to scale. The
     robust scale of one that varies though its interquartile range is 0 is its standard deviation.
     """
-    steps = np.array([float(step) for step in step_uv])
-    is_single = (np.isfinite(matrix).all(axis=1)) & ((matrix != 0).sum(axis=1) == 1) & (matrix.max(axis=1) == 1)
-    single = np.flatnonzero(is_single)
-    sources = matrix[single].argmax(axis=1)
-    centres, gains = [], []
-    for source in sources:
-        centre, gain = _single(int(source), steps, statistics, normalise, scale_uv)
-        centres.append(centre)
-        gains.append(gain)
-    mixed = np.flatnonzero(~is_single)
-    weights = matrix[mixed] * steps
-    offsets, scales = _mixed(weights, statistics, normalise, scale_uv)
-    return Transform(
-        n_rows=len(matrix),
-        single_rows=single,
-        single_sources=sources,
-        centres=np.array(centres, dtype=np.int32),
-        gains=np.array(gains, dtype=np.float32),
-        mixed_rows=mixed,
-        weights=weights * scales[:, None],
-        offsets=offsets * scales,
-        clip=None if clip is None else float(clip),
+    source = sources(matrix)
+    centre, gain = np.zeros(len(source), dtype=np.int32), np.zeros(len(source), dtype=np.float32)
+    squares = _squares(statistics) if normalise in ("zscore", "robust") else []
+    for row in np.flatnonzero(source != MIXED):
+        centre[row], gain[row] = _single(int(source[row]), step_uv, statistics, squares, normalise, scale_uv)
+    mixed = source == MIXED
+    offset, scale = np.zeros(len(source)), np.zeros(len(source))
+    offsets, scales = _mixed(matrix[mixed] * step_uv, statistics, normalise, scale_uv)
+    offset[mixed], scale[mixed] = offsets * scales, scales
+    return Scaling(centre, gain, offset, scale)
+
+
+def rows(matrix: Matrix, source: Integers, *, step_uv: Matrix, numbers: Scaling, clip: float | None) -> Rows:
+    """Return what each row of a window is made of. `source` is what sources() says of the matrix."""
+    weights = _NONE
+    if MIXED in source:
+        weights = np.where((source == MIXED)[:, None], matrix * step_uv * numbers.scale[:, None], 0.0)
+    return Rows(
+        source=source,
+        centre=numbers.centre,
+        gain=numbers.gain,
+        weights=weights,
+        offset=numbers.offset,
+        clip=np.float32(np.inf if clip is None else clip),
+        n_channels=matrix.shape[1],
     )
 
 
 def _single(
-    row: int, steps: Matrix, statistics: Mapping[str, Any], normalise: str, scale_uv: str | None
+    row: int,
+    steps: Matrix,
+    statistics: Mapping[str, Any],
+    squares: Sequence[int],
+    normalise: str,
+    scale_uv: str | None,
 ) -> tuple[int, float]:
     """Return the integer centre and the gain of one recorded channel."""
     if normalise == "none":
@@ -100,8 +104,14 @@ def _single(
         low, centre, high = statistics["quartiles"][row]
         if high > low:
             return centre, IQR_OF_SIGMA / (high - low)
-    spread = n * covariances(statistics)[row][row] - total * total
+    spread = n * squares[row] - total * total
     return centre, n / math.sqrt(spread) if spread else 0.0
+
+
+def _squares(statistics: Mapping[str, Any]) -> list[int]:
+    """Return each recorded row's sum of squares: the diagonal of the stored upper triangle."""
+    n_rows, products = len(statistics["sums"]), statistics["products"]
+    return [products[i * n_rows - i * (i - 1) // 2] for i in range(n_rows)]
 
 
 def covariances(statistics: Mapping[str, Any]) -> list[list[int]]:

@@ -24,7 +24,7 @@ from brainbrr.learn.train import device_of
 from brainbrr.progress import Progress, Silent
 from brainbrr.recordings import ViewRecording
 from brainbrr.views import View
-from brainbrr.windows import window_starts
+from brainbrr.windows import Grid
 
 STEPS_PER_SECOND = 4
 """Probabilities are kept as means over a quarter of a second."""
@@ -106,7 +106,7 @@ def probabilities(model: Detector, view: View, position: int, device: torch.devi
     Windows cover the whole recording, whatever the view does with its tail; padding is left out.
     """
     n_samples = view.recordings[position].n_samples
-    starts = window_starts(n_samples, length=view.length, stride=min(view.stride, view.length), tail="shift")
+    starts = Grid(view.length, min(view.stride, view.length), "shift").starts_of(n_samples)
     total = np.zeros(n_samples, dtype=np.float64)
     n_windows = np.zeros(n_samples, dtype=np.int32)
     signal = np.empty((_BATCH, len(view.channels), view.length), dtype=np.float32)

@@ -23,10 +23,13 @@ from torch.nn import functional as F  # noqa: N812  # its usual name
 
 from brainbrr.errors import BrainbrrError, DependencyError, UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r
-from brainbrr.learn.augment import augment
-from brainbrr.learn.loader import Batch, loader
+from brainbrr.learn.loader import torch_loader
 from brainbrr.learn.model import Detector, n_parameters
 from brainbrr.learn.train_config import OptimiserConfig, TrainConfig, window_fields
+from brainbrr.loading.augment import Augment
+from brainbrr.loading.batches import Batch
+from brainbrr.loading.loader import Choices
+from brainbrr.loading.order import Sampling
 from brainbrr.progress import Progress, Silent
 from brainbrr.views import View
 from brainbrr.windows import FULL, PARTIAL
@@ -83,15 +86,16 @@ def train(
     progress.start("train", config.train.steps - step, "steps")
     try:
         with _interrupts() as interrupted, run.metrics.open("a", encoding="utf-8", buffering=1) as log:
-            batches = loader(
-                view,
+            choices = Choices(
                 batch=config.train.batch,
-                seed=config.seed,
+                sampling=Sampling(config.seed, balance="balanced"),
+                augment=Augment(**config.augment.model_dump()),
                 start_step=step,
                 threads=config.train.loader_threads,
             )
+            batches = torch_loader(view.index, view.store, choices, mode="stream", device="cpu")
             while step < config.train.steps:
-                row = _step(model, optimiser, next(batches), config, view)
+                row = _step(model, optimiser, next(batches), step, config, view)
                 log.write(json.dumps({**row, "seconds": round(time.monotonic() - began, 3)}) + "\n")
                 step += 1
                 progress.advance(1, note=f"loss {row['loss']:.3f}")
@@ -167,29 +171,28 @@ def _restore(run: r.Run, model: Detector, optimiser: torch.optim.Optimizer) -> i
 
 
 def _step(
-    model: Detector, optimiser: torch.optim.Optimizer, batch: Batch, config: TrainConfig, view: View
+    model: Detector, optimiser: torch.optim.Optimizer, batch: Batch, step: int, config: TrainConfig, view: View
 ) -> dict[str, Any]:
     """Move the weights once, by plain cross-entropy over the samples that somebody labelled."""
     device = next(model.parameters()).device
     signal, label, valid = (t.to(device) for t in (batch.signal, batch.label, batch.valid))
-    signal = augment(signal, config.augment, seed=config.seed, step=batch.step)
-    rate = learning_rate(batch.step, config.train)
+    rate = learning_rate(step, config.train)
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)
-    losses = F.binary_cross_entropy_with_logits(model(signal), label, reduction="none")
+    losses = F.binary_cross_entropy_with_logits(model(signal), (label == 1).float(), reduction="none")
     loss = (losses * valid).sum() / valid.sum()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.train.clip_norm)
     if not (torch.isfinite(loss) and torch.isfinite(norm)):
-        paths = {view.recordings[i].path for i in view.windows["recording"][batch.index]}
+        paths = {view.recordings[i].path for i in view.index.locate(batch.index.numpy())[0]}
         raise BrainbrrError(
-            f"the loss of step {batch.step} is {loss.item()}, its gradient's norm {norm.item()}",
+            f"the loss of step {step} is {loss.item()}, its gradient's norm {norm.item()}",
             where=", ".join(sorted(paths)),
             fix="look at these recordings with `brainbrr why`, or lower train.lr",
         )
     optimiser.step()
-    return {"step": batch.step, "loss": loss.item(), "lr": rate, "gradient_norm": norm.item()}
+    return {"step": step, "loss": loss.item(), "lr": rate, "gradient_norm": norm.item()}
 
 
 def learning_rate(step: int, config: OptimiserConfig) -> float:

@@ -68,7 +68,8 @@ class AugmentConfig(_Section):
     """How windows are varied in training; all off by default.
 
     Gains are log-normal with these deviations; `drop_channel` and `shuffle_channels` are probabilities. Shuffling a
-    window's channels keeps rhythm and spread but not place: for corpora too small to show every focus.
+    window's channels keeps rhythm and spread but not place: for corpora too small to show every focus. `mirror` swaps
+    left and right with this probability; `shift_s` moves a window and its labels by up to so much either way.
     """
 
     gain: float = Field(default=0.0, ge=0, le=1)
@@ -76,6 +77,8 @@ class AugmentConfig(_Section):
     drop_channel: float = Field(default=0.0, ge=0, lt=1)
     shuffle_channels: float = Field(default=0.0, ge=0, le=1)
     polarity: bool = False
+    mirror: float = Field(default=0.0, ge=0, le=1)
+    shift_s: float = Field(default=0.0, ge=0)
 
 
 class EvaluateConfig(_Section):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import DependencyError, UsageError, ViewNotReadyError
 from brainbrr.progress import Progress
+from brainbrr.verbs.stage import StageOptions, staged
 from brainbrr.verbs.view import ViewReport
 from brainbrr.views import View
 from brainbrr.windows import WindowSpec
@@ -20,14 +22,27 @@ if TYPE_CHECKING:
 
 
 def train(
-    report: ViewReport, config: TrainConfig, *, runs: Path, resume: Path | None, progress: Progress
+    report: ViewReport,
+    config: TrainConfig,
+    *,
+    runs: Path,
+    resume: Path | None,
+    stage: StageOptions | None = None,
+    progress: Progress,
 ) -> TrainReport:
-    """Train from a view that is ready. Raises ViewNotReadyError with the command that mends it otherwise."""
+    """Train from a view that is ready. Raises ViewNotReadyError with the command that mends it otherwise.
+
+    With `stage` the view is read from copies on this node; the report's metrics then say where and how many bytes.
+    """
     need_torch()
-    preflight(report)
+    view = preflight(report)
     from brainbrr.learn.train import train as learn
 
-    return learn(report.view, config, runs=runs, resume=resume, progress=progress)
+    if stage is None:
+        return learn(view, config, runs=runs, resume=resume, progress=progress)
+    with staged(view, stage, progress) as copy:
+        trained = learn(copy.view, config, runs=runs, resume=resume, progress=progress)
+    return replace(trained, metrics={**trained.metrics, "stage": copy.to_json()})
 
 
 def recipe_of_run(run: Path) -> Recipe:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainbrr.eeg.normalise import IQR_OF_SIGMA, transform
+from brainbrr.eeg.dequantise import kernels
+from brainbrr.eeg.normalise import IQR_OF_SIGMA, rows, scaling, sources
 
 
 def statistics(stored: np.ndarray) -> dict[str, Any]:
@@ -30,10 +31,14 @@ def statistics(stored: np.ndarray) -> dict[str, Any]:
     }
 
 
-def apply(stored: np.ndarray, matrix: np.ndarray, k: list[int], **options: Any) -> np.ndarray:
-    steps = [Fraction("0.125") * 2**power for power in k]
+def apply(
+    stored: np.ndarray, matrix: np.ndarray, k: list[int], clip: float | None = None, **options: Any
+) -> np.ndarray:
+    step_uv = 0.125 * 2.0 ** np.array(k)
+    numbers = scaling(matrix, step_uv=step_uv, statistics=statistics(stored), **options)
+    made_of = rows(matrix, sources(matrix), step_uv=step_uv, numbers=numbers, clip=clip)
     out = np.empty((len(matrix), stored.shape[1]), dtype=np.float32)
-    transform(matrix, step_uv=steps, statistics=statistics(stored), **options).apply(stored, out)
+    kernels().rows(stored.reshape(1, -1), stored.shape[1], 0, stored.shape[1], made_of, out)
     return out
 
 
@@ -118,7 +123,7 @@ def test_flat_channel_becomes_zeros_not_noise(normalise: str) -> None:
 
 def test_fixed_scale_and_clip() -> None:
     stored = np.array([[8, 80, -8000]], dtype=np.int16)
-    out = apply(stored, np.eye(1), [0], normalise="fixed", scale_uv="10", clip="5")
+    out = apply(stored, np.eye(1), [0], normalise="fixed", scale_uv="10", clip=5.0)
     assert out.tolist() == [[np.float32(0.1), 1.0, -5.0]]
 
 
@@ -135,8 +140,9 @@ def test_absent_rows_do_not_leak_into_interpolated_ones() -> None:
     table["sums"][1] = 0
     table["products"] = [0 if pair in (1, 3, 4) else p for pair, p in enumerate(table["products"])]
     table["quartiles"][1] = None
+    matrix, step_uv = np.array([[0.5, 0.0, 0.5]]), np.ones(3)
+    numbers = scaling(matrix, step_uv=step_uv, statistics=table, normalise="none")
     out = np.empty((1, 200), dtype=np.float32)
-    transform(np.array([[0.5, 0.0, 0.5]]), step_uv=[Fraction(1)] * 3, statistics=table, normalise="none").apply(
-        stored, out
-    )
+    made_of = rows(matrix, sources(matrix), step_uv=step_uv, numbers=numbers, clip=None)
+    kernels().rows(stored.reshape(1, -1), 200, 0, 200, made_of, out)
     np.testing.assert_allclose(out[0], (stored[0] + stored[2].astype(np.float32)) / 2)

@@ -18,10 +18,9 @@ import torch
 from brainbrr.config import load_train_config
 from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r
-from brainbrr.learn.augment import augment
 from brainbrr.learn.model import Detector
 from brainbrr.learn.train import TrainReport, _groups, learning_rate, train
-from brainbrr.learn.train_config import AugmentConfig, OptimiserConfig, TrainConfig
+from brainbrr.learn.train_config import OptimiserConfig, TrainConfig
 from brainbrr.progress import Silent
 from brainbrr.recordings import ViewRecording
 from brainbrr.store.store import Store
@@ -250,24 +249,6 @@ def test_norms_biases_and_dynamics_do_not_decay(config: TrainConfig) -> None:
     assert all(name.endswith("weight") and "norm" not in name for name in decaying)
     assert {name.rpartition(".")[2] for name in free} == {"A_log", "D", "dt_bias", "bias", "weight"}
     assert len(decaying) + len(free) == len(names)
-
-
-def test_augmentation_depends_on_seed_and_step_only() -> None:
-    signal = torch.ones(3, 4, 5)
-    config = AugmentConfig(gain=0.3, channel_gain=0.1, drop_channel=0.3, polarity=True)
-    assert torch.equal(augment(signal, config, seed=1, step=2), augment(signal, config, seed=1, step=2))
-    assert not torch.equal(augment(signal, config, seed=1, step=2), augment(signal, config, seed=1, step=3))
-    assert not torch.equal(augment(signal, config, seed=1, step=2), augment(signal, config, seed=2, step=2))
-    assert torch.equal(augment(signal, AugmentConfig(), seed=1, step=2), signal)
-
-
-def test_shuffled_channels_are_all_there_in_another_order() -> None:
-    signal = torch.arange(8.0)[None, :, None].expand(6, 8, 5)
-    shuffled = augment(signal, AugmentConfig(shuffle_channels=0.5), seed=0, step=0)
-    assert torch.equal(shuffled.sort(dim=1).values, signal)
-    moved = [not torch.equal(a, b) for a, b in zip(shuffled, signal, strict=True)]
-    assert 0 < sum(moved) < 6
-    assert all(torch.equal(row[:, 0], row[:, 4]) for row in shuffled)
 
 
 def test_a_schedulers_sigterm_leaves_a_checkpoint_and_a_renamed_corpus_resumes_exactly(

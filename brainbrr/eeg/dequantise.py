@@ -1,0 +1,120 @@
+"""From the integers of a shard's tiles to rows of a float32 window, in one pass over memory. Knows arrays only.
+
+Compiled by numba where it is installed; without it numpy gives the same bits, several times slower. No fused
+multiply-add and no reordered sum anywhere, so a row's bits depend on its integers and its numbers alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+
+Tiles = np.ndarray[Any, np.dtype[np.int16]]
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+Doubles = np.ndarray[Any, np.dtype[np.float64]]
+Integers = np.ndarray[Any, np.dtype[np.int32]]
+
+MIXED = -1
+"""The source of a row that is no single recorded channel."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What each row of a window is made of.
+
+    Row r is float32(x - centre[r]) * gain[r] of recorded channel source[r]; where source is MIXED it is
+    float32(sum of weights[r, c] * x[c] - offset[r]), summed in float64 in the order of channels that weigh anything.
+    Then it is cut to ±clip. source, centre int32 (rows,); gain float32 (rows,); offset float64 (rows,);
+    weights float64 (rows, channels), or (0, 0) where no row is mixed. `n_channels` are recorded.
+    """
+
+    source: Integers
+    centre: Integers
+    gain: Floats
+    weights: Doubles
+    offset: Doubles
+    clip: np.float32
+    n_channels: int
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+class Kernels(Protocol):
+    """What fills a window from `tiles`: int16 (n_tiles, any), of `tile` samples each, channel after channel.
+
+    Sample i of the window is sample `first` + i of the tiles, for i < n; the rest of `out` is padding.
+    """
+
+    def rows(self, tiles: Tiles, tile: int, first: int, n: int, rows: Rows, out: Floats) -> None:
+        """Fill `out` float32 (rows, length); padding is 0."""
+
+    def raw(self, tiles: Tiles, tile: int, first: int, n: int, source: Integers, fill: int, out: Tiles) -> None:
+        """Fill `out` int16 (rows, length) with recorded channels as they are stored; padding is `fill`."""
+
+
+def check(tiles: Tiles, tile: int, first: int, n: int, n_channels: int, length: int) -> None:
+    """Raise IndexError for what would read outside of `tiles`: compiled code does not look."""
+    if not (first >= 0 and 0 <= n <= length and first + n <= tiles.shape[0] * tile):
+        raise IndexError(f"samples {first} to {first + n} of {tiles.shape[0]} tiles of {tile}, into {length}")
+    if n_channels * tile > tiles.shape[1]:
+        raise IndexError(f"{n_channels} channels of {tile} samples, in tiles of {tiles.shape[1]}")
+
+
+class Numpy:
+    """The kernels in numpy: the definition that compiled ones are held to."""
+
+    def rows(self, tiles: Tiles, tile: int, first: int, n: int, rows: Rows, out: Floats) -> None:
+        """Fill `out` float32 (rows, length); padding is 0."""
+        for at, stop, part in _parts(tiles, tile, first, n):
+            for row, source in enumerate(rows.source):
+                if source == MIXED:
+                    total = np.zeros(stop - at)
+                    for channel in np.flatnonzero(rows.weights[row]):
+                        total += rows.weights[row, channel] * part(channel)
+                    out[row, at:stop] = total - rows.offset[row]
+                else:
+                    centred = part(source).astype(np.int32) - rows.centre[row]
+                    np.multiply(centred.astype(np.float32), rows.gain[row], out=out[row, at:stop])
+        np.clip(out[:, :n], -rows.clip, rows.clip, out=out[:, :n])
+        out[:, n:] = 0.0
+
+    def raw(self, tiles: Tiles, tile: int, first: int, n: int, source: Integers, fill: int, out: Tiles) -> None:
+        """Fill `out` int16 (rows, length) with recorded channels as they are stored; padding is `fill`."""
+        for at, stop, part in _parts(tiles, tile, first, n):
+            for row, channel in enumerate(source):
+                out[row, at:stop] = part(channel)
+        out[:, n:] = fill
+
+
+def _parts(tiles: Tiles, tile: int, first: int, n: int) -> Iterator[tuple[int, int, Any]]:
+    """Yield (start, stop) in the window and the samples of any channel there, tile by tile."""
+    at = 0
+    while at < n:
+        nth, begin = divmod(first + at, tile)
+        stop = at + min(tile - begin, n - at)
+        row, size = tiles[nth], stop - at
+
+        def part(channel: int, row: Any = row, begin: int = begin, size: int = size) -> Any:
+            return row[channel * tile + begin : channel * tile + begin + size]
+
+        yield at, stop, part
+        at = stop
+
+
+@cache
+def kernels(*, compiled: bool | None = None) -> Kernels:
+    """Return the compiled kernels, or numpy's where numba is not installed; `compiled` asks for one of them.
+
+    Raises ModuleNotFoundError when compiled ones are asked for without numba.
+    """
+    if compiled or (compiled is None and find_spec("numba") is not None):
+        from brainbrr.eeg.compiled import Compiled
+
+        return Compiled()
+    return Numpy()

@@ -1,0 +1,233 @@
+"""The index of a view: all that reading its windows needs beside the objects, as flat arrays in one small file.
+
+Half a kilobyte a recording, whatever the number of windows. Knows no store; labels are in samples, not in files.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainbrr.eeg.dequantise import Rows
+from brainbrr.eeg.normalise import Scaling, rows, sources
+from brainbrr.errors import IntegrityError
+from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, Grid, IntArray
+
+INDEX_FORMAT = 1
+NO_CHANNELS = -1
+"""`event_place` of an event that names no channels: the whole head."""
+
+SEIZURE_TYPE = "seiz"
+"""The type of a seizure of which nobody said more."""
+
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What all recordings of an index share. `digest` is the view's, None for a view that is not whole.
+
+    `matrices` (view rows, recorded rows) act on microvolts, one for each set of `absent` channels that occurs.
+    """
+
+    digest: str | None
+    rate_hz: int
+    length: int
+    stride: int
+    tail: str
+    full_fraction: str
+    clip: str | None
+    quantum_uv: str
+    channels: tuple[str, ...]
+    rows: tuple[str, ...]
+    absent: tuple[tuple[str, ...], ...]
+    matrices: tuple[tuple[tuple[float, ...], ...], ...]
+    patients: tuple[str, ...]
+    types: tuple[str, ...]
+    places: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """Recordings (n) with their labels and numbers, in the order of the view; windows follow by arithmetic.
+
+    content uint8 (n, 32); n_samples, labelled_until int64 (n,); labelled bool (n,); layout, patient int32 (n,);
+    k int8 (n, recorded rows); centre int32, gain float32 (n, rows). Recordings with a row that mixes channels have a
+    place mixed[i] in offset and scale, float64 (any, rows); the others have -1 there. Seizures int64 (m, 2) are sample
+    ranges below labelled_until, those of recording i from seizure_bounds[i] to [i + 1]; events likewise, with
+    event_type and event_place into the frame's types and places.
+    """
+
+    frame: Frame
+    content: Bytes
+    n_samples: IntArray
+    labelled: np.ndarray[Any, np.dtype[np.bool_]]
+    labelled_until: IntArray
+    layout: np.ndarray[Any, np.dtype[np.int32]]
+    patient: np.ndarray[Any, np.dtype[np.int32]]
+    k: np.ndarray[Any, np.dtype[np.int8]]
+    centre: np.ndarray[Any, np.dtype[np.int32]]
+    gain: np.ndarray[Any, np.dtype[np.float32]]
+    mixed: np.ndarray[Any, np.dtype[np.int32]]
+    offset: np.ndarray[Any, np.dtype[np.float64]]
+    scale: np.ndarray[Any, np.dtype[np.float64]]
+    seizure_bounds: IntArray
+    seizures: IntArray
+    event_bounds: IntArray
+    events: IntArray
+    event_type: np.ndarray[Any, np.dtype[np.int32]]
+    event_place: np.ndarray[Any, np.dtype[np.int32]]
+
+    # Windows
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Where windows lie in a recording."""
+        return Grid(self.frame.length, self.frame.stride, self.frame.tail)
+
+    @cached_property
+    def bounds(self) -> IntArray:
+        """The windows of recording i are numbered from bounds[i] to bounds[i + 1]: int64 (n + 1,)."""
+        return np.concatenate([[0], np.cumsum(self.grid.counts(self.n_samples))])
+
+    def __len__(self) -> int:
+        return int(self.bounds[-1])
+
+    def locate(self, windows: IntArray) -> tuple[IntArray, IntArray]:
+        """Return the recording and the first sample of windows, each int64. Raises IndexError beyond the last one."""
+        if len(windows) and not (windows.min() >= 0 and windows.max() < len(self)):
+            raise IndexError(f"windows {windows.min()} to {windows.max()} of {len(self)}")
+        recordings = np.searchsorted(self.bounds, windows, side="right") - 1
+        return recordings, self.grid.starts(self.n_samples[recordings], windows - self.bounds[recordings])
+
+    def classes(self) -> Bytes:
+        """Return each window's class by the share of its labelled time that is seizure: uint8 (windows,).
+
+        0 background, 1 partial seizure, 2 full seizure, 3 nothing labelled.
+        """
+        classes = np.full(len(self), BACKGROUND, dtype=np.uint8)
+        length, whole = self.frame.length, self.grid.whole(self.n_samples)
+        last = self.grid.last(self.n_samples)
+        labelled = np.minimum(whole, -(-self.labelled_until // self.frame.stride))
+        labelled += (last >= 0) & (last < self.labelled_until)
+        classes[_ranges(self.bounds[:-1] + labelled, self.bounds[1:])] = UNLABELLED
+
+        recording = np.repeat(np.arange(len(self.n_samples)), np.diff(self.seizure_bounds))
+        onset, offset = self.seizures.T
+        low = np.clip((onset - length) // self.frame.stride + 1, 0, whole[recording])
+        high = np.clip(-(-offset // self.frame.stride), low, whole[recording])
+        tail = last[recording]
+        in_tail = np.flatnonzero((tail >= 0) & (tail < offset) & (tail + length > onset))
+        windows = np.concatenate(
+            [
+                _ranges(self.bounds[recording] + low, self.bounds[recording] + high),
+                self.bounds[recording[in_tail] + 1] - 1,
+            ]
+        )
+        event = np.concatenate([np.repeat(np.arange(len(onset)), high - low), in_tail])
+        of, start = self.locate(windows)
+        stop = np.minimum(start + length, self.labelled_until[of])
+        share = np.minimum(stop, offset[event]) - np.maximum(start, onset[event])
+        touched, place = np.unique(windows, return_inverse=True)
+        seizure, time = np.zeros(len(touched), dtype=np.int64), np.ones(len(touched), dtype=np.int64)
+        np.add.at(seizure, place, share)
+        time[place] = stop - start
+        fraction = Fraction(self.frame.full_fraction)
+        full = seizure * fraction.denominator >= time * fraction.numerator
+        classes[touched] = np.where(full, FULL, PARTIAL)
+        return classes
+
+    @cached_property
+    def n_uncovered(self) -> int:
+        """Samples that no window holds: tails, and what lies between windows that do not touch."""
+        whole, last, n = self.grid.whole(self.n_samples), self.grid.last(self.n_samples), self.n_samples
+        length, stride = self.frame.length, self.frame.stride
+        end = np.minimum((whole - 1) * stride + length, n)
+        covered = np.where(stride < length, end, (whole - 1) * length + np.minimum(length, n - (whole - 1) * stride))
+        covered += np.where(last >= 0, np.minimum(last + length, n) - np.maximum(last, end), 0)
+        return int((n - covered).sum())
+
+    # Numbers
+
+    @cached_property
+    def layouts(self) -> tuple[tuple[Array, Array], ...]:
+        """The matrix of each layout, and which recorded channel each of its rows is."""
+        matrices = [np.array(matrix, dtype=np.float64) for matrix in self.frame.matrices]
+        return tuple((matrix, sources(matrix)) for matrix in matrices)
+
+    @cached_property
+    def _unmixed(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        return np.zeros(len(self.frame.rows))
+
+    @cached_property
+    def _clip(self) -> float | None:
+        return None if self.frame.clip is None else float(self.frame.clip)
+
+    def rows(self, recording: int) -> Rows:
+        """Return what the rows of a recording's windows are made of."""
+        matrix, source = self.layouts[self.layout[recording]]
+        place = self.mixed[recording]
+        numbers = Scaling(
+            self.centre[recording],
+            self.gain[recording],
+            self._unmixed if place < 0 else self.offset[place],
+            self._unmixed if place < 0 else self.scale[place],
+        )
+        step_uv = float(self.frame.quantum_uv) * 2.0 ** self.k[recording] if place >= 0 else self._unmixed
+        return rows(matrix, source, step_uv=step_uv, numbers=numbers, clip=self._clip)
+
+    # A file
+
+    def save(self, path: Path) -> None:
+        """Write the index to a file that appears whole. Raises OSError."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "frame"}
+        head = json.dumps({"format": INDEX_FORMAT, **vars(self.frame)}).encode()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{id(arrays):x}.tmp")
+        try:
+            with temporary.open("xb") as file:
+                np.savez(file, frame=np.frombuffer(head, dtype=np.uint8), allow_pickle=False, **arrays)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> Index:
+        """Return what save() wrote. Raises FileNotFoundError, and IntegrityError for anything else."""
+        names = [f.name for f in fields(cls) if f.name != "frame"]
+        try:
+            with (
+                path.open("rb") as opened,
+                np.load(opened, allow_pickle=False) as file,
+            ):  # its zip holds a crc32 of each array
+                head = json.loads(file["frame"].tobytes())
+                arrays = {name: file[name] for name in names}
+            if head.pop("format") != INDEX_FORMAT:
+                raise ValueError("of another format")
+            return cls(frame=_frame(head), **arrays)
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            fix = "remove it: it is made again from the store"
+            raise IntegrityError(f"this is no index as brainbrr writes it: {error}", where=path, fix=fix) from None
+
+
+def _frame(head: Mapping[str, Any]) -> Frame:
+    def frozen(value: Any) -> Any:
+        return tuple(map(frozen, value)) if isinstance(value, list) else value
+
+    return Frame(**{name: frozen(value) for name, value in head.items()})
+
+
+def _ranges(starts: IntArray, stops: IntArray) -> IntArray:
+    """Return all integers of half-open ranges, one range after the other: int64."""
+    sizes = stops - starts
+    shifts = np.repeat(starts - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes) if len(sizes) else starts
+    return shifts + np.arange(len(shifts), dtype=np.int64)

@@ -1,0 +1,109 @@
+"""What is known about each sample of a window: labels as small integers, and which samples count. Reads no signal."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from brainbrr.loading.index import NO_CHANNELS, SEIZURE_TYPE, Index
+from brainbrr.windows import UNKNOWN, IntArray
+
+Kind = Literal["none", "binary", "type", "per-channel"]
+Per = Literal["sample", "window"]
+
+SEIZURE = 1
+Labels = np.ndarray[Any, np.dtype[np.uint8]]
+Valid = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+class Labeller:
+    """Labels of one kind, uint8, 255 where nobody labelled: unlabelled time is never background.
+
+    none: 255 everywhere. binary: 0 background, 1 seizure. type: 0 background, else a place in `types`, which begins
+    with "bckg". per-channel: 0 or 1 for each row of the view; a seizure marks the rows that its label file names (a
+    pair marks its electrodes, an electrode its pairs), all rows where it names none.
+    Per sample, or per window: a window is what any of its labelled samples is, of types the one with most samples.
+    """
+
+    def __init__(self, index: Index, *, kind: Kind, per: Per = "sample") -> None:
+        self._index, self.kind, self.per = index, kind, per
+        self.types = ("bckg", *index.frame.types)
+        self._marks = np.array([_marked(index.frame.rows, place) for place in index.frame.places], dtype=np.bool_)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one window's label."""
+        rows = (len(self._index.frame.rows),) if self.kind == "per-channel" else ()
+        return rows if self.per == "window" else (*rows, self._index.frame.length)
+
+    def fill(self, recording: int, start: int, label: Labels, valid: Valid) -> None:
+        """Fill the label of one window, in the shape above, and valid bool (length,).
+
+        valid is false in padding and, unless the kind is none, where nobody labelled.
+        """
+        index = self._index
+        until = index.n_samples[recording] if self.kind == "none" else index.labelled_until[recording]
+        n = min(max(int(until) - start, 0), len(valid))
+        valid[:n] = True
+        valid[n:] = False
+        if self.kind == "none":
+            label[...] = UNKNOWN
+        elif self.per == "sample":
+            label[..., :n] = 0
+            label[..., n:] = UNKNOWN
+            self._mark(recording, start, n, label)
+        elif n:
+            samples = np.zeros((*self.shape, n), dtype=np.uint8)
+            self._mark(recording, start, n, samples)
+            if self.kind == "type":
+                counts = np.bincount(samples, minlength=len(self.types))[1:]
+                label[...] = counts.argmax() + 1 if counts.any() else 0
+            else:
+                label[...] = samples.any(axis=-1)
+        else:
+            label[...] = UNKNOWN
+
+    def _mark(self, recording: int, start: int, n: int, label: Labels) -> None:
+        """Write what is no background into the first n samples of a label."""
+        index = self._index
+        first, last = index.seizure_bounds[recording : recording + 2]
+        if first == last and self.kind != "type":
+            return
+        seizures = [_within(span, start, n) for span in index.seizures[first:last].tolist()]
+        if self.kind == "binary":
+            for onset, offset in seizures:
+                label[onset:offset] = SEIZURE
+            return
+        seizure, named = np.zeros((2, n), dtype=np.bool_)
+        for onset, offset in seizures:
+            seizure[onset:offset] = True
+        first, last = index.event_bounds[recording : recording + 2]
+        for event in range(first, last):
+            onset, offset = _within(index.events[event].tolist(), start, n)
+            named[onset:offset] = True
+            if self.kind == "type":
+                label[onset:offset] = index.event_type[event] + 1
+            else:
+                place = index.event_place[event]
+                marks = np.ones(len(label), dtype=np.bool_) if place == NO_CHANNELS else self._marks[place]
+                label[marks, onset:offset] = seizure[onset:offset]
+        seizure &= ~named
+        label[..., :n][..., seizure] = (
+            self.types.index(SEIZURE_TYPE) if self.kind == "type" and seizure.any() else SEIZURE
+        )
+
+
+def _within(span: list[int], start: int, n: int) -> tuple[int, int]:
+    onset, offset = span
+    return min(max(onset - start, 0), n), min(max(offset - start, 0), n)
+
+
+def _marked(rows: tuple[str, ...], place: tuple[str, ...]) -> list[bool]:
+    """Say for each row whether one of the channels that a label file names is it, holds it or is in it."""
+    return [any(row == name or row in name.split("-") or name in row.split("-") for name in place) for row in rows]
+
+
+def windows_of(index: Index, *, recordings: IntArray) -> IntArray:
+    """Return all windows of some recordings: int64, ascending for ascending recordings."""
+    return np.concatenate([np.arange(index.bounds[i], index.bounds[i + 1]) for i in recordings])

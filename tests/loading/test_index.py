@@ -1,0 +1,114 @@
+"""The index: windows by arithmetic, classes by counting, and a file that says when it is damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from loading.indexes import small_index
+
+from brainbrr.errors import IntegrityError
+from brainbrr.loading.index import Index
+from brainbrr.views import View
+from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED
+
+ViewOf = Callable[..., View]
+
+tables = st.fixed_dictionaries(
+    {
+        "lengths": st.lists(st.integers(1, 60), min_size=1, max_size=6),
+        "length": st.integers(1, 20),
+        "stride": st.integers(1, 25),
+        "tail": st.sampled_from(["drop", "pad", "shift"]),
+    }
+)
+
+
+def plain_starts(n: int, length: int, stride: int, tail: str) -> list[int]:
+    """Return where windows begin, by walking along the recording."""
+    starts = [start for start in range(0, n, stride) if start + length <= n] or [0]
+    if tail != "drop" and starts[-1] + length < n:
+        last = n - length if tail == "shift" else starts[-1] + stride
+        starts += [last] if last < n else []
+    return starts
+
+
+@given(tables)
+def test_windows_are_where_walking_along_finds_them(table: dict) -> None:
+    index = small_index(**table)
+    grid = (table["length"], table["stride"], table["tail"])
+    expected = [(i, start) for i, n in enumerate(table["lengths"]) for start in plain_starts(n, *grid)]
+    recordings, starts = index.locate(np.arange(len(index)))
+    assert list(zip(recordings.tolist(), starts.tolist(), strict=True)) == expected
+    with pytest.raises(IndexError):
+        index.locate(np.array([len(index)]))
+
+
+@given(tables)
+def test_what_no_window_holds_is_counted(table: dict) -> None:
+    index = small_index(**table)
+    held = [np.zeros(n, dtype=bool) for n in table["lengths"]]
+    for recording, start in zip(*index.locate(np.arange(len(index))), strict=True):
+        held[recording][start : start + table["length"]] = True
+    assert index.n_uncovered == sum(int((~each).sum()) for each in held)
+
+
+@given(tables, st.data())
+@settings(max_examples=200)
+def test_classes_agree_with_counting_samples(table: dict, data: st.DataObject) -> None:
+    lengths = table["lengths"]
+    untils = [data.draw(st.integers(0, n)) for n in lengths]
+    cuts = [sorted(data.draw(st.sets(st.integers(0, until), max_size=6))) for until in untils]
+    seizures = {i: list(zip(c[::2], c[1::2], strict=False)) for i, c in enumerate(cuts)}
+    fraction = data.draw(st.sampled_from(["1", "0.5", "0.01"]))
+    index = small_index(**table, seizures=seizures, labelled_until=untils, full_fraction=fraction)
+    found = index.classes()
+    for window, (recording, start) in enumerate(zip(*index.locate(np.arange(len(index))), strict=True)):
+        inside = np.zeros(lengths[recording], dtype=bool)
+        for onset, offset in seizures[recording]:
+            inside[onset:offset] = True
+        inside = inside[: untils[recording]][start : start + table["length"]]
+        share = Fraction(int(inside.sum()), max(len(inside), 1))
+        assert found[window] == (
+            UNLABELLED
+            if not len(inside)
+            else BACKGROUND
+            if not share
+            else FULL
+            if share >= Fraction(fraction)
+            else PARTIAL
+        )
+
+
+def test_an_index_comes_back_from_its_file(view_of: ViewOf, tmp_path: Path) -> None:
+    index = view_of(reference="bipolar", clip="5").index
+    index.save(tmp_path / "view.npz")
+    again = Index.load(tmp_path / "view.npz")
+    assert again.frame == index.frame
+    for name, value in vars(index).items():
+        if isinstance(value, np.ndarray):
+            assert np.array_equal(value, getattr(again, name)) and value.dtype == getattr(again, name).dtype
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "other"])
+def test_a_damaged_index_is_an_error(view_of: ViewOf, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "view.npz"
+    view_of().index.save(path)
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[len(data) // 2] ^= 1
+    path.write_bytes({"flip": data, "cut": data[:-100], "empty": b"", "other": b"not an index"}[damage])
+    with pytest.raises(IntegrityError, match="no index as brainbrr writes it"):
+        Index.load(path)
+
+
+def test_nothing_is_left_beside_an_index(view_of: ViewOf, tmp_path: Path) -> None:
+    index = view_of().index
+    for _ in range(2):
+        index.save(tmp_path / "made" / "view.npz")
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["view.npz"]
