@@ -19,8 +19,8 @@ from typing import Any
 from brainbrr.errors import IntegrityError, SpaceError, ViewNotReadyError
 from brainbrr.progress import Progress, Silent
 from brainbrr.store import copies
-from brainbrr.store.shard_files import MEND
 from brainbrr.store.records import Record
+from brainbrr.store.shard_files import MEND
 from brainbrr.store.store import Store
 from brainbrr.verbs.staging_folder import Lease, Sizes, StagingFolder, remove_tree
 from brainbrr.views import View
@@ -125,7 +125,7 @@ def stage(
         others = folder.in_use()
         if not others:
             folder.sweep()
-        target = Store.create(folder.store)
+        target = Store.create(folder.store, codec=source.codec)  # files are copied as they are
         sizes = _sizes(source, target, records)
         _check_room(sizes, {c: target.object_bytes(c) for c in target.contents()}, others, limit_bytes, folder)
         lease = folder.lease(sizes)
