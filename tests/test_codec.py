@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from support import Cli
 
 import brainbrr
 from brainbrr.verbs.recompress import recompress
@@ -37,6 +38,22 @@ def test_a_view_of_either_store_is_the_same_view(views: tuple[View, View]) -> No
     assert none.digest == zstd.digest is not None
     for position in (0, len(none) // 2, len(none) - 1):
         assert none[position].signal.tobytes() == zstd[position].signal.tobytes()
+
+
+def test_a_store_that_is_built_in_zstd_is_the_one_that_was_recompressed(
+    cli: Cli, corpus: Path, tmp_path: Path, views: tuple[View, View]
+) -> None:
+    assert cli("ingest", corpus, "--profile", "smoke", "--codec", "zstd", "--workers", 2).code == 0
+    built = brainbrr.open_store(tmp_path / "store")
+    assert built.codec == "zstd"
+    for content in views[1].store.contents():
+        for name in ("zarr.json", "c.0.0"):
+            assert (built.layout.object(content) / name).read_bytes() == (
+                views[1].store.layout.object(content) / name
+            ).read_bytes()
+    assert cli("ingest", corpus, "--profile", "smoke", "--json").json["reused"] == len(list(built.contents()))
+    told = cli("ingest", corpus, "--codec", "none")
+    assert (told.code, "has codec zstd, not none" in told.err) == (2, True)
 
 
 def batches(view: View, **options: Any) -> list[tuple[torch.Tensor, ...]]:
