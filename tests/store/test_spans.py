@@ -6,6 +6,7 @@ import errno
 import gc
 import itertools
 import os
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,13 @@ def test_threads_with_a_scratch_each_share_one_reader(folder: Path, mapped: bool
 
     with ShardReader(folder, mapped=mapped) as reader, ThreadPoolExecutor(8) as pool:
         assert all(pool.map(read, range(8)))
+
+
+@MAPPED
+def test_a_pickled_reader_reads_the_same_way(folder: Path, codec: Codec, mapped: bool) -> None:
+    reader = pickle.loads(pickle.dumps(ShardReader(folder, META, codec=codec, mapped=mapped, every=True)))
+    assert (reader.meta, reader.codec, reader.mapped, reader.every) == (META, codec, mapped, True)
+    assert np.array_equal(window(reader, 5, 560), SAMPLES[:, 5:560])
 
 
 def test_closing_a_reading_reader_never_reads_another_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
