@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @recipe_option
 @executor_options
 @labels_option
+@click.option("--codec", type=click.Choice(["none", "zstd"]), help="How a new store keeps its tiles. Default: none.")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, with SLURM's script; write nothing.")
 @click.option("--accept-refused", is_flag=True, help="Record refused recordings as omitted; views count as ready.")
 @click.option("--accept-truncated", is_flag=True, help="Store the whole records of truncated files, and say so.")

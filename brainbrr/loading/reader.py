@@ -59,9 +59,7 @@ class Shards:
             shard = self._open.get(recording)
             if shard is None:
                 content = self._index.content[recording].tobytes().hex()
-                shard = ShardReader(
-                    self._store.layout.object(content), meta_of(self._index, recording), every=self._every
-                )
+                shard = self._store.reader(content, meta_of(self._index, recording), every=self._every)
                 self._open[recording] = shard
                 if len(self._open) > self._most:
                     self._open.popitem(last=False)  # another thread may still read it: it closes with its last user

@@ -53,11 +53,9 @@ class ShardReader:
             meta, codec = _array_of(folder, codec)
         self.meta, self.codec = meta, codec or "none"
         self._tiling = tiling = meta.tiling(self.codec)
-        file = open_shard(folder, tiling.shard_sizes, mapped=mapped)
-        end = file.n_bytes - tiling.index_length
-        index = file.read(end, file.n_bytes, None).tobytes()
+        file, index = open_shard(folder, tiling.shard_sizes, n_last=tiling.index_length, mapped=mapped)
         self._file: ShardFile | None = file
-        self._edges = tiling.edges(index, end=end, where=folder / SHARD_FILE)
+        self._edges = tiling.edges(index, end=file.n_bytes - tiling.index_length, where=folder / SHARD_FILE)
         self._tile, self._n_tiles = meta.tile, meta.n_tiles
         self._proven = np.zeros(self._n_tiles, dtype=np.bool_)
 

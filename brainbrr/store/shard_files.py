@@ -118,20 +118,25 @@ def _unreadable(error: OSError, folder: Path) -> IntegrityError:
     return IntegrityError(f"the shard cannot be read: {error.strerror}", where=folder, fix=MEND)
 
 
-def open_shard(folder: Path, sizes: range, *, mapped: bool | None = None) -> ShardFile:
-    """Open an object's shard. Raises IntegrityError when it is gone, or its size is not one of `sizes`.
+def open_shard(folder: Path, sizes: range, *, n_last: int, mapped: bool | None = None) -> tuple[ShardFile, bytes]:
+    """Open an object's shard, and return it with its last bytes, so that nobody touches a map for its index.
 
-    `mapped` None: mapped on local file systems, read on network ones.
+    Raises IntegrityError when it is gone, or its size is not one of `sizes`. `mapped` None: mapped on local file
+    systems, read on network ones.
     """
     path = folder / SHARD_FILE
     try:
-        descriptor = files.open_plain(path)
+        return _opened(path, folder, sizes, n_last, mapped)
     except FileNotFoundError:
         raise IntegrityError("the object has no shard file", where=folder, fix=MEND) from None
     except OSError as error:
-        if error.errno not in (errno.ESTALE, errno.EIO):
-            raise
-        raise _unreadable(error, folder) from error
+        if error.errno in (errno.ESTALE, errno.EIO):
+            raise _unreadable(error, folder) from error
+        raise
+
+
+def _opened(path: Path, folder: Path, sizes: range, n_last: int, mapped: bool | None) -> tuple[ShardFile, bytes]:
+    descriptor = files.open_plain(path)
     keep = False
     try:
         state = os.fstat(descriptor)
@@ -139,10 +144,11 @@ def open_shard(folder: Path, sizes: range, *, mapped: bool | None = None) -> Sha
         if state.st_size not in sizes:
             wanted = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
             raise IntegrityError(f"the shard has {state.st_size:,} bytes instead of {wanted}", where=path, fix=MEND)
+        last = os.pread(descriptor, n_last, state.st_size - n_last)
         if mounts.is_local(state.st_dev, folder) if mapped is None else mapped:
-            return MappedFile(descriptor, state.st_size)
+            return MappedFile(descriptor, state.st_size), last
         keep = True
-        return ReadFile(descriptor, state.st_size, folder)
+        return ReadFile(descriptor, state.st_size, folder), last
     finally:
         if not keep:
             os.close(descriptor)

@@ -25,6 +25,7 @@ from brainbrr.store.catalog import Catalog
 from brainbrr.store.layout import INODES_PER_OBJECT
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
+from brainbrr.store.tiles import Codec
 from brainbrr.verbs.build import Built, Task
 from brainbrr.verbs.builder import Builder, build_all, local_engine
 from brainbrr.verbs.examine import examine_stored
@@ -99,6 +100,7 @@ def ingest(
     workers: int | None = None,
     engine: Engine | None = None,
     labels: str = "found",
+    codec: Codec | None = None,
     dry_run: bool = False,
     accept_refused: bool = False,
     accept_truncated: bool = False,
@@ -109,7 +111,8 @@ def ingest(
 ) -> IngestReport:
     """Store every recording of a corpus (or of a profile of it) that the store does not have yet.
 
-    With `store` None, the store at `location` is created, except in a dry run, which writes to no store.
+    With `store` None, the store at `location` is created, except in a dry run, which writes to no store. `codec`: how
+    a new store keeps its tiles; a store that is there must have the same.
     Files are hashed here, by `workers` threads; what is missing is built by `engine`, by default `workers` processes.
     With a host, a file or record whose stat has not moved since it was read is not opened again. With `rehash`,
     neither that nor stored objects are trusted: damaged ones are built again.
@@ -119,8 +122,8 @@ def ingest(
     began = time.monotonic()
     found = locate(root, name=corpus)
     files = scan(found)
-    if store is None and not dry_run:
-        store = Store.create(_needed(location))
+    if not dry_run and (store is None or codec is not None):
+        store = Store.create(_needed(location, store), codec=codec)
     base = store.catalog(found.name) if store else None
     if stays_unlabelled(base, files) and labels != "none":
         labels = "none"

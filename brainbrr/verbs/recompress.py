@@ -12,7 +12,7 @@ from typing import Any
 
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.progress import Progress, Silent
-from brainbrr.store import copying
+from brainbrr.store import recoding
 from brainbrr.store.store import Store
 from brainbrr.store.tiles import Codec
 
@@ -76,7 +76,7 @@ def recompress(
     target = _target(store, to, codec)
     corpora = store.corpora()
     for corpus in corpora:
-        copying.check_catalog(store, target, corpus)
+        recoding.check_catalog(store, target, corpus)
     failed: list[dict[str, str]] = []
     names = sorted(store.contents())
     before = {name: store.object_bytes(name) for name in names}
@@ -93,10 +93,10 @@ def recompress(
                 failed.append({kind: name, "reason": error.what})
         return n_there
 
-    records = each("record", store.keys(), copying.copy_record)
-    findings = each("findings", store.found_findings(), copying.copy_findings)
-    views = each("view", store.frozen_views(), copying.copy_view)
-    each("catalog", corpora, copying.copy_catalog)
+    records = each("record", store.keys(), recoding.copy_record)
+    findings = each("findings", store.found_findings(), recoding.copy_findings)
+    views = each("view", store.frozen_views(), recoding.copy_view)
+    each("catalog", corpora, recoding.copy_catalog)
     return RecompressReport(
         store=store.location,
         to=target.location,
@@ -133,7 +133,7 @@ def _copied(
 
     def copy(name: str) -> int | IntegrityError:
         try:
-            return copying.copy_object(store, target, name)
+            return recoding.copy_object(store, target, name)
         except IntegrityError as error:
             return error
 

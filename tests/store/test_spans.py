@@ -6,6 +6,7 @@ import errno
 import gc
 import itertools
 import os
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,19 @@ def test_a_file_that_the_server_took_away_is_named(folder: Path, number: int, mo
         assert str(folder) in str(caught.value)
 
 
+@pytest.mark.parametrize("call", ["open", "pread"])
+def test_a_shard_that_cannot_be_opened_is_named(
+    folder: Path, codec: Codec, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any) -> int:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(shard_files.os, call, gone)
+    with pytest.raises(IntegrityError, match="the shard cannot be read") as caught:
+        ShardReader(folder, META, codec=codec)
+    assert str(folder) in str(caught.value)
+
+
 def test_a_read_in_small_pieces_is_put_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = os.preadv
     monkeypatch.setattr(shard_files.os, "preadv", lambda fd, to, at: whole(fd, [to[0][:333]], at))
@@ -226,6 +240,13 @@ def test_threads_with_a_scratch_each_share_one_reader(folder: Path, mapped: bool
 
     with ShardReader(folder, mapped=mapped) as reader, ThreadPoolExecutor(8) as pool:
         assert all(pool.map(read, range(8)))
+
+
+@MAPPED
+def test_a_pickled_reader_reads_the_same_way(folder: Path, codec: Codec, mapped: bool) -> None:
+    reader = pickle.loads(pickle.dumps(ShardReader(folder, META, codec=codec, mapped=mapped, every=True)))
+    assert (reader.meta, reader.codec, reader.mapped, reader.every) == (META, codec, mapped, True)
+    assert np.array_equal(window(reader, 5, 560), SAMPLES[:, 5:560])
 
 
 def test_closing_a_reading_reader_never_reads_another_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

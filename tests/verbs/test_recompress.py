@@ -13,7 +13,7 @@ from brainbrr.cli import main, store_commands  # noqa: F401  # registers all com
 from brainbrr.cli.exits import EXIT_CODES
 from brainbrr.cli.group import cli as group
 from brainbrr.errors import UsageError
-from brainbrr.store import copying
+from brainbrr.store import recoding
 from brainbrr.store.store import Store
 from brainbrr.store.tiles import CODECS
 from brainbrr.verbs.recompress import recompress
@@ -88,7 +88,7 @@ def test_there_and_back_again_gives_the_same_bytes(cli: Cli, store: Store, tmp_p
 
 
 def test_what_was_cut_off_goes_on_from_there(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = copying.copy_object, []
+    real, calls = recoding.copy_object, []
 
     def interrupted(*arguments: object) -> int:
         calls.append(arguments)
@@ -97,7 +97,7 @@ def test_what_was_cut_off_goes_on_from_there(store: Store, tmp_path: Path, monke
         return real(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(copying, "copy_object", interrupted)
+        patch.setattr(recoding, "copy_object", interrupted)
         with pytest.raises(KeyboardInterrupt):
             recompress(store, tmp_path / "zstd")
     half = Store.open(tmp_path / "zstd")

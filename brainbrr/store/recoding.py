@@ -1,6 +1,6 @@
-"""Copying from one store into another, whatever their codecs: each piece proven where it is read and where it lands.
+"""Copying a store into one of another codec: each piece proven where it is read and where it lands.
 
-A copy that was cut off goes on from there, and nothing that differs is overwritten.
+A copy that was cut off goes on from there, and nothing that differs is overwritten. Copies as they are: copies.py.
 """
 
 from __future__ import annotations
