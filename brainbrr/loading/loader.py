@@ -119,7 +119,9 @@ def filler_of(index: Index, store: Store, choices: Choices, *, memory: Memory = 
     )
 
 
-def numpy_loader(index: Index, store: Store, choices: Choices, *, mode: Mode = "stream", memory: Memory = host_memory) -> Loader:
+def numpy_loader(
+    index: Index, store: Store, choices: Choices, *, mode: Mode = "stream", memory: Memory = host_memory
+) -> Loader:
     """Return a loader of numpy arrays, in buffers that are filled again: of shards, or resident in this host's memory.
 
     Raises UsageError where there is nothing to take, SpaceError where a resident view does not fit.
