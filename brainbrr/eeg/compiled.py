@@ -6,6 +6,7 @@ a line only to overwrite it would double the traffic. Imported only where numba 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,14 @@ class Compiled:
         """Fill `out` int16 (rows, length) with recorded channels as they are stored; padding is `fill`."""
         check(tiles, tile, first, n, int(source.max()) + 1, out.shape[1])
         _raw(tiles, tile, first, n, source, np.int16(fill), out)
+
+
+def _compiled(function: Callable[..., None]) -> Any:
+    """Compile a function at its first call, and keep what was compiled for other processes where that can be kept."""
+    try:
+        return njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no folder can be written to: each process compiles for itself
+        return njit(nogil=True)(function)
 
 
 def _splat(builder: Any, value: Any, kind: Any) -> Any:
@@ -116,7 +125,7 @@ def _fence(_typing: Any) -> Any:
     return types.void(), generate
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 def _rows(
     tiles: Any,
     tile: Any,
@@ -166,7 +175,7 @@ def _rows(
     _fence()  # type: ignore[call-arg]
 
 
-@njit(nogil=True, cache=True, inline="always")
+@_compiled
 def _clipped(y: Any, clip: Any) -> Any:
     if y > clip:
         return clip
@@ -175,7 +184,7 @@ def _clipped(y: Any, clip: Any) -> Any:
     return y
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 def _raw(tiles: Any, tile: Any, first: Any, n: Any, source: Any, fill: Any, out: Any) -> None:
     for row in range(source.size):
         to = out[row]

@@ -7,10 +7,9 @@ multiply-add and no reordered sum anywhere, so a row's bits depend on its intege
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,14 +22,17 @@ MIXED = -1
 """The source of a row that is no single recorded channel."""
 
 
-@dataclass(frozen=True)
-class Rows:
+NO_WEIGHTS: Doubles = np.zeros((0, 0))
+NO_OFFSETS: Doubles = np.zeros(0)
+
+
+class Rows(NamedTuple):
     """What each row of a window is made of.
 
     Row r is float32(x - centre[r]) * gain[r] of recorded channel source[r]; where source is MIXED it is
     float32(sum of weights[r, c] * x[c] - offset[r]), summed in float64 in the order of channels that weigh anything.
     Then it is cut to ±clip. source, centre int32 (rows,); gain float32 (rows,); offset float64 (rows,);
-    weights float64 (rows, channels), or (0, 0) where no row is mixed. `n_channels` are recorded.
+    weights float64 (rows, channels); NO_OFFSETS and NO_WEIGHTS where no row is mixed. `n_channels` are recorded.
     """
 
     source: Integers
@@ -40,9 +42,6 @@ class Rows:
     offset: Doubles
     clip: np.float32
     n_channels: int
-
-    def __len__(self) -> int:
-        return len(self.source)
 
 
 class Kernels(Protocol):

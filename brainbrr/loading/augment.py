@@ -6,7 +6,7 @@ on every device. A pure function of seed and place in the order, so that a train
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,14 +49,11 @@ class Variation:
     def rows(self, rows: Rows) -> Rows:
         """Return what the rows of the window are made of instead."""
         order, factor = self.order, self.factor
-        return replace(
-            rows,
-            source=rows.source[order],
-            centre=rows.centre[order],
-            gain=rows.gain[order] * factor,
-            weights=rows.weights[order] * factor[:, None] if rows.weights.size else rows.weights,
-            offset=rows.offset[order] * factor,
-        )
+        varied = rows._replace(source=rows.source[order], centre=rows.centre[order], gain=rows.gain[order] * factor)
+        if not rows.weights.size:
+            return varied
+        weights, offset = rows.weights[order] * factor[:, None], rows.offset[order] * factor
+        return varied._replace(weights=weights, offset=offset)
 
 
 class Augmenter:

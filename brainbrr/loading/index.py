@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from brainbrr.eeg.dequantise import Rows
-from brainbrr.eeg.normalise import Scaling, rows, sources
+from brainbrr.eeg.dequantise import NO_OFFSETS, NO_WEIGHTS, Rows
+from brainbrr.eeg.normalise import sources, weights_of
 from brainbrr.errors import IntegrityError
 from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, Grid, IntArray
 
@@ -165,25 +165,20 @@ class Index:
         return tuple((matrix, sources(matrix)) for matrix in matrices)
 
     @cached_property
-    def _unmixed(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        return np.zeros(len(self.frame.rows))
-
-    @cached_property
-    def _clip(self) -> float | None:
-        return None if self.frame.clip is None else float(self.frame.clip)
+    def _clip(self) -> np.float32:
+        return np.float32(np.inf if self.frame.clip is None else self.frame.clip)
 
     def rows(self, recording: int) -> Rows:
         """Return what the rows of a recording's windows are made of."""
         matrix, source = self.layouts[self.layout[recording]]
-        place = self.mixed[recording]
-        numbers = Scaling(
-            self.centre[recording],
-            self.gain[recording],
-            self._unmixed if place < 0 else self.offset[place],
-            self._unmixed if place < 0 else self.scale[place],
+        place, centre, gain = self.mixed[recording], self.centre[recording], self.gain[recording]
+        if place < 0:
+            return Rows(source, centre, gain, NO_WEIGHTS, NO_OFFSETS, self._clip, matrix.shape[1])
+        offset, scale = self.offset[place], self.scale[place]
+        step_uv = float(self.frame.quantum_uv) * 2.0 ** self.k[recording]
+        return Rows(
+            source, centre, gain, weights_of(matrix, source, step_uv, scale), offset, self._clip, matrix.shape[1]
         )
-        step_uv = float(self.frame.quantum_uv) * 2.0 ** self.k[recording] if place >= 0 else self._unmixed
-        return rows(matrix, source, step_uv=step_uv, numbers=numbers, clip=self._clip)
 
     # A file
 

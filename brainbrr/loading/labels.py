@@ -45,12 +45,12 @@ class Labeller:
         index = self._index
         until = index.n_samples[recording] if self.kind == "none" else index.labelled_until[recording]
         n = min(max(int(until) - start, 0), len(valid))
-        valid[:n] = True
+        valid[:] = True
         valid[n:] = False
         if self.kind == "none":
             label[...] = UNKNOWN
         elif self.per == "sample":
-            label[..., :n] = 0
+            label[:] = 0
             label[..., n:] = UNKNOWN
             self._mark(recording, start, n, label)
         elif n:
