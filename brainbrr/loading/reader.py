@@ -15,7 +15,7 @@ import numpy as np
 from brainbrr.eeg.dequantise import Floats, Integers, Rows, Tiles, kernels
 from brainbrr.loading.index import Index
 from brainbrr.store.chunks import ShardReader
-from brainbrr.store.objects import FILL, ArrayMeta
+from brainbrr.store.objects import FILL, TILE_S, ArrayMeta
 from brainbrr.store.shard_files import Scratch
 from brainbrr.store.store import Store
 
@@ -42,6 +42,10 @@ class Shards:
         """Make what no other process has."""
         self._open = OrderedDict()
         self._lock, self._threads = threading.Lock(), threading.local()
+        # a shard that is closed to open others need not be proven again
+        tile = TILE_S * self._index.frame.rate_hz
+        self._tiles = np.concatenate([[0], np.cumsum(-(-self._index.n_samples // tile))])
+        self._proven = np.zeros(self._tiles[-1], dtype=np.bool_)
         self._most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2, 16)
 
     def span(self, recording: int, start: int, stop: int) -> tuple[Tiles, int, int]:
@@ -59,7 +63,9 @@ class Shards:
             shard = self._open.get(recording)
             if shard is None:
                 content = self._index.content[recording].tobytes().hex()
-                shard = self._store.reader(content, meta_of(self._index, recording), every=self._every)
+                proven = self._proven[self._tiles[recording] : self._tiles[recording + 1]]
+                meta = meta_of(self._index, recording)
+                shard = self._store.reader(content, meta, every=self._every, proven=proven)
                 self._open[recording] = shard
                 if len(self._open) > self._most:
                     self._open.popitem(last=False)  # another thread may still read it: it closes with its last user
