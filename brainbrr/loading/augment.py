@@ -6,6 +6,7 @@ on every device. A pure function of seed and place in the order, so that a train
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from brainbrr.eeg.dequantise import Rows
 from brainbrr.errors import UsageError
+from brainbrr.loading.index import RowTable
 
 _STREAM = 1 << 63  # the order of windows draws from the lower half
 
@@ -54,6 +56,15 @@ class Variation:
             return varied
         weights, offset = rows.weights[order] * factor[:, None], rows.offset[order] * factor
         return varied._replace(weights=weights, offset=offset)
+
+
+def varied(table: RowTable, variations: Sequence[Variation]) -> RowTable:
+    """Return what the rows of many windows are made of instead."""
+    order = np.stack([each.order for each in variations])
+    gain = np.take_along_axis(table.gain, order, axis=1) * np.stack([each.factor for each in variations])
+    return RowTable(
+        np.take_along_axis(table.source, order, axis=1), np.take_along_axis(table.centre, order, axis=1), gain
+    )
 
 
 class Augmenter:

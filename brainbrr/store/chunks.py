@@ -23,7 +23,7 @@ from brainbrr.store.objects import (
     check_fill,
     read_array,
 )
-from brainbrr.store.shard_files import MEND, Scratch, ShardFile, open_shard
+from brainbrr.store.shard_files import MEND, MappedFile, Scratch, ShardFile, open_shard
 from brainbrr.store.tiles import CRC_BYTES, Bytes, Codec, crc32c
 
 _TILES_HELD = 64  # of a shard that is read once: what was read need not stay in this process's memory
@@ -62,6 +62,8 @@ class ShardReader:
         self._edges = tiling.edges(index, end=file.n_bytes - tiling.index_length, where=folder / SHARD_FILE)
         self._tile, self._n_tiles = meta.tile, meta.n_tiles
         self._proven = np.zeros(self._n_tiles, dtype=np.bool_) if proven is None else proven
+        # only for tiles that span() has proven, and while somebody keeps this reader
+        self.address = file.bytes.ctypes.data if self.codec == "none" and isinstance(file, MappedFile) else 0
 
     def read(self, start: int, stop: int, out: Samples | None = None) -> Samples:
         """Return samples [start, stop) as int16 (channels, stop - start), in `out` when it is given.
