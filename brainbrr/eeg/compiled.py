@@ -1,7 +1,7 @@
 """The kernels of `dequantise`, compiled by numba: bounded by memory, not by arithmetic.
 
-A batch is written once and read much later, so whole cache lines go straight to memory (non-temporal stores): reading
-a line only to overwrite it would double the traffic. Imported only where numba is.
+A large batch is written once and read much later, so whole cache lines go straight to memory (non-temporal stores):
+reading a line only to overwrite it would double the traffic. Imported only where numba is.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from numba.extending import intrinsic
 from brainbrr.eeg.dequantise import MIXED, Floats, Integers, ManyKernels, Places, Rows, Tiles, check
 
 _LINE = 64
+_CACHED = 8 << 20
+"""Bytes of output that may still be in the caches when they are read: those go there."""
+
 _FLOATS, _SHORTS = _LINE // 4, _LINE // 2
 _MIXED = MIXED
 
@@ -30,11 +33,11 @@ class CompiledMany:
 
         source, centre int32 and gain float32 (windows, rows): no row is mixed.
         """
-        _many_rows(places, source, centre, gain, clip, out)
+        _many_rows(places, source, centre, gain, clip, out, out.nbytes > _CACHED)
 
     def raw(self, places: Places, source: Integers, fill: int, out: Any) -> None:
         """Fill those windows of `out` int16 (windows, rows, length) whose places have an address."""
-        _many_raw(places, source, np.int16(fill), out)
+        _many_raw(places, source, np.int16(fill), out, out.nbytes > _CACHED)
 
 
 class Compiled:
@@ -72,53 +75,64 @@ def _pointer(builder: Any, address: Any, kind: Any) -> Any:
     return builder.inttoptr(address, kind.as_pointer())
 
 
-def _stream(builder: Any, vector: Any, address: Any) -> None:
-    """Store a whole, aligned cache line past the caches."""
-    store = builder.store(vector, _pointer(builder, address, vector.type), align=_LINE)
-    store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+def _store(builder: Any, vector: Any, address: Any, *, past: bool) -> None:
+    """Store a whole, aligned cache line past the caches, or a vector in the ordinary way."""
+    store = builder.store(vector, _pointer(builder, address, vector.type), align=_LINE if past else 2)
+    if past:
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
 
 
-@intrinsic
-def _stream_floats(_typing: Any, source: Any, out: Any, n: Any, centre: Any, gain: Any, clip: Any) -> Any:
-    """Write clip(float32(x - centre) * gain) of n int16 at an address: n a multiple of 16, `out` aligned to a line."""
-    signature = types.void(types.int64, types.int64, types.int64, types.int32, types.float32, types.float32)
+def _converting(*, past: bool) -> Any:
+    @intrinsic
+    def convert(_typing: Any, source: Any, out: Any, n: Any, centre: Any, gain: Any, clip: Any) -> Any:
+        """Write clip(float32(x - centre) * gain) of n int16 at an address: n a multiple of 16."""
+        signature = types.void(types.int64, types.int64, types.int64, types.int32, types.float32, types.float32)
 
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        source, out, n, centre, gain, clip = arguments
-        i64, n_lanes = ir.IntType(64), _FLOATS
-        shorts, ints = ir.VectorType(ir.IntType(16), n_lanes), ir.VectorType(ir.IntType(32), n_lanes)
-        floats = ir.VectorType(ir.FloatType(), n_lanes)
-        centres, gains = _splat(builder, centre, ints), _splat(builder, gain, floats)
-        high = _splat(builder, clip, floats)
-        low = builder.fneg(high)
-        with cgutils.for_range(builder, builder.sdiv(n, ir.Constant(i64, n_lanes))) as loop:
-            read = builder.add(source, builder.mul(loop.index, ir.Constant(i64, _LINE // 2)))
-            write = builder.add(out, builder.mul(loop.index, ir.Constant(i64, _LINE)))
-            x = builder.load(_pointer(builder, read, shorts), align=2)
-            y = builder.fmul(builder.sitofp(builder.sub(builder.sext(x, ints), centres), floats), gains)
-            y = builder.select(builder.fcmp_ordered(">", y, high), high, y)  # NaN is not greater: it stays
-            y = builder.select(builder.fcmp_ordered("<", y, low), low, y)
-            _stream(builder, y, write)
-        return _context.get_dummy_value()
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            source, out, n, centre, gain, clip = arguments
+            i64, n_lanes = ir.IntType(64), _FLOATS
+            shorts, ints = ir.VectorType(ir.IntType(16), n_lanes), ir.VectorType(ir.IntType(32), n_lanes)
+            floats = ir.VectorType(ir.FloatType(), n_lanes)
+            centres, gains = _splat(builder, centre, ints), _splat(builder, gain, floats)
+            high = _splat(builder, clip, floats)
+            low = builder.fneg(high)
+            with cgutils.for_range(builder, builder.sdiv(n, ir.Constant(i64, n_lanes))) as loop:
+                read = builder.add(source, builder.mul(loop.index, ir.Constant(i64, _LINE // 2)))
+                write = builder.add(out, builder.mul(loop.index, ir.Constant(i64, _LINE)))
+                x = builder.load(_pointer(builder, read, shorts), align=2)
+                y = builder.fmul(builder.sitofp(builder.sub(builder.sext(x, ints), centres), floats), gains)
+                y = builder.select(builder.fcmp_ordered(">", y, high), high, y)  # NaN is not greater: it stays
+                y = builder.select(builder.fcmp_ordered("<", y, low), low, y)
+                _store(builder, y, write, past=past)
+            return context.get_dummy_value()
 
-    return signature, generate
+        return signature, generate
+
+    return convert
 
 
-@intrinsic
-def _stream_shorts(_typing: Any, source: Any, out: Any, n: Any) -> Any:
-    """Copy n int16 from address to address: n a multiple of 32, `out` aligned to a line."""
-    signature = types.void(types.int64, types.int64, types.int64)
+def _copying(*, past: bool) -> Any:
+    @intrinsic
+    def copy(_typing: Any, source: Any, out: Any, n: Any) -> Any:
+        """Copy n int16 from address to address: n a multiple of 32."""
+        signature = types.void(types.int64, types.int64, types.int64)
 
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        source, out, n = arguments
-        i64, shorts = ir.IntType(64), ir.VectorType(ir.IntType(16), _SHORTS)
-        with cgutils.for_range(builder, builder.sdiv(n, ir.Constant(i64, _SHORTS))) as loop:
-            shift = builder.mul(loop.index, ir.Constant(i64, _LINE))
-            x = builder.load(_pointer(builder, builder.add(source, shift), shorts), align=2)
-            _stream(builder, x, builder.add(out, shift))
-        return context.get_dummy_value()
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            source, out, n = arguments
+            i64, shorts = ir.IntType(64), ir.VectorType(ir.IntType(16), _SHORTS)
+            with cgutils.for_range(builder, builder.sdiv(n, ir.Constant(i64, _SHORTS))) as loop:
+                shift = builder.mul(loop.index, ir.Constant(i64, _LINE))
+                x = builder.load(_pointer(builder, builder.add(source, shift), shorts), align=2)
+                _store(builder, x, builder.add(out, shift), past=past)
+            return context.get_dummy_value()
 
-    return signature, generate
+        return signature, generate
+
+    return copy
+
+
+_convert, _convert_past = _converting(past=False), _converting(past=True)
+_copy, _copy_past = _copying(past=False), _copying(past=True)
 
 
 @intrinsic
@@ -152,41 +166,57 @@ def _clipped(y: Any, clip: Any) -> Any:
 
 
 @_compiled
-def _floats(x: Any, to: Any, centre: Any, gain: Any, clip: Any) -> None:
-    """Fill `to` float32 from int16 at address x: whole lines at once, the ends sample by sample."""
+def _floats(x: Any, to: Any, centre: Any, gain: Any, clip: Any, past: Any) -> None:
+    """Fill `to` float32 from int16 at address x: vectors at once, the ends sample by sample."""
     n = to.size
-    head = min(-(to.ctypes.data // 4) % _FLOATS, n)
+    head = min(-(to.ctypes.data // 4) % _FLOATS, n) if past else 0
     body = (n - head) // _FLOATS * _FLOATS
     for i in range(head):
         to[i] = _clipped(np.float32(np.int32(_short_at(x + 2 * i)) - centre) * gain, clip)  # type: ignore[call-arg]
-    _stream_floats(x + 2 * head, to.ctypes.data + 4 * head, body, centre, gain, clip)  # type: ignore[call-arg]
+    if past:
+        _convert_past(x + 2 * head, to.ctypes.data + 4 * head, body, centre, gain, clip)
+    else:
+        _convert(x, to.ctypes.data, body, centre, gain, clip)
     for i in range(head + body, n):
-        to[i] = _clipped(np.float32(np.int32(_short_at(x + 2 * i)) - centre) * gain, clip)
+        to[i] = _clipped(np.float32(np.int32(_short_at(x + 2 * i)) - centre) * gain, clip)  # type: ignore[call-arg]
 
 
 @_compiled
-def _shorts(x: Any, to: Any) -> None:
+def _shorts(x: Any, to: Any, past: Any) -> None:
     """Fill `to` int16 from address x in the same way."""
     n = to.size
-    head = min(-(to.ctypes.data // 2) % _SHORTS, n)
+    head = min(-(to.ctypes.data // 2) % _SHORTS, n) if past else 0
     body = (n - head) // _SHORTS * _SHORTS
     for i in range(head):
         to[i] = _short_at(x + 2 * i)  # type: ignore[call-arg]
-    _stream_shorts(x + 2 * head, to.ctypes.data + 2 * head, body)  # type: ignore[call-arg]
+    if past:
+        _copy_past(x + 2 * head, to.ctypes.data + 2 * head, body)
+    else:
+        _copy(x, to.ctypes.data, body)
     for i in range(head + body, n):
-        to[i] = _short_at(x + 2 * i)
+        to[i] = _short_at(x + 2 * i)  # type: ignore[call-arg]
 
 
 @_compiled
 def _row(
-    address: Any, step: Any, tile: Any, first: Any, n: Any, channel: Any, centre: Any, gain: Any, clip: Any, to: Any
+    address: Any,
+    step: Any,
+    tile: Any,
+    first: Any,
+    n: Any,
+    channel: Any,
+    centre: Any,
+    gain: Any,
+    clip: Any,
+    to: Any,
+    past: Any,
 ) -> None:
     """Fill one row of a window from tiles that begin at an address, every `step` bytes."""
     at = 0
     while at < n:
         nth, begin = divmod(first + at, tile)
         size = min(tile - begin, n - at)
-        _floats(address + nth * step + 2 * (channel * tile + begin), to[at : at + size], centre, gain, clip)
+        _floats(address + nth * step + 2 * (channel * tile + begin), to[at : at + size], centre, gain, clip, past)
         at += size
     to[n:] = np.float32(0.0)
 
@@ -212,12 +242,14 @@ def _mixed_row(tiles: Any, tile: Any, first: Any, n: Any, weights: Any, offset: 
 
 
 @_compiled
-def _raw_row(address: Any, step: Any, tile: Any, first: Any, n: Any, channel: Any, fill: Any, to: Any) -> None:
+def _raw_row(
+    address: Any, step: Any, tile: Any, first: Any, n: Any, channel: Any, fill: Any, to: Any, past: Any
+) -> None:
     at = 0
     while at < n:
         nth, begin = divmod(first + at, tile)
         size = min(tile - begin, n - at)
-        _shorts(address + nth * step + 2 * (channel * tile + begin), to[at : at + size])
+        _shorts(address + nth * step + 2 * (channel * tile + begin), to[at : at + size], past)
         at += size
     to[n:] = fill
 
@@ -230,31 +262,32 @@ def _rows(tiles: Any, tile: Any, first: Any, n: Any, rows: Any, out: Any) -> Non
             _mixed_row(tiles, tile, first, n, rows.weights[row], rows.offset[row], rows.clip, out[row])
         else:
             address, step = tiles.ctypes.data, tiles.strides[0]
-            _row(address, step, tile, first, n, channel, rows.centre[row], rows.gain[row], rows.clip, out[row])
+            c, g = rows.centre[row], rows.gain[row]
+            _row(address, step, tile, first, n, channel, c, g, rows.clip, out[row], False)
     _fence()  # type: ignore[call-arg]
 
 
 @_compiled
 def _raw(tiles: Any, tile: Any, first: Any, n: Any, source: Any, fill: Any, out: Any) -> None:
     for row in range(source.size):
-        _raw_row(tiles.ctypes.data, tiles.strides[0], tile, first, n, source[row], fill, out[row])
+        _raw_row(tiles.ctypes.data, tiles.strides[0], tile, first, n, source[row], fill, out[row], False)
     _fence()  # type: ignore[call-arg]
 
 
 @_compiled
-def _many_rows(places: Any, source: Any, centre: Any, gain: Any, clip: Any, out: Any) -> None:
+def _many_rows(places: Any, source: Any, centre: Any, gain: Any, clip: Any, out: Any, past: Any) -> None:
     for i in range(len(places.address)):
         address, step, tile = places.address[i], places.step[i], places.tile[i]
         for row in range(source.shape[1] if address else 0):
             channel, c, g = source[i, row], centre[i, row], gain[i, row]
-            _row(address, step, tile, places.first[i], places.n[i], channel, c, g, clip, out[i, row])
+            _row(address, step, tile, places.first[i], places.n[i], channel, c, g, clip, out[i, row], past)
     _fence()  # type: ignore[call-arg]
 
 
 @_compiled
-def _many_raw(places: Any, source: Any, fill: Any, out: Any) -> None:
+def _many_raw(places: Any, source: Any, fill: Any, out: Any, past: Any) -> None:
     for i in range(len(places.address)):
         address, step, tile = places.address[i], places.step[i], places.tile[i]
         for row in range(source.size if address else 0):
-            _raw_row(address, step, tile, places.first[i], places.n[i], source[row], fill, out[i, row])
+            _raw_row(address, step, tile, places.first[i], places.n[i], source[row], fill, out[i, row], past)
     _fence()  # type: ignore[call-arg]

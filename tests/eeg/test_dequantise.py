@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainbrr.eeg.dequantise import MIXED, Numpy, Rows, kernels
+from brainbrr.eeg.dequantise import MIXED, NO_OFFSETS, NO_WEIGHTS, Numpy, Places, Rows, kernels
 
 N_CHANNELS = 5
 
@@ -69,6 +69,56 @@ def test_compiled_and_plain_kernels_give_the_same_bits(
         found.append((bits(memory), raw))
     assert np.array_equal(found[0][0], found[1][0])
     assert np.array_equal(found[0][1], found[1][1])
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    n_windows=st.integers(1, 5),
+    length=st.integers(1, 150),
+    clip=st.sampled_from([np.inf, 50.0]),
+    past=st.booleans(),
+)
+@settings(max_examples=200, deadline=None)
+def test_many_windows_at_once_are_the_same_as_one_by_one(
+    seed: int, n_windows: int, length: int, clip: float, past: bool
+) -> None:
+    pytest.importorskip("numba", reason="numba is not installed")
+    from brainbrr.eeg import compiled
+
+    random = np.random.default_rng(seed)
+    shards, at, n = [], [], []
+    for _ in range(n_windows):
+        tile, n_tiles = (int(each) for each in random.integers(1, 70, 2))
+        shards.append(random.integers(-32768, 32768, (n_tiles, N_CHANNELS * tile + 2)).astype(np.int16))
+        at.append((tile, int(random.integers(0, tile * n_tiles))))
+        n.append(int(random.integers(0, min(length, tile * n_tiles - at[-1][1]) + 1)))
+    here = random.random(n_windows) < 0.8
+    tiles, firsts = np.array(at, dtype=np.int64).T
+    address = [
+        shard.ctypes.data + first // tile * shard.strides[0] for shard, (tile, first) in zip(shards, at, strict=True)
+    ]
+    places = Places(
+        np.where(here, np.array(address), 0),
+        np.array([shard.strides[0] for shard in shards]),
+        tiles,
+        firsts % tiles,
+        np.array(n),
+    )
+    source = random.integers(0, N_CHANNELS, (n_windows, 3)).astype(np.int32)
+    centre = random.integers(-99, 99, (n_windows, 3)).astype(np.int32)
+    gain = random.normal(size=(n_windows, 3)).astype(np.float32)
+    memory, raw = np.full(n_windows * 3 * length + 32, 7, np.float32), np.full(n_windows * 3 * length + 32, 7, np.int16)
+    out, raw_out = (m[: n_windows * 3 * length].reshape(n_windows, 3, length) for m in (memory, raw))
+    compiled._many_rows(places, source, centre, gain, np.float32(clip), out, past)
+    compiled._many_raw(places, source[0], np.int16(-32768), raw_out, past)
+    for i in range(n_windows):
+        expected, raw_expected = np.full((3, length), 7, np.float32), np.full((3, length), 7, np.int16)
+        if here[i]:
+            rows = Rows(source[i], centre[i], gain[i], NO_WEIGHTS, NO_OFFSETS, np.float32(clip), N_CHANNELS)
+            Numpy().rows(shards[i], *at[i], n[i], rows, expected)
+            Numpy().raw(shards[i], *at[i], n[i], source[0], -32768, raw_expected)
+        assert np.array_equal(out[i], expected) and np.array_equal(raw_out[i], raw_expected)
+    assert (memory[-32:] == 7).all() and (raw[-32:] == 7).all()
 
 
 def test_a_row_is_what_its_definition_says() -> None:
