@@ -135,15 +135,12 @@ class Index:
         high = np.clip(-(-offset // self.frame.stride), low, whole[recording])
         tail = last[recording]
         in_tail = np.flatnonzero((tail >= 0) & (tail < offset) & (tail + length > onset))
-        windows = np.concatenate(
-            [
-                _ranges(self.bounds[recording] + low, self.bounds[recording] + high),
-                self.bounds[recording[in_tail] + 1] - 1,
-            ]
-        )
-        event = np.concatenate([np.repeat(np.arange(len(onset)), high - low), in_tail])
-        of, start = self.locate(windows)
-        stop = np.minimum(start + length, self.labelled_until[of])
+        begin, end = self.bounds[recording], self.bounds[recording + 1]
+        event, nth = np.repeat(np.arange(len(onset)), high - low), _ranges(low, high)
+        windows = np.concatenate([begin[event] + nth, end[in_tail] - 1])
+        start = np.concatenate([nth * self.frame.stride, tail[in_tail]])
+        event = np.concatenate([event, in_tail])
+        stop = np.minimum(start + length, self.labelled_until[recording[event]])
         share = np.minimum(stop, offset[event]) - np.maximum(start, onset[event])
         touched, place = np.unique(windows, return_inverse=True)
         seizure, time = np.zeros(len(touched), dtype=np.int64), np.ones(len(touched), dtype=np.int64)
