@@ -1,6 +1,6 @@
 """Windows per second: brainbrr's reader and loader against a copy from memory, and against its peers.
 
-    python benchmarks/bench_loader.py --into FOLDER [--only reader,loader,...] [--peers npz,tensorstore,...] [--quick]
+    python benchmarks/bench_loader.py --into FOLDER [--only reader,...] [--peers npz,tensorstore,...] [--quick]
 
 Random 60 s windows (19 × 15,360, every 10 s) of generated recordings of 10 minutes, ingested for real; batches of 64;
 page cache warm. All contenders of a part run in turns, in one process, and a ratio is the median of the ratios of each
@@ -49,11 +49,9 @@ class Bench:
             self._limits[corpus.length] = memcpy(corpus, self.into, self.few)
         return self._limits[corpus.length]
 
-    def run(self, contenders: dict[str, Contender], batch: int = BATCH, warm: int | None = None) -> dict[str, Pace]:
+    def run(self, contenders: dict[str, Contender], batch: int = BATCH) -> dict[str, Pace]:
         """Run contenders in turns."""
-        options = self.options
-        n = len(self.corpus) if warm is None else warm
-        return paces(contenders, rounds=options.rounds, turn_s=options.turn_s, batch=batch, warm=n)
+        return paces(contenders, rounds=self.options.rounds, turn_s=self.options.turn_s, batch=batch)
 
     def chosen(self, name: str, fill: Fill, corpus: Corpus | None = None, among: range | None = None) -> Contender:
         """Return a contender that reads what it is asked for, once it has been checked."""
@@ -112,7 +110,7 @@ class Bench:
                     continue
                 read_all([folder] if folder.exists() else [])
                 contenders[name] = self.chosen(name, fill, among=among)
-            found = self.run(contenders, warm=len(among))
+            found = self.run(contenders)
             where = "" if made is EVERYWHERE else f"; windows of {self.options.few} recordings"
             for name in contenders:
                 if name not in ("ours", "memcpy"):
@@ -152,7 +150,6 @@ class Bench:
                     "loader": ours.loader(corpus, batch=BATCH),
                     "memmap": self.chosen("memmap", EVERYWHERE["memmap"](corpus, folder, range(0)), corpus),
                 },
-                warm=len(corpus),
             )
             del self._limits[corpus.length]
             yield _against(f"reader, {seconds} s windows / memcpy", found, "reader", "memcpy")

@@ -59,10 +59,10 @@ def chosen(
             fill(list(itertools.islice(windows, size)), out[:size])
         return n
 
-    return Contender(take)
+    return Contender(take, warm=len(range_))
 
 
-def streaming(start: Callable[[], Iterator[Any]], *, ahead: int) -> Contender:
+def streaming(start: Callable[[], Iterator[Any]], *, warm: int, ahead: int) -> Contender:
     """Return what takes batches of an iterator without end, that reads `ahead` batches ahead of itself."""
     batches: list[Iterator[Any]] = []
 
@@ -74,13 +74,14 @@ def streaming(start: Callable[[], Iterator[Any]], *, ahead: int) -> Contender:
             given += len(next(batches[0])[0])
         return given
 
-    return Contender(take, ahead=ahead)
+    return Contender(take, warm, ahead)
 
 
 def loader(corpus: Corpus, *, batch: int, **options: Any) -> Contender:
     """The whole loader: iteration, shuffling, balancing, labels, ring; as a user calls it."""
     options = {"balance": "balanced", "labels": "binary", "as_numpy": True} | options
-    return streaming(lambda: iter(brainbrr.loader(corpus.view, batch=batch, **options)), ahead=AHEAD)
+    warm = 2 * len(corpus)  # half of what is balanced is background, which is most of all windows
+    return streaming(lambda: iter(brainbrr.loader(corpus.view, batch=batch, **options)), warm=warm, ahead=AHEAD)
 
 
 def data_loaders(corpus: Corpus, *, batch: int) -> dict[str, Contender]:
@@ -118,7 +119,7 @@ def _data_loader(corpus: Corpus, how: str, n_workers: int, batch: int) -> Conten
         while True:
             yield from batches
 
-    return streaming(forever, ahead=2 * n_workers)
+    return streaming(forever, warm=len(corpus), ahead=2 * n_workers)
 
 
 def check(name: str, fill: Fill, corpus: Corpus, among: range) -> None:

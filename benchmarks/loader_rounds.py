@@ -22,10 +22,12 @@ _FIRST_TURN = 1000
 class Contender:
     """Given the number of the turn and how many windows, `take` delivers at least so many; it returns how many.
 
-    `ahead` batches may have been read in another's turn: they are taken first, and do not count.
+    After `warm` windows every page has been touched and every tile proven. `ahead` batches may have been read in
+    another's turn: they are taken first, and do not count.
     """
 
     take: Callable[[int, int], int]
+    warm: int
     ahead: int = 0
 
 
@@ -50,13 +52,13 @@ class Pace:
         return statistics.median(a / b for a, b in zip(self.windows_s, other.windows_s, strict=True))
 
 
-def paces(contenders: Mapping[str, Contender], *, rounds: int, turn_s: float, batch: int, warm: int) -> dict[str, Pace]:
+def paces(contenders: Mapping[str, Contender], *, rounds: int, turn_s: float, batch: int) -> dict[str, Pace]:
     """Run all contenders in turns of about `turn_s` seconds.
 
-    Not counted: a first turn, which finds how many windows a turn takes, and for the quick `warm` windows more, so
-    that every page has been touched and every tile proven. Each turn begins when the last one's threads are idle.
+    Not counted: a first turn, which finds how many windows a turn takes, and for the quick as many windows as leave
+    them warm. Each turn begins when the last one's threads are idle.
     """
-    sizes = {name: _size(contender, turn_s, batch, warm) for name, contender in contenders.items()}
+    sizes = {name: _size(contender, turn_s, batch) for name, contender in contenders.items()}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for turn in range(_FIRST_TURN, _FIRST_TURN + rounds):
         for name, contender in contenders.items():
@@ -64,7 +66,7 @@ def paces(contenders: Mapping[str, Contender], *, rounds: int, turn_s: float, ba
     return {name: Pace(*zip(*each, strict=True)) for name, each in found.items()}
 
 
-def _size(contender: Contender, turn_s: float, batch: int, warm: int) -> int:
+def _size(contender: Contender, turn_s: float, batch: int) -> int:
     """Return how many windows fill a turn; leave a contender warm."""
     take = contender.take
     take(0, _TRIED)
@@ -74,7 +76,7 @@ def _size(contender: Contender, turn_s: float, batch: int, warm: int) -> int:
     rate = n / (time.perf_counter() - began)
     if rate > _QUICK:
         began = time.perf_counter()
-        rate = take(2, warm) / (time.perf_counter() - began)
+        rate = take(2, contender.warm) / (time.perf_counter() - began)
     n = round(turn_s * rate)
     settle()
     return max(_TRIED, n if n < batch else n // batch * batch)
