@@ -19,12 +19,14 @@ from brainbrr.loading.loader import Choices, Loader, Mode, numpy_loader
 from brainbrr.loading.order import Sampling
 from brainbrr.profiles import Profile
 from brainbrr.progress import Progress, Silent
+from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.verbs.check import REQUIREMENTS, CheckReport
 from brainbrr.verbs.check import check as _check
 from brainbrr.verbs.ingest import IngestReport
 from brainbrr.verbs.ingest import ingest as _ingest
 from brainbrr.verbs.select import Selection, resolve_corpus
+from brainbrr.verbs.stage import stage_objects
 from brainbrr.verbs.train import need_torch
 from brainbrr.verbs.verify import VerifyReport
 from brainbrr.verbs.verify import verify as _verify
@@ -148,6 +150,7 @@ def loader(
     patient_cap: int | None = None,
     hard_negatives: Sequence[int] = (),
     augment: Augment = Augment(),  # noqa: B008  # frozen
+    stage: str | Path | None = None,
     **choices: Any,
 ) -> Loader | WindowDataset:
     """Iterate over (signal, label, valid, index) of a view's windows, in an order that seed and step decide.
@@ -155,25 +158,37 @@ def loader(
     Tensors on `device` (mode "map": a torch Dataset), or with `as_numpy` arrays, without torch. `view` may be its
     index alone, then `store` says where its objects are. How windows are chosen: `loading.order.Sampling`; dtype,
     labels, per, threads, start_step, epochs, rank, world and verify: `loading.loader.Choices`; what a batch holds:
-    `loading.batches.Batch`. Under torch.distributed each process takes its part.
+    `loading.batches.Batch`. Under torch.distributed each process takes its part. `stage` is a folder of this node's
+    own disk that the objects are copied to first, proven; `loader.staged.remove()` takes them away again.
     """
     index = view if isinstance(view, Index) else view.index
     opened = store if isinstance(store, Store) else open_store(store) if isinstance(view, Index) else view.store
+    staged = None if stage is None else stage_objects(opened, _contents(index), Path(stage))
+    opened = opened if staged is None else staged.store
     sampling = Sampling(seed, balance, shuffle, run, pool, patient_cap, tuple(hard_negatives))
     chosen = Choices(batch=batch, sampling=sampling, augment=augment, **choices)
     if mode not in get_args(Mode):
         raise UsageError(f"mode = {mode!r}", fix=", ".join(get_args(Mode)))
+    found: Loader | WindowDataset
     if as_numpy:
         if mode == "map" or device != "cpu":
             raise UsageError("numpy arrays are for a CPU and no Dataset", fix='mode = "stream" or "resident"')
-        return numpy_loader(index, opened, chosen, mode=mode)
-    need_torch()
-    from brainbrr.learn.loader import dataset, in_this_world, torch_loader
+        found = numpy_loader(index, opened, chosen, mode=mode)
+    else:
+        need_torch()
+        from brainbrr.learn.loader import dataset, in_this_world, torch_loader
 
-    world = chosen if {"rank", "world"} & choices.keys() else in_this_world(chosen)
-    if mode == "map":
-        return dataset(index, opened, world)
-    return torch_loader(index, opened, world, mode=mode, device=device)
+        world = chosen if {"rank", "world"} & choices.keys() else in_this_world(chosen)
+        if mode == "map":
+            found = dataset(index, opened, world)
+        else:
+            found = torch_loader(index, opened, world, mode=mode, device=device)
+    found.staged = staged
+    return found
+
+
+def _contents(index: Index) -> dict[str, tuple[Record, ...]]:
+    return {content.tobytes().hex(): () for content in index.content}
 
 
 def train(

@@ -26,6 +26,7 @@ class WindowDataset(Dataset[Batch]):
         if filler.augmenter is not None:
             raise UsageError("a map-style dataset does not augment: an item has no place in an order of windows")
         self._filler, self.batches = filler, Batches(order)
+        self.staged: Any = None
 
     def __len__(self) -> int:
         return len(self._filler.reader.index)
@@ -44,6 +45,9 @@ class WindowDataset(Dataset[Batch]):
     def whole(batch: Any) -> Any:
         """Return a batch as it is: the collate_fn for batches that come whole."""
         return batch
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "staged": None}  # who staged it takes the copies away
 
     def _read(self, windows: Sequence[int]) -> Batch:
         index = np.asarray(windows, dtype=np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from brainbrr.errors import UsageError
 from brainbrr.loading.augment import Augment, Augmenter
@@ -63,12 +63,14 @@ class Choices:
 class Loader:
     """An iterator of batches; `close` it, or let `with` do so, to stop its threads before the end.
 
-    `types` are the names of the labels of kind "type"; `mode` is what "auto" chose.
+    `types` are the names of the labels of kind "type"; `mode` is what "auto" chose; `staged` is where
+    objects were copied to first, or None.
     """
 
     def __init__(self, batches: Iterator[Batch], *, order: Order, types: tuple[str, ...], mode: Mode) -> None:
         self._batches = batches
         self.order, self.types, self.mode = order, types, mode
+        self.staged: Any = None
 
     @property
     def steps_per_epoch(self) -> int:

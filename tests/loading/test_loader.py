@@ -340,3 +340,24 @@ def test_memory_does_not_grow_over_ten_thousand_batches(view_of: ViewOf) -> None
 def test_nonsense_is_refused_at_once(view_of: ViewOf, wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         brainbrr.loader(view_of(), **{"batch": 1, "seed": 0, **wrong})
+
+
+@pytest.mark.parametrize("mode", ["stream", "map"])
+def test_a_staged_loader_reads_the_copies_and_takes_them_away_when_asked(
+    view_of: ViewOf, tmp_path: Path, mode: str
+) -> None:
+    view = view_of()
+    loaded = brainbrr.loader(view, batch=5, seed=1, mode=mode, stage=tmp_path / "scratch")
+    assert loaded.staged.n_copied == len({r.content for r in view.recordings})
+    again = brainbrr.loader(view, batch=5, seed=1, mode=mode, stage=tmp_path / "scratch")
+    assert again.staged.n_copied == 0
+    if mode == "map":
+        ours = [copied(pickle.loads(pickle.dumps(again)).__getitems__([0, 3]))]
+        assert same(ours, [copied(brainbrr.loader(view, batch=5, mode="map").__getitems__([0, 3]))])
+    else:
+        assert same([copied(batch) for batch in islice(again, 3)], taken(3, view))
+        again.close()
+        loaded.close()
+    again.staged.release()
+    loaded.staged.remove()
+    assert not list((tmp_path / "scratch").rglob("c.0.0"))
