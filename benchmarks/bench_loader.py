@@ -62,13 +62,13 @@ class Bench:
     def parts(self) -> Iterator[Row | str]:
         """Give the rows of all parts that are asked for."""
         parts: dict[str, Callable[[], Iterator[Row | str]]] = {
+            "cold": lambda: cold_rows(self.corpus, repeats=self.options.rounds),  # before anything is mapped
             "loader": self.loader,  # its workers are forked before tensorstore has threads
             "reader": self.reader,
             "peers": self.peers,
             "lengths": self.lengths,
             "zstd": self.zstd,
             "resident": self.resident,
-            "cold": lambda: cold_rows(self.corpus, self.into, repeats=self.options.rounds),
             "epoch": lambda: epoch_rows(self.corpus, self.into, repeats=self.options.rounds),
             "bytes": self.bytes_on_disk,
             "gpu": lambda: gpu_rows(self.corpus, BATCH),
@@ -143,12 +143,14 @@ class Bench:
         for seconds in ("2", "5", "12"):
             corpus = self.corpus.with_window(length_s=seconds, stride_s=seconds)
             folder = self.into / f"memmap-{self.options.recordings}-{self.options.few}"
+            memmap = EVERYWHERE["memmap"](corpus, folder, range(0))
+            read_all([folder])
             found = self.run(
                 {
                     "memcpy": self.chosen("memcpy", self.limit(corpus), corpus),
                     "reader": self.chosen("reader", ours.reader(corpus), corpus),
                     "loader": ours.loader(corpus, batch=BATCH),
-                    "memmap": self.chosen("memmap", EVERYWHERE["memmap"](corpus, folder, range(0)), corpus),
+                    "memmap": self.chosen("memmap", memmap, corpus),
                 },
             )
             del self._limits[corpus.length]

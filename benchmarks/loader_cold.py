@@ -29,7 +29,7 @@ _BLOCK_BYTES = 1 << 23
 _WAYS = {"global, 1 thread": ("global", "60", 1), "global, 4 threads": ("global", "60", 4), "block": ("block", "10", 1)}
 
 
-def cold_rows(corpus: Corpus, into: Path, *, repeats: int) -> Iterator[Row | str]:
+def cold_rows(corpus: Corpus, *, repeats: int) -> Iterator[Row]:
     """Compare cold epochs with O_DIRECT, in turns. The page cache is warm again afterwards."""
     files, store, n = corpus.files(), corpus.view.store.location, len(corpus.folders)
     n_bytes = sum(path.stat().st_size for path in files)

@@ -12,7 +12,7 @@ from pathlib import Path
 import measuring
 
 _TRIED = 4
-_QUICK = 400  # windows a second; who is slower is bound by other things than pages touched for the first time
+_QUICK = 100  # windows a second; who is slower is bound by other things than pages touched for the first time
 _CLOCK_TICKS = 100
 _IDLE_S = 0.002
 _FIRST_TURN = 1000
