@@ -59,6 +59,8 @@ def profile_rows(corpus: Corpus, batch: int) -> Iterator[Row]:
 
     found: dict[str, list[float]] = {}
     with batches:
+        for _ in range(batches.steps_per_epoch):  # every tile proven
+            next(batches)
         for turn in range(_ROUNDS + 1):
             for step in (crc, copy, read, mark, load):
                 if step is load:
