@@ -4,7 +4,7 @@
 
 Random 60 s windows (19 × 15,360, every 10 s) of generated recordings of 10 minutes, ingested for real; batches of 64;
 page cache warm. All contenders of a part run in turns, in one process, and a ratio is the median of the ratios of each
-round. Each one is held first against what plain zarr gives. FOLDER keeps recordings and peers' files (20 GB) for the
+round. Each one is held first against what plain zarr gives. FOLDER keeps recordings and peers' files (15 GB) for the
 next time. `make bench-loader` installs the peers (benchmarks/requirements.txt).
 """
 
