@@ -172,7 +172,7 @@ class View:
         """
         position, start = self._place(index)
         self.read(position, start, signal)
-        self._labels.fill(position, start, label, valid)
+        self._labels.fill(np.array([position]), np.array([start]), label[None], valid[None])
         if not self.recordings[position].labelled:
             valid[: self.recordings[position].n_samples - start] = True
 

@@ -7,10 +7,9 @@ multiply-add and no reordered sum anywhere, so a row's bits depend on its intege
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,18 +18,23 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 Doubles = np.ndarray[Any, np.dtype[np.float64]]
 Integers = np.ndarray[Any, np.dtype[np.int32]]
 
+Counts = np.ndarray[Any, np.dtype[np.int64]]
+
 MIXED = -1
 """The source of a row that is no single recorded channel."""
 
 
-@dataclass(frozen=True)
-class Rows:
+NO_WEIGHTS: Doubles = np.zeros((0, 0))
+NO_OFFSETS: Doubles = np.zeros(0)
+
+
+class Rows(NamedTuple):
     """What each row of a window is made of.
 
     Row r is float32(x - centre[r]) * gain[r] of recorded channel source[r]; where source is MIXED it is
     float32(sum of weights[r, c] * x[c] - offset[r]), summed in float64 in the order of channels that weigh anything.
     Then it is cut to ±clip. source, centre int32 (rows,); gain float32 (rows,); offset float64 (rows,);
-    weights float64 (rows, channels), or (0, 0) where no row is mixed. `n_channels` are recorded.
+    weights float64 (rows, channels); NO_OFFSETS and NO_WEIGHTS where no row is mixed. `n_channels` are recorded.
     """
 
     source: Integers
@@ -41,15 +45,43 @@ class Rows:
     clip: np.float32
     n_channels: int
 
-    def __len__(self) -> int:
-        return len(self.source)
+
+class Places(NamedTuple):
+    """Where many windows lie in memory, int64 (windows,) each.
+
+    The tile that holds a window's first sample begins at `address`, the next one `step` bytes after it; each holds
+    `tile` samples of every channel, channel after channel. The window is n samples from `first` of that tile on.
+    Address 0: this window is not here to be read. Whoever makes places keeps the memory until they are read.
+    """
+
+    address: Counts
+    step: Counts
+    tile: Counts
+    first: Counts
+    n: Counts
+
+
+class ManyKernels(Protocol):
+    """What fills many windows that lie in memory."""
+
+    def rows(self, places: Places, source: Integers, centre: Integers, gain: Floats, clip: Any, out: Any) -> None:
+        """Fill those windows of `out` float32 (windows, rows, length) whose places have an address; padding is 0.
+
+        source, centre int32 and gain float32 (windows, rows): no row is mixed.
+        """
+
+    def raw(self, places: Places, source: Integers, fill: int, out: Any) -> None:
+        """Fill those windows of `out` int16 (windows, rows, length) whose places have an address."""
 
 
 class Kernels(Protocol):
     """What fills a window from `tiles`: int16 (n_tiles, any), of `tile` samples each, channel after channel.
 
     Sample i of the window is sample `first` + i of the tiles, for i < n; the rest of `out` is padding.
+    `many`: those that fill many windows in one call, None where there are none.
     """
+
+    many: ManyKernels | None
 
     def rows(self, tiles: Tiles, tile: int, first: int, n: int, rows: Rows, out: Floats) -> None:
         """Fill `out` float32 (rows, length); padding is 0."""
@@ -68,6 +100,8 @@ def check(tiles: Tiles, tile: int, first: int, n: int, n_channels: int, length: 
 
 class Numpy:
     """The kernels in numpy: the definition that compiled ones are held to."""
+
+    many: ManyKernels | None = None
 
     def rows(self, tiles: Tiles, tile: int, first: int, n: int, rows: Rows, out: Floats) -> None:
         """Fill `out` float32 (rows, length); padding is 0."""

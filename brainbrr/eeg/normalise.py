@@ -14,10 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from brainbrr.eeg.dequantise import MIXED, Doubles, Floats, Integers, Rows
+from brainbrr.eeg.dequantise import MIXED, Doubles, Floats, Integers
 from brainbrr.eeg.spatial import Matrix
-
-_NONE = np.zeros((0, 0))
 
 IQR_OF_SIGMA = 1.349
 """Interquartile range of a Gaussian of unit standard deviation."""
@@ -69,20 +67,9 @@ def scaling(
     return Scaling(centre, gain, offset, scale)
 
 
-def rows(matrix: Matrix, source: Integers, *, step_uv: Matrix, numbers: Scaling, clip: float | None) -> Rows:
-    """Return what each row of a window is made of. `source` is what sources() says of the matrix."""
-    weights = _NONE
-    if MIXED in source:
-        weights = np.where((source == MIXED)[:, None], matrix * step_uv * numbers.scale[:, None], 0.0)
-    return Rows(
-        source=source,
-        centre=numbers.centre,
-        gain=numbers.gain,
-        weights=weights,
-        offset=numbers.offset,
-        clip=np.float32(np.inf if clip is None else clip),
-        n_channels=matrix.shape[1],
-    )
+def weights_of(matrix: Matrix, source: Integers, step_uv: Matrix, scale: Doubles) -> Doubles:
+    """Return what the recorded rows weigh in each row that mixes, (view rows, recorded rows); 0 in the others."""
+    return np.where((source == MIXED)[:, None], matrix * step_uv * scale[:, None], 0.0)
 
 
 def _single(

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from brainbrr.errors import UsageError
 from brainbrr.learn.tensors import tensors
-from brainbrr.loading.batches import Batch, Filler
+from brainbrr.loading.batches import Batch, Filler, Plan
 from brainbrr.loading.order import Order
 
 
@@ -53,8 +53,7 @@ class WindowDataset(Dataset[Batch]):
         index = np.asarray(windows, dtype=np.int64)
         filler = self._filler
         batch = filler.empty(len(index))._replace(index=index)
-        for row, (recording, start) in enumerate(zip(*filler.reader.index.locate(index), strict=True)):
-            filler.fill(batch, row, int(recording), int(start), row)
+        filler.fill(batch, Plan(index, *filler.reader.index.locate(index), place=0), slice(None))
         return tensors(batch, filler.dtype)
 
 

@@ -19,7 +19,7 @@ from brainbrr.learn.tensors import tensors
 from brainbrr.loading.batches import Batch, plans_of
 from brainbrr.loading.index import Index
 from brainbrr.loading.loader import Choices, Loader, Mode, filler_of, numpy_loader, order_of
-from brainbrr.loading.resident import resident_bytes
+from brainbrr.loading.memory import resident_bytes
 from brainbrr.store.store import Store
 
 _STEP_BYTES = 8 << 30

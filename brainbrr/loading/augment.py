@@ -6,13 +6,15 @@ on every device. A pure function of seed and place in the order, so that a train
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from brainbrr.eeg.dequantise import Rows
 from brainbrr.errors import UsageError
+from brainbrr.loading.index import RowTable
 
 _STREAM = 1 << 63  # the order of windows draws from the lower half
 
@@ -49,14 +51,20 @@ class Variation:
     def rows(self, rows: Rows) -> Rows:
         """Return what the rows of the window are made of instead."""
         order, factor = self.order, self.factor
-        return replace(
-            rows,
-            source=rows.source[order],
-            centre=rows.centre[order],
-            gain=rows.gain[order] * factor,
-            weights=rows.weights[order] * factor[:, None] if rows.weights.size else rows.weights,
-            offset=rows.offset[order] * factor,
-        )
+        varied = rows._replace(source=rows.source[order], centre=rows.centre[order], gain=rows.gain[order] * factor)
+        if not rows.weights.size:
+            return varied
+        weights, offset = rows.weights[order] * factor[:, None], rows.offset[order] * factor
+        return varied._replace(weights=weights, offset=offset)
+
+
+def varied(table: RowTable, variations: Sequence[Variation]) -> RowTable:
+    """Return what the rows of many windows are made of instead."""
+    order = np.stack([each.order for each in variations])
+    gain = np.take_along_axis(table.gain, order, axis=1) * np.stack([each.factor for each in variations])
+    return RowTable(
+        np.take_along_axis(table.source, order, axis=1), np.take_along_axis(table.centre, order, axis=1), gain
+    )
 
 
 class Augmenter:

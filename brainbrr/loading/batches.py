@@ -6,14 +6,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count, islice, pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from brainbrr.eeg.dequantise import Rows
 from brainbrr.errors import UsageError
-from brainbrr.loading.augment import Augmenter
+from brainbrr.loading.augment import Augmenter, Variation
 from brainbrr.loading.index import Index
 from brainbrr.loading.labels import Labeller
 from brainbrr.loading.order import Order
@@ -85,34 +84,38 @@ class Filler:
         first = -memory.ctypes.data % _LINE
         return memory[first : first + n_bytes].view(dtype).reshape(shape)
 
-    def start(self, recording: int, start: int, place: int) -> int:
-        """Return where the window at a place in the order really begins."""
-        if self.augmenter is None or not self.augmenter.config.shift_s:
-            return start
-        frame = self.reader.index.frame
-        moved = start + round(self.augmenter.draw(place).shift * self.augmenter.config.shift_s * frame.rate_hz)
-        return min(max(moved, 0), max(int(self.reader.index.n_samples[recording]) - frame.length, 0))
-
-    def rows(self, recording: int, place: int) -> Rows:
-        """Return what the rows of the window at a place in the order are made of."""
-        rows = self.reader.index.rows(recording)
-        return self.augmenter.draw(place).rows(rows) if self.augmenter else rows
-
-    def fill(self, batch: Batch, row: int, recording: int, start: int, place: int) -> None:
-        """Fill one row of a batch with a window."""
-        start = self.start(recording, start, place)
-        self.labeller.fill(recording, start, batch.label[row, ...], batch.valid[row])
-        out = batch.signal[row]
+    def fill(self, batch: Batch, plan: Plan, rows: slice) -> None:
+        """Fill some rows of a batch with windows of a plan."""
+        recordings, signal = plan.recordings[rows], batch.signal[rows]
+        variations = self.variations(plan, rows)
+        starts = self.starts(recordings, plan.starts[rows], variations)
+        self.labeller.fill(recordings, starts, batch.label[rows], batch.valid[rows])
         if self.dtype == "int16":
-            self.reader.raw(recording, start, out)
-            return
-        rows = self.rows(recording, place)
-        if self.dtype == "float32":
-            self.reader.fill(recording, start, out, rows)
-            return
-        exact = np.empty(out.shape, dtype=np.float32)
-        self.reader.fill(recording, start, exact, rows)
-        out[...] = bfloat16(exact) if self.dtype == "bfloat16" else exact
+            self.reader.raw_many(recordings, starts, signal)
+        elif self.dtype == "float32":
+            self.reader.fill_many(recordings, starts, signal, variations)
+        else:
+            exact = np.empty(signal.shape[1:], dtype=np.float32)[None]
+            for i in range(len(signal)):
+                one = slice(i, i + 1)
+                self.reader.fill_many(recordings[one], starts[one], exact, variations and variations[one])
+                signal[i] = bfloat16(exact[0]) if self.dtype == "bfloat16" else exact[0]
+
+    def variations(self, plan: Plan, rows: slice) -> list[Variation] | None:
+        """Return what windows of a plan may also have looked like, None without augmentation."""
+        if self.augmenter is None:
+            return None
+        return [self.augmenter.draw(plan.place + row) for row in range(len(plan.windows))[rows]]
+
+    def starts(self, recordings: IntArray, starts: IntArray, variations: list[Variation] | None) -> IntArray:
+        """Return where windows really begin."""
+        if variations is None or self.augmenter is None:
+            return starts
+        index = self.reader.index
+        shift = self.augmenter.config.shift_s * index.frame.rate_hz * np.array([each.shift for each in variations])
+        latest = np.maximum(index.n_samples[recordings] - index.frame.length, 0)
+        # a last window that is padded begins later than that: without a shift it stays where it is
+        return np.where(shift == 0, starts, np.clip(starts + np.rint(shift).astype(np.int64), 0, latest))
 
 
 def bfloat16(exact: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.uint16]]:
@@ -140,8 +143,8 @@ class Plan(NamedTuple):
     """What one step takes: windows, where each lies, and the first of their places in the order."""
 
     windows: IntArray
-    recordings: list[int]
-    starts: list[int]
+    recordings: IntArray
+    starts: IntArray
     place: int
 
 
@@ -154,7 +157,7 @@ def plans_of(index: Index, order: Order, first: int, epochs: int | None) -> Iter
             return
         windows = order.take(place, n)
         recordings, starts = index.locate(windows)
-        yield Plan(windows, recordings.tolist(), starts.tolist(), place)
+        yield Plan(windows, recordings, starts, place)
 
 
 def _stream(filler: Filler, plans: Iterator[Plan], batch: int, threads: int, depth: int) -> Iterator[Batch]:
@@ -168,13 +171,14 @@ def _stream(filler: Filler, plans: Iterator[Plan], batch: int, threads: int, dep
                 if told:
                     plan = told.popleft()
                     slot = _first(ring[turn % len(ring)], plan.windows)
-                    parts = [range(part, len(plan.windows), threads) for part in range(threads)]
-                    pending.append((slot, [pool.submit(_fill, filler, slot, plan, part) for part in parts if part]))
+                    cuts = [len(plan.windows) * part // threads for part in range(threads + 1)]
+                    parts = [slice(*each) for each in pairwise(cuts)]
+                    pending.append((slot, [pool.submit(filler.fill, slot, plan, part) for part in parts]))
                 elif not pending:
                     return
                 for coming in islice(plans, ahead - len(told)):
                     told.append(coming)
-                    pool.submit(_advise, filler.reader, coming)
+                    pool.submit(filler.reader.advise, coming.recordings, coming.starts)
                 if len(pending) > depth or not told:
                     yield _ready(*pending.popleft())
         finally:
@@ -185,16 +189,6 @@ def _first(slot: Batch, windows: IntArray) -> Batch:
     """Return as much of a slot as some windows need."""
     n = len(windows)
     return Batch(slot.signal[:n], slot.label[:n], slot.valid[:n], windows)
-
-
-def _fill(filler: Filler, batch: Batch, plan: Plan, rows: range) -> None:
-    for row in rows:
-        filler.fill(batch, row, plan.recordings[row], plan.starts[row], plan.place + row)
-
-
-def _advise(reader: WindowReader, plan: Plan) -> None:
-    for recording, start in zip(plan.recordings, plan.starts, strict=True):
-        reader.advise(recording, start)
 
 
 def _ready(batch: Batch, reading: list[Future[None]]) -> Batch:

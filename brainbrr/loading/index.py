@@ -12,12 +12,12 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from brainbrr.eeg.dequantise import Rows
-from brainbrr.eeg.normalise import Scaling, rows, sources
+from brainbrr.eeg.dequantise import NO_OFFSETS, NO_WEIGHTS, Rows
+from brainbrr.eeg.normalise import sources, weights_of
 from brainbrr.errors import IntegrityError
 from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, Grid, IntArray
 
@@ -54,6 +54,14 @@ class Frame:
     patients: tuple[str, ...]
     types: tuple[str, ...]
     places: tuple[tuple[str, ...], ...]
+
+
+class RowTable(NamedTuple):
+    """Rows of many windows that are one recorded channel each: source, centre int32, gain float32 (windows, rows)."""
+
+    source: np.ndarray[Any, np.dtype[np.int32]]
+    centre: np.ndarray[Any, np.dtype[np.int32]]
+    gain: np.ndarray[Any, np.dtype[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,26 +172,30 @@ class Index:
         matrices = [np.array(matrix, dtype=np.float64) for matrix in self.frame.matrices]
         return tuple((matrix, sources(matrix)) for matrix in matrices)
 
-    @cached_property
-    def _unmixed(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        return np.zeros(len(self.frame.rows))
-
-    @cached_property
-    def _clip(self) -> float | None:
-        return None if self.frame.clip is None else float(self.frame.clip)
-
     def rows(self, recording: int) -> Rows:
         """Return what the rows of a recording's windows are made of."""
         matrix, source = self.layouts[self.layout[recording]]
-        place = self.mixed[recording]
-        numbers = Scaling(
-            self.centre[recording],
-            self.gain[recording],
-            self._unmixed if place < 0 else self.offset[place],
-            self._unmixed if place < 0 else self.scale[place],
+        place, centre, gain = self.mixed[recording], self.centre[recording], self.gain[recording]
+        if place < 0:
+            return Rows(source, centre, gain, NO_WEIGHTS, NO_OFFSETS, self.clip, matrix.shape[1])
+        offset, scale = self.offset[place], self.scale[place]
+        step_uv = float(self.frame.quantum_uv) * 2.0 ** self.k[recording]
+        return Rows(
+            source, centre, gain, weights_of(matrix, source, step_uv, scale), offset, self.clip, matrix.shape[1]
         )
-        step_uv = float(self.frame.quantum_uv) * 2.0 ** self.k[recording] if place >= 0 else self._unmixed
-        return rows(matrix, source, step_uv=step_uv, numbers=numbers, clip=self._clip)
+
+    @cached_property
+    def _sources(self) -> np.ndarray[Any, np.dtype[np.int32]]:
+        return np.array([source for _, source in self.layouts], dtype=np.int32).reshape(-1, len(self.frame.rows))
+
+    def table(self, recordings: IntArray) -> RowTable:
+        """Return what the rows of many windows are made of: (windows, rows) each. Mixed rows have source MIXED."""
+        return RowTable(self._sources[self.layout[recordings]], self.centre[recordings], self.gain[recordings])
+
+    @cached_property
+    def clip(self) -> np.float32:
+        """What rows are cut to, infinite where they are not."""
+        return np.float32(np.inf if self.frame.clip is None else self.frame.clip)
 
     # A file
 

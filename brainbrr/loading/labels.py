@@ -37,32 +37,42 @@ class Labeller:
         rows = (len(self._index.frame.rows),) if self.kind == "per-channel" else ()
         return rows if self.per == "window" else (*rows, self._index.frame.length)
 
-    def fill(self, recording: int, start: int, label: Labels, valid: Valid) -> None:
-        """Fill the label of one window, in the shape above, and valid bool (length,).
+    def fill(self, recordings: IntArray, starts: IntArray, label: Labels, valid: Valid) -> None:
+        """Fill the labels of windows, (windows, ...) in the shape above, and valid bool (windows, length).
 
         valid is false in padding and, unless the kind is none, where nobody labelled.
         """
-        index = self._index
-        until = index.n_samples[recording] if self.kind == "none" else index.labelled_until[recording]
-        n = min(max(int(until) - start, 0), len(valid))
-        valid[:n] = True
-        valid[n:] = False
-        if self.kind == "none":
+        index, length = self._index, valid.shape[1]
+        known = index.n_samples if self.kind == "none" else index.labelled_until
+        n = np.clip(known[recordings] - starts, 0, length)
+        short = np.flatnonzero(n < length).tolist()
+        valid[:] = True
+        for i in short:
+            valid[i, n[i] :] = False
+        if self.kind == "none" or self.per == "window":
             label[...] = UNKNOWN
-        elif self.per == "sample":
-            label[..., :n] = 0
-            label[..., n:] = UNKNOWN
-            self._mark(recording, start, n, label)
-        elif n:
-            samples = np.zeros((*self.shape, n), dtype=np.uint8)
-            self._mark(recording, start, n, samples)
-            if self.kind == "type":
-                counts = np.bincount(samples, minlength=len(self.types))[1:]
-                label[...] = counts.argmax() + 1 if counts.any() else 0
-            else:
-                label[...] = samples.any(axis=-1)
         else:
-            label[...] = UNKNOWN
+            label[:] = 0
+            for i in short:
+                label[i, ..., n[i] :] = UNKNOWN
+        if self.kind == "none":
+            return
+        bounds = index.event_bounds if self.kind == "type" else index.seizure_bounds
+        eventful = bounds[recordings] < bounds[recordings + 1]
+        for i in np.flatnonzero(eventful if self.per == "sample" else n > 0).tolist():
+            if self.per == "sample":
+                self._mark(int(recordings[i]), int(starts[i]), int(n[i]), label[i])
+            else:
+                label[i] = self._whole(int(recordings[i]), int(starts[i]), int(n[i]))
+
+    def _whole(self, recording: int, start: int, n: int) -> Any:
+        """Return the label of a window whose first n samples are labelled."""
+        samples = np.zeros((*self.shape, n), dtype=np.uint8)
+        self._mark(recording, start, n, samples)
+        if self.kind != "type":
+            return samples.any(axis=-1)
+        counts = np.bincount(samples, minlength=len(self.types))[1:]
+        return counts.argmax() + 1 if counts.any() else 0
 
     def _mark(self, recording: int, start: int, n: int, label: Labels) -> None:
         """Write what is no background into the first n samples of a label."""

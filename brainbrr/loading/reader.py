@@ -8,26 +8,35 @@ from __future__ import annotations
 import resource
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from brainbrr.eeg.dequantise import Floats, Integers, Rows, Tiles, kernels
+from brainbrr.eeg.dequantise import Floats, Places, Rows, Tiles, kernels
+from brainbrr.loading.augment import Variation, varied
 from brainbrr.loading.index import Index
+from brainbrr.loading.memory import free_bytes, resident_bytes
 from brainbrr.store.chunks import ShardReader
-from brainbrr.store.objects import FILL, ArrayMeta
+from brainbrr.store.objects import FILL, TILE_S, ArrayMeta
 from brainbrr.store.shard_files import Scratch
 from brainbrr.store.store import Store
+from brainbrr.windows import IntArray
+
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class Source(Protocol):
-    """Where the stored integers of recordings come from."""
+    """Where the stored integers of recordings come from. Windows are n samples from `starts` on, inside them."""
 
     def span(self, recording: int, start: int, stop: int) -> tuple[Tiles, int, int]:
         """Return tiles that hold samples [start, stop), the samples of a tile, and where `start` lies in the first."""
 
-    def advise(self, recording: int, start: int, stop: int) -> None:
-        """Say that these samples will be read soon."""
+    def at(self, recordings: IntArray, starts: IntArray, n: IntArray) -> tuple[Places, object]:
+        """Return where windows lie in memory, address 0 where only span() can give them, and what keeps them there."""
+
+    def advise(self, recordings: IntArray, starts: IntArray, n: IntArray) -> None:
+        """Say that these windows will be read soon."""
 
 
 class Shards:
@@ -35,31 +44,62 @@ class Shards:
 
     def __init__(self, index: Index, store: Store, *, every: bool = False) -> None:
         self._index, self._store, self._every = index, store, every
-        self._open: OrderedDict[int, ShardReader]
-        self._ours()
-
-    def _ours(self) -> None:
-        """Make what no other process has."""
-        self._open = OrderedDict()
-        self._lock, self._threads = threading.Lock(), threading.local()
+        self._tile = TILE_S * index.frame.rate_hz
+        self._tile_bytes = meta_of(index, 0).tile_bytes if len(index.n_samples) else 0
+        self._tiles = np.concatenate([[0], np.cumsum(-(-index.n_samples // self._tile))])
+        # then what was touched once is in the system's cache, and need not be asked for
+        self._fits = 2 * resident_bytes(index) < free_bytes()
         self._most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2, 16)
+        self._open: OrderedDict[int, ShardReader] = OrderedDict()
+        self._lock, self._threads = threading.Lock(), threading.local()
+        # a shard that is closed to open others need not be proven again
+        self._proven = np.zeros(self._tiles[-1], dtype=np.bool_)
 
     def span(self, recording: int, start: int, stop: int) -> tuple[Tiles, int, int]:
         """Return proven tiles of one recording; a stretch of the file itself where it is mapped."""
-        shard = self._open.get(recording) or self._opened(recording)
-        tiles, first = shard.span(start, stop, self._scratch())
-        return tiles, shard.meta.tile, first
+        tiles, first = self._shard(recording).span(start, stop, self._scratch())
+        return tiles, self._tile, first
 
-    def advise(self, recording: int, start: int, stop: int) -> None:
-        """Let the system fetch these samples meanwhile."""
-        (self._open.get(recording) or self._opened(recording)).advise(start, stop)
+    def at(self, recordings: IntArray, starts: IntArray, n: IntArray) -> tuple[Places, object]:
+        """Return where windows lie in mapped files, their tiles proven; 0 for those that are read or decoded."""
+        shards = [self._shard(recording) for recording in recordings.tolist()]
+        first = starts // self._tile
+        address = np.array([shard.address for shard in shards], dtype=np.int64)
+        wanted = address != 0
+        if not self._every:
+            wanted &= self._untouched(recordings, starts, n)
+        for i in np.flatnonzero(wanted).tolist():
+            shards[i].span(int(starts[i]), int(starts[i] + n[i]), None)
+        address = np.where(address, address + first * self._tile_bytes, 0)
+        same = np.ones_like(address)
+        places = Places(address, self._tile_bytes * same, self._tile * same, starts - first * self._tile, n)
+        return places, shards
+
+    def advise(self, recordings: IntArray, starts: IntArray, n: IntArray) -> None:
+        """Let the system fetch these windows meanwhile."""
+        wanted = self._untouched(recordings, starts, n) if self._fits else n > 0
+        for i in np.flatnonzero(wanted).tolist():
+            self._shard(int(recordings[i])).advise(int(starts[i]), int(starts[i] + n[i]))
+
+    def _untouched(self, recordings: IntArray, starts: IntArray, n: IntArray) -> Flags:
+        """Say of which windows a tile has never been proven in this process."""
+        low = self._tiles[recordings] + starts // self._tile
+        last = np.maximum(self._tiles[recordings] - (-(starts + n) // self._tile) - 1, low)
+        width = np.arange(int((last - low).max(initial=0)) + 1)
+        untouched: Flags = ~self._proven[np.minimum(low[:, None] + width, last[:, None])].all(axis=1)
+        return untouched
+
+    def _shard(self, recording: int) -> ShardReader:
+        return self._open.get(recording) or self._opened(recording)
 
     def _opened(self, recording: int) -> ShardReader:
         with self._lock:
             shard = self._open.get(recording)
             if shard is None:
                 content = self._index.content[recording].tobytes().hex()
-                shard = self._store.reader(content, meta_of(self._index, recording), every=self._every)
+                proven = self._proven[self._tiles[recording] : self._tiles[recording + 1]]
+                meta = meta_of(self._index, recording)
+                shard = self._store.reader(content, meta, every=self._every, proven=proven)
                 self._open[recording] = shard
                 if len(self._open) > self._most:
                     self._open.popitem(last=False)  # another thread may still read it: it closes with its last user
@@ -72,11 +112,12 @@ class Shards:
             scratch = self._threads.scratch = Scratch()
         return scratch
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"index": self._index, "store": self._store, "every": self._every}
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _shards, (self._index, self._store, self._every)  # what this process has opened stays its own
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+
+def _shards(index: Index, store: Store, every: bool) -> Shards:
+    return Shards(index, store, every=every)
 
 
 def meta_of(index: Index, recording: int) -> ArrayMeta:
@@ -92,35 +133,71 @@ def meta_of(index: Index, recording: int) -> ArrayMeta:
 
 
 class WindowReader:
-    """Any stretch of any recording of an index, as a view's rows or as it is stored."""
+    """Any stretch of any recording of an index, as a view's rows or as it is stored.
+
+    Raises IntegrityError naming recording and time where stored bytes are damaged.
+    """
 
     def __init__(self, index: Index, source: Source, *, compiled: bool | None = None) -> None:
         self.index, self._source, self._compiled = index, source, compiled
         self._kernels = kernels(compiled=compiled)
+        self._many = self._kernels.many
         self._every_channel = np.arange(len(index.frame.channels), dtype=np.int32)
 
     def fill(self, recording: int, start: int, out: Floats, rows: Rows | None = None) -> None:
-        """Fill `out` float32 (rows, n) from sample `start` on; zeros past the recording's end.
-
-        `rows` instead of the index's own. Raises IntegrityError naming recording and time where bytes are damaged.
-        """
+        """Fill `out` float32 (rows, n) from sample `start` on; zeros past the end. `rows`: not the index's own."""
         n = min(out.shape[1], int(self.index.n_samples[recording]) - start)
         tiles, tile, first = self._source.span(recording, start, start + n)
         self._kernels.rows(tiles, tile, first, n, rows or self.index.rows(recording), out)
 
-    def raw(self, recording: int, start: int, out: Tiles, channels: Integers | None = None) -> None:
+    def raw(self, recording: int, start: int, out: Tiles) -> None:
         """Fill `out` int16 (channels, n) with stored integers; -32768 past the end and in absent channels."""
         n = min(out.shape[1], int(self.index.n_samples[recording]) - start)
         tiles, tile, first = self._source.span(recording, start, start + n)
-        self._kernels.raw(tiles, tile, first, n, self._every_channel if channels is None else channels, FILL, out)
+        self._kernels.raw(tiles, tile, first, n, self._every_channel, FILL, out)
 
-    def advise(self, recording: int, start: int) -> None:
-        """Say that a window will be read soon."""
-        stop = min(start + self.index.frame.length, int(self.index.n_samples[recording]))
-        self._source.advise(recording, start, stop)
+    def fill_many(
+        self, recordings: IntArray, starts: IntArray, out: Any, variations: Sequence[Variation] | None = None
+    ) -> None:
+        """Fill `out` float32 (windows, rows, n) with windows, in one call of compiled code where that can be."""
+        index, alone = self.index, self.index.mixed[recordings] >= 0
+        places, held = self._places(recordings, starts, out.shape[2], alone)
+        if self._many is not None and places.address.any():
+            table = index.table(recordings)
+            self._many.rows(places, *(varied(table, variations) if variations else table), index.clip, out)
+        for i in np.flatnonzero(places.address == 0).tolist():
+            recording = int(recordings[i])
+            rows = variations[i].rows(index.rows(recording)) if variations else None
+            self.fill(recording, int(starts[i]), out[i], rows)
+        del held
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"index": self.index, "source": self._source, "compiled": self._compiled}
+    def raw_many(self, recordings: IntArray, starts: IntArray, out: Any) -> None:
+        """Fill `out` int16 (windows, channels, n) with stored integers."""
+        places, held = self._places(recordings, starts, out.shape[2], np.zeros(len(starts), dtype=np.bool_))
+        if self._many is not None and places.address.any():
+            self._many.raw(places, self._every_channel, FILL, out)
+        for i in np.flatnonzero(places.address == 0).tolist():
+            self.raw(int(recordings[i]), int(starts[i]), out[i])
+        del held
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def _places(self, recordings: IntArray, starts: IntArray, length: int, alone: Flags) -> tuple[Places, object]:
+        """Return where windows lie, address 0 for those that are read alone, and what keeps them there."""
+        n = np.minimum(length, self.index.n_samples[recordings] - starts)
+        if (starts < 0).any() or (n < 0).any():
+            raise IndexError(f"windows from samples {starts.tolist()} of {self.index.n_samples[recordings].tolist()}")
+        if alone.all() or self._many is None:
+            return Places(*np.zeros((5, len(n)), dtype=np.int64)), None
+        places, held = self._source.at(recordings, starts, n)
+        return places._replace(address=np.where(alone, 0, places.address)), held
+
+    def advise(self, recordings: IntArray, starts: IntArray) -> None:
+        """Say that windows will be read soon."""
+        n = np.minimum(self.index.frame.length, self.index.n_samples[recordings] - starts)
+        self._source.advise(recordings, starts, n)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reader, (self.index, self._source, self._compiled)
+
+
+def _reader(index: Index, source: Source, compiled: bool | None) -> WindowReader:
+    return WindowReader(index, source, compiled=compiled)

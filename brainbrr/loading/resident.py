@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from brainbrr.eeg.dequantise import Tiles
+from brainbrr.eeg.dequantise import Places, Tiles
 from brainbrr.errors import SpaceError
 from brainbrr.loading.index import Index
+from brainbrr.loading.memory import free_bytes, resident_bytes
 from brainbrr.loading.reader import WindowReader
 from brainbrr.windows import IntArray
 
 _HEADROOM = 1 << 29
-
-
-def resident_bytes(index: Index) -> int:
-    """Return the bytes that the recordings of an index take as int16."""
-    return int(index.n_samples.sum()) * len(index.frame.channels) * 2
 
 
 def bases_of(index: Index) -> IntArray:
@@ -57,14 +52,10 @@ class Resident:
         n = int(self._n_samples[recording])
         return self._recording(recording).reshape(1, -1), n, start
 
-    def advise(self, recording: int, start: int, stop: int) -> None:
+    def at(self, recordings: IntArray, starts: IntArray, n: IntArray) -> tuple[Places, object]:
+        """Return where windows lie."""
+        address = self.flat.ctypes.data + 2 * self.bases[recordings]
+        return Places(address, np.zeros_like(address), self._n_samples[recordings], starts, n), self.flat
+
+    def advise(self, recordings: IntArray, starts: IntArray, n: IntArray) -> None:
         """Nothing is fetched: all of it is here."""
-
-
-def free_bytes() -> int:
-    """Return the memory that can be had without swapping, file cache included."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

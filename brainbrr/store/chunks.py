@@ -23,10 +23,12 @@ from brainbrr.store.objects import (
     check_fill,
     read_array,
 )
-from brainbrr.store.shard_files import MEND, Scratch, ShardFile, open_shard
+from brainbrr.store.shard_files import MEND, MappedFile, Scratch, ShardFile, open_shard
 from brainbrr.store.tiles import CRC_BYTES, Bytes, Codec, crc32c
 
 _TILES_HELD = 64  # of a shard that is read once: what was read need not stay in this process's memory
+
+Proven = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class ShardReader:
@@ -35,7 +37,8 @@ class ShardReader:
     Opening checks the shard's size and index; a tile's crc32c is checked when it is first touched (`every`:
     on each read). With `meta` None it comes from zarr.json, which must be a template's bytes; with `meta` none is
     read, and `codec` is the store's (`Store.reader` gives it). `mapped` None: memory maps on local file systems,
-    reads on network ones. Either holds a descriptor, so open thousands with a limit.
+    reads on network ones. Either holds a descriptor, so open thousands with a limit: `proven` bool (n_tiles,) then
+    remembers for the next reader of this process what this one has proven.
     Safe under threads, fork and pickle. Raises IntegrityError naming the folder, and the time of a bad tile.
     """
 
@@ -47,6 +50,7 @@ class ShardReader:
         codec: Codec | None = None,
         every: bool = False,
         mapped: bool | None = None,
+        proven: Proven | None = None,
     ) -> None:
         self.folder, self.every, self.mapped = folder, every, mapped
         if meta is None:
@@ -57,7 +61,9 @@ class ShardReader:
         self._file: ShardFile | None = file
         self._edges = tiling.edges(index, end=file.n_bytes - tiling.index_length, where=folder / SHARD_FILE)
         self._tile, self._n_tiles = meta.tile, meta.n_tiles
-        self._proven = np.zeros(self._n_tiles, dtype=np.bool_)
+        self._proven = np.zeros(self._n_tiles, dtype=np.bool_) if proven is None else proven
+        # only for tiles that span() has proven, and while somebody keeps this reader
+        self.address = file.bytes.ctypes.data if self.codec == "none" and isinstance(file, MappedFile) else 0
 
     def read(self, start: int, stop: int, out: Samples | None = None) -> Samples:
         """Return samples [start, stop) as int16 (channels, stop - start), in `out` when it is given.

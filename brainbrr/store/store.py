@@ -267,15 +267,12 @@ class Store:
         """Return the bytes of the files in a folder that contents() named; 0 when it is gone."""
         return objects.folder_bytes(self._folder(name))
 
-    def reader(
-        self, content: str, meta: ArrayMeta | None = None, *, every: bool = False, mapped: bool | None = None
-    ) -> chunks.ShardReader:
+    def reader(self, content: str, meta: ArrayMeta | None = None, **choices: Any) -> chunks.ShardReader:
         """Return a reader of an object (see there). Raises IntegrityError when it is gone or damaged.
 
-        With `meta`, which the object's record has, no zarr.json is read.
+        With `meta`, which the object's record has, no zarr.json is read. Choices are the reader's own.
         """
-        folder = self.layout.object(content)
-        return chunks.ShardReader(folder, meta, codec=self.codec, every=every, mapped=mapped)
+        return chunks.ShardReader(self.layout.object(content), meta, codec=self.codec, **choices)
 
     def open_array(self, content: str) -> zarr.Array[Any]:
         """Return an object as a read-only zarr array, after its structure is proven. Raises IntegrityError."""

@@ -16,9 +16,9 @@ import numpy as np
 from brainbrr.errors import UsageError
 from brainbrr.loading.index import Index
 from brainbrr.loading.loader import Choices, numpy_loader
+from brainbrr.loading.memory import free_bytes, resident_bytes
 from brainbrr.loading.order import Sampling
 from brainbrr.loading.reader import Shards, WindowReader
-from brainbrr.loading.resident import free_bytes, resident_bytes
 from brainbrr.progress import Progress
 from brainbrr.store.layout import SHARD_FILE
 from brainbrr.store.store import Store

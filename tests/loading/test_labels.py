@@ -29,10 +29,10 @@ def indexed(recording: ViewRecording, annotations: Annotations, **window: str) -
 
 def labels(index: Index, start: int, kind: str, per: str = "sample") -> tuple[np.ndarray, np.ndarray]:
     labeller = Labeller(index, kind=kind, per=per)  # type: ignore[arg-type]
-    label = np.full(labeller.shape, 77, dtype=np.uint8)
-    valid = np.empty(index.frame.length, dtype=np.bool_)
-    labeller.fill(0, start, label, valid)
-    return label, valid
+    label = np.full((1, *labeller.shape), 77, dtype=np.uint8)
+    valid = np.empty((1, index.frame.length), dtype=np.bool_)
+    labeller.fill(np.array([0]), np.array([start]), label, valid)
+    return label[0, ...], valid[0]
 
 
 TYPED = Annotations(

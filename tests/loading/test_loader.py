@@ -303,6 +303,25 @@ def test_a_forked_child_reads_while_its_parents_threads_do(view_of: ViewOf) -> N
         assert os.waitpid(child, 0)[1] == 0
 
 
+def test_a_shard_that_is_opened_again_is_not_proven_again(view_of: ViewOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    from brainbrr.store import chunks
+
+    checked: list[int] = []
+    crc32c = chunks.crc32c
+    monkeypatch.setattr(chunks, "crc32c", lambda data: (checked.append(1), crc32c(data))[1])
+    monkeypatch.setattr("resource.getrlimit", lambda _: (8, 8))  # sixteen shards of eighteen stay open
+    view = view_of()
+    for _ in range(3):
+        with brainbrr.loader(view, batch=16, epochs=1, shuffle="none") as batches:
+            once = sum(len(batch.signal) for batch in batches)
+    n_tiles = sum(-(-r.n_samples // 2560) for r in view.recordings)
+    assert once == len(view) and len(checked) == 3 * n_tiles  # each loader proves for itself, and once
+    checked.clear()
+    with brainbrr.loader(view, batch=16, epochs=3, shuffle="none") as batches:
+        assert sum(len(batch.signal) for batch in batches) == 3 * len(view)
+    assert len(checked) == n_tiles
+
+
 def test_readers_survive_pickling(view_of: ViewOf) -> None:
     view = view_of()
     reader = pickle.loads(pickle.dumps(WindowReader(view.index, Shards(view.index, view.store))))
