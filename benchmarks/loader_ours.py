@@ -26,8 +26,7 @@ def reader(corpus: Corpus, *, every: bool = False, store: Store | None = None) -
     windows = WindowReader(corpus.index, Shards(corpus.index, store or corpus.view.store, every=every))
 
     def fill(asked: Picks, out: Floats) -> Picks:
-        for row, window in zip(out, asked, strict=True):
-            windows.fill(corpus.recording[window], corpus.start[window], row)
+        windows.fill_many(*corpus.index.locate(np.asarray(asked)), out)
         return asked
 
     return fill
@@ -38,8 +37,7 @@ def raw_reader(corpus: Corpus) -> Fill:
     windows = WindowReader(corpus.index, Shards(corpus.index, corpus.view.store))
 
     def fill(asked: Picks, out: Any) -> Picks:
-        for row, window in zip(out, asked, strict=True):
-            windows.raw(corpus.recording[window], corpus.start[window], row)
+        windows.raw_many(*corpus.index.locate(np.asarray(asked)), out)
         return asked
 
     return fill

@@ -27,31 +27,34 @@ def profile_rows(corpus: Corpus, batch: int) -> Iterator[Row]:
     index = corpus.index
     shards = Shards(index, corpus.view.store)
     reader, labeller = WindowReader(index, shards), Labeller(index, kind="binary")
-    kernel = kernels()
-    windows = list(itertools.islice(picks(0, 0, range(len(corpus))), _WINDOWS))
-    places = [(corpus.recording[window], corpus.start[window]) for window in windows]
+    windows = np.fromiter(itertools.islice(picks(0, 0, range(len(corpus))), _WINDOWS), np.int64)
+    places = [index.locate(part) for part in np.split(windows, _WINDOWS // batch)]
+    spans = [shards.span(r, s, s + corpus.length)[0] for place in places for r, s in zip(*place, strict=True)]
     out = np.zeros((batch, corpus.n_channels, corpus.length), dtype=np.float32)
     label = np.zeros((batch, *labeller.shape), dtype=np.uint8)
     valid = np.zeros((batch, corpus.length), dtype=np.bool_)
-    spans = [(shards.span(r, s, s + corpus.length), index.rows(r)) for r, s in places]
     batches = brainbrr.loader(corpus.view, batch=batch, labels="binary", as_numpy=True)
+    many = kernels().many
+    if many is None:
+        raise SystemExit("the profile is of compiled code: pip install numba")
+    ready = [(shards.at(r, s, np.full(batch, corpus.length))[0], index.table(r)) for r, s in places]
 
     def crc() -> None:
-        for (tiles, _, _), _ in spans:
+        for tiles in spans:
             for tile in tiles:
                 google_crc32c.value(tile.view(np.uint8))
 
     def copy() -> None:
-        for n, ((tiles, tile, first), rows) in enumerate(spans):
-            kernel.rows(tiles, tile, first, corpus.length, rows, out[n % batch])
+        for where, table in ready:
+            many.rows(where, *table, index.clip, out)
 
     def read() -> None:
-        for n, (recording, start) in enumerate(places):
-            reader.fill(recording, start, out[n % batch])
+        for recordings, starts in places:
+            reader.fill_many(recordings, starts, out)
 
     def mark() -> None:
-        for n, (recording, start) in enumerate(places):
-            labeller.fill(recording, start, label[n % batch], valid[n % batch])
+        for recordings, starts in places:
+            labeller.fill(recordings, starts, label, valid)
 
     def load() -> None:
         for _ in range(_WINDOWS // batch):
