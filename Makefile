@@ -3,10 +3,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 DATA ?= data_ext4/tusz
+INTO ?= .bench
 BIN = $(VENV)/bin
 BRAINBRR = $(BIN)/brainbrr
 
-.PHONY: help setup demo test check format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke bench bench-ingest digests tones
+.PHONY: help setup demo test check format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke bench bench-ingest bench-loader digests tones
 
 help:            ## show these lines
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+: *##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -59,6 +60,15 @@ bench: setup     ## the benchmarks, with their peers
 
 bench-ingest: setup   ## ingest against MNE, upstream and the limit; BENCH='--only tuned --rates 250'
 	$(BIN)/python benchmarks/bench_ingest.py $(BENCH)
+
+bench-loader: $(VENV)-peers/.ready  ## windows per second against the peers; BENCH='--only reader --quick', INTO=folder
+	$(VENV)-peers/bin/python benchmarks/bench_loader.py --into "$(INTO)" $(BENCH)
+
+$(VENV)-peers/.ready: pyproject.toml constraints.txt benchmarks/requirements.txt
+	$(PYTHON) -m venv $(VENV)-peers
+	grep -v -e '^torch==' -e '^python-dateutil==' constraints.txt > $(VENV)-peers/constraints.txt
+	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(VENV)-peers/constraints.txt --requirement benchmarks/requirements.txt --editable '.[dev]'
+	@touch $@
 
 digests: setup   ## the same digests under other BLAS kernels, numpys, scipys and Pythons
 	$(BIN)/python tests/eeg/digest_matrix.py --installs
