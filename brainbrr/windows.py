@@ -129,3 +129,10 @@ def seizure_samples(events_us: Sequence[tuple[int, int]], *, rate_hz: int, n_sam
 
 def _ceil(product_us: int) -> int:
     return -(-product_us // 1_000_000)
+
+
+def ranges(starts: IntArray, stops: IntArray) -> IntArray:
+    """Return all integers of half-open ranges, one range after the other: int64."""
+    sizes = stops - starts
+    shifts = np.repeat(starts - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes) if len(sizes) else starts
+    return shifts + np.arange(len(shifts), dtype=np.int64)

@@ -198,27 +198,32 @@ def _shorts(x: Any, to: Any, past: Any) -> None:
 
 
 @_compiled
-def _row(
+def _window(
     address: Any,
     step: Any,
     tile: Any,
     first: Any,
     n: Any,
-    channel: Any,
+    source: Any,
     centre: Any,
     gain: Any,
     clip: Any,
-    to: Any,
+    out: Any,
     past: Any,
 ) -> None:
-    """Fill one row of a window from tiles that begin at an address, every `step` bytes."""
+    """Fill the rows of a window that are one channel, from tiles that begin at an address, every `step` bytes."""
     at = 0
-    while at < n:
+    while at < n:  # tile by tile, so that memory is read as it lies
         nth, begin = divmod(first + at, tile)
         size = min(tile - begin, n - at)
-        _floats(address + nth * step + 2 * (channel * tile + begin), to[at : at + size], centre, gain, clip, past)
+        for row in range(source.size):
+            if source[row] != _MIXED:
+                x = address + nth * step + 2 * (source[row] * tile + begin)
+                _floats(x, out[row, at : at + size], centre[row], gain[row], clip, past)
         at += size
-    to[n:] = np.float32(0.0)
+    for row in range(source.size):
+        if source[row] != _MIXED:
+            out[row, n:] = np.float32(0.0)
 
 
 @_compiled
@@ -242,52 +247,59 @@ def _mixed_row(tiles: Any, tile: Any, first: Any, n: Any, weights: Any, offset: 
 
 
 @_compiled
-def _raw_row(
-    address: Any, step: Any, tile: Any, first: Any, n: Any, channel: Any, fill: Any, to: Any, past: Any
+def _raw_window(
+    address: Any, step: Any, tile: Any, first: Any, n: Any, source: Any, fill: Any, out: Any, past: Any
 ) -> None:
     at = 0
     while at < n:
         nth, begin = divmod(first + at, tile)
         size = min(tile - begin, n - at)
-        _shorts(address + nth * step + 2 * (channel * tile + begin), to[at : at + size], past)
+        for row in range(source.size):
+            x = address + nth * step + 2 * (source[row] * tile + begin)
+            _shorts(x, out[row, at : at + size], past)
         at += size
-    to[n:] = fill
+    out[:, n:] = fill
 
 
 @_compiled
 def _rows(tiles: Any, tile: Any, first: Any, n: Any, rows: Any, out: Any) -> None:
+    address, step = tiles.ctypes.data, tiles.strides[0]
+    _window(address, step, tile, first, n, rows.source, rows.centre, rows.gain, rows.clip, out, False)
     for row in range(rows.source.size):
-        channel = rows.source[row]
-        if channel == _MIXED:
+        if rows.source[row] == _MIXED:
             _mixed_row(tiles, tile, first, n, rows.weights[row], rows.offset[row], rows.clip, out[row])
-        else:
-            address, step = tiles.ctypes.data, tiles.strides[0]
-            c, g = rows.centre[row], rows.gain[row]
-            _row(address, step, tile, first, n, channel, c, g, rows.clip, out[row], False)
-    _fence()  # type: ignore[call-arg]
 
 
 @_compiled
 def _raw(tiles: Any, tile: Any, first: Any, n: Any, source: Any, fill: Any, out: Any) -> None:
-    for row in range(source.size):
-        _raw_row(tiles.ctypes.data, tiles.strides[0], tile, first, n, source[row], fill, out[row], False)
-    _fence()  # type: ignore[call-arg]
+    _raw_window(tiles.ctypes.data, tiles.strides[0], tile, first, n, source, fill, out, False)
 
 
 @_compiled
 def _many_rows(places: Any, source: Any, centre: Any, gain: Any, clip: Any, out: Any, past: Any) -> None:
     for i in range(len(places.address)):
-        address, step, tile = places.address[i], places.step[i], places.tile[i]
-        for row in range(source.shape[1] if address else 0):
-            channel, c, g = source[i, row], centre[i, row], gain[i, row]
-            _row(address, step, tile, places.first[i], places.n[i], channel, c, g, clip, out[i, row], past)
+        address, step, tile, first, n = (
+            places.address[i],
+            places.step[i],
+            places.tile[i],
+            places.first[i],
+            places.n[i],
+        )
+        if address:
+            _window(address, step, tile, first, n, source[i], centre[i], gain[i], clip, out[i], past)
     _fence()  # type: ignore[call-arg]
 
 
 @_compiled
 def _many_raw(places: Any, source: Any, fill: Any, out: Any, past: Any) -> None:
     for i in range(len(places.address)):
-        address, step, tile = places.address[i], places.step[i], places.tile[i]
-        for row in range(source.size if address else 0):
-            _raw_row(address, step, tile, places.first[i], places.n[i], source[row], fill, out[i, row], past)
+        address, step, tile, first, n = (
+            places.address[i],
+            places.step[i],
+            places.tile[i],
+            places.first[i],
+            places.n[i],
+        )
+        if address:
+            _raw_window(address, step, tile, first, n, source, fill, out[i], past)
     _fence()  # type: ignore[call-arg]

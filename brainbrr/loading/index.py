@@ -19,7 +19,7 @@ import numpy as np
 from brainbrr.eeg.dequantise import NO_OFFSETS, NO_WEIGHTS, Rows
 from brainbrr.eeg.normalise import sources, weights_of
 from brainbrr.errors import IntegrityError
-from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, Grid, IntArray
+from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, Grid, IntArray, ranges
 
 INDEX_FORMAT = 1
 NO_CHANNELS = -1
@@ -127,7 +127,7 @@ class Index:
         last = self.grid.last(self.n_samples)
         labelled = np.minimum(whole, -(-self.labelled_until // self.frame.stride))
         labelled += (last >= 0) & (last < self.labelled_until)
-        classes[_ranges(self.bounds[:-1] + labelled, self.bounds[1:])] = UNLABELLED
+        classes[ranges(self.bounds[:-1] + labelled, self.bounds[1:])] = UNLABELLED
 
         recording = np.repeat(np.arange(len(self.n_samples)), np.diff(self.seizure_bounds))
         onset, offset = self.seizures.T
@@ -136,7 +136,7 @@ class Index:
         tail = last[recording]
         in_tail = np.flatnonzero((tail >= 0) & (tail < offset) & (tail + length > onset))
         begin, end = self.bounds[recording], self.bounds[recording + 1]
-        event, nth = np.repeat(np.arange(len(onset)), high - low), _ranges(low, high)
+        event, nth = np.repeat(np.arange(len(onset)), high - low), ranges(low, high)
         windows = np.concatenate([begin[event] + nth, end[in_tail] - 1])
         start = np.concatenate([nth * self.frame.stride, tail[in_tail]])
         event = np.concatenate([event, in_tail])
@@ -233,10 +233,3 @@ def _frame(head: Mapping[str, Any]) -> Frame:
         return tuple(map(frozen, value)) if isinstance(value, list) else value
 
     return Frame(**{name: frozen(value) for name, value in head.items()})
-
-
-def _ranges(starts: IntArray, stops: IntArray) -> IntArray:
-    """Return all integers of half-open ranges, one range after the other: int64."""
-    sizes = stops - starts
-    shifts = np.repeat(starts - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes) if len(sizes) else starts
-    return shifts + np.arange(len(shifts), dtype=np.int64)

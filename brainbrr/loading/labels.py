@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from brainbrr.loading.index import NO_CHANNELS, SEIZURE_TYPE, Index
-from brainbrr.windows import UNKNOWN, IntArray
+from brainbrr.windows import UNKNOWN, IntArray, ranges
 
 Kind = Literal["none", "binary", "type", "per-channel"]
 Per = Literal["sample", "window"]
@@ -57,13 +57,33 @@ class Labeller:
                 label[i, ..., n[i] :] = UNKNOWN
         if self.kind == "none":
             return
-        bounds = index.event_bounds if self.kind == "type" else index.seizure_bounds
-        eventful = bounds[recordings] < bounds[recordings + 1]
-        for i in np.flatnonzero(eventful if self.per == "sample" else n > 0).tolist():
+        window, onset, offset = self._touching(index.seizure_bounds, index.seizures, recordings, starts, n)
+        if self.kind == "binary" and self.per == "sample":
+            for i, first, last in zip(window.tolist(), onset.tolist(), offset.tolist(), strict=True):
+                label[i, first:last] = SEIZURE
+            return
+        if self.per == "window":
+            label[n > 0] = 0
+        if self.kind == "type":
+            named, _, _ = self._touching(index.event_bounds, index.events, recordings, starts, n)
+            window = np.concatenate([window, named])
+        for i in np.unique(window).tolist():
+            where = int(recordings[i]), int(starts[i]), int(n[i])
             if self.per == "sample":
-                self._mark(int(recordings[i]), int(starts[i]), int(n[i]), label[i])
+                self._mark(*where, label[i])
             else:
-                label[i] = self._whole(int(recordings[i]), int(starts[i]), int(n[i]))
+                label[i] = self._whole(*where)
+
+    def _touching(
+        self, bounds: IntArray, spans: IntArray, recordings: IntArray, starts: IntArray, n: IntArray
+    ) -> tuple[IntArray, IntArray, IntArray]:
+        """Return which windows events touch, and from where to where inside them: one entry for each pair."""
+        first, stop = bounds[recordings], bounds[recordings + 1]
+        window = np.repeat(np.arange(len(recordings)), stop - first)
+        onset, offset = (spans[ranges(first, stop)] - starts[window][:, None]).T
+        onset, offset = np.maximum(onset, 0), np.minimum(offset, n[window])
+        touches = onset < offset
+        return window[touches], onset[touches], offset[touches]
 
     def _whole(self, recording: int, start: int, n: int) -> Any:
         """Return the label of a window whose first n samples are labelled."""
@@ -78,8 +98,6 @@ class Labeller:
         """Write what is no background into the first n samples of a label."""
         index = self._index
         first, last = index.seizure_bounds[recording : recording + 2]
-        if first == last and self.kind != "type":
-            return
         seizures = [_within(span, start, n) for span in index.seizures[first:last].tolist()]
         if self.kind == "binary":
             for onset, offset in seizures:
@@ -112,8 +130,3 @@ def _within(span: list[int], start: int, n: int) -> tuple[int, int]:
 def _marked(rows: tuple[str, ...], place: tuple[str, ...]) -> list[bool]:
     """Say for each row whether one of the channels that a label file names is it, holds it or is in it."""
     return [any(row == name or row in name.split("-") or name in row.split("-") for name in place) for row in rows]
-
-
-def windows_of(index: Index, *, recordings: IntArray) -> IntArray:
-    """Return all windows of some recordings: int64, ascending for ascending recordings."""
-    return np.concatenate([np.arange(index.bounds[i], index.bounds[i + 1]) for i in recordings])
