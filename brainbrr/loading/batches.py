@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import count, islice, pairwise
 from typing import Any, Literal, NamedTuple
@@ -126,7 +126,7 @@ def bfloat16(exact: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np
 
 
 def stream(
-    filler: Filler, order: Order, *, first: int = 0, epochs: int | None = None, threads: int = 1, depth: int = 2
+    filler: Filler, order: Order, *, first: int = 0, epochs: int | None = None, threads: int = 2, depth: int = 2
 ) -> Iterator[Batch]:
     """Give batches from step `first` on, without end or to the end of some epochs; `threads` read `depth` ahead.
 
@@ -164,8 +164,13 @@ def _stream(filler: Filler, plans: Iterator[Plan], batch: int, threads: int, dep
     ahead = 1 - -_READ_AHEAD // batch  # told of while the batch before is read
     ring = [filler.empty(batch) for _ in range(depth + 1)]
     pending: deque[tuple[Batch, list[Future[None]]]] = deque()
-    told: deque[Plan] = deque(islice(plans, 1))  # the first batch is wanted now
-    with ThreadPoolExecutor(threads, thread_name_prefix="brainbrr-loader") as pool:
+    told: deque[Plan] = deque(islice(plans, 1))
+    with (
+        ThreadPoolExecutor(
+            1, thread_name_prefix="brainbrr-loader-ahead"
+        ) as advising,  # while the others wait for a disk
+        ThreadPoolExecutor(threads, thread_name_prefix="brainbrr-loader") as pool,
+    ):
         try:
             for turn in count():
                 if told:
@@ -176,12 +181,15 @@ def _stream(filler: Filler, plans: Iterator[Plan], batch: int, threads: int, dep
                     pending.append((slot, [pool.submit(filler.fill, slot, plan, part) for part in parts]))
                 elif not pending:
                     return
+                if turn == 0 and pending:
+                    wait(pending[0][1])  # somebody waits for the first batch: nothing is read beside it
                 for coming in islice(plans, ahead - len(told)):
                     told.append(coming)
-                    pool.submit(filler.reader.advise, coming.recordings, coming.starts)
+                    advising.submit(filler.reader.advise, coming.recordings, coming.starts)
                 if len(pending) > depth or not told:
                     yield _ready(*pending.popleft())
         finally:
+            advising.shutdown(wait=True, cancel_futures=True)
             pool.shutdown(wait=True, cancel_futures=True)
 
 

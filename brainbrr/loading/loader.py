@@ -37,7 +37,7 @@ class Choices:
     verify: Literal["first", "every"] = "first"
     start_step: int = 0
     epochs: int | None = None
-    threads: int = 1
+    threads: int = 2
     depth: int = 2
     rank: int = 0
     world: int = 1

@@ -164,16 +164,15 @@ class Order:
 
     def _drawn(self, kind: int, lap: int) -> Any:
         sampling = self._sampling
-        random = np.random.Generator(np.random.Philox(key=np.array([sampling.seed, kind << 32 | lap], dtype=np.uint64)))
-        windows = self._members(kind).astype(np.int32 if len(self._index) < 2**31 else np.int64)
+        random = np.random.default_rng((sampling.seed, kind, lap))
+        windows = self._members(kind)
         if sampling.patient_cap is not None:
             windows = np.sort(self._capped(random.permutation(windows), sampling.patient_cap))
-        if sampling.shuffle == "none":
-            return windows
-        if sampling.shuffle == "global":
-            random.shuffle(windows)
-            return windows
-        return self._blocks(windows, random)
+        if sampling.shuffle == "block":
+            windows = self._blocks(windows, random)
+        elif sampling.shuffle == "global":
+            windows = random.permutation(windows)
+        return windows.astype(np.int32 if len(self._index) < 2**31 else np.int64)
 
     def _capped(self, windows: Any, cap: int) -> Any:
         """Return the first `cap` windows of each patient."""

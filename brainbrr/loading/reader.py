@@ -68,8 +68,10 @@ class Shards:
         wanted = address != 0
         if not self._every:
             wanted &= self._untouched(recordings, starts, n)
-        for i in np.flatnonzero(wanted).tolist():
-            shards[i].span(int(starts[i]), int(starts[i] + n[i]), None)
+        unproven = [(shards[i], int(starts[i]), int(starts[i] + n[i])) for i in np.flatnonzero(wanted).tolist()]
+        for ask in (ShardReader.advise, ShardReader.span):  # all of a batch at once, before the first is waited for
+            for each in unproven:
+                ask(*each)
         address = np.where(address, address + first * self._tile_bytes, 0)
         same = np.ones_like(address)
         places = Places(address, self._tile_bytes * same, self._tile * same, starts - first * self._tile, n)
