@@ -66,7 +66,7 @@ bench-loader: $(VENV)-peers/.ready  ## windows per second against the peers; BEN
 
 $(VENV)-peers/.ready: pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv $(VENV)-peers
-	grep -v -e '^torch==' -e '^python-dateutil==' constraints.txt > $(VENV)-peers/constraints.txt
+	grep -v '^python-dateutil==' constraints.txt > $(VENV)-peers/constraints.txt
 	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(VENV)-peers/constraints.txt --requirement benchmarks/requirements.txt --editable '.[dev]'
 	@touch $@
 

@@ -14,12 +14,13 @@ from torch.utils.data import DataLoader
 from brainbrr.errors import DependencyError
 from brainbrr.learn.dataset import WindowDataset
 from brainbrr.learn.device_ring import to_device
-from brainbrr.learn.on_device import OnDevice, free_on
+from brainbrr.learn.on_device import OnDevice, dequantised, free_on
 from brainbrr.learn.tensors import tensors
-from brainbrr.loading.batches import Batch, plans_of
+from brainbrr.loading.batches import Batch, Filler, plans_of, stream
 from brainbrr.loading.index import Index
 from brainbrr.loading.loader import Choices, Loader, Mode, filler_of, numpy_loader, order_of
 from brainbrr.loading.memory import resident_bytes
+from brainbrr.loading.order import Order
 from brainbrr.store.store import Store
 
 _STEP_BYTES = 8 << 30
@@ -47,9 +48,7 @@ def torch_loader(index: Index, store: Store, choices: Choices, *, mode: Mode, de
         plans = plans_of(index, order, choices.start_step, choices.epochs)
         batches = OnDevice.upload(filler, place).batches(filler, plans)
         return Loader(batches, order=order, types=filler.labeller.types, mode=mode)
-    host = numpy_loader(index, store, choices, mode="stream", memory=_pinned)
-    batches = to_device(_tensors(host, choices.dtype), place)
-    return Loader(batches, order=order, types=filler.labeller.types, mode="stream")
+    return Loader(_streamed(filler, order, choices, place), order=order, types=filler.labeller.types, mode="stream")
 
 
 def dataset(index: Index, store: Store, choices: Choices) -> WindowDataset:
@@ -62,6 +61,18 @@ def by_dataloader(index: Index, store: Store, choices: Choices) -> Iterator[Batc
     windows = dataset(index, store, choices)
     while True:
         yield from DataLoader(windows, batch_sampler=windows.batches, collate_fn=windows.whole)
+
+
+def _streamed(filler: Filler, order: Order, choices: Choices, device: torch.device) -> Iterator[Batch]:
+    """Read stored integers into pinned memory, copy them beside the step that runs, and make rows of them there."""
+    raw = replace(filler, dtype="int16", memory=_pinned)
+    index, first, epochs = filler.reader.index, choices.start_step, choices.epochs
+    host = stream(raw, order, first=first, epochs=epochs, threads=choices.threads, depth=choices.depth)
+    batches = to_device((tensors(batch, "int16") for batch in host), device)
+    try:
+        yield from dequantised(filler, plans_of(index, order, first, epochs), batches, choices.dtype)
+    finally:
+        host.close()
 
 
 def _pinned(n_bytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

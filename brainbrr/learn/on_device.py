@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from brainbrr.eeg.dequantise import MIXED
 from brainbrr.errors import SpaceError
 from brainbrr.learn.gather import gather, mix
 from brainbrr.loading.augment import Variation, varied
-from brainbrr.loading.batches import Batch, Filler, Plan
+from brainbrr.loading.batches import Batch, DType, Filler, Plan
 from brainbrr.loading.index import Index
 from brainbrr.loading.memory import free_bytes
 from brainbrr.windows import IntArray
@@ -61,54 +62,70 @@ class OnDevice:
             yield self._batch(filler, plan)
 
     def _batch(self, filler: Filler, plan: Plan) -> Batch:
-        device, everything = self.flat.device, slice(None)
+        everything = slice(None)
         variations = filler.variations(plan, everything)
         starts = filler.starts(plan.recordings, plan.starts, variations)
         label = np.empty((len(starts), *filler.labeller.shape), dtype=np.uint8)
         valid = np.empty((len(starts), self.index.frame.length), dtype=np.bool_)
         filler.labeller.fill(plan.recordings, starts, label, valid)
+        base, stride = self.bases[plan.recordings] + starts, self.strides[plan.recordings]
+        lies = _Lies(self.flat, torch.from_numpy(base), torch.from_numpy(stride), _n_real(self.index, plan, starts))
+        signal = _signal(self.index, lies, plan.recordings, variations, filler.dtype)
         host = (torch.from_numpy(each) for each in (label, valid, plan.windows))
-        signal = self._signal(filler, plan.recordings, starts, variations)
-        return Batch(signal, *(each.to(device, non_blocking=True) for each in host))
+        return Batch(signal, *(each.to(self.flat.device, non_blocking=True) for each in host))
 
-    def _signal(
-        self, filler: Filler, recordings: IntArray, starts: IntArray, variations: list[Variation] | None
-    ) -> Tensor:
-        frame = self.index.frame
-        n_samples = self.index.n_samples[recordings]
-        base, stride, n_real = (
-            torch.from_numpy(each)
-            for each in (
-                self.bases[recordings] + starts,
-                self.strides[recordings],
-                np.minimum(n_samples - starts, frame.length),
-            )
+
+def dequantised(filler: Filler, plans: Iterator[Plan], batches: Iterator[Batch], dtype: DType) -> Iterator[Batch]:
+    """Give batches of stored integers, which lie on a device, as what `plans` and the filler make of them there."""
+    for plan, batch in zip(plans, batches, strict=True):
+        n, n_channels, length = batch.signal.shape
+        stride = torch.full((n,), length, dtype=torch.int64)
+        variations = filler.variations(plan, slice(None))
+        n_real = _n_real(filler.reader.index, plan, filler.starts(plan.recordings, plan.starts, variations))
+        lies = _Lies(batch.signal.view(-1), torch.arange(n) * (n_channels * length), stride, n_real)
+        signal = _signal(filler.reader.index, lies, plan.recordings, variations, dtype)
+        yield batch._replace(signal=signal)
+
+
+class _Lies(NamedTuple):
+    """Where windows lie on a device: int16 `flat`, and int64 (windows,) on the host as `gather` takes them."""
+
+    flat: Tensor
+    base: Tensor
+    stride: Tensor
+    n_real: Tensor
+
+
+def _n_real(index: Index, plan: Plan, starts: IntArray) -> Tensor:
+    return torch.from_numpy(np.minimum(index.n_samples[plan.recordings] - starts, index.frame.length))
+
+
+def _signal(
+    index: Index, lies: _Lies, recordings: IntArray, variations: list[Variation] | None, dtype: DType
+) -> Tensor:
+    """Return windows as rows of the view, (windows, rows, length), on the device where they lie."""
+    length = index.frame.length
+    every = torch.arange(len(index.frame.channels), dtype=torch.int32).expand(len(recordings), -1)
+    if dtype == "int16":
+        return gather(*lies, every, length=length, dtype=torch.int16)
+    table = index.table(recordings)
+    sources, centre, gain = map(torch.from_numpy, varied(table, variations) if variations else table)
+    clip = None if np.isinf(index.clip) else float(index.clip)
+    out = gather(*lies, sources, centre, gain, length=length, clip=clip, dtype=getattr(torch, dtype))
+    mixed = sources == MIXED
+    some = mixed.any(dim=1).nonzero().flatten()
+    if len(some):
+        base, stride, n_real = lies.base[some], lies.stride[some], lies.n_real[some]
+        raw = gather(lies.flat, base, stride, n_real, every[some], length=length, dtype=torch.int16)
+        rows = [index.rows(int(recordings[i])) for i in some.tolist()]
+        if variations:
+            rows = [variations[i].rows(each) for i, each in zip(some.tolist(), rows, strict=True)]
+        weights, offset = (
+            torch.from_numpy(np.stack([getattr(each, name) for each in rows])) for name in ("weights", "offset")
         )
-        every = torch.arange(len(frame.channels), dtype=torch.int32).expand(len(starts), -1)
-        if filler.dtype == "int16":
-            return gather(self.flat, base, stride, n_real, every, length=frame.length, dtype=torch.int16)
-        table = self.index.table(recordings)
-        sources, centre, gain = map(torch.from_numpy, varied(table, variations) if variations else table)
-        clip = None if np.isinf(self.index.clip) else float(self.index.clip)
-        dtype = getattr(torch, filler.dtype)
-        out = gather(
-            self.flat, base, stride, n_real, sources, centre, gain, length=frame.length, clip=clip, dtype=dtype
-        )
-        mixed = sources == MIXED
-        some = mixed.any(dim=1).nonzero().flatten()
-        if len(some):
-            raw = gather(
-                self.flat, base[some], stride[some], n_real[some], every[some], length=frame.length, dtype=torch.int16
-            )
-            rows = [self.index.rows(int(recordings[i])) for i in some.tolist()]
-            if variations:
-                rows = [variations[i].rows(each) for i, each in zip(some.tolist(), rows, strict=True)]
-            weights, offset = (
-                torch.from_numpy(np.stack([getattr(r, name) for r in rows])) for name in ("weights", "offset")
-            )
-            part = mix(raw, weights, offset, mixed[some], n_real=n_real[some], clip=clip, out=out[some])
-            out[some.to(out.device)] = part
-        return out
+        place = some.to(out.device)
+        out[place] = mix(raw, weights, offset, mixed[some], n_real=n_real, clip=clip, out=out[place])
+    return out
 
 
 def free_on(device: torch.device) -> int:

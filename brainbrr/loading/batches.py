@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import count, islice, pairwise
@@ -63,8 +63,6 @@ class Filler:
     def __post_init__(self) -> None:
         if self.dtype not in _STORED:
             raise UsageError(f"dtype = {self.dtype!r}", fix=", ".join(_STORED))
-        if self.dtype == "int16" and self.augmenter:
-            raise UsageError("stored integers cannot be augmented", fix='dtype = "float32"')
 
     def empty(self, n: int) -> Batch:
         """Return unfilled buffers for n windows."""
@@ -127,7 +125,7 @@ def bfloat16(exact: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np
 
 def stream(
     filler: Filler, order: Order, *, first: int = 0, epochs: int | None = None, threads: int = 2, depth: int = 2
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Give batches from step `first` on, without end or to the end of some epochs; `threads` read `depth` ahead.
 
     The last batch of the last epoch holds what is left. No more than depth + 1 batches of memory are ever used:
@@ -160,7 +158,7 @@ def plans_of(index: Index, order: Order, first: int, epochs: int | None) -> Iter
         yield Plan(windows, recordings, starts, place)
 
 
-def _stream(filler: Filler, plans: Iterator[Plan], batch: int, threads: int, depth: int) -> Iterator[Batch]:
+def _stream(filler: Filler, plans: Iterator[Plan], batch: int, threads: int, depth: int) -> Generator[Batch]:
     ahead = 1 - -_READ_AHEAD // batch  # told of while the batch before is read
     ring = [filler.empty(batch) for _ in range(depth + 1)]
     pending: deque[tuple[Batch, list[Future[None]]]] = deque()

@@ -50,6 +50,8 @@ class Choices:
         ):
             if value not in allowed:
                 raise UsageError(f"{name} = {value!r}", fix=f"one of {', '.join(allowed)}")
+        if self.dtype == "int16" and self.augment:
+            raise UsageError("stored integers cannot be augmented", fix='dtype = "float32"')
         for name, count, least in (
             ("threads", self.threads, 1),
             ("depth", self.depth, 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from brainbrr.errors import SpaceError
-from brainbrr.learn.on_device import OnDevice
+from brainbrr.learn.on_device import OnDevice, dequantised
 from brainbrr.learn.tensors import tensors
 from brainbrr.loading.augment import Augment
 from brainbrr.loading.batches import Batch, plans_of, stream
@@ -48,6 +49,15 @@ def window(**fields: Any) -> Any:
     return WindowSpec.model_validate({"length_s": "4", "stride_s": "1.5", **fields})
 
 
+def _close(a: torch.Tensor, b: torch.Tensor, *, mixes: bool) -> None:
+    """Hold signals against each other: every bit, or where rows mix channels the last one."""
+    assert a.dtype == b.dtype
+    if mixes:  # sums run in another order: the last bit of float32, or of what it is rounded to
+        torch.testing.assert_close(a, b, rtol=2 * torch.finfo(a.dtype).eps, atol=1e-6, equal_nan=True)
+    else:
+        assert torch.equal(a.nan_to_num(9), b.nan_to_num(9)) and torch.equal(a.isnan(), b.isnan())
+
+
 @pytest.mark.parametrize(
     "device",
     ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))],
@@ -61,13 +71,22 @@ def test_a_device_gives_the_bits_of_the_shards(
     for ours, theirs in both(view, device, **options):
         for name in ("label", "valid", "index"):
             assert torch.equal(getattr(ours, name).cpu(), getattr(theirs, name))
-        a, b = ours.signal.cpu(), theirs.signal
-        assert a.dtype == b.dtype
-        if mixes:  # sums run in another order: the last bit of float32, or of what it is rounded to
-            step = torch.finfo(a.dtype).eps
-            torch.testing.assert_close(a, b, rtol=2 * step, atol=1e-6, equal_nan=True)
-        else:
-            assert torch.equal(a.nan_to_num(9), b.nan_to_num(9)) and torch.equal(a.isnan(), b.isnan())
+        _close(ours.signal.cpu(), theirs.signal, mixes=mixes)
+
+
+@pytest.mark.parametrize(("fields", "options"), CASES, ids=str)
+def test_integers_that_are_streamed_to_a_device_become_the_same_there(
+    view_of: Any, fields: dict[str, Any], options: dict[str, Any]
+) -> None:
+    index, store = (view := view_of("train", window=window(**fields))).index, view.store
+    choices = Choices(batch=5, sampling=Sampling(seed=2), **options)
+    order, filler = order_of(index, choices), filler_of(index, store, choices)
+    raw = (tensors(batch, "int16") for batch in stream(replace(filler, dtype="int16"), order))
+    ours = dequantised(filler, plans_of(index, order, 0, None), raw, choices.dtype)
+    for a, b in zip(islice(ours, 4), stream(filler, order), strict=False):
+        theirs = copied(tensors(b, choices.dtype))
+        assert torch.equal(a.label, theirs.label) and torch.equal(a.valid, theirs.valid)
+        _close(a.signal, theirs.signal, mixes="reference" in fields)
 
 
 def test_a_view_that_does_not_fit_a_device_is_refused_with_the_figure(
