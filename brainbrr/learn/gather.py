@@ -95,38 +95,6 @@ def gather(
     return out
 
 
-def dequantise(
-    raw: Tensor,
-    n_real: Tensor,
-    sources: Tensor,
-    centre: Tensor,
-    gain: Tensor,
-    *,
-    clip: float | None = None,
-    dtype: torch.dtype = torch.float32,
-    out: Tensor | None = None,
-    by: By = "auto",
-) -> Tensor:
-    """Return int16 windows that were copied, (n_windows, channels, length), as `gather` would have cut them."""
-    n_windows, n_channels, length = raw.shape
-    base = torch.arange(n_windows, device=n_real.device) * (n_channels * length)
-    stride = torch.full_like(base, length)
-    return gather(
-        raw.view(-1),
-        base,
-        stride,
-        n_real,
-        sources,
-        centre,
-        gain,
-        length=length,
-        clip=clip,
-        dtype=dtype,
-        out=out,
-        by=by,
-    )
-
-
 def mix(
     raw: Tensor,
     weights: Tensor,

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from learn.gather_reference import FILL, Tables, bits
 
 from brainbrr.errors import DependencyError, UsageError
-from brainbrr.learn.gather import dequantise, gather, mix
+from brainbrr.learn.gather import gather, mix
 
 HAS_TRITON = find_spec("triton") is not None
 needs_triton = pytest.mark.skipif(not HAS_TRITON, reason="triton is not installed")
@@ -101,17 +101,6 @@ def test_any_windows_agree(by: str, seed: int, length: int, n_windows: int, n_ro
     agree(gather(*made.arguments(), length=length, clip=10.0, by=by), made, 10.0)
     raw = gather(*made.arguments(rows=False), length=length, dtype=torch.int16, by=by)
     agree(raw, made, None)
-
-
-@pytest.mark.parametrize("by", WAYS)
-@pytest.mark.usefixtures("interpreted")
-def test_copied_windows_become_what_resident_ones_are(by: str) -> None:
-    made = tables(2)
-    flat, base, stride, n_real, _ = made.arguments(rows=False)
-    all_channels = torch.arange(5, dtype=torch.int32).expand(len(base), 5).contiguous()
-    raw = gather(flat, base, stride, n_real, all_channels, length=made.length, dtype=torch.int16, by=by)
-    tables_of_rows = made.arguments()[4:]
-    agree(dequantise(raw, n_real, *tables_of_rows, clip=3.0, by=by), made, 3.0)
 
 
 @pytest.mark.parametrize("by", WAYS)
