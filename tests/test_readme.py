@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support import ROOT, Cli
 
-from brainbrr.cli import commands  # noqa: F401
+import brainbrr.cli.main  # noqa: F401  # registers every command
 from brainbrr.cli.exits import EXIT_CODES
 from brainbrr.cli.group import cli as group
 
