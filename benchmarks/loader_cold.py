@@ -13,11 +13,14 @@ import gc
 import json
 import mmap
 import os
+import queue
+import random
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from loader_corpus import Corpus, opened, read_all
@@ -37,11 +40,15 @@ def cold_rows(corpus: Corpus, *, repeats: int) -> Iterator[Row]:
     """Compare cold epochs with O_DIRECT, in turns; a ratio is the median over turns. The cache is warm afterwards."""
     files, store, n = corpus.files(), corpus.view.store.location, len(corpus.folders)
     n_bytes = sum(path.stat().st_size for path in files)
+    meta = corpus.view.recordings[0].record.array
+    rate_hz, tile_bytes = meta.rate_hz, meta.tile_bytes
     direct: list[float] = []
+    scattered: list[float] = []
     rates: dict[str, list[float]] = {name: [] for name in _WAYS}
     shares: list[float] = []
     for _ in range(max(repeats // 2, 1)):
         direct.append(n_bytes / read_direct(files))
+        scattered.append(read_scattered(files, corpus.length // rate_hz // 10 * tile_bytes))
         for name, (shuffle, stride_s, threads) in _WAYS.items():
             arguments = [str(store), str(n), shuffle, stride_s, str(threads)]
             command = [sys.executable, str(Path(__file__)), *arguments]
@@ -49,8 +56,7 @@ def cold_rows(corpus: Corpus, *, repeats: int) -> Iterator[Row]:
             rates[name].append(told["windows"] / told["seconds"])
             shares.append(told["in_memory"])
     read_all(files)
-    meta = corpus.view.recordings[0].record.array
-    a_window = corpus.length // meta.rate_hz // 10 * (meta.n_channels * 10 * meta.rate_hz * 2 + 4)
+    a_window = corpus.length // rate_hz // 10 * tile_bytes
     limit = statistics.median(direct) / a_window
     low, high = min(direct) / 1e6, max(direct) / 1e6
     least = f"O_DIRECT {statistics.median(direct) / 1e6:.0f} MB/s ({low:.0f} to {high:.0f}): {limit:,.0f} windows/s"
@@ -59,6 +65,10 @@ def cold_rows(corpus: Corpus, *, repeats: int) -> Iterator[Row]:
         ratio = statistics.median(r * a_window / d for r, d in zip(rates[name], direct, strict=True))
         detail = f"{rate:,.0f} windows/s, an epoch; {least}; {max(shares):.1%} were in memory"
         yield Row(f"cold cache, {name} / sequential O_DIRECT", ratio, "×", detail, goal)
+    rate, disk = statistics.median(rates["global, 2 threads"]), statistics.median(scattered) / a_window
+    ratio = statistics.median(r * a_window / d for r, d in zip(rates["global, 2 threads"], scattered, strict=True))
+    detail = f"{rate:,.0f} windows/s; the disk reads {disk:,.0f} blocks of a window's size in random order"
+    yield Row("cold cache, global, 2 threads / O_DIRECT in random order, 4 threads", ratio, "×", detail)
 
 
 def drop(paths: Iterable[Path]) -> None:
@@ -102,6 +112,31 @@ def read_direct(paths: Iterable[Path]) -> float:
             at += os.preadv(descriptor, [buffer], at)
         os.close(descriptor)
     return time.perf_counter() - began
+
+
+def read_scattered(paths: Iterable[Path], size: int) -> float:
+    """Read blocks of a window's size in random order past the page cache, 4 at a time; return bytes per second."""
+    size += -size % mmap.PAGESIZE
+    blocks = [(path, at) for path in paths for at in range(0, path.stat().st_size - size, size)]
+    random.Random(0).shuffle(blocks)
+    descriptors = {path: os.open(path, os.O_RDONLY | os.O_DIRECT) for path in paths}
+    buffers: queue.SimpleQueue[mmap.mmap] = queue.SimpleQueue()
+    for _ in range(4):
+        buffers.put(mmap.mmap(-1, size))
+
+    def read(block: tuple[Path, int]) -> int:
+        buffer = buffers.get()
+        n_read = os.preadv(descriptors[block[0]], [buffer], block[1])
+        buffers.put(buffer)
+        return n_read
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(4) as pool:
+        n_bytes = sum(pool.map(read, blocks))
+    seconds = time.perf_counter() - began
+    for descriptor in descriptors.values():
+        os.close(descriptor)
+    return n_bytes / seconds
 
 
 def main() -> None:

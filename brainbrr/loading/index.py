@@ -22,6 +22,7 @@ from brainbrr.errors import IntegrityError
 from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, Grid, IntArray, ranges
 
 INDEX_FORMAT = 1
+MAX_SAMPLES = 1 << 40
 NO_CHANNELS = -1
 """`event_place` of an event that names no channels: the whole head."""
 
@@ -69,7 +70,7 @@ class Index:
     """Recordings (n) with their labels and numbers, in the order of the view; windows follow by arithmetic.
 
     content uint8 (n, 32); n_samples, labelled_until int64 (n,); labelled bool (n,); layout, patient int32 (n,);
-    k int8 (n, recorded rows); centre int32, gain float32 (n, rows). Recordings with a row that mixes channels have a
+    k int8 (n, recorded rows); centre int16, gain float32 (n, rows). Recordings with a row that mixes channels have a
     place mixed[i] in offset and scale, float64 (any, rows); the others have -1 there. Seizures int64 (m, 2) are sample
     ranges below labelled_until, those of recording i from seizure_bounds[i] to [i + 1]; events likewise, with
     event_type and event_place into the frame's types and places.
@@ -83,7 +84,7 @@ class Index:
     layout: np.ndarray[Any, np.dtype[np.int32]]
     patient: np.ndarray[Any, np.dtype[np.int32]]
     k: np.ndarray[Any, np.dtype[np.int8]]
-    centre: np.ndarray[Any, np.dtype[np.int32]]
+    centre: np.ndarray[Any, np.dtype[np.int16]]
     gain: np.ndarray[Any, np.dtype[np.float32]]
     mixed: np.ndarray[Any, np.dtype[np.int32]]
     offset: np.ndarray[Any, np.dtype[np.float64]]
@@ -172,7 +173,8 @@ class Index:
     def rows(self, recording: int) -> Rows:
         """Return what the rows of a recording's windows are made of."""
         matrix, source = self.layouts[self.layout[recording]]
-        place, centre, gain = self.mixed[recording], self.centre[recording], self.gain[recording]
+        place, gain = self.mixed[recording], self.gain[recording]
+        centre = self.centre[recording].astype(np.int32)
         if place < 0:
             return Rows(source, centre, gain, NO_WEIGHTS, NO_OFFSETS, self.clip, matrix.shape[1])
         offset, scale = self.offset[place], self.scale[place]
@@ -187,7 +189,9 @@ class Index:
 
     def table(self, recordings: IntArray) -> RowTable:
         """Return what the rows of many windows are made of: (windows, rows) each. Mixed rows have source MIXED."""
-        return RowTable(self._sources[self.layout[recordings]], self.centre[recordings], self.gain[recordings])
+        return RowTable(
+            self._sources[self.layout[recordings]], self.centre[recordings].astype(np.int32), self.gain[recordings]
+        )
 
     @cached_property
     def clip(self) -> np.float32:
@@ -195,6 +199,36 @@ class Index:
         return np.float32(np.inf if self.frame.clip is None else self.frame.clip)
 
     # A file
+
+    def check(self) -> None:
+        """Raise ValueError unless the arrays fit together: what reads by them does not look again."""
+        frame, n = self.frame, len(self.n_samples)
+        n_rows, n_channels = len(frame.rows), len(frame.channels)
+        events, n_mixed = len(self.event_type), len(self.offset)
+        shapes = {
+            "content": (n, 32), "n_samples": (n,), "labelled": (n,), "labelled_until": (n,), "layout": (n,),
+            "patient": (n,), "k": (n, n_channels), "centre": (n, n_rows), "gain": (n, n_rows), "mixed": (n,),
+            "offset": (n_mixed, n_rows), "scale": (n_mixed, n_rows), "seizure_bounds": (n + 1,),
+            "seizures": (len(self.seizures), 2), "event_bounds": (n + 1,), "events": (events, 2),
+            "event_type": (events,), "event_place": (events,),
+        }  # fmt: skip
+        places = {
+            "layout": (0, len(frame.matrices)), "patient": (0, len(frame.patients)), "mixed": (-1, n_mixed),
+            "event_type": (0, len(frame.types)), "event_place": (NO_CHANNELS, len(frame.places)),
+            "n_samples": (1, MAX_SAMPLES), "labelled_until": (0, MAX_SAMPLES),
+        }  # fmt: skip
+        for name, shape in shapes.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{name} has shape {getattr(self, name).shape}, where {shape} belongs")
+        for name, (least, stop) in places.items():
+            if ((getattr(self, name) < least) | (getattr(self, name) >= stop)).any():
+                raise ValueError(f"{name} holds a number outside of {least} to {stop - 1}")
+        if any(matrix.shape != (n_rows, n_channels) for matrix, _ in self.layouts) or not n_channels:
+            raise ValueError("a matrix is not of view rows by recorded rows")
+        for name, total in (("seizure_bounds", len(self.seizures)), ("event_bounds", events)):
+            bounds = getattr(self, name)
+            if bounds[0] or bounds[-1] != total or (np.diff(bounds) < 0).any():
+                raise ValueError(f"{name} does not rise from 0 to {total}")
 
     def save(self, path: Path) -> None:
         """Write the index to a file that appears whole. Raises OSError."""
@@ -222,7 +256,9 @@ class Index:
                 arrays = {name: file[name] for name in names}
             if head.pop("format") != INDEX_FORMAT:
                 raise ValueError("of another format")
-            return cls(frame=_frame(head), **arrays)
+            index = cls(frame=_frame(head), **arrays)
+            index.check()
+            return index
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             fix = "remove it: it is made again from the store"
             raise IntegrityError(f"this is no index as brainbrr writes it: {error}", where=path, fix=fix) from None

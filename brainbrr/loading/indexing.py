@@ -54,7 +54,7 @@ def index_of(
     k = np.array([r.record.array.k for r in recordings], dtype=np.int8).reshape(n, len(channels))
     mixes = np.array([(sources(matrix) == MIXED).any() for matrix in matrices], dtype=np.bool_)[layout]
     mixed = np.where(mixes, np.cumsum(mixes) - 1, -1).astype(np.int32)
-    centre, gain = np.zeros((n, n_rows), dtype=np.int32), np.zeros((n, n_rows), dtype=np.float32)
+    centre, gain = np.zeros((n, n_rows), dtype=np.int16), np.zeros((n, n_rows), dtype=np.float32)
     offset, scale = np.zeros((2, int(mixes.sum()), n_rows))
     quantum = float(Fraction(recipe.quantum_uv))
     for i, recording in enumerate(recordings):

@@ -47,7 +47,7 @@ def small_index(
         layout=np.zeros(n, dtype=np.int32),
         patient=np.array(patients or range(n), dtype=np.int32),
         k=np.zeros((n, 1), dtype=np.int8),
-        centre=np.zeros((n, 1), dtype=np.int32),
+        centre=np.zeros((n, 1), dtype=np.int16),
         gain=np.ones((n, 1), dtype=np.float32),
         mixed=np.full(n, -1, dtype=np.int32),
         offset=np.zeros((0, 1)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -105,6 +106,38 @@ def test_a_damaged_index_is_an_error(view_of: ViewOf, tmp_path: Path, damage: st
     path.write_bytes({"flip": data, "cut": data[:-100], "empty": b"", "other": b"not an index"}[damage])
     with pytest.raises(IntegrityError, match="no index as brainbrr writes it"):
         Index.load(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("layout", 9), ("layout", -1), ("mixed", 7), ("patient", 99), ("n_samples", 0), ("n_samples", 1 << 50),
+        ("event_type", 12), ("event_place", 999), ("seizure_bounds", 5), ("event_bounds", -1), ("labelled_until", -1),
+    ],
+)  # fmt: skip
+def test_numbers_that_would_read_elsewhere_are_refused(view_of: ViewOf, tmp_path: Path, field: str, value: int) -> None:
+    index = view_of().index
+    array = getattr(index, field).copy()
+    array[0] = value
+    replace(index, **{field: array}).save(tmp_path / "view.npz")
+    with pytest.raises(IntegrityError, match=field):
+        Index.load(tmp_path / "view.npz")
+
+
+@pytest.mark.parametrize("field", ["centre", "k", "content", "offset", "events"])
+def test_arrays_of_another_shape_are_refused(view_of: ViewOf, tmp_path: Path, field: str) -> None:
+    index = view_of().index
+    replace(index, **{field: getattr(index, field)[:, :-1].copy()}).save(tmp_path / "view.npz")
+    with pytest.raises(IntegrityError, match="has shape"):
+        Index.load(tmp_path / "view.npz")
+
+
+def test_a_matrix_of_more_channels_is_refused(view_of: ViewOf, tmp_path: Path) -> None:
+    index = view_of().index
+    wider = tuple(tuple((*row, 1.0) for row in matrix) for matrix in index.frame.matrices)
+    replace(index, frame=replace(index.frame, matrices=wider)).save(tmp_path / "view.npz")
+    with pytest.raises(IntegrityError, match="matrix"):
+        Index.load(tmp_path / "view.npz")
 
 
 def test_nothing_is_left_beside_an_index(view_of: ViewOf, tmp_path: Path) -> None:
