@@ -56,9 +56,9 @@ def dataset(index: Index, store: Store, choices: Choices) -> WindowDataset:
     return WindowDataset(filler_of(index, store, choices), order_of(index, choices))
 
 
-def by_dataloader(index: Index, store: Store, choices: Choices) -> Iterator[Batch]:
+def by_dataloader(filler: Filler, order: Order) -> Iterator[Batch]:
     """Give batches without end through torch's DataLoader, in this process: what a loader is compared with."""
-    windows = dataset(index, store, choices)
+    windows = WindowDataset(filler, order)
     while True:
         yield from DataLoader(windows, batch_sampler=windows.batches, collate_fn=windows.whole)
 

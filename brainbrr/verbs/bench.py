@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from brainbrr.errors import UsageError
+from brainbrr.loading.batches import Filler, plans_of, stream
 from brainbrr.loading.index import Index
-from brainbrr.loading.loader import Choices, numpy_loader
+from brainbrr.loading.loader import Choices, filler_of, numpy_loader, order_of, resident
 from brainbrr.loading.memory import free_bytes, resident_bytes
-from brainbrr.loading.order import Sampling
-from brainbrr.loading.reader import Shards, WindowReader
+from brainbrr.loading.order import Order, Sampling
 from brainbrr.progress import Progress
 from brainbrr.store.layout import SHARD_FILE
 from brainbrr.store.store import Store
@@ -26,6 +27,9 @@ from brainbrr.views import View
 
 _ROUNDS = 5
 _COPIED_BYTES = 1 << 29  # more than any cache keeps
+
+_LIMIT = "copy in memory"
+_STREAM, _RESIDENT = "stream, {} threads", "resident, {} threads"
 
 Read = Callable[[], int]
 """Reads some windows, and returns how many."""
@@ -75,14 +79,14 @@ def bench(view: View, *, batch: int, device: str, seconds: float, progress: Prog
     index, store = view.index, view.store
     if not len(index):
         raise UsageError("the view has no windows: there is nothing to read")
-    with ExitStack() as stack:
-        warm = _ways(index, store, batch, device, stack)
-        progress.start("bench", (_ROUNDS + 1) * len(warm) + 2, "runs")
-        stack.callback(progress.stop)
-        found = _interleaved(warm, seconds, progress)
-    for shuffle in ("global", "block"):
-        found[f"cold cache, {shuffle} shuffle"] = _cold(index, store, batch, shuffle, seconds)
-        progress.advance(1)
+    progress.start("bench", len(index.n_samples), "recordings")
+    try:
+        found = _warm(index, store, batch, device, seconds, progress)
+        gc.collect()  # what is mapped cannot be dropped
+        for shuffle in ("global", "block"):
+            found[f"cold cache, {shuffle} shuffle"] = _cold(index, store, batch, shuffle, seconds)
+    finally:
+        progress.stop()
     limit = found.pop(_LIMIT)
     report = BenchReport(
         view=view.digest or "",
@@ -100,30 +104,36 @@ def bench(view: View, *, batch: int, device: str, seconds: float, progress: Prog
     return report
 
 
-_LIMIT = "copy in memory"
-_STREAM, _RESIDENT = "stream, {} threads", "resident, {} threads"
-
-
-def _ways(index: Index, store: Store, batch: int, device: str, stack: ExitStack) -> dict[str, Read]:
-    """Return everything that is measured warm, by name; loaders close with the stack."""
+def _warm(index: Index, store: Store, batch: int, device: str, seconds: float, progress: Progress) -> dict[str, float]:
+    """Return the pace of every way of reading files that are in the system's cache, their tiles proven."""
     cores = max(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 1)
-    ways: dict[str, Read] = {_LIMIT: _copier(index, batch), "one reader, no loader": _reader(index, store, batch)}
-    fits = resident_bytes(index) * 2 < free_bytes()
-    for threads in sorted({1, cores}):
-        modes = [("stream", _STREAM)] + ([("resident", _RESIDENT)] if fits else [])
-        for mode, name in modes:
-            loader = _loader(index, store, batch, device, mode, threads)
-            stack.callback(loader.close)
-            ways[name.format(threads)] = _next_of(loader)
-    if device == "cpu" and find_spec("torch") is not None:
-        ways["map-style, torch DataLoader, in this process"] = _dataloader(index, store, batch)
-    return ways
+    choices = Choices(batch=batch, labels="none")
+    order, filler = order_of(index, choices), filler_of(index, store, choices)
+    longest = np.empty((len(index.frame.channels), int(index.n_samples.max())), dtype=np.int16)
+    for recording, n in enumerate(index.n_samples.tolist()):
+        filler.reader.raw(recording, 0, longest[:, :n])
+        progress.advance(1)
+    ways: dict[str, Read] = {_LIMIT: _copier(index, batch), "one reader, no loader": _reader(filler, order)}
+    with ExitStack() as stack:
+        for mode, name in (("stream", _STREAM), ("resident", _RESIDENT)):
+            if mode == "resident" and resident_bytes(index) * 2 > free_bytes():
+                continue
+            for threads in sorted({1, cores}):
+                if device == "cpu":
+                    source = resident(filler, threads=threads) if mode == "resident" else filler
+                    batches: Any = stream(source, order, threads=threads)
+                else:
+                    batches = _on_device(index, store, replace(choices, threads=threads), mode, device)
+                stack.callback(batches.close)
+                ways[name.format(threads)] = _next_of(batches)
+        if device == "cpu" and find_spec("torch") is not None:
+            from brainbrr.learn.loader import by_dataloader
+
+            ways["map-style, torch DataLoader, in this process"] = _next_of(by_dataloader(filler, order))
+        return _interleaved(ways, seconds)
 
 
-def _loader(index: Index, store: Store, batch: int, device: str, mode: Any, threads: int) -> Any:
-    choices = Choices(batch=batch, labels="none", threads=threads)
-    if device == "cpu":
-        return numpy_loader(index, store, choices, mode=mode)
+def _on_device(index: Index, store: Store, choices: Choices, mode: Any, device: str) -> Any:
     from brainbrr.learn.loader import torch_loader
 
     return torch_loader(index, store, choices, mode=mode, device=device)
@@ -149,36 +159,26 @@ def _copier(index: Index, batch: int) -> Read:
     return read
 
 
-def _reader(index: Index, store: Store, batch: int) -> Read:
-    reader, random = WindowReader(index, Shards(index, store)), np.random.default_rng(0)
-    out = np.zeros((2, batch, len(index.frame.rows), index.frame.length), dtype=np.float32)
+def _reader(filler: Filler, order: Order) -> Read:
+    """Return the reading of one batch after another in this thread."""
+    buffers, plans = [filler.empty(order.batch) for _ in range(2)], plans_of(filler.reader.index, order, 0, None)
     turn = iter(range(1 << 62))
 
     def read() -> int:
-        into = out[next(turn) % 2]
-        places = zip(*index.locate(random.integers(0, len(index), batch)), strict=True)
-        for row, (recording, start) in enumerate(places):
-            reader.fill(int(recording), int(start), into[row])
-        return batch
+        filler.fill(buffers[next(turn) % 2], next(plans), slice(None))
+        return order.batch
 
     return read
 
 
-def _dataloader(index: Index, store: Store, batch: int) -> Read:
-    from brainbrr.learn.loader import by_dataloader
-
-    return _next_of(by_dataloader(index, store, Choices(batch=batch, labels="none")))
-
-
-def _interleaved(ways: dict[str, Read], seconds: float, progress: Progress) -> dict[str, float]:
-    """Return the median pace of each way over some rounds; the first one opens files and does not count."""
+def _interleaved(ways: dict[str, Read], seconds: float) -> dict[str, float]:
+    """Return the median pace of each way over some rounds; the first one fills buffers and does not count."""
     paces: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(_ROUNDS + 1):
         for name, read in ways.items():
             pace = _pace(read, seconds / _ROUNDS)
             if turn:
                 paces[name].append(pace)
-            progress.advance(1)
     return {name: statistics.median(each) for name, each in paces.items()}
 
 
