@@ -11,7 +11,7 @@ import torch
 from torch import distributed
 from torch.utils.data import DataLoader
 
-from brainbrr.errors import DependencyError
+from brainbrr.errors import DependencyError, UsageError
 from brainbrr.learn.dataset import WindowDataset
 from brainbrr.learn.device_ring import to_device
 from brainbrr.learn.on_device import OnDevice, dequantised, free_on
@@ -34,7 +34,12 @@ def torch_loader(index: Index, store: Store, choices: Choices, *, mode: Mode, de
     stream anywhere else.
     Raises DependencyError without the device, SpaceError where a resident view does not fit.
     """
-    place = torch.device(device)
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"device = {str(device)[:40]!r}", fix="cpu, cuda or cuda:N") from error
+    if place.type not in ("cpu", "cuda"):
+        raise UsageError(f"device = {str(place)!r}: nobody has made a loader for it", fix="cpu, cuda or cuda:N")
     if place.type == "cuda" and not torch.cuda.is_available():
         raise DependencyError("torch finds no CUDA device", fix='device = "cpu"')
     if place.type == "cpu":

@@ -6,6 +6,8 @@ import gc
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from itertools import islice
@@ -18,6 +20,7 @@ import torch
 import zarr
 
 import brainbrr
+from brainbrr.eeg.dequantise import Numpy
 from brainbrr.errors import IntegrityError, SpaceError, UsageError
 from brainbrr.loading.augment import Augment
 from brainbrr.loading.batches import Batch, bfloat16
@@ -322,6 +325,30 @@ def test_a_shard_that_is_opened_again_is_not_proven_again(view_of: ViewOf, monke
     assert len(checked) == n_tiles
 
 
+def test_without_numba_the_same_batches_come(view_of: ViewOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = view_of(tail="shift", clip="2")
+    options: list[dict[str, Any]] = [{}, {"dtype": "int16"}, {"augment": Augment(gain=0.2, mirror=0.5)}]
+    compiled = [taken(3, view, **each) for each in options]
+    monkeypatch.setattr("brainbrr.loading.reader.kernels", lambda compiled: Numpy())
+    for each, expected in zip(options, compiled, strict=True):
+        for mode in ("stream", "resident"):
+            assert same(taken(3, view, mode=mode, **each), expected)
+
+
+def test_arrays_need_neither_torch_nor_zarr(view_of: ViewOf, tmp_path: Path) -> None:
+    view = view_of()
+    view.index.save(tmp_path / "view.npz")
+    code = f"""
+import sys, brainbrr
+index = brainbrr.Index.load(__import__("pathlib").Path({str(tmp_path / "view.npz")!r}))
+with brainbrr.loader(index, store={str(view.store.location)!r}, batch=4, as_numpy=True) as batches:
+    assert next(batches).signal.shape == (4, 19, 1024)
+print([name for name in ("torch", "zarr", "mne", "asyncio") if name in sys.modules])
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
 def test_readers_survive_pickling(view_of: ViewOf) -> None:
     view = view_of()
     reader = pickle.loads(pickle.dumps(WindowReader(view.index, Shards(view.index, view.store))))
@@ -352,7 +379,7 @@ def test_memory_does_not_grow_over_ten_thousand_batches(view_of: ViewOf) -> None
         {"batch": 0}, {"threads": 0}, {"start_step": -1}, {"depth": 0}, {"epochs": 0}, {"dtype": "float64"},
         {"labels": "all"}, {"per": "hour"}, {"verify": "never"}, {"mode": "fast"}, {"seed": -1},
         {"as_numpy": True, "mode": "map"}, {"dtype": "int16", "augment": Augment(gain=0.1)},
-        {"mode": "map", "augment": Augment(gain=0.1)},
+        {"mode": "map", "augment": Augment(gain=0.1)}, {"device": "banana"}, {"device": "meta"},
     ],
     ids=str,
 )  # fmt: skip
