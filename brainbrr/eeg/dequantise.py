@@ -1,14 +1,12 @@
 """From the integers of a shard's tiles to rows of a float32 window, in one pass over memory. Knows arrays only.
 
-Compiled by numba where it is installed; without it numpy gives the same bits, several times slower. No fused
+Here in numpy, and compiled where numba is installed (`kernels`): the same bits, several times faster. No fused
 multiply-add and no reordered sum anywhere, so a row's bits depend on its integers and its numbers alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
-from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -139,16 +137,3 @@ def _parts(tiles: Tiles, tile: int, first: int, n: int) -> Iterator[tuple[int, i
 
         yield at, stop, part
         at = stop
-
-
-@cache
-def kernels(*, compiled: bool | None = None) -> Kernels:
-    """Return the compiled kernels, or numpy's where numba is not installed; `compiled` asks for one of them.
-
-    Raises ModuleNotFoundError when compiled ones are asked for without numba.
-    """
-    if compiled or (compiled is None and find_spec("numba") is not None):
-        from brainbrr.eeg.compiled import Compiled
-
-        return Compiled()
-    return Numpy()

@@ -86,7 +86,8 @@ def _single(
     if normalise == "fixed":
         return 0, float(Fraction(steps[row]) / Fraction(str(scale_uv)))
     n, total = statistics["n"], statistics["sums"][row]
-    centre = round(Fraction(total, n))
+    centre, rest = divmod(total, n)
+    centre += 2 * rest > n or (2 * rest == n and centre % 2)  # the nearest integer, ties to even
     if normalise == "robust":
         low, centre, high = statistics["quartiles"][row]
         if high > low:

@@ -46,7 +46,8 @@ def index_of(
     typed = [_inside(r.annotations.typed or r.annotations.seizures, r, rate_hz) for r in recordings]
     events = list(chain.from_iterable(typed))
     types = sorted({label for _, _, label, _ in events} | {SEIZURE_TYPE})
-    places, place = _distinct([tuple(map(_electrodes, names)) for _, _, _, names in events if names])
+    named, place = _distinct([names for _, _, _, names in events if names])
+    places = [tuple(electrode_of(name) or name for name in names) for names in named]  # as the file has it, if unknown
     event_place = np.full(len(events), NO_CHANNELS, dtype=np.int32)
     event_place[[bool(names) for _, _, _, names in events]] = place
     seizures = [seizure_samples(r.seizures, rate_hz=rate_hz, n_samples=r.valid_until) for r in recordings]
@@ -116,11 +117,6 @@ def _inside(
         span = seizure_samples(((event.start_us, event.stop_us),), rate_hz=rate_hz, n_samples=recording.valid_until)
         found += [(int(first), int(last), event.label, event.channels) for first, last in span]
     return found
-
-
-def _electrodes(channel: str) -> str:
-    """Return a label file's channel in 10-20 names, as the file writes it where it is none."""
-    return electrode_of(channel) or channel
 
 
 def _distinct(values: Sequence[Any]) -> tuple[list[Any], np.ndarray[Any, np.dtype[np.int32]]]:

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from brainbrr.eeg.dequantise import Floats, Places, Rows, Tiles, kernels
+from brainbrr.eeg.dequantise import Floats, Places, Rows, Tiles
+from brainbrr.eeg.kernels import kernels
 from brainbrr.loading.augment import Variation, varied
 from brainbrr.loading.index import Index
 from brainbrr.loading.memory import free_bytes, resident_bytes

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainbrr.eeg.dequantise import MIXED, NO_OFFSETS, NO_WEIGHTS, Numpy, Places, Rows, kernels
+from brainbrr.eeg.dequantise import MIXED, NO_OFFSETS, NO_WEIGHTS, Numpy, Places, Rows
+from brainbrr.eeg.kernels import kernels
 
 N_CHANNELS = 5
 
