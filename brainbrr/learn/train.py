@@ -85,15 +85,11 @@ def train(
     began, first = time.monotonic(), step
     progress.start("train", config.train.steps - step, "steps")
     try:
-        with _interrupts() as interrupted, run.metrics.open("a", encoding="utf-8", buffering=1) as log:
-            choices = Choices(
-                batch=config.train.batch,
-                sampling=Sampling(config.seed, balance="balanced"),
-                augment=Augment(**config.augment.model_dump()),
-                start_step=step,
-                threads=config.train.loader_threads,
-            )
-            batches = torch_loader(view.index, view.store, choices, mode="stream", device="cpu")
+        with (
+            _interrupts() as interrupted,
+            run.metrics.open("a", encoding="utf-8", buffering=1) as log,
+            torch_loader(view.index, view.store, _choices(config, step), mode="auto", device=device) as batches,
+        ):
             while step < config.train.steps:
                 row = _step(model, optimiser, next(batches), step, config, view)
                 log.write(json.dumps({**row, "seconds": round(time.monotonic() - began, 3)}) + "\n")
@@ -122,6 +118,17 @@ def train(
             "device": str(device),
             "synthetic": view.synthetic,
         },
+    )
+
+
+def _choices(config: TrainConfig, step: int) -> Choices:
+    """Return what the loader is to give, from a step on."""
+    return Choices(
+        batch=config.train.batch,
+        sampling=Sampling(config.seed, balance="balanced"),
+        augment=Augment(**config.augment.model_dump()),
+        start_step=step,
+        threads=config.train.loader_threads,
     )
 
 
@@ -185,7 +192,7 @@ def _step(
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.train.clip_norm)
     if not (torch.isfinite(loss) and torch.isfinite(norm)):
-        paths = {view.recordings[i].path for i in view.index.locate(batch.index.numpy())[0]}
+        paths = {view.recordings[i].path for i in view.index.locate(batch.index.cpu().numpy())[0]}
         raise BrainbrrError(
             f"the loss of step {step} is {loss.item()}, its gradient's norm {norm.item()}",
             where=", ".join(sorted(paths)),
