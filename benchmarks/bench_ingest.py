@@ -18,13 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from measuring import Contender, Cost, Row, heading, interleaved
+from measuring import Contender, Cost, Row, heading, interleaved, words
 from one_build import ours, task_of
 from threadpoolctl import threadpool_limits
 
@@ -59,14 +59,6 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    def words(allowed: tuple[str, ...]) -> Callable[[str], list[str]]:
-        def parse(text: str) -> list[str]:
-            if wrong := set(text.split(",")) - set(allowed):
-                raise argparse.ArgumentTypeError(f"{', '.join(sorted(wrong))}: choose from {', '.join(allowed)}")
-            return text.split(",")
-
-        return parse
-
     summary, _, _ = (__doc__ or "").partition("\n")
     parser = argparse.ArgumentParser(description=summary)
     rates = ("250", "256", "400", "512", "1000")

@@ -25,7 +25,7 @@ from loader_gpu import gpu_rows
 from loader_peers import EVERYWHERE, FEW, Fill, memcpy
 from loader_profile import profile_rows
 from loader_rounds import Contender, Pace, paces
-from measuring import Row, heading
+from measuring import Row, heading, words
 from peers import upstream
 
 BATCH = 64
@@ -236,14 +236,6 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    def words(allowed: tuple[str, ...]) -> Callable[[str], list[str]]:
-        def parse(text: str) -> list[str]:
-            if wrong := set(text.split(",")) - set(allowed):
-                raise argparse.ArgumentTypeError(f"{', '.join(sorted(wrong))}: choose from {', '.join(allowed)}")
-            return text.split(",")
-
-        return parse
-
     summary, _, _ = (__doc__ or "").partition("\n")
     parser = argparse.ArgumentParser(description=summary)
     peers = (*EVERYWHERE, *FEW)

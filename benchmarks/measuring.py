@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import resource
@@ -88,6 +89,17 @@ def heading() -> str:
         f"# {datetime.now(UTC):%Y-%m-%d} · commit {commit} · {os.cpu_count()} × {_processor()}{load}\n"
         f"# python {platform.python_version()} {versions} · python {shlex.join(sys.argv)}"
     )
+
+
+def words(allowed: tuple[str, ...]) -> Callable[[str], list[str]]:
+    """Return what parses an option of some words, with commas between them."""
+
+    def parse(text: str) -> list[str]:
+        if wrong := set(text.split(",")) - set(allowed):
+            raise argparse.ArgumentTypeError(f"{', '.join(sorted(wrong))}: choose from {', '.join(allowed)}")
+        return text.split(",")
+
+    return parse
 
 
 def peak_mb() -> float:

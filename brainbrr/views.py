@@ -6,6 +6,7 @@ The same objects serve every view. A view says what it holds, what is missing, a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -191,6 +192,13 @@ class View:
     def read(self, position: int, start: int, signal: np.ndarray[Any, np.dtype[np.float32]]) -> None:
         """Read from sample `start` of one recording into (view rows, n); zeros past its end."""
         self._reader.fill(position, start, signal)
+
+    def over(self, store: Store) -> View:
+        """Return the same view, read from another store that holds its objects."""
+        other = copy(self)
+        other._store = store
+        other.__dict__.pop("_reader", None)  # reads the old one
+        return other
 
     def to_mne(self, position: int) -> mne.io.RawArray:
         """Return one whole recording as MNE's Raw: in volts, not normalised, with its events as annotations.

@@ -12,6 +12,8 @@ import pytest
 from support import ROOT, Cli, Told
 
 from brainbrr.eeg.synthetic import write_corpus
+from brainbrr.store.store import Store
+from brainbrr.verbs.ingest import ingest
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +31,14 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("generated") / "demo"
     write_corpus(root, n_recordings=18, seed=0, seconds=(20, 24))
     return root
+
+
+@pytest.fixture(scope="session")
+def stored(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store that holds the generated corpus. Read only; copy it to change it."""
+    location = tmp_path_factory.mktemp("stored") / "store"
+    ingest(None, generated, location=location, workers=1)
+    return Store.open(location)
 
 
 @pytest.fixture

@@ -8,7 +8,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brainbrr.profiles import SPLITS, Profile
+
 ROOT = Path(__file__).resolve().parent.parent
+
+EVERYTHING = Profile(name="full", quota=dict.fromkeys(SPLITS))
+"""The profile of all recordings."""
+
+TINY = """
+name = "tiny"
+profile = "full"
+[window]
+length_s = "4"
+stride_s = "2"
+[model]
+d_model = 16
+n_blocks = 1
+d_state = 4
+headdim = 8
+stem = [8, 8]
+stem_width = 4
+[train]
+steps = 4
+batch = 4
+lr = 0.003
+checkpoint_every = 2
+device = "cpu"
+"""
+"""A training config that is quick: four steps of the smallest detector."""
 
 
 @dataclass(frozen=True)

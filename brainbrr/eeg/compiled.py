@@ -56,7 +56,7 @@ class Compiled:
         _raw(tiles, tile, first, n, source, np.int16(fill), out)
 
 
-def _compiled(function: Callable[..., None]) -> Any:
+def _compiled(function: Callable[..., Any]) -> Any:
     """Compile a function at its first call, and keep what was compiled for other processes where that can be kept."""
     try:
         return njit(nogil=True, cache=True)(function)
@@ -276,15 +276,14 @@ def _raw(tiles: Any, tile: Any, first: Any, n: Any, source: Any, fill: Any, out:
 
 
 @_compiled
+def _place(places: Any, i: Any) -> Any:
+    return places.address[i], places.step[i], places.tile[i], places.first[i], places.n[i]
+
+
+@_compiled
 def _many_rows(places: Any, source: Any, centre: Any, gain: Any, clip: Any, out: Any, past: Any) -> None:
     for i in range(len(places.address)):
-        address, step, tile, first, n = (
-            places.address[i],
-            places.step[i],
-            places.tile[i],
-            places.first[i],
-            places.n[i],
-        )
+        address, step, tile, first, n = _place(places, i)
         if address:
             _window(address, step, tile, first, n, source[i], centre[i], gain[i], clip, out[i], past)
     _fence()  # type: ignore[call-arg]
@@ -293,13 +292,7 @@ def _many_rows(places: Any, source: Any, centre: Any, gain: Any, clip: Any, out:
 @_compiled
 def _many_raw(places: Any, source: Any, fill: Any, out: Any, past: Any) -> None:
     for i in range(len(places.address)):
-        address, step, tile, first, n = (
-            places.address[i],
-            places.step[i],
-            places.tile[i],
-            places.first[i],
-            places.n[i],
-        )
+        address, step, tile, first, n = _place(places, i)
         if address:
             _raw_window(address, step, tile, first, n, source, fill, out[i], past)
     _fence()  # type: ignore[call-arg]

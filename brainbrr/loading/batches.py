@@ -123,20 +123,6 @@ def bfloat16(exact: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np
     return np.where(np.isnan(exact), 0x7FC0, rounded).astype(np.uint16)
 
 
-def stream(
-    filler: Filler, order: Order, *, first: int = 0, epochs: int | None = None, threads: int = 2, depth: int = 2
-) -> Generator[Batch]:
-    """Give batches from step `first` on, without end or to the end of some epochs; `threads` read `depth` ahead.
-
-    The last batch of the last epoch holds what is left. No more than depth + 1 batches of memory are ever used:
-    whoever does not ask for the next one stops the reading.
-    Raises UsageError for numbers below 1, IntegrityError where stored bytes are damaged.
-    """
-    if threads < 1 or depth < 1 or first < 0:
-        raise UsageError(f"threads = {threads}, depth = {depth}, first step = {first}: 1, 1 and 0 at least")
-    return _stream(filler, plans_of(filler.reader.index, order, first, epochs), order.batch, threads, depth)
-
-
 class Plan(NamedTuple):
     """What one step takes: windows, where each lies, and the first of their places in the order."""
 
@@ -158,7 +144,16 @@ def plans_of(index: Index, order: Order, first: int, epochs: int | None) -> Iter
         yield Plan(windows, recordings, starts, place)
 
 
-def _stream(filler: Filler, plans: Iterator[Plan], batch: int, threads: int, depth: int) -> Generator[Batch]:
+def stream(
+    filler: Filler, order: Order, *, first: int = 0, epochs: int | None = None, threads: int = 2, depth: int = 2
+) -> Generator[Batch]:
+    """Give batches from step `first` on, without end or to the end of some epochs; `threads` read `depth` ahead.
+
+    The last batch of the last epoch holds what is left. No more than depth + 1 batches of memory are ever used:
+    whoever does not ask for the next one stops the reading.
+    Raises IntegrityError where stored bytes are damaged.
+    """
+    batch, plans = order.batch, plans_of(filler.reader.index, order, first, epochs)
     ahead = 1 - -_READ_AHEAD // batch  # told of while the batch before is read
     ring = [filler.empty(batch) for _ in range(depth + 1)]
     pending: deque[tuple[Batch, list[Future[None]]]] = deque()

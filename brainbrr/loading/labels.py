@@ -58,12 +58,15 @@ class Labeller:
         if self.kind == "none":
             return
         window, onset, offset = self._touching(index.seizure_bounds, index.seizures, recordings, starts, n)
-        if self.kind == "binary" and self.per == "sample":
+        if self.per == "window":
+            label[n > 0] = 0
+        if self.kind == "binary" and self.per == "window":
+            label[window] = SEIZURE
+            return
+        if self.kind == "binary":
             for i, first, last in zip(window.tolist(), onset.tolist(), offset.tolist(), strict=True):
                 label[i, first:last] = SEIZURE
             return
-        if self.per == "window":
-            label[n > 0] = 0
         if self.kind == "type":
             named, _, _ = self._touching(index.event_bounds, index.events, recordings, starts, n)
             window = np.concatenate([window, named])
@@ -95,14 +98,10 @@ class Labeller:
         return counts.argmax() + 1 if counts.any() else 0
 
     def _mark(self, recording: int, start: int, n: int, label: Labels) -> None:
-        """Write what is no background into the first n samples of a label."""
+        """Write what is no background into the first n samples of a label by type or by channel."""
         index = self._index
         first, last = index.seizure_bounds[recording : recording + 2]
         seizures = [_within(span, start, n) for span in index.seizures[first:last].tolist()]
-        if self.kind == "binary":
-            for onset, offset in seizures:
-                label[onset:offset] = SEIZURE
-            return
         seizure, named = np.zeros((2, n), dtype=np.bool_)
         for onset, offset in seizures:
             seizure[onset:offset] = True

@@ -8,17 +8,11 @@ import numpy as np
 
 from brainbrr.eeg.dequantise import Places, Tiles
 from brainbrr.errors import SpaceError
-from brainbrr.loading.index import Index
 from brainbrr.loading.memory import free_bytes, resident_bytes
 from brainbrr.loading.reader import WindowReader
 from brainbrr.windows import IntArray
 
 _HEADROOM = 1 << 29
-
-
-def bases_of(index: Index) -> IntArray:
-    """Return where each recording begins when they lie one after another, each (channels, n_samples): int64."""
-    return np.concatenate([[0], np.cumsum(index.n_samples)[:-1]]) * len(index.frame.channels)
 
 
 class Resident:
@@ -37,7 +31,7 @@ class Resident:
                 fix='mode = "stream" reads it from the store',
             )
         self._n_samples, self._n_channels = index.n_samples, len(index.frame.channels)
-        self.bases = bases_of(index)
+        self.bases: IntArray = (np.cumsum(index.n_samples) - index.n_samples) * self._n_channels
         self.flat: Tiles = np.empty(n_bytes // 2, dtype=np.int16)
         with ThreadPoolExecutor(threads, thread_name_prefix="brainbrr-resident") as pool:
             for _ in pool.map(lambda i: reader.raw(i, 0, self._recording(i)), range(len(index.n_samples))):

@@ -1,6 +1,7 @@
 """Copying a store into one of another codec: each piece proven where it is read and where it lands.
 
-A copy that was cut off goes on from there, and nothing that differs is overwritten. Copies as they are: copies.py.
+A copy that was cut off goes on from there, and nothing that differs is overwritten.
+Copies as they are: staged_copies.py.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from brainbrr.engines.engine import cores
 from brainbrr.errors import UsageError
 from brainbrr.loading.batches import Filler, plans_of, stream
 from brainbrr.loading.index import Index
@@ -106,7 +107,6 @@ def bench(view: View, *, batch: int, device: str, seconds: float, progress: Prog
 
 def _warm(index: Index, store: Store, batch: int, device: str, seconds: float, progress: Progress) -> dict[str, float]:
     """Return the pace of every way of reading files that are in the system's cache, their tiles proven."""
-    cores = max(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 1)
     choices = Choices(batch=batch, labels="none")
     order, filler = order_of(index, choices), filler_of(index, store, choices)
     longest = np.empty((len(index.frame.channels), int(index.n_samples.max())), dtype=np.int16)
@@ -118,7 +118,7 @@ def _warm(index: Index, store: Store, batch: int, device: str, seconds: float, p
         for mode, name in (("stream", _STREAM), ("resident", _RESIDENT)):
             if mode == "resident" and resident_bytes(index) * 2 > free_bytes():
                 continue
-            for threads in sorted({1, cores}):
+            for threads in sorted({1, cores()}):
                 if device == "cpu":
                     source = resident(filler, threads=threads) if mode == "resident" else filler
                     batches: Any = stream(source, order, threads=threads)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brainbrr.engines.engine import cores
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.progress import Progress, Silent
 from brainbrr.store import recoding
@@ -138,7 +138,7 @@ def _copied(
             return error
 
     progress.start("recompressing", sum(sizes.values()), "B")
-    pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(min(_THREADS, cores()))
     try:
         for (name, n_bytes), done in zip(sizes.items(), pool.map(copy, sizes), strict=True):
             if isinstance(done, IntegrityError):

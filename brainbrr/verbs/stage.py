@@ -125,7 +125,7 @@ def stage(view: View, into: Path, **options: Any) -> Staged:
     for recording in view.recordings:  # two keys may share one content
         objects.setdefault(recording.content, []).append(recording.record)
     found = stage_objects(view.store, objects, into, **options)
-    return replace(found, _view=_moved(view, found.store))
+    return replace(found, _view=view.over(found.store))
 
 
 def stage_objects(
@@ -279,21 +279,3 @@ def _copy_all(
         pool.shutdown(wait=True, cancel_futures=True)
         progress.stop()
     return copied
-
-
-def _moved(view: View, store: Store) -> View:
-    """Return the same view over another store."""
-    return View(
-        store,
-        corpus=view.corpus,
-        profile=view.profile,
-        split=view.split,
-        recipe=view.recipe,
-        window=view.window,
-        recordings=view.recordings,
-        missing=view.missing,
-        omitted=view.omitted,
-        stale=view.stale,
-        left_out=view.left_out,
-        selection=view.selection,
-    )

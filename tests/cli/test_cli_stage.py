@@ -5,38 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support import Cli
+from support import TINY, Cli
 
 from brainbrr.cli.staging import bytes_of
 from brainbrr.errors import UsageError
-
-TINY = """
-name = "tiny"
-profile = "full"
-[window]
-length_s = "4"
-stride_s = "2"
-[model]
-d_model = 16
-n_blocks = 1
-d_state = 4
-headdim = 8
-stem = [8, 8]
-stem_width = 4
-[train]
-steps = 2
-batch = 4
-lr = 0.003
-checkpoint_every = 2
-device = "cpu"
-"""
 
 
 @pytest.fixture
 def tiny(cli: Cli, generated: Path, tmp_path: Path) -> Path:
     assert cli("ingest", generated, "--workers", 1).code == 0
     file = tmp_path / "tiny.toml"
-    file.write_text(TINY)
+    file.write_text(TINY.replace("steps = 4", "steps = 2"))
     return file
 
 

@@ -5,28 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support import Cli
-
-TINY = """
-name = "tiny"
-profile = "full"
-[window]
-length_s = "4"
-stride_s = "2"
-[model]
-d_model = 16
-n_blocks = 1
-d_state = 4
-headdim = 8
-stem = [8, 8]
-stem_width = 4
-[train]
-steps = 4
-batch = 4
-lr = 0.003
-checkpoint_every = 2
-device = "cpu"
-"""
+from support import TINY, Cli
 
 
 @pytest.fixture

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from support import EVERYTHING
 
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.learn.train_config import TrainConfig
-from brainbrr.profiles import SPLITS, Profile
 from brainbrr.store.store import Store
-from brainbrr.verbs.ingest import ingest
 from brainbrr.verbs.view import view
 from brainbrr.views import View
 
-EVERYTHING = Profile(name="full", quota=dict.fromkeys(SPLITS))
-
 ViewOf = Callable[..., View]
-
-
-@pytest.fixture(scope="session")
-def stored(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store that holds the generated corpus: 18 recordings of 20 to 24 s."""
-    location = tmp_path_factory.mktemp("learn") / "store"
-    ingest(None, generated, location=location, workers=1)
-    return Store.open(location)
 
 
 @pytest.fixture(scope="session")
