@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any
 
 from brainbrr.digest import canonical_json, is_digest, sha256
-from brainbrr.errors import IntegrityError
-from brainbrr.store import files
+from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.store import files, sealed
+from brainbrr.store.failpoints import reach
 from brainbrr.store.layout import Layout
 
 CATALOG_FORMAT = 1
@@ -43,6 +44,15 @@ _ROW: dict[str, tuple[type, ...]] = {
     "annotations": (Mapping, NoneType),
     "refusals": (Mapping,),
 }
+_CONTENTS = "contents"  # left out of a row that has none, as older versions wrote all rows
+_ACKNOWLEDGED: dict[str, tuple[type, ...]] = {"format": (int,), "corpus": (str,), "seq": (int,), "sha256_of": (str,)}
+_CUT: dict[str, tuple[type, ...]] = {
+    "format": (int,),
+    "corpus": (str,),
+    "seq": (int,),
+    "parent": (str,),
+    "created": (str,),
+}
 _REFUSAL: dict[str, tuple[type, ...]] = {
     "error": (str,),
     "reason": (str,),
@@ -67,7 +77,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Row:
-    """One recording of a corpus. `source` is None while nobody has hashed it; `refusals` go by recipe digest."""
+    """One recording of a corpus. `source` is None while nobody has hashed it.
+
+    By recipe digest: `refusals`, and `contents`, what the source became.
+    """
 
     path: str
     patient: str
@@ -80,15 +93,20 @@ class Row:
     labels: str | None
     annotations: Mapping[str, Any] | None
     refusals: Mapping[str, Refusal]
+    contents: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as JSON without floats."""
-        return {**vars(self), "refusals": {recipe: vars(refusal) for recipe, refusal in self.refusals.items()}}
+        said = {**vars(self), "refusals": {recipe: vars(refusal) for recipe, refusal in self.refusals.items()}}
+        if not said[_CONTENTS]:
+            del said[_CONTENTS]
+        return said
 
     @classmethod
     def from_json(cls, value: object, *, where: object = None) -> Row:
         """Return what to_json gave. Strict: raises IntegrityError naming the field that differs."""
-        found = dict(files.fields(value, _ROW, where=where))
+        kinds = {**_ROW, _CONTENTS: (Mapping,)} if isinstance(value, Mapping) and value.get(_CONTENTS) else _ROW
+        found = dict(files.fields(value, kinds, where=where))
         if not _WITHOUT.isdisjoint(found["path"].split("/")) or "\0" in found["path"]:
             raise IntegrityError(f"path {found['path'][:80]!r} leaves its corpus", where=where)
         if found["n_bytes"] < 0 or (found["signal_us"] or 0) < 0:
@@ -99,6 +117,9 @@ class Row:
         digests = [found["source"], found["labels"], *refusals, *(refusal.labels for refusal in refusals.values())]
         if not all(digest is None or is_digest(digest, 32) for digest in digests):
             raise IntegrityError(f"a digest of {found['path'][:80]!r} is not 32 hex digits", where=where)
+        for recipe, content in found.get(_CONTENTS, {}).items():
+            if not is_digest(recipe, 32) or not is_digest(content, 64):
+                raise IntegrityError(f"contents of {found['path'][:80]!r}: not from recipe to content", where=where)
         return cls(**{**found, "refusals": refusals})
 
 
@@ -155,13 +176,72 @@ Decoded = dict[str, tuple[str, Catalog]]
 def latest(layout: Layout, corpus: str, decoded: Decoded) -> tuple[Catalog, str] | None:
     """Return a corpus's latest generation and the SHA-256 of its file, proven against the one before it."""
     generations = layout.generations(corpus)
+    _none_gone(layout, corpus, generations[-1] if generations else 0)
     return _generation(layout, corpus, generations[-1], decoded) if generations else None
 
 
 def verify(layout: Layout, corpus: str) -> None:
-    """Prove every generation of a corpus and the chain between them. Raises IntegrityError."""
-    for seq in layout.generations(corpus):
-        _generation(layout, corpus, seq, {})
+    """Prove every generation of a corpus, the chain between them, and what was acknowledged. Raises IntegrityError."""
+    generations = layout.generations(corpus)
+    _none_gone(layout, corpus, generations[-1] if generations else 0)
+    first = max((0, *layout.cuts(corpus)))
+    # what lies before a cut is being deleted
+    digests = {seq: _generation(layout, corpus, seq, {})[1] for seq in generations if seq >= first}
+    for seq, digest in digests.items():
+        _read_acknowledgement(layout, corpus, seq, digest)
+
+
+def _none_gone(layout: Layout, corpus: str, latest: int) -> None:
+    acknowledged = max((0, *layout.acknowledged(corpus)))
+    if acknowledged > latest:
+        raise IntegrityError(
+            f"generation {acknowledged} of the catalog was published, and it is not there",
+            where=layout.generation(corpus, acknowledged),
+            fix="brainbrr repair",
+        )
+
+
+def _read_acknowledgement(layout: Layout, corpus: str, seq: int, digest: str) -> dict[str, Any] | None:
+    path = layout.acknowledgement(corpus, seq)
+    found = sealed.read(path, _ACKNOWLEDGED)
+    if found is not None and found != _acknowledgement(corpus, seq, digest):
+        raise IntegrityError(f"generation {seq} of the catalog is not the one that was published", where=path)
+    return found
+
+
+def _acknowledgement(corpus: str, seq: int, digest: str) -> dict[str, Any]:
+    return {"format": CATALOG_FORMAT, "corpus": corpus, "seq": seq, "sha256_of": digest}
+
+
+def acknowledge(layout: Layout, corpus: str, seq: int, digest: str) -> None:
+    """Write down that a generation is there: nothing else would tell that the latest one was deleted."""
+    path = layout.acknowledgement(corpus, seq)
+    if not path.exists():
+        said = _acknowledgement(corpus, seq, digest)
+        sealed.publish(layout, path, said, lambda: _read_acknowledgement(layout, corpus, seq, digest))
+
+
+def cut(layout: Layout, corpus: str, seq: int, created: str) -> None:
+    """Let a catalog begin with generation `seq`; the files of those before it can then be deleted.
+
+    Raises IntegrityError when that generation is damaged, UsageError for the first one.
+    """
+    catalog, _ = _generation(layout, corpus, seq, {})
+    if catalog.parent is None:
+        raise UsageError(f"generation {seq} of {corpus!r} has none before it")
+    said = {"format": CATALOG_FORMAT, "corpus": corpus, "seq": seq, "parent": catalog.parent, "created": created}
+    sealed.publish(layout, layout.cut(corpus, seq), said, lambda: _cut_parent(layout, corpus, seq))
+
+
+def _cut_parent(layout: Layout, corpus: str, seq: int) -> str | None:
+    """Return the SHA-256 of the generation that was cut off before this one; None where no cut is."""
+    path = layout.cut(corpus, seq)
+    found = sealed.read(path, _CUT)
+    if found is None:
+        return None
+    if (found["format"], found["corpus"], found["seq"]) != (CATALOG_FORMAT, corpus, seq):
+        raise IntegrityError(f"this is the cut at {found['seq']} of {found['corpus'][:80]!r}", where=path)
+    return str(found["parent"])
 
 
 def _generation(layout: Layout, corpus: str, seq: int, decoded: Decoded) -> tuple[Catalog, str]:
@@ -173,12 +253,12 @@ def _generation(layout: Layout, corpus: str, seq: int, decoded: Decoded) -> tupl
         catalog = decode(data, where=path)
     if (catalog.corpus, catalog.seq) != (corpus, seq):
         raise IntegrityError(f"this is generation {catalog.seq} of {catalog.corpus!r}", where=path)
-    before = None if seq == 1 else sha256(_read(layout, corpus, seq - 1))
+    before = None if seq == 1 else _cut_parent(layout, corpus, seq) or sha256(_read(layout, corpus, seq - 1))
     if catalog.parent != before:
         raise IntegrityError(
             "the generation before this one is not the one that it continues",
             where=layout.generation(corpus, max(seq - 1, 1)),
-            fix="move this generation and the later ones out of the catalog, then ingest the corpus again",
+            fix="brainbrr repair",
         )
     decoded[corpus] = digest, catalog
     return catalog, digest
@@ -202,7 +282,8 @@ def publish(layout: Layout, corpus: str, merge: Callable[[Catalog | None], Catal
         found = latest(layout, corpus, decoded)
         before, parent = found if found else (None, None)
         merged = merge(before)
-        if before is not None and _says(merged) == _says(before):
+        if before is not None and parent is not None and _says(merged) == _says(before):
+            acknowledge(layout, corpus, before.seq, parent)  # whoever published it may not have come so far
             return before
         mine = dataclasses.replace(merged, corpus=corpus, seq=before.seq + 1 if before else 1, parent=parent)
         path, data = layout.generation(corpus, mine.seq), encode(mine)
@@ -210,5 +291,8 @@ def publish(layout: Layout, corpus: str, merge: Callable[[Catalog | None], Catal
         with files.writing(layout.root, n_bytes=len(data)):
             layout.ensure_fan_out(path.parent)
             with layout.scratch() as temporary:
-                if files.publish(temporary, path, data):
-                    return mine
+                published = files.publish(temporary, path, data)
+            if published:
+                reach("generation linked")
+                acknowledge(layout, corpus, mine.seq, sha256(data))
+                return mine

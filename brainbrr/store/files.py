@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from brainbrr.digest import canonical_json, sha256
 from brainbrr.errors import IntegrityError, SpaceError, UsageError
+from brainbrr.store.failpoints import reach
 
 MAX_JSON_BYTES = 1 << 24
 READ_ONLY = 0o444
@@ -135,6 +136,21 @@ def finish(descriptor: int, *, durable: bool = True) -> None:
         os.fsync(descriptor)
 
 
+def make_folder(folder: Path, mode: int | None = None) -> None:
+    """Make a folder and those above it that lack; `mode`: of each, whatever the umask says."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make_folder(folder.parent, mode)
+        make_folder(folder, mode)
+        return
+    if mode is not None:
+        folder.chmod(mode)
+    reach("folder made")
+
+
 def sync_folder(folder: Path) -> None:
     """Make a folder's names durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -150,16 +166,20 @@ def publish(temporary: Path, path: Path, data: bytes, *, durable: bool = True) -
     Not `durable`: a power cut may leave an empty file or none. For what can be made anew.
     """
     write(temporary, data, durable=durable)
+    reach("file written")
     try:
         os.link(temporary, path)
+        reach("file linked")
         ours = True
     except FileExistsError:
         # NFS may repeat a request whose answer was lost: then what is there is ours
         ours = os.path.samestat(os.lstat(temporary), os.lstat(path))
     finally:
         temporary.unlink()
+    reach("file unlinked")
     if durable:
         sync_folder(path.parent)  # also when it is another's: who finds it there may count on it
+        reach("file durable")
     return ours
 
 

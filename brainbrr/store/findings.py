@@ -10,7 +10,7 @@ from typing import Any
 
 from brainbrr.digest import is_digest
 from brainbrr.errors import IntegrityError, UsageError
-from brainbrr.store import files
+from brainbrr.store import files, sealed
 from brainbrr.store.layout import Layout
 
 FINDINGS_FORMAT = 1
@@ -22,11 +22,9 @@ _FIELDS: dict[str, tuple[type, ...]] = {"format": (int,), "key": (str,), "versio
 def read(layout: Layout, key: str, version: int) -> dict[str, Any] | None:
     """Return a key's findings, None when there are none. Raises IntegrityError for damaged or another key's."""
     path = layout.findings_of(key, version)
-    try:
-        data = files.read(path, limit=MAX_FINDINGS_BYTES)
-    except FileNotFoundError:
+    found = sealed.read(path, _FIELDS, limit=MAX_FINDINGS_BYTES)
+    if found is None:
         return None
-    found = files.fields(files.unseal(data, where=path), _FIELDS, where=path)
     if found["format"] != FINDINGS_FORMAT:
         raise IntegrityError(f"findings of format {found['format']}; this brainbrr reads {FINDINGS_FORMAT}", where=path)
     if (found["key"], found["version"]) != (key, version):
@@ -64,15 +62,7 @@ def publish(layout: Layout, key: str, version: int, findings: Mapping[str, Any])
     Damaged ones move to quarantine. Raises UsageError for what is not JSON without floats, SpaceError.
     """
     path = layout.findings_of(key, version)
-    sealed = files.seal({"format": FINDINGS_FORMAT, "key": key, "version": version, "findings": findings})
-    if len(sealed) > MAX_FINDINGS_BYTES:
-        raise UsageError(f"findings of {len(sealed):,} bytes; at most {MAX_FINDINGS_BYTES:,} are kept", where=path)
-    with files.writing(layout.root, n_bytes=len(sealed)):
-        try:
-            if read(layout, key, version) is not None:
-                return 0
-        except IntegrityError:
-            layout.quarantine(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with layout.scratch() as temporary:
-            return len(sealed) if files.publish(temporary, path, sealed, durable=False) else 0
+    said = {"format": FINDINGS_FORMAT, "key": key, "version": version, "findings": findings}
+    if (n_bytes := len(files.seal(said))) > MAX_FINDINGS_BYTES:
+        raise UsageError(f"findings of {n_bytes:,} bytes; at most {MAX_FINDINGS_BYTES:,} are kept", where=path)
+    return sealed.publish(layout, path, said, lambda: read(layout, key, version), durable=False)

@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from brainbrr.digest import canonical_json, is_digest, xxh3_128
 from brainbrr.errors import FormatError, IntegrityError, UsageError
 from brainbrr.store import files
+from brainbrr.store.failpoints import reach
 from brainbrr.store.tiles import CODECS, Codec
 
 FORMAT = 1
@@ -30,9 +32,14 @@ GROUP = canonical_json({"attributes": {}, "node_type": "group", "zarr_format": 3
 
 _MARK: dict[str, object] = {"format": FORMAT, "kind": "brainbrr store"}  # with "codec" too, unless that is "none"
 _FOLDERS = ("objects.zarr", "records", "findings", "catalog", "views", "tmp", "quarantine", "trash")
+_LATER = ("pins", "retired", "receipts", "leases")
+"""Made when something is first written there."""
 _GUESTS = {"README.md", ".gitignore", ".gitkeep", "lost+found"}
 _FINDINGS = re.compile(r"[0-9a-f]{32}-[1-9][0-9]{0,5}\.json\Z")
 _GENERATION = re.compile(r"([0-9]{8})\.jsonl\Z")
+_ACKNOWLEDGED = re.compile(r"([0-9]{8})\.ack\.json\Z")
+_CUT = re.compile(r"([0-9]{8})\.cut\.json\Z")
+_RECEIPT = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}\.json\Z")
 _CORPUS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 
 
@@ -62,7 +69,7 @@ class Layout:
                 raise
         with files.writing(_existing(layout.root), n_bytes=1 << 16):
             for name in _FOLDERS:
-                (layout.root / name).mkdir(parents=True, exist_ok=True)
+                layout.make_folder(layout.root / name)
             try:
                 layout.ensure_group(layout.objects)
                 with layout.scratch() as temporary:
@@ -118,7 +125,7 @@ class Layout:
             return
         if not self.root.is_dir():
             raise UsageError("a file lies where the store should be", where=self.root)
-        foreign = sorted(path.name for path in self.root.iterdir() if path.name not in (*_GUESTS, *_FOLDERS))
+        foreign = sorted(path.name for path in self.root.iterdir() if path.name not in (*_GUESTS, *_FOLDERS, *_LATER))
         if foreign:
             raise UsageError(
                 f"the folder is not empty and not a store: it holds {', '.join(foreign[:3])}",
@@ -176,7 +183,46 @@ class Layout:
 
     def views(self) -> list[str]:
         """Return the digests of the frozen views."""
-        return [name.removesuffix(".json") for name in _names(self.root / "views") if is_digest(name[:-5], 64)]
+        return self._digests("views", 64)
+
+    def pin(self, digest: str) -> Path:
+        """Return the file that keeps a frozen view for good. Raises UsageError for what is not a view's digest."""
+        return self.root / "pins" / f"{_checked(digest, 64)}.json"
+
+    def pins(self) -> list[str]:
+        """Return the digests of the views that are pinned."""
+        return self._digests("pins", 64)
+
+    def retirement(self, recipe: str) -> Path:
+        """Return the file that says that a recipe is retired. Raises UsageError for what is not a recipe's digest."""
+        return self.root / "retired" / f"{_checked(recipe, 32)}.json"
+
+    def retired(self) -> list[str]:
+        """Return the digests of the recipes that are retired."""
+        return self._digests("retired", 32)
+
+    def lease(self, key: str) -> Path:
+        """Return the file by which a process says that it builds a key. Raises UsageError for what is not a key."""
+        return self.root / "leases" / _checked(key, 32)
+
+    def receipt(self, name: str) -> Path:
+        """Return the file that says what was deleted. Raises UsageError for a name that is not one."""
+        if not _RECEIPT.match(f"{name}.json"):
+            raise UsageError(f"{name[:80]!r} names no receipt")
+        return self.root / "receipts" / f"{name}.json"
+
+    def receipts(self) -> list[str]:
+        """Return the names of the receipts, oldest first."""
+        return [name[:-5] for name in _names(self.root / "receipts") if _RECEIPT.match(name)]
+
+    @property
+    def trash(self) -> Path:
+        """Where things lie that are being deleted, and the lists of what is condemned."""
+        return self.root / "trash"
+
+    def _digests(self, folder: str, n_digits: int) -> list[str]:
+        names = _names(self.root / folder)
+        return [n.removesuffix(".json") for n in names if n.endswith(".json") and is_digest(n[:-5], n_digits)]
 
     def generation(self, corpus: str, seq: int) -> Path:
         """Return the file of a catalog's generation. Raises UsageError for a name that is not one."""
@@ -188,12 +234,32 @@ class Layout:
 
     def generations(self, corpus: str) -> list[int]:
         """Return the numbers of a catalog's generations, ascending."""
+        return self._numbers(corpus, _GENERATION)
+
+    def acknowledgement(self, corpus: str, seq: int) -> Path:
+        """Return the file that says that a generation was published, and what its SHA-256 is."""
+        return self.generation(corpus, seq).with_name(f"{seq:08d}.ack.json")
+
+    def acknowledged(self, corpus: str) -> list[int]:
+        """Return the numbers of the generations that were acknowledged, ascending."""
+        return self._numbers(corpus, _ACKNOWLEDGED)
+
+    def cut(self, corpus: str, seq: int) -> Path:
+        """Return the file that says that the generations before this one were forgotten."""
+        return self.generation(corpus, seq).with_name(f"{seq:08d}.cut.json")
+
+    def cuts(self, corpus: str) -> list[int]:
+        """Return the numbers of the generations that a catalog was cut at, ascending."""
+        return self._numbers(corpus, _CUT)
+
+    def _numbers(self, corpus: str, kind: re.Pattern[str]) -> list[int]:
         names = _names(self.generation(corpus, 0).parent)
-        return [int(match[1]) for name in names if (match := _GENERATION.match(name))]
+        return [int(match[1]) for name in names if (match := kind.match(name))]
 
     def corpora(self) -> tuple[str, ...]:
         """Return the corpora that have a catalog."""
-        return tuple(n for n in _names(self.root / "catalog") if _CORPUS.match(n) and self.generations(n))
+        names = filter(_CORPUS.match, _names(self.root / "catalog"))
+        return tuple(name for name in names if self.generations(name) or self.acknowledged(name))
 
     @staticmethod
     def fan_outs(folder: Path) -> Iterator[Path]:
@@ -235,10 +301,21 @@ class Layout:
             raise UsageError(f"{name!r} names nothing in a store")
         return kind / path
 
-    def ensure_fan_out(self, folder: Path, *, group: bool = False) -> None:
+    @property
+    def folder_mode(self) -> int:
+        """The mode of every folder in the store: that of its own, whatever the umask of who writes says."""
+        return stat.S_IMODE(self.root.stat().st_mode)
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder of the store, and those above it that lack; the store's own comes with the umask's mode."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        files.make_folder(folder, self.folder_mode)
+
+    def ensure_fan_out(self, folder: Path, *, group: bool = False, durable: bool = True) -> None:
         """Make a folder durable; with `group`, one that zarr lists."""
-        folder.mkdir(parents=True, exist_ok=True)
-        files.sync_folder(folder.parent)  # each time: another process may have made it, and died before its own
+        self.make_folder(folder)
+        if durable:
+            files.sync_folder(folder.parent)  # each time: another process may have made it, and died before its own
         if group:
             for each in (folder.parent, folder):
                 self.ensure_group(each)
@@ -261,11 +338,12 @@ class Layout:
     def quarantine(self, path: Path, *, name: str | None = None) -> Path | None:
         """Move a damaged file or folder aside and return its new place; None when another process did."""
         target = self.root / "quarantine" / (name or f"{path.name}.{uuid.uuid4().hex[:12]}")
-        target.parent.mkdir(exist_ok=True)
+        self.make_folder(target.parent)
         try:
             path.rename(target)
         except FileNotFoundError:
             return None
+        reach("moved aside")
         files.sync_folder(target.parent)
         files.sync_folder(path.parent)
         return target
@@ -274,7 +352,7 @@ class Layout:
     def scratch(self) -> Iterator[Path]:
         """Give a fresh name in `tmp/`; whatever is left under it afterwards is removed."""
         folder = self.root / "tmp"
-        folder.mkdir(exist_ok=True)
+        self.make_folder(folder)
         path = folder / f"{_host()}-{os.getpid()}-{uuid.uuid4().hex}"
         try:
             yield path

@@ -17,6 +17,7 @@ import numpy as np
 from brainbrr.digest import RowHasher, RowSums, canonical_json, content_digest
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import files
+from brainbrr.store.failpoints import reach
 from brainbrr.store.layout import ARRAY_FILE, SHARD_FILE
 from brainbrr.store.tiles import CODECS, CRC_BYTES, Codec, Tiling, crc32c, inner_codecs
 
@@ -216,8 +217,8 @@ class Draft:
     samples as they came, to hold against what the files give back.
     """
 
-    def __init__(self, folder: Path, meta: ArrayMeta, codec: Codec = "none") -> None:
-        self.folder, self.meta, self.codec = folder, meta, codec
+    def __init__(self, folder: Path, meta: ArrayMeta, codec: Codec = "none", *, mode: int | None = None) -> None:
+        self.folder, self.meta, self.codec, self._mode = folder, meta, codec, mode
         self._tiling = meta.tiling(codec)
         self._lengths = np.full(meta.n_tiles, meta.tile_bytes, dtype=np.int64)
         self._frames: list[bytes] = []
@@ -227,12 +228,13 @@ class Draft:
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Draft:
-        self.folder.mkdir()
+        files.make_folder(self.folder, self._mode)
         with contextlib.ExitStack() as opened:
             self._metadata = opened.enter_context((self.folder / ARRAY_FILE).open("xb", buffering=0)).fileno()
             self._shard = opened.enter_context((self.folder / SHARD_FILE).open("xb", buffering=0)).fileno()
             files.write_all(self._metadata, zarr_json(self.meta, self.codec))
             self._open = opened.pop_all()
+        reach("object begun")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -266,6 +268,7 @@ class Draft:
             self._tile(tile)[:, first:] = FILL
             self._close(tile)
         files.write_all(self._shard, self._tiling.index(self._lengths))
+        reach("object written")
         return sum(os.fstat(descriptor).st_size for descriptor in (self._metadata, self._shard))
 
     def sync(self) -> None:
@@ -274,6 +277,7 @@ class Draft:
         files.finish(self._shard)
         self._open.close()
         files.sync_folder(self.folder)
+        reach("object flushed")
 
     def _tile(self, n: int) -> Samples:
         samples: Samples = self._tiles[n % len(self._tiles)][:-CRC_BYTES].view("<i2")

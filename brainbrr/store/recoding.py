@@ -115,12 +115,22 @@ def copy_catalog(source: Store, target: Store, corpus: str) -> int:
     """
     source.verify_catalog(corpus)
     check_catalog(source, target, corpus)
-    n_written = 0
-    for seq in source.layout.generations(corpus):
-        path = target.layout.generation(corpus, seq)
-        if not path.exists():
-            n_written += _publish(target.layout, source.layout.generation(corpus, seq), path) > 0
+    here, there = source.layout, target.layout
+    cuts = here.cuts(corpus)
+    generations = [seq for seq in here.generations(corpus) if seq >= max((0, *cuts))]
+    for seq in cuts:
+        _ensure(there, here.cut(corpus, seq), there.cut(corpus, seq))
+    n_written = sum(
+        _ensure(there, here.generation(corpus, seq), there.generation(corpus, seq)) > 0 for seq in generations
+    )
+    for seq in here.acknowledged(corpus):
+        if seq in generations:
+            _ensure(there, here.acknowledgement(corpus, seq), there.acknowledgement(corpus, seq))
     return n_written
+
+
+def _ensure(layout: Layout, original: Path, path: Path) -> int:
+    return 0 if path.exists() else _publish(layout, original, path)
 
 
 def _generation(store: Store, corpus: str, seq: int) -> bytes:

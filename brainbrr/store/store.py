@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from brainbrr.digest import is_digest
 from brainbrr.errors import IntegrityError, NotReproducibleError, UsageError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import chunks, files, objects
+from brainbrr.store import chunks, files, objects, sealed
 from brainbrr.store import findings as findings_files
 from brainbrr.store.catalog import Catalog
+from brainbrr.store.failpoints import reach
 from brainbrr.store.layout import ARRAY_FILE, GROUP, SHARD_FILE, Layout
 from brainbrr.store.objects import ArrayMeta, Draft, Samples
 from brainbrr.store.records import Record
@@ -89,7 +90,7 @@ class Store:
         with (
             files.writing(self.location, n_bytes=meta.shard_bytes),
             self.layout.scratch() as temporary,
-            Draft(temporary, meta, self.codec) as draft,
+            Draft(temporary, meta, self.codec, mode=self.layout.folder_mode) as draft,
         ):
             yield draft
 
@@ -114,10 +115,10 @@ class Store:
         n_bytes = draft.finish()
         content = chunks.decode(draft.folder, sums=draft.sums)
         record = Record(key, source, recipe, content, recipe_fields, draft.meta, statistics, signal, provenance)
-        sealed = files.seal(record.to_json())
+        data = files.seal(record.to_json())
         path = self.layout.record(key)
         try:
-            Record.from_json(files.unseal(sealed, where=path), where=path).check_identity(where=path)
+            Record.from_json(files.unseal(data, where=path), where=path).check_identity(where=path)
         except IntegrityError as error:
             raise UsageError(f"this cannot be a record: {error.what}", where=path) from None
         quarantined: list[Path] = []
@@ -126,13 +127,18 @@ class Store:
             raise self._not_reproducible(before, content, self._set_aside(draft, content))
         new_object = self.ensure_object(draft, content, quarantined)
         if before is None:
-            new_record = self._link_record(record, sealed)
+            new_record = self._link_record(record, data)
         else:
             new_record = False
             files.sync_folder(path.parent)  # whoever linked it may not have come so far
+        reach("record linked")
+        # a deletion looks for records after it took an object away, we for the object after the record is there:
+        # one of the two sees the other
+        while not self.has_object(record):
+            new_object = self.ensure_object(draft, content, quarantined) or new_object
         n_bytes = n_bytes if new_object else 0
         if new_record:
-            return Put(record, new_object, True, n_bytes + len(sealed), tuple(quarantined))
+            return Put(record, new_object, True, n_bytes + len(data), tuple(quarantined))
         standing = self.record(key)
         if standing is None or standing.content != content:  # a faster process made something else of the key
             raise self._not_reproducible(standing or record, content, self.layout.object(content))
@@ -162,7 +168,9 @@ class Store:
                 if self._stands(folder, content, quarantined):
                     return False  # a faster process wrote the same
                 continue
+            reach("object renamed")
             files.sync_folder(folder.parent)
+            reach("object durable")
             return True
 
     def _stands(self, folder: Path, content: str, quarantined: list[Path]) -> bool:
@@ -177,11 +185,11 @@ class Store:
         files.sync_folder(folder.parent)  # whoever renamed it may not have come so far
         return True
 
-    def _link_record(self, record: Record, sealed: bytes) -> bool:
+    def _link_record(self, record: Record, data: bytes) -> bool:
         path = self.layout.record(record.key)
         self.layout.ensure_fan_out(path.parent)
         with self.layout.scratch() as temporary:
-            return files.publish(temporary, path, sealed)
+            return files.publish(temporary, path, data)
 
     def _set_aside(self, draft: Draft, content: str) -> Path:
         """Move a draft into quarantine, under its content: there once, however often it is tried."""
@@ -417,25 +425,12 @@ class Store:
     def freeze(self, digest: str, view: Mapping[str, Any]) -> Path:
         """Keep a view under its digest, once; the first one stays, since the digest says that they are the same."""
         path = self.layout.view(digest)
-        sealed = files.seal(view)
-        with files.writing(self.location, n_bytes=len(sealed)):
-            try:
-                if self.frozen(digest) is not None:
-                    return path
-            except IntegrityError:
-                self.layout.quarantine(path)
-            self.layout.ensure_fan_out(path.parent)
-            with self.layout.scratch() as temporary:
-                files.publish(temporary, path, sealed)
+        sealed.publish(self.layout, path, view, lambda: self.frozen(digest))
         return path
 
     def frozen(self, digest: str) -> dict[str, Any] | None:
         """Return a frozen view, None when there is none. Raises IntegrityError when it is damaged."""
-        path = self.layout.view(digest)
-        try:
-            return files.unseal(files.read(path, limit=catalogs.MAX_CATALOG_BYTES), where=path)
-        except FileNotFoundError:
-            return None
+        return sealed.read(self.layout.view(digest), limit=catalogs.MAX_CATALOG_BYTES)
 
     def frozen_views(self) -> tuple[str, ...]:
         """Return the digests of the frozen views."""

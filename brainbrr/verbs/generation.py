@@ -37,9 +37,11 @@ def row_of(entry: Entry, before: Row | None, *, recipe: str) -> Row:
     source = entry.source or (before.source if before and same_file else None)
     known = before if before and before.source == source else None
     signal_us, synthetic = (known.signal_us, known.synthetic) if known else (None, False)
+    contents = dict(known.contents) if known else {}
     if entry.record is not None:
         found = entry.record if isinstance(entry.record, Stored) else Stored.of(entry.record)
         signal_us, synthetic = found.signal_us, found.synthetic
+        contents[recipe] = found.content
     return Row(
         path=entry.file.path,
         patient=entry.file.patient,
@@ -57,6 +59,7 @@ def row_of(entry: Entry, before: Row | None, *, recipe: str) -> Row:
             if not (entry.record is not None and digest == recipe)
             and (refusal.error != AnnotationError.__name__ or refusal.labels == entry.labels)
         },
+        contents=contents,
     )
 
 

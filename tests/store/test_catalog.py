@@ -184,3 +184,51 @@ def test_a_row_that_could_not_be_read_again_is_never_written(store: Store) -> No
     with pytest.raises(IntegrityError, match="leaves its corpus"):
         store.publish("demo", lambda _: catalog_of([row_of("../escape.edf")]))
     assert store.catalog("demo") is None
+
+
+def test_a_latest_generation_that_is_gone_is_missed(store: Store) -> None:
+    paths = three_generations(store)
+    paths[-1].unlink()
+    for ask in (store.catalog, store.verify_catalog):
+        with pytest.raises(IntegrityError, match="generation 3 of the catalog was published"):
+            ask("demo")
+
+
+def test_a_generation_whose_writer_died_before_it_was_acknowledged_counts(store: Store) -> None:
+    paths = three_generations(store)
+    told = store.layout.acknowledgement("demo", 3)
+    told.unlink()
+    before = store.catalog("demo")
+    assert before is not None
+    assert before.seq == len(paths)
+    store.verify_catalog("demo")
+    assert store.publish("demo", lambda latest: latest or before) == before
+    assert told.exists()  # the next writer of the same words acknowledges it
+
+
+def test_a_catalog_that_was_cut_begins_there(store: Store) -> None:
+    paths = three_generations(store)
+    catalogs.cut(store.layout, "demo", 2, "2026-01-01T00:00:00+00:00")
+    paths[0].unlink()
+    store.verify_catalog("demo")
+    assert store.publish("demo", lambda _: catalog_of([row_of("new.edf")])).seq == 4
+    store.verify_catalog("demo")
+    paths[1].unlink()
+    with pytest.raises(IntegrityError, match="missing"):
+        store.verify_catalog("demo")
+
+
+def test_contents_by_recipe_are_digests_and_are_left_out_where_there_are_none() -> None:
+    row = row_of("a.edf", contents={"ab" * 16: "cd" * 32})
+    assert Row.from_json(row.to_json()) == row
+    assert "contents" not in row_of("a.edf").to_json()
+    with pytest.raises(IntegrityError, match="contents"):
+        Row.from_json({**row.to_json(), "contents": {"ab": "cd"}})
+
+
+def test_a_catalog_that_lost_its_only_generation_is_missed(store: Store) -> None:
+    store.publish("demo", lambda _: catalog_of([row_of("a.edf")]))
+    store.layout.generation("demo", 1).unlink()
+    assert store.corpora() == ("demo",)
+    with pytest.raises(IntegrityError, match="generation 1 of the catalog was published"):
+        store.catalog("demo")

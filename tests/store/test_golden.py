@@ -87,7 +87,10 @@ def test_the_golden_catalog_and_view_read(golden: Store) -> None:
 
 def test_the_same_words_still_make_the_same_bytes(make: ModuleType, tmp_path: Path) -> None:
     make.main(tmp_path / "store")
-    assert tree(tmp_path / "store") == tree(GOLDEN / "format-1")
+    made = tree(tmp_path / "store")
+    acknowledged = {name for name in made if name.endswith(".ack.json")}  # the golden store is older than those
+    assert {name: data for name, data in made.items() if name not in acknowledged} == tree(GOLDEN / "format-1")
+    assert acknowledged == {f"catalog/golden/{seq:08d}.ack.json" for seq in (1, 2)}
 
 
 def test_a_clone_without_empty_folders_can_be_written(tmp_path: Path) -> None:

@@ -75,7 +75,12 @@ def test_an_object_that_is_there_already_is_made_durable_before_it_is_recorded(s
 def test_a_generation_is_durable_when_it_is_acknowledged(store: Store, trace: list[str]) -> None:
     store.publish("demo", lambda _: catalog_of([row_of("a.edf")]))
     generation = "catalog/demo/00000001.jsonl"
-    assert trace == ["fsync catalog", "fsync tmp/*", f"link tmp/* {generation}", "fsync catalog/demo"]
+    told = generation.replace(".jsonl", ".ack.json")
+    assert trace == [
+        step
+        for path in (generation, told)
+        for step in ("fsync catalog", "fsync tmp/*", f"link tmp/* {path}", "fsync catalog/demo")
+    ]
 
 
 def test_a_record_of_a_faster_process_is_made_durable_too(
