@@ -114,7 +114,8 @@ class Store:
         """
         n_bytes = draft.finish()
         content = chunks.decode(draft.folder, sums=draft.sums)
-        record = Record(key, source, recipe, content, recipe_fields, draft.meta, statistics, signal, provenance)
+        said = (recipe_fields, draft.meta, statistics, signal, provenance)
+        record = Record(key, source, recipe, content, *said, checks=draft.checks)
         data = files.seal(record.to_json())
         path = self.layout.record(key)
         try:
