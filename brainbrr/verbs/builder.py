@@ -16,7 +16,7 @@ from brainbrr.eeg.recipe import Recipe
 from brainbrr.engines.engine import Engine, Say, cores
 from brainbrr.engines.local import Here, Processes
 from brainbrr.errors import BrainbrrError, ExecutorError, RecordingError
-from brainbrr.store.layout import Layout
+from brainbrr.store.founding import open_existing
 from brainbrr.store.store import Store
 from brainbrr.verbs.build import Built, Done, Task, build
 from brainbrr.verbs.stored import stored
@@ -96,7 +96,7 @@ def _own_version() -> str:
 
 
 def _when_made(location: Path) -> int:
-    return int(Layout.open(location).mark.stat().st_mtime)
+    return int(open_existing(location).mark.stat().st_mtime)
 
 
 def _described(error: Exception) -> str:
