@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
 
 from brainbrr.digest import xxh3_128
 
@@ -28,4 +30,8 @@ def is_dead(name: str) -> bool:
 
 
 def _host() -> str:
-    return xxh3_128(os.uname().nodename.encode())[:8]
+    numbering = ""
+    with contextlib.suppress(OSError):  # not Linux
+        # containers of one host may share its name, but each numbers its processes on its own
+        numbering = str(Path("/proc/self/ns/pid").readlink())
+    return xxh3_128(f"{os.uname().nodename} {numbering}".encode())[:8]
