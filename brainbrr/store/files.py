@@ -160,6 +160,17 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def link(temporary: Path, path: Path) -> bool:
+    """Give a file a second name; return False when something else has it already."""
+    try:
+        os.link(temporary, path)
+        reach("file linked")
+    except FileExistsError:
+        # NFS may repeat a request whose answer was lost: then what is there is ours
+        return os.path.samestat(os.lstat(temporary), os.lstat(path))
+    return True
+
+
 def publish(temporary: Path, path: Path, data: bytes, *, durable: bool = True) -> bool:
     """Make `data` appear under `path`, whole, durable and once; return False when something is there already.
 
@@ -168,12 +179,7 @@ def publish(temporary: Path, path: Path, data: bytes, *, durable: bool = True) -
     write(temporary, data, durable=durable)
     reach("file written")
     try:
-        os.link(temporary, path)
-        reach("file linked")
-        ours = True
-    except FileExistsError:
-        # NFS may repeat a request whose answer was lost: then what is there is ours
-        ours = os.path.samestat(os.lstat(temporary), os.lstat(path))
+        ours = link(temporary, path)
     finally:
         temporary.unlink()
     reach("file unlinked")

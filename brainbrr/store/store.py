@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from brainbrr.digest import is_digest
 from brainbrr.errors import IntegrityError, NotReproducibleError, UsageError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import chunks, files, objects, sealed
+from brainbrr.store import chunks, files, founding, objects, sealed
 from brainbrr.store import findings as findings_files
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.failpoints import reach
@@ -56,12 +56,12 @@ class Store:
 
         `codec`: how a new store keeps its tiles, `none` by default; a store that is there must have the same.
         """
-        return cls(Layout.create(location, codec=codec))
+        return cls(founding.create(location, codec=codec))
 
     @classmethod
     def open(cls, location: Path) -> Store:
         """Open a store. Raises UsageError where there is none, FormatError for an unknown or newer format."""
-        return cls(Layout.open(location))
+        return cls(founding.open_existing(location))
 
     @property
     def location(self) -> Path:
