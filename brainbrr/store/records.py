@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from brainbrr.digest import is_digest, key_of, recipe_digest
@@ -82,3 +83,12 @@ class Record:
             raise IntegrityError("the record's recipe is not the digest of its recipe_fields", where=where)
         if key_of(source=self.source, recipe=self.recipe) != self.key:
             raise IntegrityError("the record's key is not the key of its source and recipe", where=where)
+
+
+def read(path: Path) -> Record | None:
+    """Return what a file says, whatever its name; None where there is none. Raises IntegrityError for a damaged one."""
+    try:
+        data = files.read(path)
+    except FileNotFoundError:
+        return None
+    return Record.from_json(files.unseal(data, where=path), where=path)
