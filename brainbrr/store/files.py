@@ -133,7 +133,7 @@ def refuse_link(folder: Path | str) -> None:
         raise IntegrityError("a link lies where a folder belongs", where=folder, fix="put the folder itself there")
 
 
-def open_plain(path: Path, *, folders: int) -> int:
+def open_plain(path: Path, *, folders: int = 1) -> int:
     """Return a descriptor of a regular file, opened for reading.
 
     Links are not followed: not the file, nor the `folders` folders above it, the nearest first.
@@ -215,6 +215,17 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def link(temporary: Path, path: Path) -> bool:
+    """Give a file a second name; return False when something else has it already."""
+    try:
+        os.link(temporary, path)
+        reach("file linked")
+    except FileExistsError:
+        # NFS may repeat a request whose answer was lost: then what is there is ours
+        return os.path.samestat(os.lstat(temporary), os.lstat(path))
+    return True
+
+
 def publish(temporary: Path, path: Path, data: bytes, *, durable: bool = True) -> bool:
     """Make `data` appear under `path`, whole, durable and once; return False when something is there already.
 
@@ -223,12 +234,7 @@ def publish(temporary: Path, path: Path, data: bytes, *, durable: bool = True) -
     write(temporary, data, durable=durable)
     reach("file written")
     try:
-        os.link(temporary, path)
-        reach("file linked")
-        ours = True
-    except FileExistsError:
-        # NFS may repeat a request whose answer was lost: then what is there is ours
-        ours = os.path.samestat(os.lstat(temporary), os.lstat(path))
+        ours = link(temporary, path)
     finally:
         temporary.unlink()
     reach("file unlinked")

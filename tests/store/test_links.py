@@ -11,7 +11,7 @@ import pytest
 from making import arguments, catalog_of, meta_of, row_of, samples_of
 
 from brainbrr.errors import IntegrityError
-from brainbrr.store import staged_copies
+from brainbrr.store import proof, staged_copies
 from brainbrr.store.objects import read_array
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
@@ -47,9 +47,9 @@ READS: list[tuple[str, Callable[[Store, Record], object]]] = [
     ("objects.zarr/{0:.2}", lambda store, record: store.reader(record.content, record.array)),
     ("objects.zarr/{0:.2}", lambda store, record: read_array(store.layout.object(record.content))),
     ("objects.zarr/{0:.2}", lambda store, record: store.open_array(record.content)),
-    ("objects.zarr/{0:.2}", lambda store, record: store.decode(record.content)),
-    ("objects.zarr/{0:.2}", lambda store, record: store.verify_group(record.content[:2])),
-    ("objects.zarr/{0:.2}", lambda store, record: store.verify_binding(record)),
+    ("objects.zarr/{0:.2}", lambda store, record: proof.decode(store, record.content)),
+    ("objects.zarr/{0:.2}", lambda store, record: proof.verify_group(store, record.content[:2])),
+    ("objects.zarr/{0:.2}", lambda store, record: proof.verify_binding(store, record)),
     (
         "objects.zarr/{0:.2}",
         lambda store, record: list(staged_copies._blocks(store.layout.object(record.content) / "c.0.0")),

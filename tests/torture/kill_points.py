@@ -1,0 +1,178 @@
+"""SIGKILL at every failpoint of every operation that writes: `python tests/torture/kill_points.py` lists them.
+
+Each time the store opens and verifies, nothing that was there is lost, and the same operation done again finishes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent.parent / "store"))
+
+from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
+
+from brainbrr.errors import NotReproducibleError
+from brainbrr.store import failpoints
+from brainbrr.store.store import Store
+from brainbrr.verbs.verify import verify
+
+META = meta_of(2, 400)
+VIEW = "c" * 64
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What is there before, what is done, and how it shows that it is done."""
+
+    name: str
+    prepare: Callable[[Store], object]
+    run: Callable[[Store], object]
+    done: Callable[[Store], bool]
+    damaged: bool = False
+    """Whether what is prepared is damage, which the operation mends."""
+
+
+def put(store: Store, name: str = "an EDF", *, seed: int = 0) -> str:
+    return store.put(samples_of(META, seed=seed), **arguments(META, source=name)).record.content
+
+
+def put_another(store: Store) -> None:
+    """Put another array under a key that has one."""
+    try:
+        put(store, seed=1)
+    except NotReproducibleError:
+        return
+    raise AssertionError("a second content of a key was taken")
+
+
+def publish(store: Store, *paths: str) -> None:
+    store.publish("demo", lambda latest: catalog_of([*(latest.rows.values() if latest else ()), *map(row_of, paths)]))
+
+
+def rot(store: Store) -> None:
+    """Put an array, and flip a bit of it."""
+    shard = store.layout.object(put(store)) / "c.0.0"
+    data = bytearray(shard.read_bytes())
+    data[100] ^= 1
+    overwrite(shard, bytes(data))
+
+
+def nothing(store: Store) -> None:
+    """Begin with an empty store."""
+
+
+def counts(objects: int, records: int) -> Callable[[Store], bool]:
+    return lambda store: (len(list(store.contents())), len(list(store.keys()))) == (objects, records)
+
+
+OPERATIONS = (
+    Operation("put", nothing, put, counts(1, 1)),
+    Operation("put of what is there", put, put, counts(1, 1)),
+    Operation("dedupe", put, lambda store: put(store, "its copy"), counts(1, 2)),
+    Operation("put over damage", rot, put, counts(1, 1), damaged=True),
+    Operation("put of another content", put, put_another, counts(1, 1)),
+    Operation("first catalog", nothing, lambda store: publish(store, "a.edf"), lambda s: s.catalog("demo") is not None),
+    Operation(
+        "catalog advance",
+        lambda store: publish(store, "a.edf"),
+        lambda store: publish(store, "b.edf"),
+        lambda store: sorted(store.catalog("demo").rows) == ["a.edf", "b.edf"],  # type: ignore[union-attr]
+    ),
+    Operation(
+        "freeze",
+        nothing,
+        lambda store: store.freeze(VIEW, {"format": 1}),
+        lambda store: store.frozen(VIEW) == {"format": 1},
+    ),
+    Operation(
+        "findings",
+        nothing,
+        lambda store: store.put_findings("ab" * 16, 1, {"score": 100}),
+        lambda store: store.findings("ab" * 16, 1) == {"score": 100},
+    ),
+)
+
+
+def killed_at(operation: Operation, template: Path, folder: Path, n: int) -> str | None:
+    """Kill the operation at the n-th failpoint that it reaches and return its name; None when it ends before."""
+    shutil.copytree(template, folder, symlinks=True)
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        reached = 0
+
+        def die(point: str) -> None:
+            nonlocal reached
+            reached += 1
+            if reached == n:
+                os.write(tell, point.encode())
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        failpoints.listener = die
+        try:
+            operation.run(Store.open(folder))
+        except BaseException as error:  # noqa: BLE001  # a child must not go on as its parent
+            os.write(2, f"{operation.name}: {error!r}\n".encode())
+            os._exit(1)
+        os._exit(0)
+    os.close(tell)
+    with os.fdopen(told, "rb") as pipe:
+        point = pipe.read().decode()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status == (-signal.SIGKILL if point else 0), (operation.name, status)
+    return point or None
+
+
+def check(operation: Operation, folder: Path, *, point: str | None) -> None:
+    """The store opens, verifies and keeps what it had; the same operation finishes what was begun."""
+    store = Store.open(folder)
+    where = (operation.name, point)
+    if not operation.damaged:
+        assert verify(store).corrupt == (), where
+    if point is None:
+        assert operation.done(store), where
+    operation.run(store)
+    assert operation.done(Store.open(folder)), where
+    assert verify(store).corrupt == (), where
+
+
+def kill_everywhere(folder: Path) -> Counter[tuple[str, str]]:
+    """Kill each operation at each of its failpoints; return how often each point of each operation was hit."""
+    hits: Counter[tuple[str, str]] = Counter()
+    for i, operation in enumerate(OPERATIONS):
+        template = folder / f"{i}"
+        operation.prepare(Store.create(template))
+        n = 0
+        point: str | None = ""
+        while point is not None:
+            n += 1
+            point = killed_at(operation, template, folder / f"{i}-{n}", n)
+            check(operation, folder / f"{i}-{n}", point=point)
+            shutil.rmtree(folder / f"{i}-{n}")
+            if point is not None:
+                hits[operation.name, point] += 1
+    return hits
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        hits = kill_everywhere(Path(folder))
+    for (operation, point), n in hits.items():
+        print(f"  {operation}: killed when {point!r} ({failpoints.POINTS[point]}), {n} x recovered")
+    missed = failpoints.POINTS.keys() - {point for _, point in hits}
+    there = len(failpoints.POINTS)
+    said = f"{sum(hits.values())} kills at {there - len(missed)} of {there} failpoints in {len(OPERATIONS)} operations"
+    print(f"kill points: {said}, all recovered")
+    sys.exit(f"never reached: {', '.join(sorted(missed))}" if missed else 0)
+
+
+if __name__ == "__main__":
+    main()
