@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,10 +36,11 @@ def read_lines(path: Path) -> Iterator[Line]:
     """Give the lines that are not empty, one at a time: a file may be nothing but lines."""
     try:
         with open_plain(path) as file:
-            data = file.read(MAX_LABEL_BYTES + 1)
+            n_bytes = os.fstat(file.fileno()).st_size
+            data = file.read(n_bytes) if n_bytes <= MAX_LABEL_BYTES else b""
     except OSError as error:
         raise unreadable(path, error) from None
-    if len(data) > MAX_LABEL_BYTES:
+    if n_bytes > MAX_LABEL_BYTES:
         raise AnnotationError(
             f"a label file of more than {MAX_LABEL_BYTES:,} bytes", where=path, fix="restore it from the corpus"
         )

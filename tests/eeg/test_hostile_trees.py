@@ -56,7 +56,7 @@ def test_a_name_may_be_of_any_language_and_as_long_as_the_disk_takes_it(tmp_path
 @pytest.mark.parametrize("role", [".csv", ".tse", ".lbl", "events.tsv"])
 @pytest.mark.parametrize("line", ["\n", "#\n", "#a=b\n", "a\n", "a,", "9", "# {n}=\n", "\t\n"])
 def test_a_label_file_of_anything_is_read_in_bounded_time_and_memory(tmp_path: Path, role: str, line: str) -> None:
-    n = 100_000 // len(line)
+    n = 30_000 // len(line)
     text = "".join(line.format(n=i) for i in range(n)) if "{" in line else line * n
     path = tmp_path / f"a{role}"
     head = {
@@ -72,7 +72,7 @@ def test_a_label_file_of_anything_is_read_in_bounded_time_and_memory(tmp_path: P
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert time.process_time() - began < 10
+    assert time.process_time() - began < 4
     assert peak < 64 * path.stat().st_size
 
 
