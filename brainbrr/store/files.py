@@ -192,10 +192,17 @@ def finish(descriptor: int, *, durable: bool = True) -> None:
 
 
 def make_folder(folder: Path, mode: int | None = None) -> None:
-    """Make a folder and those above it that lack; `mode`: of each, whatever the umask says."""
+    """Make a folder and those above it that lack; `mode`: of each, whatever the umask says.
+
+    One of ours that is there gets its mode: whoever made it may have died before that.
+    """
     try:
         folder.mkdir()
     except FileExistsError:
+        if mode is not None:
+            facts = folder.lstat()
+            if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid() and stat.S_IMODE(facts.st_mode) != mode:
+                folder.chmod(mode)
         return
     except FileNotFoundError:
         make_folder(folder.parent, mode)

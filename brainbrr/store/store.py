@@ -19,6 +19,7 @@ from brainbrr.store import chunks, files, founding, objects, proof, records, sea
 from brainbrr.store import findings as findings_files
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.failpoints import reach
+from brainbrr.store.founding import Access
 from brainbrr.store.layout import ARRAY_FILE, SHARD_FILE, Layout
 from brainbrr.store.objects import ArrayMeta, Draft, Samples
 from brainbrr.store.records import Record
@@ -49,12 +50,13 @@ class Store:
         self._decoded: catalogs.Decoded = {}
 
     @classmethod
-    def create(cls, location: Path, *, codec: Codec | None = None) -> Store:
+    def create(cls, location: Path, *, codec: Codec | None = None, access: Access | None = None) -> Store:
         """Make a store, or open the one that is there. Raises UsageError for a folder with foreign files.
 
-        `codec`: how a new store keeps its tiles, `none` by default; a store that is there must have the same.
+        `codec`: how a new store keeps its tiles, `none` by default; `access`: who may do what in it, by default what
+        the umask says. A store that is there must have the same.
         """
-        return cls(founding.create(location, codec=codec))
+        return cls(founding.create(location, codec=codec, access=access))
 
     @classmethod
     def open(cls, location: Path) -> Store:
