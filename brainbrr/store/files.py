@@ -106,9 +106,19 @@ def open_plain(path: Path) -> int:
     return descriptor
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the file's name into errors of calls on its descriptor, which name none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def read(path: Path, *, limit: int = MAX_JSON_BYTES) -> bytes:
     """Return a file's bytes. Raises FileNotFoundError, and IntegrityError above `limit` or for a link."""
-    with os.fdopen(open_plain(path), "rb") as file:
+    with naming(path), os.fdopen(open_plain(path), "rb") as file:
         n_bytes = os.fstat(file.fileno()).st_size
         if n_bytes > limit:
             raise IntegrityError(f"{n_bytes:,} bytes, where at most {limit:,} are expected", where=path)
@@ -191,7 +201,8 @@ _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 def writing(location: Path, *, n_bytes: int) -> Iterator[None]:
     """Say SpaceError when the disk is full, and UsageError when the store may not be written."""
     try:
-        yield
+        with naming(location):
+            yield
     except OSError as error:
         if error.errno in _SPACE:
             disk = os.statvfs(location)
