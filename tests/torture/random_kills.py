@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of eight writers and a gc on one store: `python tests/torture/random_kills.py --kills 2000`.
+"""SIGKILL at random moments of eight writers and a gc on one store: `random_kills.py --kills 2000`.
 
 Six writers change a tree of their own and ingest it again and again; two ingest one tree together, the bytes of all
 from one small pool, so that they meet at keys and objects; the gc deletes what no catalog names any more, without
@@ -21,13 +21,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from brainbrr.verbs.gc import gc
+
 from brainbrr.digest import key_of, source_digest
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.eeg.synthetic import write_corpus
 from brainbrr.profiles import SPLITS, Profile
 from brainbrr.store.store import Store
 from brainbrr.verbs.check import check
-from brainbrr.verbs.gc import gc
 from brainbrr.verbs.ingest import ingest
 from brainbrr.verbs.verify import verify
 
