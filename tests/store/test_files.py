@@ -125,8 +125,9 @@ def test_a_link_whose_answer_was_lost_still_counts_as_ours(tmp_path: Path, monke
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="this system has no file that opens but does not read")
 def test_a_read_that_fails_names_its_file() -> None:
-    with pytest.raises(OSError, match="Input/output error: '/proc/self/mem'"):
-        files.read(Path("/proc/self/mem"))
+    memory = Path(f"/proc/{os.getpid()}/mem")
+    with pytest.raises(OSError, match=f"Input/output error: '{memory}'"):
+        files.read(memory)
 
 
 def test_a_write_that_fails_names_the_store(tmp_path: Path) -> None:
