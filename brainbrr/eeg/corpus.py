@@ -5,6 +5,7 @@ Owns folder layouts and file names. Opens no file: what is in them is for `edf` 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -201,7 +202,9 @@ def _identity(folder: Path) -> tuple[int, int]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself
+    except OSError as error:
+        if error.errno != errno.ELOOP:  # a link to itself; what else is unreadable may be a folder of recordings
+            raise
         return False
 
 
