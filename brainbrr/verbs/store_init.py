@@ -30,9 +30,7 @@ class InitReport:
         return {**vars(self), "store": str(self.store), "mode": f"{self.mode:04o}", "format": FORMAT}
 
 
-def init(
-    location: Path, *, codec: Codec | None = None, group: str | None = None, private: bool = False
-) -> InitReport:
+def init(location: Path, *, codec: Codec | None = None, group: str | None = None, private: bool = False) -> InitReport:
     """Make an empty store, or say that the one that is there is as asked for.
 
     With `group`, a name or a number, its members write it, whatever their umask; others may read it, or with `private`
