@@ -26,6 +26,7 @@ import zarr
 from making import arguments, catalog_of, flips_on_disk, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.errors import FormatError, IntegrityError, UsageError
+from brainbrr.store import proof
 from brainbrr.store.store import Store
 from brainbrr.verbs.check import check
 from brainbrr.verbs.verify import verify
@@ -157,4 +158,4 @@ def test_promise_11_no_identifier_and_no_link_leads_out_of_the_store(store: Stor
     with pytest.raises(IntegrityError, match="a link"):
         store.reader(content)
     with pytest.raises(UsageError):
-        store.decode("../outside")
+        proof.decode(store, "../outside")

@@ -21,7 +21,7 @@ from brainbrr.eeg.normalise import sources, weights_of
 from brainbrr.errors import IntegrityError
 from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, Grid, IntArray, ranges
 
-INDEX_FORMAT = 1
+INDEX_FORMAT = 2
 MAX_SAMPLES = 1 << 40
 NO_CHANNELS = -1
 """`event_place` of an event that names no channels: the whole head."""
@@ -69,14 +69,15 @@ class RowTable(NamedTuple):
 class Index:
     """Recordings (n) with their labels and numbers, in the order of the view; windows follow by arithmetic.
 
-    content uint8 (n, 32); n_samples, labelled_until int64 (n,); labelled bool (n,); layout, patient int32 (n,);
-    k int8 (n, recorded rows); centre int16, gain float32 (n, rows). Recordings with a row that mixes channels have a
-    place mixed[i] in offset and scale, float64 (any, rows); the others have -1 there. Seizures int64 (m, 2) are sample
-    ranges below labelled_until, those of recording i from seizure_bounds[i] to [i + 1]; events likewise, with
-    event_type and event_place into the frame's types and places.
+    key, content uint8 (n, 16), (n, 32); n_samples, labelled_until int64 (n,); labelled bool (n,); layout, patient
+    int32 (n,); k int8 (n, recorded rows); centre int16, gain float32 (n, rows). Recordings with a row that mixes
+    channels have a place mixed[i] in offset and scale, float64 (any, rows); the others have -1 there. Seizures int64
+    (m, 2) are sample ranges below labelled_until, those of recording i from seizure_bounds[i] to [i + 1]; events
+    likewise, with event_type and event_place into the frame's types and places.
     """
 
     frame: Frame
+    key: Bytes
     content: Bytes
     n_samples: IntArray
     labelled: np.ndarray[Any, np.dtype[np.bool_]]
@@ -206,8 +207,9 @@ class Index:
         n_rows, n_channels = len(frame.rows), len(frame.channels)
         events, n_mixed = len(self.event_type), len(self.offset)
         shapes = {
-            "content": (n, 32), "n_samples": (n,), "labelled": (n,), "labelled_until": (n,), "layout": (n,),
-            "patient": (n,), "k": (n, n_channels), "centre": (n, n_rows), "gain": (n, n_rows), "mixed": (n,),
+            "key": (n, 16), "content": (n, 32), "n_samples": (n,), "labelled": (n,), "labelled_until": (n,),
+            "layout": (n,), "patient": (n,), "k": (n, n_channels), "centre": (n, n_rows),
+            "gain": (n, n_rows), "mixed": (n,),
             "offset": (n_mixed, n_rows), "scale": (n_mixed, n_rows), "seizure_bounds": (n + 1,),
             "seizures": (len(self.seizures), 2), "event_bounds": (n + 1,), "events": (events, 2),
             "event_type": (events,), "event_place": (events,),

@@ -12,7 +12,7 @@ import numpy as np
 
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import chunks, files
+from brainbrr.store import chunks, files, proof
 from brainbrr.store import findings as findings_files
 from brainbrr.store.layout import Layout
 from brainbrr.store.shard_files import MEND
@@ -27,7 +27,7 @@ def copy_object(source: Store, target: Store, content: str) -> int:
     What is copied is decoded again and held against its content; of what lies there, the structure is proven.
     Raises IntegrityError for what is damaged in the source, SpaceError.
     """
-    source.verify_place(content)
+    proof.verify_place(source, content)
     if _stands(target, content):
         return 0
     with source.reader(content, every=True) as reader:
@@ -63,7 +63,7 @@ def copy_record(source: Store, target: Store, key: str) -> int:
     Raises IntegrityError for a damaged record, UsageError when its object is not in the target, or the key has
     another content there.
     """
-    record = source.verify_record(key)
+    record = proof.verify_record(source, key)
     try:
         standing = target.record(key)
     except IntegrityError:
@@ -83,7 +83,7 @@ def copy_findings(source: Store, target: Store, name: str) -> int:
 
     Returns the bytes written. Raises IntegrityError for damaged ones.
     """
-    source.verify_findings(name)
+    proof.verify_findings(source, name)
     key, _, version = name.partition("-")
     found = findings_files.read(source.layout, key, int(version))
     return 0 if found is None else target.put_findings(key, int(version), found)
@@ -113,7 +113,7 @@ def copy_catalog(source: Store, target: Store, corpus: str) -> int:
 
     Raises IntegrityError when one of them is damaged, UsageError when the target has another one of that number.
     """
-    source.verify_catalog(corpus)
+    proof.verify_catalog(source, corpus)
     check_catalog(source, target, corpus)
     here, there = source.layout, target.layout
     cuts = here.cuts(corpus)

@@ -136,7 +136,7 @@ def open_shard(folder: Path, sizes: range, *, n_last: int, mapped: bool | None =
 
 
 def _opened(path: Path, folder: Path, sizes: range, n_last: int, mapped: bool | None) -> tuple[ShardFile, bytes]:
-    descriptor = files.open_plain(path)
+    descriptor = files.open_plain(path, folders=2)
     keep = False
     try:
         state = os.fstat(descriptor)

@@ -13,17 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainbrr.digest import is_digest
 from brainbrr.errors import IntegrityError, NotReproducibleError, UsageError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import chunks, files, objects, sealed
+from brainbrr.store import chunks, files, founding, objects, proof, records, sealed
 from brainbrr.store import findings as findings_files
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.failpoints import reach
-from brainbrr.store.layout import ARRAY_FILE, GROUP, SHARD_FILE, Layout
+from brainbrr.store.layout import ARRAY_FILE, SHARD_FILE, Layout
 from brainbrr.store.objects import ArrayMeta, Draft, Samples
 from brainbrr.store.records import Record
-from brainbrr.store.shard_files import MEND
 from brainbrr.store.tiles import Codec
 
 if TYPE_CHECKING:
@@ -56,12 +54,12 @@ class Store:
 
         `codec`: how a new store keeps its tiles, `none` by default; a store that is there must have the same.
         """
-        return cls(Layout.create(location, codec=codec))
+        return cls(founding.create(location, codec=codec))
 
     @classmethod
     def open(cls, location: Path) -> Store:
         """Open a store. Raises UsageError where there is none, FormatError for an unknown or newer format."""
-        return cls(Layout.open(location))
+        return cls(founding.open_existing(location))
 
     @property
     def location(self) -> Path:
@@ -114,7 +112,8 @@ class Store:
         """
         n_bytes = draft.finish()
         content = chunks.decode(draft.folder, sums=draft.sums)
-        record = Record(key, source, recipe, content, recipe_fields, draft.meta, statistics, signal, provenance)
+        said = (recipe_fields, draft.meta, statistics, signal, provenance)
+        record = Record(key, source, recipe, content, *said, checks=draft.checks)
         data = files.seal(record.to_json())
         path = self.layout.record(key)
         try:
@@ -178,7 +177,7 @@ class Store:
         if not folder.exists() and not folder.is_symlink():
             return False
         try:
-            self._prove(folder, content)
+            proof.prove(folder, content, codec=self.codec)
         except IntegrityError:
             quarantined += filter(None, [self.layout.quarantine(folder)])
             return False
@@ -216,32 +215,18 @@ class Store:
         Raises IntegrityError when it is damaged or is another key's.
         """
         path = self.layout.record(key)
-        record = self._read_record(path)
+        record = records.read(path)
         if record is not None:
             record.check_identity(where=path)
             if record.key != key:
                 raise IntegrityError(f"this is the record of key {record.key[:12]}", where=path)
         return record
 
-    def unproven_record(self, name: str) -> Record | None:
-        """Return what a record file says, whether or not it belongs under its name; None when it is damaged or gone."""
-        try:
-            return self._read_record(self.layout.found(self.layout.records, name))
-        except IntegrityError:
-            return None
-
-    def _read_record(self, path: Path) -> Record | None:
-        try:
-            data = files.read(path)
-        except FileNotFoundError:
-            return None
-        return Record.from_json(files.unseal(data, where=path), where=path)
-
     def records(self) -> Iterator[Record]:
         """Yield every record that is whole, by key; `verify` names the damaged ones, keys() counts them too."""
         for key in self.keys():
             try:
-                yield self._proven_record(key)
+                yield proof.proven_record(self, key)
             except IntegrityError:
                 continue
 
@@ -294,84 +279,6 @@ class Store:
     def _folder(self, name: str) -> Path:
         return self.layout.found(self.layout.objects, name)
 
-    # Proof
-
-    def decode(self, name: str) -> str:
-        """Return the content of what a folder really holds, whatever its name. Raises IntegrityError."""
-        return chunks.decode(self._folder(name))
-
-    def verify_object(self, name: str, *, quick: bool = False) -> None:
-        """Prove a folder that contents() named, its place and its groups. Raises IntegrityError.
-
-        Quick: structure and every checksum. Full: also the content against the name.
-        """
-        self.verify_place(name)
-        for fan_out in ("", name[:2]):
-            self.verify_group(fan_out)
-        self.verify_folder(name, checksums=quick)
-        if not quick:
-            self.verify_place(name, decoded=self.decode(name))
-
-    def verify_folder(self, name: str, *, checksums: bool = False) -> None:
-        """Prove the structure of a folder, whatever its name; also the crc32c of every tile. Raises IntegrityError."""
-        chunks.inspect(self._folder(name), codec=self.codec, checksums=checksums)
-
-    def verify_place(self, name: str, *, decoded: str | None = None) -> None:
-        """Prove that a folder lies where its content belongs; `decoded`: what decode() gave. Raises IntegrityError."""
-        if not is_digest(name, 64):
-            fix = "no reader ever looks there: move it out of the store"
-            raise IntegrityError("an object does not lie in its place", where=self._folder(name), fix=fix)
-        if decoded is not None:
-            self._match(self._folder(name), name, decoded)
-
-    def _prove(self, folder: Path, content: str) -> None:
-        chunks.inspect(folder, codec=self.codec)
-        self._match(folder, content, chunks.decode(folder))
-
-    @staticmethod
-    def _match(folder: Path, content: str, found: str) -> None:
-        if found != content:
-            raise IntegrityError(f"its decoded array has content {found[:12]}", where=folder, fix=MEND)
-
-    def verify_group(self, fan_out: str) -> None:
-        """Prove the zarr group of a fan-out, or of the whole hierarchy (""). Raises IntegrityError."""
-        path = self.layout.objects / fan_out / ARRAY_FILE
-        try:
-            damaged = files.read(path) != GROUP
-        except FileNotFoundError:
-            damaged = True
-        if damaged:
-            raise IntegrityError("the zarr group file is damaged or missing", where=path, fix=MEND)
-
-    def _proven_record(self, name: str) -> Record:
-        path = self.layout.found(self.layout.records, name)
-        if not is_digest(name, 32):
-            raise IntegrityError("a file that is not in a record's place", where=path)
-        record = self.record(name)
-        if record is None:
-            raise IntegrityError("there is no record of this key", where=path)
-        return record
-
-    def verify_record(self, name: str) -> Record:
-        """Return a record proven against its name, its recipe and its object's metadata. Raises IntegrityError."""
-        record = self._proven_record(name)
-        self.verify_binding(record)
-        return record
-
-    def verify_binding(self, record: Record) -> None:
-        """Prove that a record's object is there and is the array that it describes. Raises IntegrityError."""
-        folder = self.layout.object(record.content)
-        if not self.has_object(record):
-            raise IntegrityError(
-                f"its object {record.content[:12]} is not there, or has the wrong size",
-                where=self.layout.record(record.key),
-                fix=MEND,
-            )
-        if objects.read_array(folder) != (record.array, self.codec):
-            raise IntegrityError(
-                "record and object disagree about the array", where=self.layout.record(record.key), fix=MEND
-            )
-
     # Catalogs
 
     def corpora(self) -> tuple[str, ...]:
@@ -382,10 +289,6 @@ class Store:
         """Return a corpus's latest catalog. Raises IntegrityError when it, or the one before it, is damaged."""
         found = catalogs.latest(self.layout, corpus, self._decoded)
         return found[0] if found else None
-
-    def verify_catalog(self, corpus: str) -> None:
-        """Prove every generation of a corpus's catalog. Raises IntegrityError."""
-        catalogs.verify(self.layout, corpus)
 
     def publish(self, corpus: str, merge: Callable[[Catalog | None], Catalog]) -> Catalog:
         """Write the next generation of a catalog: `merge` makes it of the latest, again when another was faster."""
@@ -415,10 +318,6 @@ class Store:
     def found_findings(self) -> Iterator[str]:
         """Yield the name of all findings; a file that is not in their place by its path below `findings`."""
         return self.layout.found_findings()
-
-    def verify_findings(self, name: str) -> None:
-        """Prove what found_findings() named against its seal and its place. Raises IntegrityError."""
-        findings_files.verify(self.layout, name)
 
     # Frozen views
 

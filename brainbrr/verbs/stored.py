@@ -9,6 +9,7 @@ from typing import Any
 from brainbrr.digest import is_digest
 from brainbrr.errors import IntegrityError
 from brainbrr.file_facts import FileFacts
+from brainbrr.store import proof
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 
@@ -41,7 +42,7 @@ def stored(store: Store, key: str, *, remembered: FileFacts | None = None, prove
         if not store.has_files(found.content, found.shard_bytes):
             return None
         if prove:
-            store.verify_object(found.content)
+            proof.verify_object(store, found.content)
     except (FileNotFoundError, NotADirectoryError, IntegrityError):
         return None
     return found

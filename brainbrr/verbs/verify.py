@@ -14,6 +14,7 @@ from typing import Any
 
 from brainbrr.errors import IntegrityError
 from brainbrr.progress import Progress, Silent
+from brainbrr.store import proof
 from brainbrr.store.records import Record
 from brainbrr.store.shard_files import MEND
 from brainbrr.store.store import Store
@@ -75,32 +76,32 @@ def damage(store: Store, *, quick: bool = False, progress: Progress = Silent()) 
     for name in contents:
         with _noting(broken, "object", name):
             if not quick:
-                decoded[name] = store.decode(name)
-            store.verify_folder(name, checksums=quick)
+                decoded[name] = proof.decode(store, name)
+            proof.verify_folder(store, name, checksums=quick)
         with _noting(misplaced, "object", name):
-            store.verify_place(name, decoded=decoded.get(name))
+            proof.verify_place(store, name, decoded=decoded.get(name))
         progress.advance()
     progress.stop()
     lost = {found["object"] for found in misplaced}  # nobody owes a group to a folder that zarr should not list
     for fan_out in sorted({"", *(name[:2] for name in contents if name not in lost)}):
         with _noting(broken, "group", f"{fan_out}/zarr.json".lstrip("/")):
-            store.verify_group(fan_out)
+            proof.verify_group(store, fan_out)
     keys = sorted(store.keys())
     records: list[Record] = []
     foreign: dict[str, Record] = {}
     for key in keys:
         found: list[Found] = []
         with _noting(found, "record", key):
-            records.append(store.verify_record(key))
+            records.append(proof.verify_record(store, key))
         if found and (record := _whole(store, key)) is not None:
             foreign[key] = record
         (misplaced if key in foreign else broken).extend(found)
     for name in store.found_findings():
         with _noting(broken, "findings", name):
-            store.verify_findings(name)
+            proof.verify_findings(store, name)
     for corpus in store.corpora():
         with _noting(broken, "catalog", corpus):
-            store.verify_catalog(corpus)
+            proof.verify_catalog(store, corpus)
     for digest in store.frozen_views():
         with _noting(broken, "view", digest):
             store.frozen(digest)
@@ -109,10 +110,10 @@ def damage(store: Store, *, quick: bool = False, progress: Progress = Silent()) 
 
 def _whole(store: Store, name: str) -> Record | None:
     """Return what a record file says when nothing but its name is wrong."""
-    record = store.unproven_record(name)
+    record = proof.unproven_record(store, name)
     try:
         if record is not None:
-            store.verify_binding(record)
+            proof.verify_binding(store, record)
     except IntegrityError:
         return None
     return record

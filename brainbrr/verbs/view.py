@@ -16,6 +16,7 @@ from brainbrr.errors import RecordingError, UsageError
 from brainbrr.host import Host, Sources, keep
 from brainbrr.profiles import Profile
 from brainbrr.recordings import Stale, assemble
+from brainbrr.store import proof
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.store import Store
 from brainbrr.verbs.select import Selection, by_quality, resolve_corpus, select
@@ -182,7 +183,7 @@ def _elsewhere(store: Store, catalog: Catalog | None, found: View) -> dict[str, 
     wanted = {rows[m.recording].source for m in found.missing} - {None}
     counts: Counter[str] = Counter()
     for key in store.keys():  # noqa: SIM118  # a store is no dict
-        record = store.unproven_record(key)
+        record = proof.unproven_record(store, key)
         if record is not None and record.source in wanted and record.recipe != found.recipe.digest:
             counts[f"{record.provenance.get('recipe_name', '')} {record.recipe[:8]}".strip()] += 1
     return dict(counts)

@@ -10,6 +10,7 @@ from typing import Any
 
 from making import arguments, catalog_of, meta_of, row_of, samples_of
 
+from brainbrr.store import proof
 from brainbrr.store.store import Store
 
 CALLS = ("write", "fsync", "fchmod", "link", "mkdir", "rename", "unlink")
@@ -88,13 +89,13 @@ def check(store: Store, *, done: bool, name: str) -> None:
     """Everything that can be seen in the store is whole; what is done is there."""
     contents, keys = list(store.contents()), list(store.keys())
     for content in contents:
-        store.verify_object(content)
+        proof.verify_object(store, content)
     for key in keys:
-        store.verify_record(key)
-    store.verify_catalog("demo")
+        proof.verify_record(store, key)
+    proof.verify_catalog(store, "demo")
     assert not list((store.location / "quarantine").iterdir())
     for findings in store.found_findings():
-        store.verify_findings(findings)
+        proof.verify_findings(store, findings)
     found = {
         "put": len(keys),
         "publish": len(store.corpora()),

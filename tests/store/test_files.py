@@ -50,6 +50,15 @@ def test_what_has_no_canonical_text_is_not_sealed(fields: dict[str, object]) -> 
         *(b"", b"[]", b"1", b"{", b'{"a":1.0}', b'{"a":1e3}', b'{"a":NaN}', b'{"a":Infinity}', b"\xff\xfe", b"{}x"),
         b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b'{"a":' + b"9" * 10_000 + b"}",
+        b'{"a":%d}' % 2**63,
+        b'{"a":-%d}' % 2**63,
+        b'{"a":1,"a":2}',
+        b'{"a":[{"b":1,"b":1}]}',
+        b'{"a":"\\ud800"}',
+        b'{"\\uDFFF":1}',
+        b'{"a":' + b"[" * 64 + b"]" * 64 + b"}",
+        b'{"a":' + b'["]",[' * 40 + b"]]" * 40 + b"}",
+        b'{"a":' + b'{"[":' * 64 + b"1" + b"}" * 64 + b"}",
     ],
     ids=lambda text: text[:12],
 )
@@ -57,6 +66,14 @@ def test_hostile_json_is_an_integrity_error(text: bytes) -> None:
     with pytest.raises(IntegrityError) as caught:
         files.parse(text, where="there")
     assert caught.value.where == "there"
+
+
+def test_brackets_in_texts_and_astral_characters_are_no_depth_and_no_damage() -> None:
+    deep: object = "at the bottom"
+    for _ in range(63):
+        deep = [deep]
+    value = {"a": deep, "b": '[{"\\' * 99, "c": "😀", "most": 2**63 - 1, "least": 1 - 2**63, "many": [{}] * 99}
+    assert files.parse(canonical_json(value), where=None) == value
 
 
 def test_fields_are_closed_and_typed() -> None:

@@ -14,7 +14,7 @@ from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 from brainbrr.digest import canonical_json
 from brainbrr.errors import BrainbrrError, IntegrityError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import files
+from brainbrr.store import files, proof
 from brainbrr.store.catalog import Row
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
@@ -69,12 +69,12 @@ def test_any_zarr_json_is_the_template_or_damage(stored: tuple[Store, Record], d
         text = data.draw(st.binary(max_size=50) | damaged(json.loads(good)).map(canonical_json))
         overwrite(path, text)
         if text == good:
-            store.verify_object(record.content)
+            proof.verify_object(store, record.content)
         else:
             with pytest.raises(IntegrityError):
-                store.verify_object(record.content)
+                proof.verify_object(store, record.content)
             with pytest.raises(IntegrityError):
-                store.verify_record(record.key)
+                proof.verify_record(store, record.key)
     finally:
         overwrite(path, good)
 

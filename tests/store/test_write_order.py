@@ -11,7 +11,7 @@ import pytest
 from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.errors import IntegrityError, NotReproducibleError
-from brainbrr.store import files, objects
+from brainbrr.store import files, objects, proof
 from brainbrr.store.store import Store
 
 META = meta_of(2, 400)
@@ -113,7 +113,7 @@ def test_a_faster_process_with_the_same_array_wins_and_ours_is_dropped(
     put = store.put(SAMPLES, **arguments(META))
     assert (put.new_object, put.new_record, put.n_bytes_written, put.quarantined) == (False, False, 0, ())
     assert not list((store.location / "tmp").iterdir())
-    store.verify_object(put.record.content)
+    proof.verify_object(store, put.record.content)
 
 
 def test_a_faster_process_that_left_damage_is_replaced(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_a_faster_process_that_left_damage_is_replaced(store: Store, monkeypatch
     overtake(store, monkeypatch, damaged)
     put = store.put(SAMPLES, **arguments(META))
     assert (put.new_object, len(put.quarantined)) == (True, 1)
-    store.verify_object(put.record.content)
+    proof.verify_object(store, put.record.content)
 
 
 def test_a_faster_process_with_another_array_keeps_the_key(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ def test_short_writes_are_finished(store: Store, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[: max(1, len(data) // 3)]))
     content = store.put(SAMPLES, **arguments(META)).record.content
     monkeypatch.undo()
-    store.verify_object(content)
+    proof.verify_object(store, content)
 
 
 def test_files_are_read_only_once_they_are_finished(tmp_path: Path) -> None:

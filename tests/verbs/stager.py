@@ -18,6 +18,7 @@ from typing import Any
 import brainbrr
 from brainbrr import WindowSpec
 from brainbrr.progress import Silent
+from brainbrr.store import proof
 from brainbrr.store.store import Store
 from brainbrr.verbs.stage import stage
 from brainbrr.views import View
@@ -91,9 +92,9 @@ def die(view: View, into: Path) -> None:
         assert status in (0, 9), status
         for made in (into / str(n)).glob("*/store/format.json"):
             for content in (found := Store.open(made.parent)).contents():
-                found.verify_object(content)
+                proof.verify_object(found, content)
             for key in found.keys():  # noqa: SIM118
-                found.verify_record(key)
+                proof.verify_record(found, key)
         staged = stage(view, into / str(n), n_threads=1)
         assert windows(staged.view) == windows(view)
         assert staged.n_reused == len(view.recordings) or status == 9

@@ -13,7 +13,7 @@ from brainbrr.cli import main, store_commands  # noqa: F401  # registers all com
 from brainbrr.cli.exits import EXIT_CODES
 from brainbrr.cli.group import cli as group
 from brainbrr.errors import UsageError
-from brainbrr.store import recoding
+from brainbrr.store import proof, recoding
 from brainbrr.store.store import Store
 from brainbrr.store.tiles import CODECS
 from brainbrr.verbs.recompress import recompress
@@ -147,7 +147,7 @@ def test_a_damaged_copy_of_an_earlier_run_is_replaced(store: Store, tmp_path: Pa
     shard(other, content).chmod(0o644)
     shard(other, content).write_bytes(b"cut short")
     assert recompress(store, tmp_path / "zstd").copied == 1
-    other.verify_object(content)
+    proof.verify_object(other, content)
     assert len(list((other.location / "quarantine").iterdir())) == 1
 
 

@@ -15,6 +15,7 @@ import pytest
 from stager import STAGER, stager, view_of, windows
 
 import brainbrr
+from brainbrr.store import proof
 from brainbrr.store import staged_copies as copies
 from brainbrr.store.store import Store
 from brainbrr.verbs.stage import stage
@@ -40,7 +41,7 @@ def test_a_killed_staging_is_finished_by_the_next(stored: Path, into: Path) -> N
     there = set(target.contents())
     assert 2 <= len(there) < n_objects
     for content in there:
-        target.verify_object(content)
+        proof.verify_object(target, content)
     again = stage(view, into)
     assert (again.n_copied, again.n_reused) == (n_objects - len(there), len(there))
     assert not list((target.location / "tmp").iterdir()) and windows(again.view) == windows(view)
