@@ -23,6 +23,18 @@ from brainbrr.store.layout import Layout
 RECEIPT_FORMAT = 1
 LISTS = ("generations", "views", "pins", "records", "objects", "findings", "quarantine")
 
+OUT_OF_REACH = (
+    "folders of runs: their view.json, models and reports",
+    "view and index files that `brainbrr view` wrote",
+    "copies that `brainbrr train --stage` left on nodes",
+    "other stores, also those that `brainbrr recompress` made",
+    "backups and snapshots of this store, and the free blocks of its disk",
+    "what hosts remember in their users' cache folders: names and digests of files",
+    "results of builds that were not reproducible, in quarantine: nothing says what they were made from",
+    "the corpus itself",
+)
+"""Where what was forgotten may lie as well: no store knows of these."""
+
 _FIELDS: dict[str, tuple[type, ...]] = {
     "format": (int,),
     "verb": (str,),
