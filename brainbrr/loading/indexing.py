@@ -41,7 +41,8 @@ def index_of(
         if (array.channels, array.rate_hz, array.quantum_uv) != (channels, rate_hz, str(recipe.quantum_uv)):
             raise IntegrityError("the record's array is not what its recipe makes", where=recording.path)
         try:
-            check(recording.record.statistics, present=[name not in array.absent for name in channels], n=array.n_samples)
+            present = [name not in array.absent for name in channels]
+            check(recording.record.statistics, present=present, n=array.n_samples)
         except ValueError as error:
             raise IntegrityError(f"the record's statistics: {error}", where=recording.path) from None
     absent, layout = _distinct([r.record.array.absent for r in recordings])
