@@ -32,12 +32,12 @@ def init(shared: bool, group: str | None, private: bool, codec: Codec | None, st
     writes. A file system that cannot hold a store is refused, with the reason.
     """
     from brainbrr.errors import UsageError
-    from brainbrr.verbs.found import found
+    from brainbrr.verbs.store_init import init as run
 
     if shared != (group is not None) or (private and not shared):
         raise UsageError("--shared and --group belong together, and --private to both", fix=INIT)
     session = Session(store, as_json)
-    report = found(session.location, codec=codec, group=group, private=private)
+    report = run(session.location, codec=codec, group=group, private=private)
     if as_json:
         session.out.report(report.to_json())
     else:

@@ -45,6 +45,7 @@ def create(root: Path, *, codec: Codec | None = None, access: Access | None = No
     except UsageError:
         if not exists(layout.root):  # unless another process has just made the store
             raise
+    layout.refuse_links()
     with files.writing(_existing(layout.root), n_bytes=1 << 16):
         _make_root(layout, access)
         for name in FOLDERS:
@@ -98,11 +99,12 @@ def exists(root: Path) -> bool:
 def open_existing(root: Path) -> Layout:
     """Open a store; needs no permission to write.
 
-    Raises UsageError where there is none, FormatError naming a format that this version does not know.
+    Raises UsageError where there is none, FormatError naming a format that this version does not know, IntegrityError
+    for a link in the place of one of its folders.
     """
     layout = Layout(root.absolute())
     try:
-        mark = files.parse(files.read(layout.mark, limit=1 << 12), where=layout.mark)
+        mark = files.parse(files.read(layout.mark, limit=1 << 12, folders=0), where=layout.mark)
     except FileNotFoundError:
         raise UsageError("there is no store here", where=root, fix="brainbrr ingest ROOT makes one") from None
     except PermissionError as error:
@@ -111,6 +113,7 @@ def open_existing(root: Path) -> Layout:
         raise FormatError(f"the store's format cannot be read: {error.what}", where=layout.mark) from None
     for codec in CODECS:
         if mark == _mark(codec):
+            layout.refuse_links()
             return Layout(layout.root, codec)
     with_codec = f" with codec {mark['codec']!r}" if "codec" in mark else ""
     raise FormatError(

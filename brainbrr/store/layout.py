@@ -46,6 +46,12 @@ class Layout:
     root: Path
     codec: Codec = "none"
 
+    def refuse_links(self) -> None:
+        """Refuse a store whose own folders lead elsewhere; the folders in those are looked at when a file is opened."""
+        for name in (*FOLDERS, *LATER):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                files.refuse_link(self.root / name)
+
     @property
     def mark(self) -> Path:
         """The file that says which format this is."""
@@ -84,6 +90,9 @@ class Layout:
     def found_findings(self) -> Iterator[str]:
         """Yield the name (KEY-VERSION) of all findings; a file that is not in their place by its path in `findings`."""
         for fan_out in self.fan_outs(self.findings):
+            if fan_out.is_symlink():
+                yield fan_out.name
+                continue
             for name in (name for name in _names(fan_out) if not name.startswith(".")):
                 in_place = _FINDINGS.match(name) and name[:2] == fan_out.name
                 yield name.removesuffix(".json") if in_place else f"{fan_out.name}/{name}"
@@ -175,7 +184,7 @@ class Layout:
     @staticmethod
     def fan_outs(folder: Path) -> Iterator[Path]:
         """Yield the folders inside a folder, by name; links too, since somebody must report them."""
-        for name in _names(folder):
+        for name in () if folder.is_symlink() else _names(folder):
             path = folder / name
             if path.is_symlink() or path.is_dir():
                 yield path
@@ -188,13 +197,16 @@ class Layout:
         for fan_out in self.fan_outs(self.objects):
             if fan_out.is_symlink() or (fan_out / SHARD_FILE).exists():
                 yield fan_out.name
-            for folder in () if fan_out.is_symlink() else self.fan_outs(fan_out):
+            for folder in self.fan_outs(fan_out):
                 name = folder.name
                 yield name if is_digest(name, 64) and name[:2] == fan_out.name else f"{fan_out.name}/{name}"
 
     def found_records(self) -> Iterator[str]:
         """Yield every record's key; a file that is not in a record's place by its path below `records`."""
         for fan_out in self.fan_outs(self.records):
+            if fan_out.is_symlink():
+                yield fan_out.name
+                continue
             for name in (name for name in _names(fan_out) if not name.startswith(".")):  # .nfs000...: NFS's own
                 key = name.removesuffix(".json")
                 yield (
@@ -225,6 +237,7 @@ class Layout:
     def ensure_fan_out(self, folder: Path, *, group: bool = False, durable: bool = True) -> None:
         """Make a folder durable; with `group`, one that zarr lists."""
         self.make_folder(folder)
+        files.refuse_link(folder)  # what is written must not land elsewhere either
         if durable:
             files.sync_folder(folder.parent)  # each time: another process may have made it, and died before its own
         if group:
@@ -247,10 +260,14 @@ class Layout:
             self.quarantine(path)
 
     def quarantine(self, path: Path, *, name: str | None = None) -> Path | None:
-        """Move a damaged file or folder aside and return its new place; None when another process did."""
+        """Move a damaged file or folder aside and return its new place; None when another process did.
+
+        Raises IntegrityError where the way to it leads through a link: what lies there is another's.
+        """
         target = self.root / "quarantine" / (name or f"{path.name}.{uuid.uuid4().hex[:12]}")
         self.make_folder(target.parent)
         try:
+            files.refuse_link(path.parent)
             path.rename(target)
         except FileNotFoundError:
             return None

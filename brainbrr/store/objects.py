@@ -179,7 +179,7 @@ def read_array(folder: Path) -> tuple[ArrayMeta, Codec]:
     """
     path = folder / ARRAY_FILE
     try:
-        data = files.read(path)
+        data = files.read(path, folders=2)
     except FileNotFoundError:
         raise IntegrityError("the object has no zarr.json", where=folder) from None
     meta = ArrayMeta.from_attributes(files.parse(data, where=path).get("attributes"), where=path)

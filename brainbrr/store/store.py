@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -259,7 +260,8 @@ class Store:
         sizes = range(shard_bytes, shard_bytes + 1) if self.codec == "none" else range(1, 2 * shard_bytes)
         try:
             n_bytes = os.stat(f"{folder}/{SHARD_FILE}").st_size  # noqa: PTH116  # asked thousands of times
-            return n_bytes in sizes and os.path.isfile(f"{folder}/{ARRAY_FILE}")  # noqa: PTH113
+            # not isfile(): it takes a store that does not answer for one that lacks the file
+            return n_bytes in sizes and stat.S_ISREG(os.stat(f"{folder}/{ARRAY_FILE}").st_mode)  # noqa: PTH116
         except (FileNotFoundError, NotADirectoryError):
             return False
 

@@ -17,7 +17,7 @@ GROUP_MODE, PRIVATE_MODE = 0o2775, 0o2770
 
 
 @dataclass(frozen=True)
-class FoundReport:
+class InitReport:
     """The store that is now there, and who may do what in it."""
 
     store: Path
@@ -30,9 +30,7 @@ class FoundReport:
         return {**vars(self), "store": str(self.store), "mode": f"{self.mode:04o}", "format": FORMAT}
 
 
-def found(
-    location: Path, *, codec: Codec | None = None, group: str | None = None, private: bool = False
-) -> FoundReport:
+def init(location: Path, *, codec: Codec | None = None, group: str | None = None, private: bool = False) -> InitReport:
     """Make an empty store, or say that the one that is there is as asked for.
 
     With `group`, a name or a number, its members write it, whatever their umask; others may read it, or with `private`
@@ -41,7 +39,7 @@ def found(
     access = None if group is None else Access(PRIVATE_MODE if private else GROUP_MODE, _group_number(group))
     store = Store.create(location, codec=codec, access=access)
     there = access_of(store.layout)
-    return FoundReport(store.location, store.codec, there.mode, _group_name(there.group))
+    return InitReport(store.location, store.codec, there.mode, _group_name(there.group))
 
 
 def _group_number(group: str) -> int:
