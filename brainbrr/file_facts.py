@@ -29,7 +29,10 @@ class FileFacts:
     def __init__(self, table: Path, *, stat: Stat = os.stat) -> None:
         self._table = table
         self._stat = stat
-        self._facts = read_table(table)
+        try:
+            self._facts = read_table(table)
+        except OSError:
+            self._facts = {}  # as if lost: everything is read again
         self._changed = False
 
     def known(self, name: str, path: Path) -> Any:
@@ -64,7 +67,7 @@ def read_table(file: Path) -> dict[str, Any]:
     """Return a remembered table; a lost or torn one is empty, since it can be had again. Raises OSError."""
     try:
         table = json.loads(file.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return table if isinstance(table, dict) else {}
 

@@ -161,13 +161,23 @@ def open_plain(path: Path, *, folders: int = 1) -> int:
     return descriptor
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the file's name into errors of calls on its descriptor, which name none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def read(path: Path, *, limit: int = MAX_JSON_BYTES, folders: int = 1) -> bytes:
     """Return a file's bytes. Raises FileNotFoundError, and IntegrityError above `limit` or for a link."""
-    with os.fdopen(open_plain(path, folders=folders), "rb") as file:
+    with naming(path), os.fdopen(open_plain(path, folders=folders), "rb") as file:
         n_bytes = os.fstat(file.fileno()).st_size
         if n_bytes > limit:
             raise IntegrityError(f"{n_bytes:,} bytes, where at most {limit:,} are expected", where=path)
-        return file.read(limit)
+        return file.read(n_bytes + 1)  # not of the limit: as much would be set aside
 
 
 def write(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -192,10 +202,17 @@ def finish(descriptor: int, *, durable: bool = True) -> None:
 
 
 def make_folder(folder: Path, mode: int | None = None) -> None:
-    """Make a folder and those above it that lack; `mode`: of each, whatever the umask says."""
+    """Make a folder and those above it that lack; `mode`: of each, whatever the umask says.
+
+    One of ours that is there gets its mode: whoever made it may have died before that.
+    """
     try:
         folder.mkdir()
     except FileExistsError:
+        if mode is not None:
+            facts = folder.lstat()
+            if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid() and stat.S_IMODE(facts.st_mode) != mode:
+                folder.chmod(mode)
         return
     except FileNotFoundError:
         make_folder(folder.parent, mode)
@@ -252,7 +269,8 @@ _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 def writing(location: Path, *, n_bytes: int) -> Iterator[None]:
     """Say SpaceError when the disk is full, and UsageError when the store may not be written."""
     try:
-        yield
+        with naming(location):
+            yield
     except OSError as error:
         if error.errno in _SPACE:
             disk = os.statvfs(location)

@@ -121,3 +121,17 @@ def test_a_link_whose_answer_was_lost_still_counts_as_ours(tmp_path: Path, monke
 
     monkeypatch.setattr(os, "link", twice)
     assert files.publish(tmp_path / "t", tmp_path / "name", b"ours")
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="this system has no file that opens but does not read")
+def test_a_read_that_fails_names_its_file() -> None:
+    memory = Path(f"/proc/{os.getpid()}/mem")
+    with pytest.raises(OSError, match=f"Input/output error: '{memory}'"):
+        files.read(memory)
+
+
+def test_a_write_that_fails_names_the_store(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path / "file", os.O_CREAT | os.O_RDONLY)
+    with pytest.raises(OSError, match=f"Bad file descriptor: '{tmp_path}'"), files.writing(tmp_path, n_bytes=1):
+        files.write_all(descriptor, b"x")
+    os.close(descriptor)
