@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -16,16 +15,17 @@ from brainbrr.eeg.corpus import locate, scan
 from brainbrr.eeg.preprocess import check
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.engines.engine import Engine
-from brainbrr.errors import AnnotationError, BrainbrrError, RecordingError, SpaceError, UsageError
+from brainbrr.errors import AnnotationError, BrainbrrError, RecordingError, UsageError
 from brainbrr.file_facts import FileFacts
 from brainbrr.host import Host, keep
 from brainbrr.profiles import Profile, choose
 from brainbrr.progress import Progress, Silent
 from brainbrr.store.catalog import Catalog
+from brainbrr.store.files import check_space
 from brainbrr.store.layout import INODES_PER_OBJECT
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
-from brainbrr.store.tiles import Codec
+from brainbrr.store.tiles import SAVES_AT_MOST, Codec
 from brainbrr.store.trash import call_off
 from brainbrr.verbs.build import Built, Task
 from brainbrr.verbs.builder import Builder, build_all, local_engine
@@ -298,13 +298,8 @@ def _graver(entry: Entry, recipe: Recipe, accept_truncated: bool) -> BrainbrrErr
 
 def _check_space(store: Store, tasks: list[Task], recipe: Recipe) -> None:
     needed = sum(bytes_needed(task.edf, recipe, accept_truncated=task.accept_truncated) for task in tasks)
-    disk = os.statvfs(store.location)
-    free, inodes = disk.f_bavail * disk.f_frsize, INODES_PER_OBJECT * len(tasks)
-    fix = "choose a smaller --profile, or another --store"
-    if needed > free:
-        raise SpaceError(f"{needed:,} bytes are needed and {free:,} are free", where=store.location, fix=fix)
-    if 0 < disk.f_favail < inodes:  # 0: a file system that does not count them
-        raise SpaceError(f"{inodes:,} inodes are needed, {disk.f_favail:,} are free", where=store.location, fix=fix)
+    at_least = needed // SAVES_AT_MOST[store.codec]
+    check_space(store.location, n_bytes=at_least, n_inodes=INODES_PER_OBJECT * len(tasks))
 
 
 def _build(
