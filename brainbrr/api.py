@@ -19,6 +19,7 @@ from brainbrr.loading.loader import Choices, Loader, Mode, numpy_loader
 from brainbrr.loading.order import Sampling
 from brainbrr.profiles import Profile
 from brainbrr.progress import Progress, Silent
+from brainbrr.store.proof import Depth
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.verbs.check import REQUIREMENTS, CheckReport
@@ -116,9 +117,12 @@ def view(
     ).view
 
 
-def verify(store: Store, *, quick: bool = False) -> VerifyReport:
-    """Prove every object against its content digest, every record against its object."""
-    return _verify(store, quick=quick)
+def verify(store: Store, *, depth: Depth = "full", **options: Any) -> VerifyReport:
+    """Prove every object against its content digest, and all else against it; what passed is remembered.
+
+    Other options are those of `brainbrr.verbs.verify.verify`: max_age_s, max_seconds, accept_gone, progress.
+    """
+    return _verify(store, depth=depth, host=resolve(store=str(store.location)).host, **options)
 
 
 def check(

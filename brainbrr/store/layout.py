@@ -31,10 +31,10 @@ SHARD_FILE = "c.0.0"
 GROUP = canonical_json({"attributes": {}, "node_type": "group", "zarr_format": 3})
 
 _MARK: dict[str, object] = {"format": FORMAT, "kind": "brainbrr store"}  # with "codec" too, unless that is "none"
-_FOLDERS = ("objects.zarr", "records", "findings", "catalog", "views", "tmp", "quarantine", "trash")
-_LATER = ("pins", "retired", "receipts", "leases")
+FOLDERS = ("objects.zarr", "records", "findings", "catalog", "views", "tmp", "quarantine", "trash")
+LATER = ("pins", "retired", "receipts", "leases")
 """Made when something is first written there."""
-_GUESTS = {"README.md", ".gitignore", ".gitkeep", "lost+found"}
+GUESTS = {"README.md", ".gitignore", ".gitkeep", "lost+found"}
 _FINDINGS = re.compile(r"[0-9a-f]{32}-[1-9][0-9]{0,5}\.json\Z")
 _GENERATION = re.compile(r"([0-9]{8})\.jsonl\Z")
 _ACKNOWLEDGED = re.compile(r"([0-9]{8})\.ack\.json\Z")
@@ -68,7 +68,7 @@ class Layout:
             if not layout.mark.exists():  # unless another process has just made the store
                 raise
         with files.writing(_existing(layout.root), n_bytes=1 << 16):
-            for name in _FOLDERS:
+            for name in FOLDERS:
                 layout.make_folder(layout.root / name)
             try:
                 layout.ensure_group(layout.objects)
@@ -125,7 +125,7 @@ class Layout:
             return
         if not self.root.is_dir():
             raise UsageError("a file lies where the store should be", where=self.root)
-        foreign = sorted(path.name for path in self.root.iterdir() if path.name not in (*_GUESTS, *_FOLDERS, *_LATER))
+        foreign = sorted(path.name for path in self.root.iterdir() if path.name not in (*GUESTS, *FOLDERS, *LATER))
         if foreign:
             raise UsageError(
                 f"the folder is not empty and not a store: it holds {', '.join(foreign[:3])}",

@@ -15,8 +15,8 @@ from brainbrr.progress import Progress, Silent
 from brainbrr.recordings import assemble
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.store import Store
+from brainbrr.verbs.damage import Damage, copies, damage
 from brainbrr.verbs.select import members, resolve_corpus
-from brainbrr.verbs.verify import Damage, copies, damage
 
 REQUIREMENTS = ("no-duplicates", "complete", "verified", "no-leaks")
 
