@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from brainbrr.api import check, evaluate, ingest, loader, open_store, train, verify, view
+    from brainbrr.api import check, evaluate, ingest, loader, open_store, repair, train, verify, view
     from brainbrr.eeg.recipe import Recipe
     from brainbrr.errors import BrainbrrError
     from brainbrr.loading.augment import Augment
@@ -27,6 +27,7 @@ __all__ = [
     "ingest",
     "loader",
     "open_store",
+    "repair",
     "train",
     "verify",
     "view",

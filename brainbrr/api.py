@@ -26,6 +26,8 @@ from brainbrr.verbs.check import REQUIREMENTS, CheckReport
 from brainbrr.verbs.check import check as _check
 from brainbrr.verbs.ingest import IngestReport
 from brainbrr.verbs.ingest import ingest as _ingest
+from brainbrr.verbs.repair import RepairReport
+from brainbrr.verbs.repair import repair as _repair
 from brainbrr.verbs.select import Selection, resolve_corpus
 from brainbrr.verbs.stage import stage_objects
 from brainbrr.verbs.train import need_torch
@@ -123,6 +125,25 @@ def verify(store: Store, *, depth: Depth = "full", **options: Any) -> VerifyRepo
     Other options are those of `brainbrr.verbs.verify.verify`: max_age_s, max_seconds, accept_gone, progress.
     """
     return _verify(store, depth=depth, host=resolve(store=str(store.location)).host, **options)
+
+
+def repair(
+    store: Store,
+    *,
+    depth: Depth = "full",
+    source: Store | Location = None,
+    roots: Mapping[str, str | Path] | None = None,
+    workers: int = 1,
+) -> RepairReport:
+    """Move what is damaged to quarantine, and bring it back from another store, else from the EDF below its root."""
+    return _repair(
+        store,
+        depth=depth,
+        source=source if isinstance(source, Store) or source is None else Store.open(Path(source)),
+        roots={corpus: Path(root) for corpus, root in (roots or {}).items()},
+        host=resolve(store=str(store.location)).host,
+        workers=workers,
+    )
 
 
 def check(
@@ -236,4 +257,4 @@ def _text(location: Location) -> str | None:
     return None if location is None else str(location)
 
 
-__all__ = ["check", "evaluate", "ingest", "loader", "open_store", "train", "verify", "view"]
+__all__ = ["check", "evaluate", "ingest", "loader", "open_store", "repair", "train", "verify", "view"]

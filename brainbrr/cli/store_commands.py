@@ -102,6 +102,55 @@ def verify(
     return report.exit_code
 
 
+@command("repair", example="brainbrr repair --from /backup/store")
+@_depth_options
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Another store to take whole pieces from; its codec may differ.",
+)
+@click.option("--root", "roots", multiple=True, metavar="CORPUS=DIR", help="Where a corpus lies. Default: as ingested.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that build. Default: all cores.")
+def repair(
+    quick: bool,
+    checksums: bool,
+    source: Path | None,
+    roots: tuple[str, ...],
+    workers: int | None,
+    store: str | None,
+    as_json: bool,
+) -> int:
+    """Move what is damaged to quarantine, and bring it back: from another store, else from its EDF.
+
+    Nothing is deleted, and what comes out differently is kept apart. After Ctrl-C or a crash, the same command goes
+    on from there.
+    """
+    from brainbrr.cli import store_render
+    from brainbrr.store.store import Store
+    from brainbrr.verbs.repair import repair as run
+
+    session = Session(store, as_json)
+    report = run(
+        session.store(),
+        depth=_depth(quick, checksums),
+        source=None if source is None else Store.open(source),
+        roots=dict(map(_root, roots)),
+        host=session.settings.host,
+        workers=workers,
+        progress=progress(),
+    )
+    session.show(store_render.repair, report)
+    return report.exit_code
+
+
+def _root(text: str) -> tuple[str, Path]:
+    corpus, _, folder = text.partition("=")
+    if not corpus or not folder:
+        raise click.UsageError(f"--root {text}: CORPUS=DIR")
+    return corpus, Path(folder)
+
+
 @command("check", example="brainbrr check --require no-duplicates,complete,verified,no-leaks --profile full")
 @click.option("--require", default="no-duplicates,complete,verified,no-leaks", show_default=True, metavar="A,B")
 @click.option("--profile", type=PROFILES, default="full", show_default=True, help="What `complete` and `no-leaks` see.")

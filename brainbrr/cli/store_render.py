@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from brainbrr.cli.output import Output, duration
 from brainbrr.verbs.found import Found, kind_and_name
+from brainbrr.verbs.repair import RepairReport
 from brainbrr.verbs.verify import VerifyReport
 
 _DEPTHS = {
@@ -30,6 +32,25 @@ def verify(out: Output, report: VerifyReport) -> None:
         kind, name = kind_and_name(found)
         rows.append((f"corrupt {kind}", f"{name}: {found['reason']}"))
     out.pairs([*rows, *mending(report.corrupt)])
+
+
+def repair(out: Output, report: RepairReport) -> None:
+    """Show what became of each damage."""
+    counts = Counter(each.outcome for each in report.mended)
+    out.pairs(
+        [
+            ("damaged", str(len(report.mended))),
+            *((outcome, str(n)) for outcome, n in counts.items()),
+            ("remaining", str(len(report.remaining))),
+            ("time", duration(report.seconds)),
+        ]
+    )
+    if report.mended:
+        rows = [(each.kind, each.name, each.reason, each.outcome, each.how) for each in report.mended]
+        out.table(("what", "name", "damage", "outcome", "how"), rows)
+    left = [each.fix for each in report.mended if each.fix and not each.whole]
+    for fix in sorted({*left, *(found["fix"] for found in report.remaining if not left)}):
+        out.note(f"fix: {fix}")
 
 
 def mending(corrupt: Iterable[Found]) -> list[tuple[str, str]]:

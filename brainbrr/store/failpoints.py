@@ -17,6 +17,9 @@ POINTS = {
     "object durable": "its place is on the disk",
     "record linked": "its record is durable, and it is not yet looked for again",
     "moved aside": "something damaged lies in quarantine",
+    "damage noted": "a repair knows what is damaged, and has moved nothing",
+    "put in place": "something whole lies where it belongs, perhaps not yet on the disk",
+    "damage mended": "one damaged thing is replaced, or given up, and the next one is not begun",
     "generation linked": "a catalog's generation is durable, and not yet acknowledged",
 }
 """Every point, and what is true when it is reached."""

@@ -105,7 +105,9 @@ def check(
 def _twice(found: Damage) -> tuple[list[dict[str, Any]], set[str]]:
     """Return sources with two objects under one recipe, and the files of the records that say so."""
     by_origin: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-    for name, record in (*((record.key, record) for record in found.records), *found.foreign_records.items()):
+    misplaced = {each["record"] for each in found.misplaced if "record" in each}
+    foreign = {name: record for name, record in found.foreign_records.items() if name in misplaced}
+    for name, record in (*((record.key, record) for record in found.records), *foreign.items()):
         by_origin[record.source, record.recipe][name] = record.content
     twice: list[dict[str, Any]] = []
     names: set[str] = set()

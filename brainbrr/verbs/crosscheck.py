@@ -77,29 +77,45 @@ def views(store: Store, records: Mapping[str, Bound], keys: set[str], wanted: di
     """Hold frozen views against themselves and against records, pins against views."""
     for digest in store.frozen_views():
         with broken.noting("view", digest):
-            frozen = store.frozen(digest)
-            if frozen is None or not frozen.keys() >= _OURS:
-                continue  # deleted meanwhile, or somebody else's, whose digest is his own word
-            try:
-                named = {entry["key"]: (entry["content"], entry["path"]) for entry in frozen["recordings"]}
-                found = frozen_digest(frozen)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise IntegrityError(f"it is no view as brainbrr writes it: {error!r}") from None
-            if found != digest or frozen["digest"] != digest:
-                raise IntegrityError(f"it says what has digest {found[:12]}")
-            for key, (content, path) in named.items():
+            for key, (content, path) in _read_by(store, digest).items():
                 if key not in keys:
                     broken.say("record", key, f"the frozen view {digest[:12]} reads {path} by it, and it is gone")
                     keys.add(key)
                     wanted.setdefault(key, content)
                 elif key in records and records[key].content != content:
                     raise IntegrityError(f"it names content {content[:12]} of {path}, whose record says another")
-    views = set(store.frozen_views())
+    there = set(store.frozen_views())
     for digest in store.layout.pins():
         with broken.noting("pin", digest):
-            sealed.read(store.layout.pin(digest))
-            if digest not in views:
+            said(store, "pin", digest)
+            if digest not in there:
                 raise IntegrityError("it keeps a frozen view that is not there")
+
+
+def _read_by(store: Store, digest: str) -> dict[str, tuple[str, str]]:
+    """Return content and path by key of what a frozen view reads, after proving it by itself. Raises IntegrityError."""
+    frozen = store.frozen(digest)
+    if frozen is None or not frozen.keys() >= _OURS:
+        return {}  # deleted meanwhile, or somebody else's, whose digest is his own word
+    try:
+        named = {entry["key"]: (entry["content"], entry["path"]) for entry in frozen["recordings"]}
+        found = frozen_digest(frozen)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise IntegrityError(f"it is no view as brainbrr writes it: {error!r}") from None
+    if found != digest or frozen["digest"] != digest:
+        raise IntegrityError(f"it says what has digest {found[:12]}")
+    return named
+
+
+def said(store: Store, kind: str, name: str) -> bool:
+    """Prove a view, pin, mark of retirement or receipt by itself; say whether it is there. Raises IntegrityError."""
+    layout = store.layout
+    if kind == "view":
+        _read_by(store, name)
+        return store.frozen(name) is not None
+    if kind == "receipt":
+        return bool(receipts.read(layout, name))
+    return sealed.read(layout.pin(name) if kind == "pin" else layout.retirement(name)) is not None
 
 
 def small_files(store: Store, broken: Notes) -> dict[str, list[str]]:
@@ -112,11 +128,11 @@ def small_files(store: Store, broken: Notes) -> dict[str, list[str]]:
             proof.verify_findings(store, name)
     for recipe in layout.retired():
         with broken.noting("retired", recipe):
-            sealed.read(layout.retirement(recipe))
+            said(store, "retired", recipe)
     for name in layout.receipts():
         names["receipt"].append(name)
         with broken.noting("receipt", name):
-            receipts.read(layout, name)
+            said(store, "receipt", name)
     for corpus in store.corpora():
         names["catalog"] += catalog_proof.names(layout, corpus)
     names["view"], names["pin"] = layout.views(), layout.pins()

@@ -72,7 +72,7 @@ class Damage:
     lonely: tuple[Bound, ...]
     """Those that are whole, but not their objects."""
     foreign_records: dict[str, Bound]
-    """By file: the misplaced records."""
+    """By file: the records that are whole, but another key's, misplaced or without their objects."""
     wanted: dict[str, str]
     """By key: the content that catalogs and frozen views say it has."""
     names: dict[str, frozenset[str]]
@@ -107,9 +107,10 @@ def damage(store: Store, scope: Scope = Scope(), *, progress: Progress = Silent(
             proof.verify_binding(store, record)
             bound[key] = lonely.pop(key)
             _check_sums(record, sums.get(record.content))
-        if alone.found and key not in lonely and key not in bound and (whole := _whole(store, key)) is not None:
-            foreign[key] = Bound.of(whole)
-        notes = misplaced if key in foreign else broken
+        notes = broken
+        if alone.found and key not in lonely and key not in bound and (stray := _stray(store, key)) is not None:
+            foreign[key] = Bound.of(stray)
+            notes = misplaced if _is_bound(store, stray) else broken
         notes.found += alone.found
         notes.unreadable |= alone.unreadable
     deleted = receipts.deleted(store.layout)
@@ -218,16 +219,23 @@ def _check_sums(record: Record, sums: str | None) -> None:
         raise IntegrityError("its statistics are not those of its object's samples")
 
 
-def _whole(store: Store, name: str) -> Record | None:
-    """Return what a record file says when nothing but its name is wrong."""
+def _stray(store: Store, name: str) -> Record | None:
+    """Return what a record file says when nothing in it is wrong but its name."""
     try:
         record = proof.unproven_record(store, name)
         if record is not None:
             record.check_identity()
-            proof.verify_binding(store, record)
     except (BrainbrrError, OSError):
         return None
     return record
+
+
+def _is_bound(store: Store, record: Record) -> bool:
+    try:
+        proof.verify_binding(store, record)
+    except (BrainbrrError, OSError):
+        return False
+    return True
 
 
 def _was_deleted(store: Store, found: Found, deleted: Mapping[str, Mapping[str, str]]) -> bool:
