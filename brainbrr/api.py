@@ -188,7 +188,7 @@ def loader(
     """
     index = view if isinstance(view, Index) else view.index
     opened = store if isinstance(store, Store) else open_store(store) if isinstance(view, Index) else view.store
-    staged = None if stage is None else stage_objects(opened, _contents(index), Path(stage))
+    staged = None if stage is None else stage_objects(opened, _objects(index, opened), Path(stage))
     opened = opened if staged is None else staged.store
     sampling = Sampling(seed, balance, shuffle, run, pool, patient_cap, tuple(hard_negatives))
     chosen = Choices(batch=batch, sampling=sampling, augment=augment, **choices)
@@ -212,8 +212,13 @@ def loader(
     return found
 
 
-def _contents(index: Index) -> dict[str, tuple[Record, ...]]:
-    return {content.tobytes().hex(): () for content in index.content}
+def _objects(index: Index, store: Store) -> dict[str, list[Record]]:
+    """Return an index's contents with the records of its keys; two keys may share one content."""
+    objects: dict[str, list[Record]] = {}
+    for key, content in zip(index.key, index.content, strict=True):
+        record = store.record(key.tobytes().hex())
+        objects.setdefault(content.tobytes().hex(), []).extend([record] if record else [])
+    return objects
 
 
 def train(

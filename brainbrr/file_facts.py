@@ -29,7 +29,10 @@ class FileFacts:
     def __init__(self, table: Path, *, stat: Stat = os.stat) -> None:
         self._table = table
         self._stat = stat
-        self._facts = read_table(table)
+        try:
+            self._facts = read_table(table)
+        except OSError:
+            self._facts = {}  # as if lost: everything is read again
         self._changed = False
 
     def known(self, name: str, path: Path) -> Any:

@@ -92,7 +92,7 @@ class Sources:
 class Pass:
     """When an object last passed each depth of proof or a deeper one, shallow first (s since 1970; 0: never).
 
-    `sums`: the digest of what its samples add up to, once they were decoded.
+    `sums`: the digests of what its samples add up to, once they were decoded.
     """
 
     at_s: tuple[int, ...]
@@ -104,7 +104,8 @@ class Pass:
         if not isinstance(fact, list) or len(fact) < 3 or not all(type(at_s) is int for at_s in fact[2:]):
             return None
         sums = fact[1]
-        return cls(tuple(fact[2:]), sums) if sums is None or is_digest(sums, 64) else None
+        known = isinstance(sums, str) and is_digest(sums[:64], 64) and is_digest(sums[64:], 64)
+        return cls(tuple(fact[2:]), sums) if sums is None or known else None
 
 
 class Passes:
@@ -140,7 +141,7 @@ class Passes:
     ) -> str | None:
         """Prove an object and remember that it passed; what `prove` raises comes out, and nothing is known then.
 
-        `prove` returns the digest of what its samples add up to, None where it did not decode them.
+        `prove` returns the digests of what its samples add up to, None where it did not decode them.
         """
         before = self.last(content, shard, metadata)
         self._facts.forget([content])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import click
 
 from brainbrr.profiles import SPLITS, Profile
 
@@ -54,3 +56,12 @@ class Told:
 
 
 Cli = Callable[..., Told]
+
+
+def leaves(group: click.Group, *names: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command with its words: `view`, `store init`."""
+    for name, found in sorted(group.commands.items()):
+        if isinstance(found, click.Group):
+            yield from leaves(found, *names, name)
+        else:
+            yield " ".join([*names, name]), found

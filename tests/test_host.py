@@ -15,7 +15,7 @@ from brainbrr.digest import source_digest
 from brainbrr.eeg.annotations import label_digest
 from brainbrr.errors import AnnotationError
 from brainbrr.file_facts import FileFacts
-from brainbrr.host import Host
+from brainbrr.host import Host, keep
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +161,12 @@ def test_roots_are_per_store(tmp_path: Path) -> None:
     host = Host(tmp_path)
     host.remember_root(tmp_path / "a", "tusz", tmp_path / "x")
     assert host.root(tmp_path / "b", "tusz") is None
+
+
+def test_a_table_that_cannot_be_read_counts_as_lost(settled: Path, tmp_path: Path) -> None:
+    host = Host(tmp_path / "host")
+    host._table("sources", settled).mkdir(parents=True)  # reading a folder is an error of the system
+    sources = host.sources(settled)
+    assert sources.known(settled / "a.edf") is None
+    assert sources.hash(settled / "a.edf") == source_digest(settled / "a.edf")
+    assert (trouble := keep(sources.save)) and "remembers nothing" in trouble

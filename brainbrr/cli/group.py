@@ -71,7 +71,7 @@ class Session:
             render(self.out, report)
 
 
-def command(name: str, *, example: str) -> Callable[[Callable[..., int]], click.Command]:
+def command(name: str, *, example: str, parent: click.Group = cli) -> Callable[[Callable[..., int]], click.Command]:
     """Register a command with the options that every command has; its function returns the exit code."""
 
     def register(function: Callable[..., int]) -> click.Command:
@@ -79,7 +79,7 @@ def command(name: str, *, example: str) -> Callable[[Callable[..., int]], click.
         decorated = click.option(
             "--store", metavar="DIR", help="The store. Default: BRAINBRR_STORE, config file, nearest store/ upwards."
         )(decorated)
-        return cli.command(name, epilog=epilog(example))(decorated)
+        return parent.command(name, epilog=epilog(example))(decorated)
 
     return register
 

@@ -87,7 +87,8 @@ def index_of(
             types=tuple(types),
             places=tuple(places),
         ),
-        content=np.frombuffer(bytes.fromhex("".join(r.content for r in recordings)), dtype=np.uint8).reshape(n, 32),
+        key=_digests([r.key for r in recordings], n_bytes=16),
+        content=_digests([r.content for r in recordings], n_bytes=32),
         n_samples=np.array([r.n_samples for r in recordings], dtype=np.int64),
         labelled=np.array([r.labelled for r in recordings], dtype=np.bool_),
         labelled_until=np.array([r.valid_until for r in recordings], dtype=np.int64),
@@ -106,6 +107,10 @@ def index_of(
         event_type=np.array([types.index(label) for _, _, label, _ in events], dtype=np.int32),
         event_place=event_place,
     )
+
+
+def _digests(texts: Sequence[str], *, n_bytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.frombuffer(bytes.fromhex("".join(texts)), dtype=np.uint8).reshape(len(texts), n_bytes)
 
 
 def _inside(

@@ -40,7 +40,8 @@ class ShardReader:
     on each read). With `meta` None it comes from zarr.json, which must be a template's bytes; with `meta` none is
     read, and `codec` is the store's (`Store.reader` gives it). `mapped` None: memory maps on local file systems,
     reads on network ones. Either holds a descriptor, so open thousands with a limit: `proven` bool (n_tiles,) then
-    remembers for the next reader of this process what this one has proven.
+    remembers for the next reader of this process what this one has proven. `checks`: the crc32c that each tile must
+    have, as the record has them; without them, tiles that change places within the shard, checksum and all, pass.
     Safe under threads, fork and pickle. Raises IntegrityError naming the folder, and the time of a bad tile.
     """
 
@@ -53,8 +54,9 @@ class ShardReader:
         every: bool = False,
         mapped: bool | None = None,
         proven: Proven | None = None,
+        checks: bytes = b"",
     ) -> None:
-        self.folder, self.every, self.mapped = folder, every, mapped
+        self.folder, self.every, self.mapped, self._checks = folder, every, mapped, checks
         if meta is None:
             meta, codec = _array_of(folder, codec)
         self.meta, self.codec = meta, codec or "none"
@@ -63,6 +65,8 @@ class ShardReader:
         self._file: ShardFile | None = file
         self._edges = tiling.edges(index, end=file.n_bytes - tiling.index_length, where=folder / SHARD_FILE)
         self._tile, self._n_tiles = meta.tile, meta.n_tiles
+        if checks and len(checks) != CRC_BYTES * self._n_tiles:
+            raise IntegrityError(f"its record checks {len(checks) // CRC_BYTES} tiles of {self._n_tiles}", where=folder)
         self._proven = np.zeros(self._n_tiles, dtype=np.bool_) if proven is None else proven
         # only for tiles that span() has proven, and while somebody keeps this reader
         self.address = file.bytes.ctypes.data if self.codec == "none" and isinstance(file, MappedFile) else 0
@@ -151,6 +155,7 @@ class ShardReader:
         if not proven:
             for n in range(first, last):
                 self._prove(tiles[n - first], n)
+                self._place(tiles[n - first, -CRC_BYTES:].tobytes(), n)
         return tiles.view("<i2")
 
     def _decoded(self, stored: Bytes, first: int, last: int, scratch: Scratch | None, *, proven: bool) -> Samples:
@@ -166,6 +171,8 @@ class ShardReader:
                 self._tiling.decode(frame, tile)
             except IntegrityError as error:
                 raise self._damage(first + n, error.what) from None
+            if self._checks and not proven:
+                self._place(crc32c(tile), first + n)
         return tiles.view("<i2")
 
     def _prove(self, tile: Bytes, n: int) -> None:
@@ -174,6 +181,12 @@ class ShardReader:
         if crc32c(tile[:-CRC_BYTES]) != tile[-CRC_BYTES:].tobytes():
             raise self._damage(n, "crc32c")
         self._proven[n] = True  # two threads may both get here: they write the same
+
+    def _place(self, check: bytes, n: int) -> None:
+        """Raise IntegrityError when a whole tile is not the one that belongs here."""
+        if self._checks and self._checks[CRC_BYTES * n : CRC_BYTES * (n + 1)] != check:
+            self._proven[n] = False
+            raise self._damage(n, "another tile in the place")
 
     def _damage(self, n: int, what: str) -> IntegrityError:
         time = f"from {n * TILE_S} s to {(n + 1) * TILE_S} s"
@@ -190,11 +203,13 @@ class ShardReader:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_reopen, (self.folder, self.meta, self.codec, self.every, self.mapped))
+        return (_reopen, (self.folder, self.meta, self.codec, self.every, self.mapped, self._checks))
 
 
-def _reopen(folder: Path, meta: ArrayMeta, codec: Codec, every: bool, mapped: bool | None) -> ShardReader:
-    return ShardReader(folder, meta, codec=codec, every=every, mapped=mapped)
+def _reopen(
+    folder: Path, meta: ArrayMeta, codec: Codec, every: bool, mapped: bool | None, checks: bytes
+) -> ShardReader:
+    return ShardReader(folder, meta, codec=codec, every=every, mapped=mapped, checks=checks)
 
 
 def _array_of(folder: Path, codec: Codec | None) -> tuple[ArrayMeta, Codec]:
@@ -210,14 +225,14 @@ def _array_of(folder: Path, codec: Codec | None) -> tuple[ArrayMeta, Codec]:
     return meta, found
 
 
-def inspect(folder: Path, *, codec: Codec | None = None, checksums: bool = False) -> ArrayMeta:
+def inspect(folder: Path, *, codec: Codec | None = None, checksums: bool = False, checks: bytes = b"") -> ArrayMeta:
     """Prove an object's structure: its files, zarr.json, the shard's size and index. Raises IntegrityError.
 
-    `codec`: the one that it must have. `checksums`: also the crc32c of every tile, which a tile that was swapped for
-    another one passes.
+    `codec`: the one that it must have. `checksums`: also the crc32c of every tile, against `checks` where a record has
+    them; without, a tile that was swapped for another one passes.
     """
     # read and not mapped: what a disk cannot give is an error here, where a map would kill the process
-    with ShardReader(folder, codec=codec, mapped=False) as reader:
+    with ShardReader(folder, codec=codec, mapped=False, checks=checks) as reader:
         if checksums:
             reader.prove()
         strangers = sorted({path.name for path in folder.iterdir()} - {ARRAY_FILE, SHARD_FILE})

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,9 @@ from brainbrr.errors import IntegrityError, SpaceError, UsageError
 from brainbrr.store.failpoints import reach
 
 MAX_JSON_BYTES = 1 << 24
+MAX_DEPTH = 64
+"""Lists and objects inside each other: a parser that recurses must not be led further."""
+
 READ_ONLY = 0o444
 
 _SEAL_NAME = "sha256"
@@ -46,21 +50,58 @@ def unseal(data: bytes, *, where: object) -> dict[str, Any]:
 
 
 def parse(data: bytes, *, where: object) -> dict[str, Any]:
-    """Return a JSON object without floats. Raises IntegrityError for anything else."""
+    """Return a JSON object without floats, with integers of 63 bits, names that occur once, and texts of Unicode.
+
+    Raises IntegrityError for anything else, and for what is nested more than MAX_DEPTH deep.
+    """
     try:
+        if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+            _refuse_deep(data)
         value = _DECODER.decode(data.decode())
+        if _HALF_PAIR.search(data):
+            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair has no bytes
     except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"the file is not JSON as brainbrr writes it: {error}", where=where) from None
+        raise IntegrityError(f"the file is not JSON as brainbrr writes it: {error!s:.200}", where=where) from None
     if not isinstance(value, dict):
         raise IntegrityError("the file is not a JSON object", where=where)
     return value
 
 
+def _refuse_deep(data: bytes) -> None:
+    brackets = _TEXT.sub(b"", data).translate(_ALIKE, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):  # each time the innermost go
+        brackets = brackets.replace(b"[]", b"")
+        if not brackets:
+            return
+    raise ValueError(f"lists and objects are not closed, or more than {MAX_DEPTH} deep")
+
+
 def _no_float(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not an integer")
+    raise ValueError(f"{text:.40} is not an integer")
 
 
-_DECODER = json.JSONDecoder(parse_float=_no_float, parse_constant=_no_float)  # one for all: a catalog has many lines
+def _integer(text: str) -> int:
+    if len(text) < 19:  # nearly all
+        return int(text)
+    if len(text) > 20 or not -(2**63) < (value := int(text)) < 2**63:
+        raise ValueError(f"{text:.40} does not fit in 63 bits")
+    return value
+
+
+def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(members)
+    if len(value) != len(members):
+        raise ValueError("a name occurs twice in an object")
+    return value
+
+
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"')
+_ALIKE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+_DECODER = json.JSONDecoder(  # one for all: a catalog has many lines
+    parse_float=_no_float, parse_constant=_no_float, parse_int=_integer, object_pairs_hook=_each_once
+)
 
 
 def fields(value: object, kinds: Mapping[str, tuple[type, ...]], *, where: object) -> Mapping[str, Any]:
@@ -86,11 +127,25 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def open_plain(path: Path) -> int:
-    """Return a descriptor of a regular file, opened for reading; links are not followed.
+def refuse_link(folder: Path | str) -> None:
+    """Raise IntegrityError where a link lies in a folder's place: what is behind it is not the store's."""
+    if stat.S_ISLNK(os.lstat(folder).st_mode):
+        raise IntegrityError("a link lies where a folder belongs", where=folder, fix="put the folder itself there")
 
+
+def open_plain(path: Path, *, folders: int = 1) -> int:
+    """Return a descriptor of a regular file, opened for reading.
+
+    Links are not followed: not the file, nor the `folders` folders above it, the nearest first.
     Raises FileNotFoundError, and IntegrityError for a link, a folder or a device.
     """
+    folder = os.fspath(path)
+    try:
+        for _ in range(folders):
+            folder = os.path.dirname(folder)  # noqa: PTH120  # a third of the time of Path.parent
+            refuse_link(folder)
+    except NotADirectoryError as error:
+        raise FileNotFoundError(errno.ENOENT, error.strerror, str(path)) from None
     # O_NONBLOCK: opening a planted FIFO must not wait for a writer
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -106,13 +161,23 @@ def open_plain(path: Path) -> int:
     return descriptor
 
 
-def read(path: Path, *, limit: int = MAX_JSON_BYTES) -> bytes:
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the file's name into errors of calls on its descriptor, which name none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def read(path: Path, *, limit: int = MAX_JSON_BYTES, folders: int = 1) -> bytes:
     """Return a file's bytes. Raises FileNotFoundError, and IntegrityError above `limit` or for a link."""
-    with os.fdopen(open_plain(path), "rb") as file:
+    with naming(path), os.fdopen(open_plain(path, folders=folders), "rb") as file:
         n_bytes = os.fstat(file.fileno()).st_size
         if n_bytes > limit:
             raise IntegrityError(f"{n_bytes:,} bytes, where at most {limit:,} are expected", where=path)
-        return file.read(limit)
+        return file.read(n_bytes)  # not of the limit: as much would be set aside
 
 
 def write(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -137,10 +202,17 @@ def finish(descriptor: int, *, durable: bool = True) -> None:
 
 
 def make_folder(folder: Path, mode: int | None = None) -> None:
-    """Make a folder and those above it that lack; `mode`: of each, whatever the umask says."""
+    """Make a folder and those above it that lack; `mode`: of each, whatever the umask says.
+
+    One of ours that is there gets its mode: whoever made it may have died before that.
+    """
     try:
         folder.mkdir()
     except FileExistsError:
+        if mode is not None:
+            facts = folder.lstat()
+            if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid() and stat.S_IMODE(facts.st_mode) != mode:
+                folder.chmod(mode)
         return
     except FileNotFoundError:
         make_folder(folder.parent, mode)
@@ -160,6 +232,17 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def link(temporary: Path, path: Path) -> bool:
+    """Give a file a second name; return False when something else has it already."""
+    try:
+        os.link(temporary, path)
+        reach("file linked")
+    except FileExistsError:
+        # NFS may repeat a request whose answer was lost: then what is there is ours
+        return os.path.samestat(os.lstat(temporary), os.lstat(path))
+    return True
+
+
 def publish(temporary: Path, path: Path, data: bytes, *, durable: bool = True) -> bool:
     """Make `data` appear under `path`, whole, durable and once; return False when something is there already.
 
@@ -168,12 +251,7 @@ def publish(temporary: Path, path: Path, data: bytes, *, durable: bool = True) -
     write(temporary, data, durable=durable)
     reach("file written")
     try:
-        os.link(temporary, path)
-        reach("file linked")
-        ours = True
-    except FileExistsError:
-        # NFS may repeat a request whose answer was lost: then what is there is ours
-        ours = os.path.samestat(os.lstat(temporary), os.lstat(path))
+        ours = link(temporary, path)
     finally:
         temporary.unlink()
     reach("file unlinked")
@@ -191,7 +269,8 @@ _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 def writing(location: Path, *, n_bytes: int) -> Iterator[None]:
     """Say SpaceError when the disk is full, and UsageError when the store may not be written."""
     try:
-        yield
+        with naming(location):
+            yield
     except OSError as error:
         if error.errno in _SPACE:
             disk = os.statvfs(location)

@@ -6,8 +6,6 @@ Identifiers are checked as hex before they name a file, so no text from outside 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import re
 import shutil
 import stat
@@ -16,13 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from brainbrr.digest import canonical_json, is_digest, xxh3_128
-from brainbrr.errors import FormatError, IntegrityError, UsageError
-from brainbrr.store import files
+from brainbrr.digest import canonical_json, is_digest
+from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.store import files, writers
 from brainbrr.store.failpoints import reach
-from brainbrr.store.tiles import CODECS, Codec
+from brainbrr.store.tiles import Codec
 
-FORMAT = 1
 INODES_PER_OBJECT = 5
 """An object's folder, its two files, the record, and its findings."""
 
@@ -30,11 +27,10 @@ ARRAY_FILE = "zarr.json"
 SHARD_FILE = "c.0.0"
 GROUP = canonical_json({"attributes": {}, "node_type": "group", "zarr_format": 3})
 
-_MARK: dict[str, object] = {"format": FORMAT, "kind": "brainbrr store"}  # with "codec" too, unless that is "none"
 FOLDERS = ("objects.zarr", "records", "findings", "catalog", "views", "tmp", "quarantine", "trash")
 LATER = ("pins", "retired", "receipts", "leases")
 """Made when something is first written there."""
-GUESTS = {"README.md", ".gitignore", ".gitkeep", "lost+found"}
+
 _FINDINGS = re.compile(r"[0-9a-f]{32}-[1-9][0-9]{0,5}\.json\Z")
 _GENERATION = re.compile(r"([0-9]{8})\.jsonl\Z")
 _ACKNOWLEDGED = re.compile(r"([0-9]{8})\.ack\.json\Z")
@@ -50,90 +46,11 @@ class Layout:
     root: Path
     codec: Codec = "none"
 
-    @classmethod
-    def create(cls, root: Path, *, codec: Codec | None = None) -> Layout:
-        """Make a store, or open the one that is there; `codec` None: `none`, or whatever is there.
-
-        Raises UsageError for a folder with foreign files, a store of another codec, or a file system that cannot
-        hold a store.
-        """
-        layout = cls(root.absolute())
-        if codec is not None and codec not in CODECS:
-            raise UsageError(f"no codec is called {codec!r}", fix=f"one of {', '.join(CODECS)}")
-        if layout.mark.exists():
-            return cls._open_with(root, codec)
-        try:
-            layout._refuse_foreign()
-        except UsageError:
-            if not layout.mark.exists():  # unless another process has just made the store
-                raise
-        with files.writing(_existing(layout.root), n_bytes=1 << 16):
-            for name in FOLDERS:
-                layout.make_folder(layout.root / name)
-            try:
-                layout.ensure_group(layout.objects)
-                with layout.scratch() as temporary:
-                    files.publish(temporary, layout.mark, canonical_json(_mark(codec or "none")))
-            except OSError as error:
-                if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
-                    raise UsageError(
-                        f"this file system cannot hold a store, it has no hard links: {error.strerror}",
-                        where=root,
-                        fix="choose a --store on a POSIX file system (ext4, xfs, NFS, ...)",
-                    ) from error
-                raise
-        return cls._open_with(root, codec)
-
-    @classmethod
-    def _open_with(cls, root: Path, codec: Codec | None) -> Layout:
-        layout = cls.open(root)
-        if codec is not None and layout.codec != codec:
-            raise UsageError(
-                f"this store has codec {layout.codec}, not {codec}, and a store's codec never changes",
-                where=root,
-                fix="brainbrr recompress --to OTHER copies a store into one of another codec",
-            )
-        return layout
-
-    @classmethod
-    def open(cls, root: Path) -> Layout:
-        """Open a store; needs no permission to write.
-
-        Raises UsageError where there is none, FormatError naming a format that this version does not know.
-        """
-        layout = cls(root.absolute())
-        try:
-            mark = files.parse(files.read(layout.mark, limit=1 << 12), where=layout.mark)
-        except FileNotFoundError:
-            raise UsageError("there is no store here", where=root, fix="brainbrr ingest ROOT makes one") from None
-        except IntegrityError as error:
-            raise FormatError(f"the store's format cannot be read: {error.what}", where=layout.mark) from None
-        for codec in CODECS:
-            if mark == _mark(codec):
-                return cls(layout.root, codec)
-        with_codec = f" with codec {mark['codec']!r}" if "codec" in mark else ""
-        raise FormatError(
-            f"a store of format {mark.get('format')!r} ({mark.get('kind')!r}){with_codec}; "
-            f"this brainbrr reads format {FORMAT} with codec {' or '.join(CODECS)}",
-            where=layout.mark,
-            fix="upgrade brainbrr",
-        )
-
-    def _refuse_foreign(self) -> None:
-        """Refuse a folder that holds anything but an unfinished, empty store."""
-        if not self.root.exists():
-            return
-        if not self.root.is_dir():
-            raise UsageError("a file lies where the store should be", where=self.root)
-        foreign = sorted(path.name for path in self.root.iterdir() if path.name not in (*GUESTS, *FOLDERS, *LATER))
-        if foreign:
-            raise UsageError(
-                f"the folder is not empty and not a store: it holds {', '.join(foreign[:3])}",
-                where=self.root,
-                fix="choose an empty folder for the store",
-            )
-        if any(self.fan_outs(self.objects)) or any(self.fan_outs(self.records)) or self.corpora():
-            raise FormatError("this store has lost its format.json, so its format is not known", where=self.root)
+    def refuse_links(self) -> None:
+        """Refuse a store whose own folders lead elsewhere; the folders in those are looked at when a file is opened."""
+        for name in (*FOLDERS, *LATER):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                files.refuse_link(self.root / name)
 
     @property
     def mark(self) -> Path:
@@ -173,6 +90,9 @@ class Layout:
     def found_findings(self) -> Iterator[str]:
         """Yield the name (KEY-VERSION) of all findings; a file that is not in their place by its path in `findings`."""
         for fan_out in self.fan_outs(self.findings):
+            if fan_out.is_symlink():
+                yield fan_out.name
+                continue
             for name in (name for name in _names(fan_out) if not name.startswith(".")):
                 in_place = _FINDINGS.match(name) and name[:2] == fan_out.name
                 yield name.removesuffix(".json") if in_place else f"{fan_out.name}/{name}"
@@ -264,7 +184,7 @@ class Layout:
     @staticmethod
     def fan_outs(folder: Path) -> Iterator[Path]:
         """Yield the folders inside a folder, by name; links too, since somebody must report them."""
-        for name in _names(folder):
+        for name in () if folder.is_symlink() else _names(folder):
             path = folder / name
             if path.is_symlink() or path.is_dir():
                 yield path
@@ -277,13 +197,16 @@ class Layout:
         for fan_out in self.fan_outs(self.objects):
             if fan_out.is_symlink() or (fan_out / SHARD_FILE).exists():
                 yield fan_out.name
-            for folder in () if fan_out.is_symlink() else self.fan_outs(fan_out):
+            for folder in self.fan_outs(fan_out):
                 name = folder.name
                 yield name if is_digest(name, 64) and name[:2] == fan_out.name else f"{fan_out.name}/{name}"
 
     def found_records(self) -> Iterator[str]:
         """Yield every record's key; a file that is not in a record's place by its path below `records`."""
         for fan_out in self.fan_outs(self.records):
+            if fan_out.is_symlink():
+                yield fan_out.name
+                continue
             for name in (name for name in _names(fan_out) if not name.startswith(".")):  # .nfs000...: NFS's own
                 key = name.removesuffix(".json")
                 yield (
@@ -314,6 +237,7 @@ class Layout:
     def ensure_fan_out(self, folder: Path, *, group: bool = False, durable: bool = True) -> None:
         """Make a folder durable; with `group`, one that zarr lists."""
         self.make_folder(folder)
+        files.refuse_link(folder)  # what is written must not land elsewhere either
         if durable:
             files.sync_folder(folder.parent)  # each time: another process may have made it, and died before its own
         if group:
@@ -336,10 +260,14 @@ class Layout:
             self.quarantine(path)
 
     def quarantine(self, path: Path, *, name: str | None = None) -> Path | None:
-        """Move a damaged file or folder aside and return its new place; None when another process did."""
+        """Move a damaged file or folder aside and return its new place; None when another process did.
+
+        Raises IntegrityError where the way to it leads through a link: what lies there is another's.
+        """
         target = self.root / "quarantine" / (name or f"{path.name}.{uuid.uuid4().hex[:12]}")
         self.make_folder(target.parent)
         try:
+            files.refuse_link(path.parent)
             path.rename(target)
         except FileNotFoundError:
             return None
@@ -353,7 +281,7 @@ class Layout:
         """Give a fresh name in `tmp/`; whatever is left under it afterwards is removed."""
         folder = self.root / "tmp"
         self.make_folder(folder)
-        path = folder / f"{_host()}-{os.getpid()}-{uuid.uuid4().hex}"
+        path = folder / f"{writers.own_name()}-{uuid.uuid4().hex}"
         try:
             yield path
         finally:
@@ -364,11 +292,9 @@ class Layout:
 
     def stale_tmp(self) -> list[Path]:
         """Return what dead writers of this host left in `tmp/`. Harmless: nothing ever reads it."""
-        return [path for path in map((self.root / "tmp").joinpath, _names(self.root / "tmp")) if _is_stale(path.name)]
-
-
-def _mark(codec: Codec) -> dict[str, object]:
-    return _MARK if codec == "none" else {**_MARK, "codec": codec}
+        return [
+            path for path in map((self.root / "tmp").joinpath, _names(self.root / "tmp")) if writers.is_dead(path.name)
+        ]
 
 
 def _checked(text: str, n_digits: int) -> str:
@@ -382,25 +308,3 @@ def _names(folder: Path) -> list[str]:
         return sorted(path.name for path in folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _existing(path: Path) -> Path:
-    return next(parent for parent in (path, *path.parents) if parent.exists())
-
-
-def _host() -> str:
-    return xxh3_128(os.uname().nodename.encode())[:8]
-
-
-def _is_stale(name: str) -> bool:
-    host, _, rest = name.partition("-")
-    pid = rest.partition("-")[0]
-    if host != _host() or not pid.isdecimal():
-        return False  # another host's writer may well be alive
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except PermissionError:
-        return False
-    return False

@@ -5,6 +5,7 @@ Recipe fields, statistics, signal and provenance are opaque here: whatever canon
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ RECORD_FORMAT = 1
 
 _DIGESTS = {"key": 32, "source": 32, "recipe": 32, "content": 64}
 _OPAQUE = ("recipe_fields", "statistics", "signal", "provenance")
+_CHECKS = re.compile(r"(?:[0-9a-f]{8})+\Z")
 _FIELDS: dict[str, tuple[type, ...]] = {
     "format": (int,),
     **dict.fromkeys(_DIGESTS, (str,)),
@@ -29,7 +31,11 @@ _FIELDS: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Record:
-    """What was stored, what it was made from and how. `statistics` and `signal` hold no floats."""
+    """What was stored, what it was made from and how. `statistics` and `signal` hold no floats.
+
+    `checks`: the crc32c of the samples of each tile, 8 hex digits each, so that tiles keep their places; "" in records
+    of before they were kept.
+    """
 
     key: str
     source: str
@@ -40,15 +46,20 @@ class Record:
     statistics: Mapping[str, Any]
     signal: Mapping[str, Any]
     provenance: Mapping[str, Any]
+    checks: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON without floats."""
-        return {"format": RECORD_FORMAT, **vars(self), "array": self.array.attributes()}
+        said = {"format": RECORD_FORMAT, **vars(self), "array": self.array.attributes()}
+        if not self.checks:
+            del said["checks"]
+        return said
 
     @classmethod
     def from_json(cls, value: object, *, where: object = None) -> Record:
         """Return what to_json gave. Strict: raises IntegrityError naming the field that differs."""
-        found = files.fields(value, _FIELDS, where=where)
+        with_checks = isinstance(value, Mapping) and "checks" in value
+        found = files.fields(value, {**_FIELDS, "checks": (str,)} if with_checks else _FIELDS, where=where)
         if found["format"] != RECORD_FORMAT:
             raise IntegrityError(
                 f"a record of format {found['format']}; this brainbrr reads {RECORD_FORMAT}", where=where
@@ -57,7 +68,10 @@ class Record:
             if not is_digest(found[name], n_digits):
                 raise IntegrityError(f"{name} is not a digest of {n_digits} hex digits", where=where)
         array = ArrayMeta.from_attributes(found["array"], where=where)
-        return cls(**{name: found[name] for name in (*_DIGESTS, *_OPAQUE)}, array=array)
+        checks = found.get("checks", "")
+        if with_checks and not (_CHECKS.match(checks) and len(checks) == 8 * array.n_tiles):
+            raise IntegrityError(f"checks: not 8 hex digits for each of {array.n_tiles} tiles", where=where)
+        return cls(**{name: found[name] for name in (*_DIGESTS, *_OPAQUE)}, array=array, checks=checks)
 
     def check_identity(self, *, where: object = None) -> None:
         """Raise IntegrityError unless key and recipe are the digests of what they name."""

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from brainbrr.errors import IntegrityError
+from brainbrr.errors import BrainbrrError, IntegrityError
 from brainbrr.store import files, mounts
 from brainbrr.store.layout import SHARD_FILE
 from brainbrr.store.tiles import Bytes
@@ -84,7 +84,7 @@ class ReadFile:
         while rest:
             try:
                 n_read = os.preadv(self._descriptor, [rest], stop - len(rest))
-            except OSError as error:  # ESTALE, ENOENT: removed on the server; EIO, ETIMEDOUT: the disk or the way to it
+            except OSError as error:
                 raise _unreadable(error, self._folder) from error
             if n_read == 0:
                 raise IntegrityError(
@@ -104,8 +104,12 @@ class ReadFile:
         os.close(self._descriptor)  # only here: a number that is closed too early may be another file's already
 
 
-def _unreadable(error: OSError, folder: Path) -> IntegrityError:
-    return IntegrityError(f"the shard cannot be read: {error.strerror}", where=folder, fix=MEND)
+def _unreadable(error: OSError, folder: Path) -> BrainbrrError:
+    """Return what a read that failed says: damage where the bytes are gone, else nothing about the object."""
+    what = f"the shard cannot be read: {error.strerror}"
+    if error.errno in (errno.EIO, errno.ENOENT):
+        return IntegrityError(what, where=folder, fix=MEND)
+    return BrainbrrError(what, where=folder, fix="run the same again when its file system answers")
 
 
 def open_shard(folder: Path, sizes: range, *, n_last: int, mapped: bool | None = None) -> tuple[ShardFile, bytes]:
@@ -126,7 +130,7 @@ def open_shard(folder: Path, sizes: range, *, n_last: int, mapped: bool | None =
 
 
 def _opened(path: Path, folder: Path, sizes: range, n_last: int, mapped: bool | None) -> tuple[ShardFile, bytes]:
-    descriptor = files.open_plain(path)
+    descriptor = files.open_plain(path, folders=2)
     keep = False
     try:
         state = os.fstat(descriptor)

@@ -105,7 +105,7 @@ def _copy_file(original: Path, copy: Path) -> int:
 def _blocks(path: Path) -> Iterator[memoryview]:
     """Yield a file's bytes in large blocks, each in the same buffer; nothing of it stays in the page cache."""
     try:
-        with os.fdopen(files.open_plain(path), "rb", buffering=0) as file:
+        with os.fdopen(files.open_plain(path, folders=2), "rb", buffering=0) as file:
             _advise(file.fileno(), "POSIX_FADV_SEQUENTIAL")
             block = memoryview(bytearray(min(os.fstat(file.fileno()).st_size + 1, _BLOCK_BYTES)))
             while n := file.readinto(block):

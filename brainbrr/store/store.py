@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from brainbrr.errors import IntegrityError, NotReproducibleError, UsageError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import chunks, files, objects, proof, records, sealed
+from brainbrr.store import chunks, files, founding, objects, proof, records, sealed
 from brainbrr.store import findings as findings_files
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.failpoints import reach
+from brainbrr.store.founding import Access
 from brainbrr.store.layout import ARRAY_FILE, SHARD_FILE, Layout
 from brainbrr.store.objects import ArrayMeta, Draft, Samples
 from brainbrr.store.records import Record
@@ -49,17 +51,18 @@ class Store:
         self._decoded: catalogs.Decoded = {}
 
     @classmethod
-    def create(cls, location: Path, *, codec: Codec | None = None) -> Store:
+    def create(cls, location: Path, *, codec: Codec | None = None, access: Access | None = None) -> Store:
         """Make a store, or open the one that is there. Raises UsageError for a folder with foreign files.
 
-        `codec`: how a new store keeps its tiles, `none` by default; a store that is there must have the same.
+        `codec`: how a new store keeps its tiles, `none` by default; `access`: who may do what in it, by default what
+        the umask says. A store that is there must have the same.
         """
-        return cls(Layout.create(location, codec=codec))
+        return cls(founding.create(location, codec=codec, access=access))
 
     @classmethod
     def open(cls, location: Path) -> Store:
         """Open a store. Raises UsageError where there is none, FormatError for an unknown or newer format."""
-        return cls(Layout.open(location))
+        return cls(founding.open_existing(location))
 
     @property
     def location(self) -> Path:
@@ -113,7 +116,8 @@ class Store:
         """
         n_bytes = draft.finish()
         content = chunks.decode(draft.folder, sums=draft.sums)
-        record = Record(key, source, recipe, content, recipe_fields, draft.meta, statistics, signal, provenance)
+        said = (recipe_fields, draft.meta, statistics, signal, provenance)
+        record = Record(key, source, recipe, content, *said, checks=draft.checks)
         data = files.seal(record.to_json())
         path = self.layout.record(key)
         try:
@@ -254,7 +258,8 @@ class Store:
         sizes = range(shard_bytes, shard_bytes + 1) if self.codec == "none" else range(1, 2 * shard_bytes)
         try:
             n_bytes = os.stat(f"{folder}/{SHARD_FILE}").st_size  # noqa: PTH116  # asked thousands of times
-            return n_bytes in sizes and os.path.isfile(f"{folder}/{ARRAY_FILE}")  # noqa: PTH113
+            # not isfile(): it takes a store that does not answer for one that lacks the file
+            return n_bytes in sizes and stat.S_ISREG(os.stat(f"{folder}/{ARRAY_FILE}").st_mode)  # noqa: PTH116
         except (FileNotFoundError, NotADirectoryError):
             return False
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from brainbrr.digest import is_digest
 from brainbrr.errors import UsageError
-from brainbrr.store.layout import ARRAY_FILE, FOLDERS, GUESTS, LATER, Layout
+from brainbrr.store.founding import GUESTS
+from brainbrr.store.layout import ARRAY_FILE, FOLDERS, LATER, Layout
 
 _FAN_OUT = re.compile(r"[0-9a-f]{2}\Z")
 _OURS_ELSEWHERE = ".nfs"  # NFS keeps a file that was deleted while open under such a name, and removes it itself

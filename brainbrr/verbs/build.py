@@ -40,12 +40,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Built:
-    """One key that is now in the store; new unless another process was faster."""
+    """One key that is now in the store; new unless another process was faster. `was_found`: nothing was computed."""
 
     is_new: bool
     record: Record
     n_bytes_written: int
     notes: tuple[str, ...]
+    was_found: bool = False
+
+
+@dataclass(frozen=True)
+class Busy:
+    """One key that another process builds just now."""
 
 
 Done = Callable[[Task, Built | BrainbrrError], None]

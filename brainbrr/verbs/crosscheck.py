@@ -115,7 +115,10 @@ def said(store: Store, kind: str, name: str) -> bool:
         return store.frozen(name) is not None
     if kind == "receipt":
         return bool(receipts.read(layout, name))
-    return sealed.read(layout.pin(name) if kind == "pin" else layout.retirement(name)) is not None
+    mark = sealed.read(layout.pin(name) if kind == "pin" else layout.retirement(name))
+    if mark is not None and mark.get("view" if kind == "pin" else "recipe", name) != name:
+        raise IntegrityError("this is the mark of another one")
+    return mark is not None
 
 
 def small_files(store: Store, broken: Notes) -> dict[str, list[str]]:

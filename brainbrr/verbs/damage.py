@@ -12,17 +12,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from brainbrr.digest import json_digest
+import numpy as np
+
+from brainbrr.digest import json_digest, sha256
 from brainbrr.eeg.statistics import Statistics
 from brainbrr.engines.engine import cores
 from brainbrr.errors import BrainbrrError, IntegrityError
 from brainbrr.progress import Progress, Silent
 from brainbrr.store import proof, receipts
-from brainbrr.store.objects import ArrayMeta, Samples
+from brainbrr.store.objects import FILL, ArrayMeta, Samples
 from brainbrr.store.proof import Depth
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.store.strangers import strangers
+from brainbrr.store.tiles import crc32c
 from brainbrr.verbs import crosscheck
 from brainbrr.verbs.build import one_blas_thread
 from brainbrr.verbs.found import RECEIPTS_OF, Bound, Found, Notes, kind_and_name, place_of
@@ -38,9 +41,9 @@ def _at_once(name: str, prove: Callable[[], str | None]) -> bool:
 
 @dataclass(frozen=True)
 class Scope:
-    """How deep to look, and at which objects: those that `sums` names passed before, with the digest of their sums.
+    """How deep to look, and at which objects: those that `sums` names passed before, with the digests of their sums.
 
-    `prove` is given each other one with its proof, which returns that digest, and says whether it was done now; in
+    `prove` is given each other one with its proof, which returns these, and says whether it was done now; in
     the order of `first`.
     """
 
@@ -113,7 +116,7 @@ def damage(store: Store, scope: Scope = Scope(), *, progress: Progress = Silent(
             notes = misplaced if _is_bound(store, stray) else broken
         notes.found += alone.found
         notes.unreadable |= alone.unreadable
-    deleted = receipts.deleted(store.layout)
+    deleted = receipts.last_deletions(store.layout)
     wanted = crosscheck.catalogs(store, {**lonely, **bound}, set(keys), deleted["records"], broken)
     crosscheck.views(store, {**lonely, **bound}, set(keys), wanted, broken)
     names = {
@@ -124,7 +127,7 @@ def damage(store: Store, scope: Scope = Scope(), *, progress: Progress = Silent(
     for name in strangers(store.layout):
         broken.say("stranger", name, "no store has a file of this name")
     if broken.found or misplaced.found:
-        deleted = receipts.deleted(store.layout)
+        deleted = receipts.last_deletions(store.layout)
         for notes in (broken, misplaced):
             notes.found = [found for found in notes.found if not _was_deleted(store, found, deleted)]
     return Damage(
@@ -162,7 +165,7 @@ def _objects(
             seen = _Sums()
             if scope.depth == "full":
                 decoded[name] = proof.decode(store, name, look=seen)
-                sums[name] = seen.digest()
+                sums[name] = seen.digests()
             proof.verify_place(store, name, decoded=decoded.get(name))
             return sums.get(name)
 
@@ -198,25 +201,39 @@ def _in_place(store: Store, name: str) -> bool:
 
 
 class _Sums:
-    """What the samples of an object add up to, gathered while they are decoded."""
+    """What the samples of an object add up to, and each tile's crc32c, gathered while they are decoded."""
 
     def __init__(self) -> None:
         self._statistics: Statistics | None = None
+        self._checks = bytearray()
 
     def __call__(self, meta: ArrayMeta) -> Callable[[Samples], None]:
         present = [i for i, name in enumerate(meta.channels) if name not in meta.absent]
-        self._statistics = Statistics(meta.n_channels, present)
-        return self._statistics.update
+        statistics = self._statistics = Statistics(meta.n_channels, present)
 
-    def digest(self) -> str | None:
-        """Return the digest of it all."""
-        return None if self._statistics is None else json_digest(self._statistics.result())
+        def see(tile: Samples) -> None:
+            statistics.update(tile)
+            padding = ((0, 0), (0, meta.tile - tile.shape[1]))
+            whole = np.pad(tile, padding, constant_values=FILL) if padding[1][1] else tile
+            self._checks += crc32c(np.ascontiguousarray(whole))
+
+        return see
+
+    def digests(self) -> str | None:
+        """Return the SHA-256 of the statistics and of the checks, one after the other."""
+        if self._statistics is None:
+            return None
+        return json_digest(self._statistics.result()) + sha256(self._checks)
 
 
 def _check_sums(record: Record, sums: str | None) -> None:
-    """Hold a record's statistics against its object's samples; others than ours are nobody's to judge."""
-    if sums is not None and record.statistics.keys() == _SUMS and json_digest(record.statistics) != sums:
+    """Hold a record's statistics and checks against its object's samples; others than ours are nobody's to judge."""
+    if sums is None:
+        return
+    if record.statistics.keys() == _SUMS and json_digest(record.statistics) != sums[:64]:
         raise IntegrityError("its statistics are not those of its object's samples")
+    if record.checks and sha256(bytes.fromhex(record.checks)) != sums[64:]:
+        raise IntegrityError("its checks are not those of its object's tiles")
 
 
 def _stray(store: Store, name: str) -> Record | None:

@@ -51,8 +51,6 @@ def examine_stored(
             return keep_findings(store, key, entry.file.edf, recipe, source=entry.source)
         except RecordingError as error:
             return f"not examined: {error.what}"
-        except OSError as error:
-            return f"not examined: {error.strerror}"
 
     n_bytes, failed = 0, {}
     progress.start("examining", sum(entry.n_bytes for entry in waiting.values()), "B")

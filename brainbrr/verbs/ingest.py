@@ -52,6 +52,7 @@ class IngestReport:
     """What one ingest did. Each recording counts in one of new, reused, relabelled, failed.
 
     `relabelled_elsewhere` counts recordings outside the profile whose label files changed: labels cover the corpus.
+    `computed_twice` counts those that another process stored while this one built them too.
     """
 
     corpus: str
@@ -68,6 +69,7 @@ class IngestReport:
     entered: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)
+    computed_twice: int = 0
     bytes_read: int = 0
     bytes_written: int = 0
     seconds: float = 0.0
@@ -310,7 +312,8 @@ def _build(
                 entry.record = built.record
         if isinstance(built, Built):
             report.bytes_written += built.n_bytes_written
-            entries[task.path].was_read = True
+            entries[task.path].was_read |= not built.was_found
+            report.computed_twice += not (built.is_new or built.was_found)
             if built.notes:
                 report.notes[task.path] = list(built.notes)
         said = f"{counts['new']} new · {counts['failed']} failed · {Path(task.path).name}"

@@ -45,7 +45,7 @@ class StagingFolder:
         prefix = f"brainbrr-{os.geteuid()}-"
         if location.name == "store" and location.parent.parent == into and location.parent.name.startswith(prefix):
             return cls(location.parent)
-        mark = files.read(Store.open(location).layout.mark)
+        mark = files.read(Store.open(location).layout.mark, folders=0)
         return cls(into / f"{prefix}{xxh3_128(os.fsencode(location) + mark)[:16]}")
 
     @property

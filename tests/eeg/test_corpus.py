@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
 from brainbrr.eeg.annotations import SZCORE, TUSZ, read_annotations
 from brainbrr.eeg.corpus import Corpus, RecordingFile, locate, scan
@@ -119,6 +124,33 @@ def test_a_folder_that_cannot_be_read_is_refused_not_passed_over(tmp_path: Path)
             scan(locate(root))
     finally:
         (root / "b").chmod(0o755)
+
+
+SCAN = """
+import os, sys
+from pathlib import Path
+from brainbrr.eeg.corpus import locate, scan
+if os.geteuid() == 0:
+    os.setgid(65534); os.setuid(65534)
+print(scan(locate(Path(sys.argv[1]))))
+"""
+
+
+def test_a_link_whose_folder_cannot_be_reached_is_refused_not_passed_over() -> None:
+    folder = Path(tempfile.mkdtemp())  # not tmp_path: whoever scans is nobody
+    try:
+        folder.chmod(0o755)
+        touch(folder, "c/a/a.edf", "closed/b/b.edf")
+        (folder / "c" / "a" / "b").symlink_to(folder / "closed" / "b")
+        (folder / "closed").chmod(0)
+        scanning = [sys.executable, "-c", SCAN, str(folder / "c")]
+        told = subprocess.run(scanning, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert told.returncode == 1 and "UsageError: the folder cannot be read: Permission denied" in told.stderr
+        (folder / "closed").chmod(0o755)
+        assert "a/b/b.edf" in subprocess.run(scanning, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    finally:
+        (folder / "closed").chmod(0o755)
+        shutil.rmtree(folder)
 
 
 def test_the_name_is_the_folder_s_or_the_given_one_and_fit_for_a_file_name(

@@ -40,6 +40,7 @@ def small_index(
             types=("seiz",),
             places=(),
         ),
+        key=np.zeros((n, 16), dtype=np.uint8),
         content=np.zeros((n, 32), dtype=np.uint8),
         n_samples=np.array(lengths, dtype=np.int64),
         labelled=np.array([until > 0 for until in untils]),

@@ -237,6 +237,18 @@ def damaged(view: View, tmp_path: Path, *, at: int = 1000) -> View:
     return View.from_json(Store.open(location), view.to_json())
 
 
+def test_tiles_that_changed_places_stop_the_loader(view_of: ViewOf, tmp_path: Path) -> None:
+    view = view_of()
+    copied = Store.open(Path(shutil.copytree(view.store.location, tmp_path / "copy")))
+    recording = view.recordings[0]
+    shard, n = copied.layout.object(recording.content) / "c.0.0", recording.record.array.tile_bytes
+    data = shard.read_bytes()
+    shard.chmod(0o644)
+    shard.write_bytes(data[n : 2 * n] + data[:n] + data[2 * n :])
+    with pytest.raises(IntegrityError, match="another tile in the place"):
+        view.over(copied)[0]
+
+
 @pytest.mark.parametrize("mode", ["stream", "resident", "map"])
 def test_damage_stops_the_loader_and_says_where(view_of: ViewOf, tmp_path: Path, mode: str) -> None:
     view = damaged(view_of(), tmp_path)

@@ -19,6 +19,7 @@ from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import chunks, objects, proof, tiles
 from brainbrr.store.chunks import ShardReader
 from brainbrr.store.store import Store
+from brainbrr.store.tiles import Codec
 
 META = meta_of(3, 16 * 35 + 7, absent=(1,))
 
@@ -268,3 +269,22 @@ def test_fill_and_samples_in_the_wrong_rows_are_found_whatever_the_digest(
     write_object(tmp_path / "object", samples, META)
     with pytest.raises(IntegrityError, match=reason):
         chunks.decode(tmp_path / "object")
+
+
+@pytest.mark.parametrize("codec", ["none", "zstd"])
+def test_a_whole_tile_in_anothers_place_is_found_where_the_record_checks(tmp_path: Path, codec: Codec) -> None:
+    store = Store.create(tmp_path / "s", codec=codec)
+    record = store.put(samples_of(META), **arguments(META)).record
+    folder = store.layout.object(record.content)
+    checks = bytes.fromhex(record.checks)
+    swapped = checks[4:8] + checks[:4] + checks[8:]  # as if the first two tiles had changed places
+    with store.reader(record.content, checks=checks) as reader:
+        assert np.array_equal(reader.read(0, META.n_samples), samples_of(META))
+    with store.reader(record.content, checks=swapped) as reader:
+        for _ in range(2):  # also when it is asked for again
+            with pytest.raises(IntegrityError, match=r"from 0 s to 10 s .another tile in the place"):
+                reader.read(0, 10)
+    with pytest.raises(IntegrityError, match="another tile"):
+        chunks.inspect(folder, checksums=True, checks=swapped)
+    with pytest.raises(IntegrityError, match="its record checks"):
+        store.reader(record.content, checks=checks[:4])

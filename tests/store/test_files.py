@@ -50,6 +50,15 @@ def test_what_has_no_canonical_text_is_not_sealed(fields: dict[str, object]) -> 
         *(b"", b"[]", b"1", b"{", b'{"a":1.0}', b'{"a":1e3}', b'{"a":NaN}', b'{"a":Infinity}', b"\xff\xfe", b"{}x"),
         b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b'{"a":' + b"9" * 10_000 + b"}",
+        b'{"a":%d}' % 2**63,
+        b'{"a":-%d}' % 2**63,
+        b'{"a":1,"a":2}',
+        b'{"a":[{"b":1,"b":1}]}',
+        b'{"a":"\\ud800"}',
+        b'{"\\uDFFF":1}',
+        b'{"a":' + b"[" * 64 + b"]" * 64 + b"}",
+        b'{"a":' + b'["]",[' * 40 + b"]]" * 40 + b"}",
+        b'{"a":' + b'{"[":' * 64 + b"1" + b"}" * 64 + b"}",
     ],
     ids=lambda text: text[:12],
 )
@@ -57,6 +66,14 @@ def test_hostile_json_is_an_integrity_error(text: bytes) -> None:
     with pytest.raises(IntegrityError) as caught:
         files.parse(text, where="there")
     assert caught.value.where == "there"
+
+
+def test_brackets_in_texts_and_astral_characters_are_no_depth_and_no_damage() -> None:
+    deep: object = "at the bottom"
+    for _ in range(63):
+        deep = [deep]
+    value = {"a": deep, "b": '[{"\\' * 99, "c": "😀", "most": 2**63 - 1, "least": 1 - 2**63, "many": [{}] * 99}
+    assert files.parse(canonical_json(value), where=None) == value
 
 
 def test_fields_are_closed_and_typed() -> None:
@@ -104,3 +121,17 @@ def test_a_link_whose_answer_was_lost_still_counts_as_ours(tmp_path: Path, monke
 
     monkeypatch.setattr(os, "link", twice)
     assert files.publish(tmp_path / "t", tmp_path / "name", b"ours")
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="this system has no file that opens but does not read")
+def test_a_read_that_fails_names_its_file() -> None:
+    memory = Path(f"/proc/{os.getpid()}/mem")
+    with pytest.raises(OSError, match=f"Input/output error: '{memory}'"):
+        files.read(memory)
+
+
+def test_a_write_that_fails_names_the_store(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path / "file", os.O_CREAT | os.O_RDONLY)
+    with pytest.raises(OSError, match=f"Bad file descriptor: '{tmp_path}'"), files.writing(tmp_path, n_bytes=1):
+        files.write_all(descriptor, b"x")
+    os.close(descriptor)

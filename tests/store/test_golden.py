@@ -1,4 +1,4 @@
-"""The committed stores of format 1, without a codec and with zstd.
+"""The committed stores of format 1: without a codec, with zstd, and with what newer versions write beside the old.
 
 When a test here fails, raise the format; never edit the golden.
 """
@@ -23,7 +23,7 @@ from brainbrr.store import proof
 from brainbrr.store.store import Store
 
 GOLDEN = Path(__file__).parent / "golden"
-FOLDERS = {"none": GOLDEN / "format-1", "zstd": GOLDEN / "format-1-zstd"}
+FOLDERS = {name: GOLDEN / name for name in ("format-1", "format-1-zstd", "format-1-checked")}
 CONTENTS = {
     "b71bf5d95ec5b814de1cfd8104d4643b": "f1014e74fd800f555c240d30366dc431ea4f99eb3135ee0e4589f7c7e6c761f4",
     "b763d56aed7c83be4bb178d8e15a433b": "7e1fd2be159cf605ef8bb84e511b0ac2f4b039acfd948d278ca0a0d59a766bc9",
@@ -48,7 +48,7 @@ def make() -> ModuleType:
 @pytest.fixture(params=FOLDERS)
 def golden(request: pytest.FixtureRequest) -> Store:
     store = Store.open(FOLDERS[request.param])
-    assert store.codec == request.param
+    assert store.codec == ("zstd" if "zstd" in request.param else "none")
     return store
 
 
@@ -88,10 +88,17 @@ def test_the_golden_catalog_and_view_read(golden: Store) -> None:
 
 def test_the_same_words_still_make_the_same_bytes(make: ModuleType, tmp_path: Path) -> None:
     make.main(tmp_path / "store")
-    made = tree(tmp_path / "store")
-    acknowledged = {name for name in made if name.endswith(".ack.json")}  # the golden store is older than those
-    assert {name: data for name, data in made.items() if name not in acknowledged} == tree(GOLDEN / "format-1")
-    assert acknowledged == {f"catalog/golden/{seq:08d}.ack.json" for seq in (1, 2)}
+    assert tree(tmp_path / "store") == tree(GOLDEN / "format-1-checked")
+
+
+def test_newer_versions_acknowledge_generations_and_check_tiles_and_nothing_else() -> None:
+    older, newer = tree(GOLDEN / "format-1"), tree(GOLDEN / "format-1-checked")
+    assert newer.keys() - older.keys() == {f"catalog/golden/{seq:08d}.ack.json" for seq in GENERATIONS}
+    changed = {name for name in older if newer[name] != older[name]}
+    assert changed == {name for name in older if name.startswith("records/")}
+    for name in changed:
+        before, after = json.loads(older[name]), json.loads(newer[name])
+        assert {field for field in after if after[field] != before.get(field)} == {"checks", "sha256"}
 
 
 def test_a_clone_without_empty_folders_can_be_written(tmp_path: Path) -> None:
@@ -104,7 +111,7 @@ def test_a_clone_without_empty_folders_can_be_written(tmp_path: Path) -> None:
 
 
 def test_a_codec_changes_objects_and_the_mark_and_nothing_else() -> None:
-    plain, packed = (tree(folder) for folder in FOLDERS.values())
+    plain, packed = (tree(GOLDEN / name) for name in ("format-1", "format-1-zstd"))
     changed = {path for path in plain | packed if plain.get(path) != packed.get(path)}
     objects = {
         f"objects.zarr/{each[:2]}/{each}/{name}" for each in CONTENTS.values() for name in ("zarr.json", "c.0.0")

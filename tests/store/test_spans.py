@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import eeg_of, meta_of, overwrite, samples_of, write_object
 
-from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
 from brainbrr.store import shard_files
 from brainbrr.store.chunks import ShardReader
 from brainbrr.store.shard_files import Scratch
@@ -198,29 +198,34 @@ def test_a_removed_file_reads_on_where_the_system_keeps_it(folder: Path, codec: 
         ShardReader(folder, META, codec=codec, mapped=False)
 
 
-@pytest.mark.parametrize("number", [errno.ESTALE, errno.ENOENT, errno.EIO])
-def test_a_file_that_the_server_took_away_is_named(folder: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENOENT, errno.EIO])
+def test_a_read_that_fails_names_the_object_and_is_damage_only_where_bytes_are_gone(
+    folder: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def gone(*_: Any) -> int:
         raise OSError(number, os.strerror(number))
 
     with ShardReader(folder, mapped=False) as reader:
         monkeypatch.setattr(shard_files.os, "preadv", gone)
-        with pytest.raises(IntegrityError, match=os.strerror(number)) as caught:
+        with pytest.raises(BrainbrrError, match=os.strerror(number)) as caught:
             reader.span(0, 10)
         assert str(folder) in str(caught.value)
+        assert isinstance(caught.value, IntegrityError) == (number in (errno.ENOENT, errno.EIO))
 
 
 @pytest.mark.parametrize("call", ["open", "pread"])
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO])
 def test_a_shard_that_cannot_be_opened_is_named(
-    folder: Path, codec: Codec, call: str, monkeypatch: pytest.MonkeyPatch
+    folder: Path, codec: Codec, call: str, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*_: Any) -> int:
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(shard_files.os, call, gone)
-    with pytest.raises(IntegrityError, match="the shard cannot be read") as caught:
+    with pytest.raises(BrainbrrError, match="the shard cannot be read") as caught:
         ShardReader(folder, META, codec=codec)
     assert str(folder) in str(caught.value)
+    assert isinstance(caught.value, IntegrityError) == (number == errno.EIO)
 
 
 def test_a_read_in_small_pieces_is_put_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 import shutil
 import subprocess
@@ -7,6 +9,7 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -216,6 +219,21 @@ def test_has_object_is_false_for_half_an_object(store: Store) -> None:
     assert not store.has_object(record)
     shutil.rmtree(folder)
     assert not store.has_object(record)
+
+
+def test_a_store_that_does_not_answer_is_not_taken_for_one_that_lacks_the_object(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, real = store.put(SAMPLES, **arguments(META)).record, os.stat
+
+    def stale(path: Any, **options: Any) -> os.stat_result:
+        if str(path).endswith("zarr.json"):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+        return real(path, **options)
+
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="Stale file handle"):
+        broken.setattr(os, "stat", stale)
+        store.has_object(record)
 
 
 def test_frozen_views_are_kept_once_and_proven_when_read(store: Store) -> None:

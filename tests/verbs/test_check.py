@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from support import Cli
 
-from brainbrr.store import files, proof, sealed
-from brainbrr.store.receipts import KINDS
+from brainbrr.store import files, proof, receipts
+from brainbrr.store.receipts import Receipt
 from brainbrr.store.store import Store
 
 GATE = ("check", "--require", "no-duplicates,complete,verified,no-leaks", "--profile", "smoke")
@@ -109,10 +109,7 @@ def test_ingest_mends_a_missing_object(cli: Cli, store: Path, corpus: Path) -> N
 def test_an_object_without_a_record_is_an_orphan_and_never_fails(cli: Cli, store: Path) -> None:
     opened = Store.open(store)
     record = next(opened.records())
-    name = "20260101T000000Z-" + "0" * 12
-    said = {"format": 1, "verb": "gc", "created": "2026-01-01T00:00:00+00:00", "by": "us", "corpus": None}
-    deleted = {**{kind: [] for kind in KINDS}, "records": [record.key]}
-    sealed.publish(opened.layout, opened.layout.receipt(name), {**said, **deleted}, lambda: None)
+    receipts.write(opened.layout, Receipt("gc", "2026-01-01T00:00:00+00:00", "us", records=(record.key,)))
     content = record.content
     opened.layout.record(record.key).unlink()
     told = cli("check", "--require", "no-duplicates,verified,no-leaks", "--profile", "smoke", "--json")

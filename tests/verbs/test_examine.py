@@ -185,6 +185,16 @@ def test_a_recording_that_is_out_of_reach_or_changed_is_not_examined_and_said_so
     assert len(files(location, "findings")) == 17
 
 
+def test_a_store_that_cannot_be_written_is_no_recording_that_was_not_examined(
+    cli: Cli, corpus: Path, location: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("ingest", corpus, "--workers", 1)
+    shutil.rmtree(location / "findings")
+    (location / "findings").write_text("in the way")
+    told = cli("ingest", corpus, "--workers", 1)
+    assert told.code == 1 and str(location / "findings") in told.err
+
+
 def test_a_truncated_file_that_was_accepted_is_examined_too(cli: Cli, corpus: Path, location: Path) -> None:
     edf = sorted(corpus.rglob("*.edf"))[0]
     edf.write_bytes(edf.read_bytes()[:-10])

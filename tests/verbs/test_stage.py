@@ -140,7 +140,7 @@ def test_an_original_that_is_gone_or_unreadable_is_said(
     with pytest.raises(IntegrityError, match="not there"):
         stage(view, into)
 
-    def refuse(path: Path) -> int:
+    def refuse(path: Path, *, folders: int) -> int:
         raise OSError(errno.ESTALE, "Stale file handle", str(path))
 
     monkeypatch.setattr(copies.files, "open_plain", refuse)

@@ -16,13 +16,13 @@ import pytest
 from support import Cli
 
 import brainbrr
-from brainbrr.digest import json_digest
+from brainbrr.digest import json_digest, sha256
 from brainbrr.errors import IntegrityError
 from brainbrr.host import Host
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import files, sealed
+from brainbrr.store import files, receipts, sealed
 from brainbrr.store.proof import DEPTHS, Depth
-from brainbrr.store.receipts import KINDS
+from brainbrr.store.receipts import Receipt
 from brainbrr.store.store import Store
 from brainbrr.verbs.damage import damage
 from brainbrr.verbs.verify import verify
@@ -147,6 +147,10 @@ def test_statistics_that_are_not_those_of_the_samples_are_found(store: Store) ->
     reseal(store.layout.record(record.key), lambda said: said["statistics"]["sums"].__setitem__(0, 7))
     assert verify(store, depth="checksums").corrupt == ()
     assert told(store, "record") == {record.key: "its statistics are not those of its object's samples"}
+    store.layout.record(record.key).unlink()
+    turned = dataclasses.replace(record, checks=record.checks[8:] + record.checks[:8])
+    store.layout.record(record.key).write_bytes(files.seal(turned.to_json()))
+    assert told(store, "record") == {record.key: "its checks are not those of its object's tiles"}
 
 
 def test_a_record_that_is_gone_is_missed_by_the_catalog_unless_that_was_meant(store: Store) -> None:
@@ -157,16 +161,12 @@ def test_a_record_that_is_gone_is_missed_by_the_catalog_unless_that_was_meant(st
     sealed.publish(store.layout, retired, {"format": 1}, lambda: None)
     assert verify(store).corrupt == ()
     retired.unlink()
-    give_receipt(store, records=[record.key])
+    give_receipt(store, records=(record.key,))
     assert verify(store).corrupt == ()
 
 
-def give_receipt(store: Store, **deleted: list[Any]) -> Path:
-    kinds: dict[str, list[Any]] = {kind: [] for kind in KINDS}
-    said = {"format": 1, "verb": "gc", "created": "2027-01-01T00:00:00+00:00", "by": "us", "corpus": None}
-    path = store.layout.receipt("20270101T000000Z-" + "0" * 12)
-    sealed.publish(store.layout, path, {**said, **kinds, **deleted}, lambda: None)
-    return path
+def give_receipt(store: Store, **deleted: tuple[Any, ...]) -> Path:
+    return receipts.write(store.layout, Receipt("gc", "2027-01-01T00:00:00+00:00", "us", **deleted))
 
 
 def test_a_record_of_another_content_than_the_catalog_says_is_found(store: Store) -> None:
@@ -307,7 +307,7 @@ def everything(store: Store, cli: Cli) -> list[Path]:
     digest = frozen(store)
     sealed.publish(store.layout, store.layout.pin(digest), {"format": 1}, lambda: None)
     sealed.publish(store.layout, store.layout.retirement("ab" * 16), {"format": 1}, lambda: None)
-    give_receipt(store, objects=["ab" * 32])
+    give_receipt(store, objects=("ab" * 32,))
     generations(store)
     catalog = store.location / "catalog" / "demo"
     for name in ("00000001.jsonl", "00000001.ack.json"):
@@ -412,7 +412,7 @@ def test_an_object_that_was_touched_is_proven_again(store: Store, tmp_path: Path
 def test_a_passs_sums_still_prove_the_statistics(settled: Store, tmp_path: Path) -> None:
     host = Host(tmp_path / "host")
     verify(settled, host=host)
-    sums = {json_digest(record.statistics) for record in settled.records()}
+    sums = {json_digest(record.statistics) + sha256(bytes.fromhex(record.checks)) for record in settled.records()}
     assert {host.passes(settled.location).last(c, *files_of(settled, c)).sums for c in settled.contents()} == sums  # type: ignore[union-attr]
 
 
@@ -447,7 +447,7 @@ def test_what_a_receipt_names_is_missed_only_when_it_was_seen_after_that(store: 
     verify(store, depth="quick", host=host)
     path.unlink()
     assert verify(store, depth="quick", host=host).exit_code == 4
-    receipt = give_receipt(store, views=["c" * 64])
+    receipt = give_receipt(store, views=("c" * 64,))
     reseal(receipt, lambda said: said.update(created="2001-01-01T00:00:00+00:00"))
     assert verify(store, depth="quick", host=host).exit_code == 4
     reseal(receipt, lambda said: said.update(created="2999-01-01T00:00:00+00:00"))

@@ -1,0 +1,125 @@
+"""Who builds a key just now: small files that others believe for a while, so that nobody computes the same twice.
+
+Advisory: two who hold the same lease both compute, and the store keeps one result. So whatever is wrong with a lease,
+or with the file system under it, the work goes on without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from brainbrr.digest import canonical_json
+from brainbrr.errors import BrainbrrError
+from brainbrr.store import files, writers
+from brainbrr.store.layout import Layout
+
+TTL_S = 60.0
+"""A lease that nobody touched for so long is over. Its holder touches it twelve times as often."""
+
+_MAX_BYTES = 1 << 12
+
+
+@contextlib.contextmanager
+def hold(layout: Layout, key: str, *, ttl_s: float = TTL_S) -> Iterator[bool]:
+    """Hold a key's lease meanwhile; gives False, and holds nothing, where a living process has it."""
+    try:
+        descriptor = _take(layout, key, ttl_s)
+    except (OSError, BrainbrrError):  # no room, no permission, a link in its place, a network that is gone
+        yield True
+        return
+    if descriptor is None:
+        yield False
+        return
+    over = threading.Event()
+    toucher = threading.Thread(target=_touch, args=(descriptor, over, ttl_s / 12), daemon=True)
+    toucher.start()
+    try:
+        yield True
+    finally:
+        over.set()
+        toucher.join()
+        with contextlib.suppress(OSError):
+            _remove(layout.lease(key), os.fstat(descriptor))
+        os.close(descriptor)
+
+
+def living(layout: Layout, keys: Collection[str], *, ttl_s: float = TTL_S) -> set[str]:
+    """Return those of some keys that a living process builds; none where the store cannot be written."""
+    try:
+        with layout.scratch() as temporary:
+            files.write(temporary, b"", durable=False)
+            now_ns = temporary.stat().st_mtime_ns
+    except OSError:
+        return set()
+    return {key for key in keys if (lease := _read(layout.lease(key))) and lease.lives(now_ns, ttl_s)}
+
+
+@dataclass(frozen=True)
+class _Lease:
+    """A lease as it was found."""
+
+    facts: os.stat_result
+    process: str
+
+    def lives(self, now_ns: int, ttl_s: float) -> bool:
+        """Say whether it counts. `now_ns` is by the clock of the store's file system: hosts' clocks differ."""
+        # abs: a clock that was set back must not keep a dead process's lease alive for as long
+        return abs(now_ns - self.facts.st_mtime_ns) < ttl_s * 1e9 and not writers.is_dead(self.process)
+
+
+def _take(layout: Layout, key: str, ttl_s: float) -> int | None:
+    """Take a key's lease and return a descriptor of its file; None where a living process has it."""
+    path = layout.lease(key)
+    layout.make_folder(path.parent)
+    own = {"host": os.uname().nodename, "process": writers.own_name()}
+    with layout.scratch() as temporary, contextlib.ExitStack() as unless_taken:
+        files.write(temporary, canonical_json(own), durable=False)
+        # by descriptor from here on: it may be another process's lease that lies under the name some day
+        descriptor = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+        unless_taken.callback(os.close, descriptor)
+        now_ns = os.fstat(descriptor).st_mtime_ns
+        if standing := _read(path):
+            if standing.lives(now_ns, ttl_s):
+                return None
+            _remove(path, standing.facts)
+        if not files.link(temporary, path):
+            faster = _read(path)
+            if faster and faster.lives(now_ns, ttl_s):
+                return None
+            raise FileExistsError(errno.EEXIST, "no lease lies in the place of one", str(path))
+        unless_taken.pop_all()
+    return descriptor
+
+
+def _read(path: Path) -> _Lease | None:
+    """Return the lease that lies there, None where none does, or something else."""
+    try:
+        descriptor = files.open_plain(path)  # opened, not only looked at: NFS would answer from memory
+    except (OSError, BrainbrrError):
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        facts = os.fstat(file.fileno())
+        try:
+            process = files.parse(file.read(_MAX_BYTES), where=path).get("process")
+        except (OSError, BrainbrrError):
+            process = None
+    return _Lease(facts, str(process))
+
+
+def _remove(path: Path, facts: os.stat_result) -> None:
+    """Remove a lease unless another one has come into its place."""
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(path.lstat(), facts):
+            path.unlink()
+
+
+def _touch(descriptor: int, over: threading.Event, every_s: float) -> None:
+    while not over.wait(every_s):
+        with contextlib.suppress(OSError):  # a network that is gone for a while
+            os.utime(descriptor)
