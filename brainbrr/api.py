@@ -20,6 +20,7 @@ from brainbrr.loading.loader import Choices, Loader, Mode, numpy_loader
 from brainbrr.loading.order import Sampling
 from brainbrr.profiles import Profile
 from brainbrr.progress import Progress, Silent
+from brainbrr.store.proof import Depth
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.verbs.check import REQUIREMENTS, CheckReport
@@ -29,6 +30,8 @@ from brainbrr.verbs.gc import gc as _gc
 from brainbrr.verbs.ingest import IngestReport
 from brainbrr.verbs.ingest import ingest as _ingest
 from brainbrr.verbs.pin import keep
+from brainbrr.verbs.repair import RepairReport
+from brainbrr.verbs.repair import repair as _repair
 from brainbrr.verbs.select import Selection, resolve_corpus
 from brainbrr.verbs.stage import stage_objects
 from brainbrr.verbs.train import hold, need_torch
@@ -120,9 +123,31 @@ def view(
     ).view
 
 
-def verify(store: Store, *, quick: bool = False) -> VerifyReport:
-    """Prove every object against its content digest, every record against its object."""
-    return _verify(store, quick=quick)
+def verify(store: Store, *, depth: Depth = "full", **options: Any) -> VerifyReport:
+    """Prove every object against its content digest, and all else against it; what passed is remembered.
+
+    Other options are those of `brainbrr.verbs.verify.verify`: max_age_s, max_seconds, accept_gone, progress.
+    """
+    return _verify(store, depth=depth, host=resolve(store=str(store.location)).host, **options)
+
+
+def repair(
+    store: Store,
+    *,
+    depth: Depth = "full",
+    source: Store | Location = None,
+    roots: Mapping[str, str | Path] | None = None,
+    workers: int = 1,
+) -> RepairReport:
+    """Move what is damaged to quarantine, and bring it back from another store, else from the EDF below its root."""
+    return _repair(
+        store,
+        depth=depth,
+        source=source if isinstance(source, Store) or source is None else Store.open(Path(source)),
+        roots={corpus: Path(root) for corpus, root in (roots or {}).items()},
+        host=resolve(store=str(store.location)).host,
+        workers=workers,
+    )
 
 
 def check(
@@ -259,4 +284,4 @@ def _text(location: Location) -> str | None:
     return None if location is None else str(location)
 
 
-__all__ = ["check", "evaluate", "gc", "ingest", "loader", "open_store", "pin", "train", "verify", "view"]
+__all__ = ["check", "evaluate", "gc", "ingest", "loader", "open_store", "pin", "repair", "train", "verify", "view"]

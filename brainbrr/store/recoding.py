@@ -75,7 +75,7 @@ def copy_record(source: Store, target: Store, key: str) -> int:
         return 0
     if not target.has_object(record):
         raise UsageError(f"its object {record.content[:12]} is not there", where=target.location)
-    return _publish(target.layout, source.layout.record(key), target.layout.record(key))
+    return copy_file(target.layout, source.layout.record(key), target.layout.record(key))
 
 
 def copy_findings(source: Store, target: Store, name: str) -> int:
@@ -151,15 +151,15 @@ def copy_catalog(source: Store, target: Store, corpus: str) -> int:
 
 
 def _ensure(layout: Layout, original: Path, path: Path) -> int:
-    return 0 if path.exists() else _publish(layout, original, path)
+    return 0 if path.exists() else copy_file(layout, original, path)
 
 
 def _generation(store: Store, corpus: str, seq: int) -> bytes:
     return files.read(store.layout.generation(corpus, seq), limit=catalogs.MAX_CATALOG_BYTES)
 
 
-def _publish(layout: Layout, original: Path, path: Path) -> int:
-    """Copy a proven file, byte for byte, to where nothing lies; return its bytes."""
+def copy_file(layout: Layout, original: Path, path: Path) -> int:
+    """Copy a proven file, byte for byte, to where nothing lies; return its bytes, 0 where something does."""
     data = files.read(original, limit=catalogs.MAX_CATALOG_BYTES)
     with files.writing(layout.root, n_bytes=len(data)):
         layout.ensure_fan_out(path.parent)
