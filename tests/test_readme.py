@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support import ROOT, Cli
+from support import ROOT, Cli, leaves
 
 import brainbrr.cli.main  # noqa: F401  # registers every command
 from brainbrr.cli.exits import EXIT_CODES
@@ -47,7 +47,7 @@ def test_the_python_block_runs(beside_demo: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_every_command_has_a_line() -> None:
-    for name in group.commands:
+    for name, _ in leaves(group):
         assert f"| `brainbrr {name}" in README, name
 
 
@@ -57,7 +57,7 @@ def test_exit_codes_are_the_table() -> None:
 
 
 def test_every_option_named_exists() -> None:
-    known = {option for command in group.commands.values() for p in command.params for option in p.opts}
+    known = {option for _, command in leaves(group) for p in command.params for option in p.opts}
     for line in README.splitlines():
         if line.startswith("| `brainbrr "):
             assert set(re.findall(r"`(--[a-z-]+)", line)) <= known, line

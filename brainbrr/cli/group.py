@@ -61,7 +61,9 @@ class Session:
 
     def store_if_there(self) -> Store | None:
         """Open the store, or return None where nothing was ever ingested."""
-        return self.store() if (self.location / "format.json").exists() else None
+        from brainbrr.store.store import Store
+
+        return Store.open_if_there(self.location)
 
     def show(self, render: Callable[..., None], report: Any) -> None:
         """Print a report in the form asked for."""
@@ -71,7 +73,7 @@ class Session:
             render(self.out, report)
 
 
-def command(name: str, *, example: str) -> Callable[[Callable[..., int]], click.Command]:
+def command(name: str, *, example: str, parent: click.Group = cli) -> Callable[[Callable[..., int]], click.Command]:
     """Register a command with the options that every command has; its function returns the exit code."""
 
     def register(function: Callable[..., int]) -> click.Command:
@@ -79,7 +81,7 @@ def command(name: str, *, example: str) -> Callable[[Callable[..., int]], click.
         decorated = click.option(
             "--store", metavar="DIR", help="The store. Default: BRAINBRR_STORE, config file, nearest store/ upwards."
         )(decorated)
-        return cli.command(name, epilog=epilog(example))(decorated)
+        return parent.command(name, epilog=epilog(example))(decorated)
 
     return register
 

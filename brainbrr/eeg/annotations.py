@@ -23,8 +23,8 @@ from brainbrr.eeg.label_files import (
     read_label_file,
     seconds_text,
     suffix_of,
-    unreadable,
 )
+from brainbrr.eeg.label_lines import unreadable
 from brainbrr.errors import AnnotationError
 
 __all__ = [
@@ -86,7 +86,7 @@ class Annotations:
             or touching
             or unknown
             or list(typed) != sorted(typed, key=_order)
-            or not (duration_us is None or (type(duration_us) is int and duration_us > 0))
+            or not (duration_us is None or (type(duration_us) is int and 0 < duration_us < 2**63))
             or not all(isinstance(note, str) for note in _list(notes))
         ):
             raise _not_ours(value)
@@ -241,7 +241,7 @@ def _list(value: object) -> list[Any]:
 
 def _event(value: object, n: int) -> Event:
     item = _list(value)
-    if len(item) != n or not all(type(time) is int for time in item[:2]) or not 0 <= item[0] < item[1]:
+    if len(item) != n or not all(type(time) is int for time in item[:2]) or not 0 <= item[0] < item[1] < 2**63:
         raise _not_ours(value)
     label, channels = (_SEIZURE, []) if n == 2 else (item[2], _list(item[3]))
     if not all(isinstance(text, str) and text for text in (label, *channels)):

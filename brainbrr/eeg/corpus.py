@@ -24,6 +24,7 @@ _RECORDINGS = (".edf", ".bdf")  # BDF is listed so that it is refused by name, n
 _CORPUS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
 _TUSZ_STEM = re.compile(r"([A-Za-z0-9]+)_s\d+_t\d+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SESSION = re.compile(r"s\d+(_\d+)*|ses-[A-Za-z0-9]+")  # s001_2012, s001_2002_12_23, ses-01
 
 
@@ -100,8 +101,8 @@ def scan(corpus: Corpus) -> tuple[RecordingFile, ...]:
     """Return every recording of a corpus, sorted by path, with the label files that lie beside it.
 
     Links to files and folders are followed, each folder once; hidden files are no recordings. Raises
-    UsageError when there is none, when a folder cannot be read, or when a recording's name is not UTF-8:
-    a part of the list would pass for the whole.
+    UsageError when there is none, when a folder cannot be read, or when a recording's name is not UTF-8 or holds
+    control characters: a part of the list would pass for the whole.
     """
     prefix = "edf/" if corpus.layout == "tusz" and _has_splits(corpus.root / "edf") else ""
     starts = [""]
@@ -186,7 +187,7 @@ def _folders(top: Path, starts: Sequence[str]) -> Iterator[tuple[Path, str, list
                     if _is_folder(entry):
                         below = f"{relative}/{entry.name}" if relative else entry.name
                         (links if entry.is_symlink() else folders).append(below)
-                    elif entry.is_symlink() or entry.is_file():  # a broken link is a recording that fails, by name
+                    elif _is_file(entry):
                         names.append(entry.name)
         except OSError as error:
             raise _unreadable(place, error) from None
@@ -205,6 +206,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         if error.errno != errno.ELOOP:  # a link to itself; what else is unreadable may be a folder of recordings
             raise
         return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Say whether a name is a file's: no pipe's, no device's. A broken link is a recording that fails, by name."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))  # noqa: PTH110
+    except OSError:  # a link to itself
+        return True
 
 
 def _unreadable(folder: Path, error: OSError) -> UsageError:
@@ -232,6 +241,8 @@ def _recording(
     except UnicodeEncodeError:
         shown = path.encode("utf-8", "backslashreplace").decode()
         raise UsageError("a file name is not UTF-8", where=f"{corpus.root}/{shown}", fix="rename it") from None
+    if _CONTROL.search(path):  # in a table it would be another row, on a terminal anything
+        raise UsageError("a file name holds a control character", where=f"{corpus.root} {path!r}", fix="rename it")
     *folders, name = parts
     stem = name.rpartition(".")[0]
     notes: list[str] = []

@@ -19,6 +19,7 @@ import numpy as np
 from brainbrr.digest import SourceHasher
 from brainbrr.eeg.edf_header import EdfHeader, EdfSignal, count_signals, parse
 from brainbrr.eeg.not_edf import refuse_mangled_text, refuse_other_formats
+from brainbrr.eeg.plain_files import open_plain
 from brainbrr.errors import EdfError, RecordingError
 
 Int16 = np.ndarray[Any, np.dtype[np.int16]]
@@ -57,7 +58,7 @@ class EdfFile:
         """Raises EdfError as read_header does."""
         with located(path):
             try:
-                self._file = path.open("rb", buffering=0)
+                self._file = open_plain(path)
             except OSError as error:
                 raise _unreadable(error) from error
             try:
@@ -159,7 +160,8 @@ class EdfFile:
                 continue
             is_later = onset_s is not None and onset_s > expected_s
             if header.discontinuous or (is_later and not header.reserved.startswith("EDF+C")):
-                raise EdfError(f"the file has gaps ({header.reserved or 'plain EDF with timestamps'}): {odd}", fix=fix)
+                kind = header.reserved if header.reserved.isprintable() else ""
+                raise EdfError(f"the file has gaps ({kind or 'plain EDF with timestamps'}): {odd}", fix=fix)
             return replace(header, notes=(*header.notes, odd))
         return header
 

@@ -6,11 +6,12 @@ Owns rows, exact times and vocabularies. Knows nothing of which file decides, of
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from pathlib import Path
 
+from brainbrr.eeg.label_lines import Line, read_lines
 from brainbrr.errors import AnnotationError
 
 ROLES = (".csv_bi", ".tse_bi", ".lbl_bi", ".csv", ".tse", ".lbl", "events.tsv")
@@ -21,7 +22,8 @@ BINARY = frozenset({".csv_bi", ".tse_bi", ".lbl_bi"})
 _CSV_COLUMNS = ["channel", "start_time", "stop_time", "label", "confidence"]
 _TSV_LABELS = ("eventType", "trial_type")
 _WHOLE_HEAD = frozenset({"TERM", "n/a", "all"})
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_MOST_FIELDS = 1000  # of a header
 _INTEGER = re.compile(r"\d{1,6}", re.ASCII)
 _DURATION = re.compile(r"(\S+?)\s*(s|secs?|seconds?)?", re.IGNORECASE)
 _EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
@@ -98,24 +100,12 @@ class LabelFile:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Line:
-    path: Path
-    number: int
-    text: str
-
-    def refuse(self, what: str, fix: str) -> AnnotationError:
-        """Return the error that names this line and shows it."""
-        row = self.text if len(self.text) <= 120 else f"{self.text[:117]}..."
-        return AnnotationError(f"{what}: {row!r}", where=f"{self.path}:{self.number}", fix=fix)
-
-
 def read_label_file(role: str, path: Path, words: Vocabulary) -> LabelFile:
     """Return the rows of one label file of a role in ROLES.
 
     Raises AnnotationError with file:line, the row and what to do about it.
     """
-    file = _PARSERS[role.removesuffix("_bi")](_lines(path), words)
+    file = _PARSERS[role.removesuffix("_bi")](path, read_lines(path), words)
     if not file.events and file.duration_us is None:
         # An empty list is only an answer when the file says how much time it looked at.
         raise AnnotationError(
@@ -152,36 +142,7 @@ def seconds_text(us: int) -> str:
     return f"{Decimal(us).scaleb(-6).normalize():f} s"
 
 
-def _lines(path: Path) -> list[_Line]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from None
-    if data.startswith(b"version https://git-lfs"):
-        raise AnnotationError("this is a git-LFS pointer, not a label file", where=path, fix="run `git lfs pull`")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = data.count(b"\n", 0, error.start) + 1
-        raise AnnotationError(
-            f"byte 0x{data[error.start]:02x} is not UTF-8",
-            where=f"{path}:{number}",
-            fix="restore the file from the corpus, or save it as UTF-8",
-        ) from None
-    if not text.strip():
-        raise AnnotationError("the label file is empty", where=path, fix="restore it from the corpus")
-    # Not splitlines(): it also breaks at form feeds and the like, and line numbers would drift.
-    return [_Line(path, number, line.strip(" \r")) for number, line in enumerate(text.split("\n"), 1)]
-
-
-def unreadable(path: Path, error: OSError) -> AnnotationError:
-    """Return the error that says why a label file cannot be read."""
-    return AnnotationError(
-        f"the label file cannot be read: {error.strerror}", where=path, fix="restore it, or make it readable"
-    )
-
-
-def _event(line: _Line, words: Vocabulary, *, start: str, stop: str, label: str, channels: tuple[str, ...]) -> Event:
+def _event(line: Line, words: Vocabulary, *, start: str, stop: str, label: str, channels: tuple[str, ...]) -> Event:
     """Return one row's event, or refuse the row: times are decimals, 0 <= start <= stop, label known."""
     try:
         start_us, stop_us = microseconds(start), microseconds(stop)
@@ -191,7 +152,7 @@ def _event(line: _Line, words: Vocabulary, *, start: str, stop: str, label: str,
 
 
 def _checked(
-    line: _Line, words: Vocabulary, *, start_us: int, stop_us: int, label: str, channels: tuple[str, ...]
+    line: Line, words: Vocabulary, *, start_us: int, stop_us: int, label: str, channels: tuple[str, ...]
 ) -> Event:
     if stop_us < start_us:
         raise line.refuse("the event stops before it starts", "correct the row's times")
@@ -203,14 +164,14 @@ def _checked(
     return Event(start_us, stop_us, known, channels)
 
 
-def _confidence(line: _Line, text: str) -> None:
+def _confidence(line: Line, text: str) -> None:
     if not _NUMBER.fullmatch(text):
         raise line.refuse(f"malformed row, confidence {text[:40]!r} is not a number", "write 1.0000")
 
 
-def _read_csv(lines: Sequence[_Line], words: Vocabulary) -> LabelFile:
+def _read_csv(path: Path, lines: Iterable[Line], words: Vocabulary) -> LabelFile:
     """NEDC csv_v1: `# key = value` lines, the column row, then channel,start_time,stop_time,label,confidence."""
-    header: dict[str, tuple[_Line, str]] = {}
+    header: dict[str, tuple[Line, str]] = {}
     events: list[Event] = []
     columns = False
     for line in lines:
@@ -218,9 +179,9 @@ def _read_csv(lines: Sequence[_Line], words: Vocabulary) -> LabelFile:
         if line.text.startswith("#"):
             name, equals, value = line.text.lstrip("#").partition("=")
             if equals and not columns and header.setdefault(name.strip(), (line, value.strip()))[1] != value.strip():
-                raise line.refuse(f"a second {name.strip()!r} that differs from the first", "keep one of the two")
-        elif not line.text:
-            continue
+                raise line.refuse(f"a second {name.strip()[:40]!r} that differs from the first", "keep one of the two")
+            if len(header) > _MOST_FIELDS:
+                raise line.refuse(f"more than {_MOST_FIELDS} header fields", "restore the file from the corpus")
         elif not columns:
             if [field.lower() for field in fields] != _CSV_COLUMNS:
                 raise line.refuse("the column row is missing", f"write {','.join(_CSV_COLUMNS)} before the first row")
@@ -235,22 +196,22 @@ def _read_csv(lines: Sequence[_Line], words: Vocabulary) -> LabelFile:
     if not columns:
         raise AnnotationError(
             f"the column row {','.join(_CSV_COLUMNS)} is missing",
-            where=lines[0].path,
+            where=path,
             fix="restore the file from the corpus",
         )
     if "version" in header and not header["version"][1].startswith("csv_v1."):
         line, version = header["version"]
-        raise line.refuse(f"unknown format version {version!r}", "brainbrr reads csv_v1")
+        raise line.refuse(f"unknown format version {version[:40]!r}", "brainbrr reads csv_v1")
     duration_us = _duration(*header["duration"]) if "duration" in header else None
     notes = [] if "duration" in header else ["no `# duration`"]
-    stem = lines[0].path.name.rpartition(".")[0]
+    stem = path.name.rpartition(".")[0]
     # Not an error: a renamed recording keeps its labels, and both keep what they were called.
     if "bname" in header and header["bname"][1] != stem:
-        notes.append(f"bname says {header['bname'][1]!r}, the file is called {stem!r}")
+        notes.append(f"bname says {header['bname'][1][:255]!r}, the file is called {stem!r}")
     return LabelFile(tuple(events), duration_us, tuple(notes))
 
 
-def _duration(line: _Line, value: str) -> int:
+def _duration(line: Line, value: str) -> int:
     match = _DURATION.fullmatch(value)
     try:
         duration_us = microseconds(match[1]) if match else 0
@@ -261,7 +222,7 @@ def _duration(line: _Line, value: str) -> int:
     return duration_us
 
 
-def _read_tse(lines: Sequence[_Line], words: Vocabulary) -> LabelFile:
+def _read_tse(path: Path, lines: Iterable[Line], words: Vocabulary) -> LabelFile:
     """NEDC tse_v1: `version = tse_v1.0.0`, then start stop label confidence for the whole head."""
     events: list[Event] = []
     for line in _after_version(lines, "tse"):
@@ -271,10 +232,10 @@ def _read_tse(lines: Sequence[_Line], words: Vocabulary) -> LabelFile:
         start, stop, label, confidence = fields
         _confidence(line, confidence)
         events.append(_event(line, words, start=start, stop=stop, label=label, channels=()))
-    return _tiled(lines[0].path, events)
+    return _tiled(path, events)
 
 
-def _read_lbl(lines: Sequence[_Line], words: Vocabulary) -> LabelFile:
+def _read_lbl(path: Path, lines: Iterable[Line], words: Vocabulary) -> LabelFile:
     """NEDC lbl_v1: montage lines, a symbol table, and label = {level, sub, start, stop, channel, [one-hot]}."""
     montage: dict[str, str] = {}
     symbols: dict[str, dict[str, str]] = {}
@@ -295,21 +256,21 @@ def _read_lbl(lines: Sequence[_Line], words: Vocabulary) -> LabelFile:
             events.append(_one_hot(line, value, montage, symbols, words))
         elif name != "number_of_levels" and not name.startswith("level["):
             raise line.refuse("unknown line", "lines are montage, number_of_levels, level[n], symbols[n] and label")
-    return _tiled(lines[0].path, events)
+    return _tiled(path, events)
 
 
-def _symbols(line: _Line, value: str) -> dict[str, str]:
+def _symbols(line: Line, value: str) -> dict[str, str]:
     table: dict[str, str] = {}
     for item in value.removeprefix("{").removesuffix("}").split(","):
         index, _, label = (part.strip() for part in item.partition(":"))
         if not _INTEGER.fullmatch(index) or len(label) < 3 or {label[0], label[-1]} != {"'"} or index in table:
-            raise line.refuse(f"malformed symbol table at {item.strip()!r}", "write {0: 'null', 1: 'spsw', ...}")
+            raise line.refuse(f"malformed symbol table at {item.strip()[:40]!r}", "write {0: 'null', 1: 'spsw', ...}")
         table[index] = label[1:-1]
     return table
 
 
 def _one_hot(
-    line: _Line, value: str, montage: dict[str, str], symbols: dict[str, dict[str, str]], words: Vocabulary
+    line: Line, value: str, montage: dict[str, str], symbols: dict[str, dict[str, str]], words: Vocabulary
 ) -> Event:
     fix = "write label = {level, sublevel, start, stop, channel, [0.0, 1.0, ...]}, one value above 0"
     head, _, tail = value.removeprefix("{").removesuffix("}").partition("[")
@@ -322,18 +283,20 @@ def _one_hot(
     if len(hot) != 1 or Decimal(weights[hot[0]]) < 0:
         raise line.refuse(f"{len(hot)} of {len(weights)} labels are marked, not one", fix)
     if channel not in montage:
-        raise line.refuse(f"channel {channel!r} is not in the file's montage", "add its montage line")
+        raise line.refuse(f"channel {channel[:40]!r} is not in the file's montage", "add its montage line")
     label = symbols.get(level, {}).get(str(hot[0]))
     if label is None:
-        raise line.refuse(f"label {hot[0]} of level {level!r} is not in the file's symbol table", "add it to symbols")
+        raise line.refuse(
+            f"label {hot[0]} of level {level[:40]!r} is not in the file's symbol table", "add it to symbols"
+        )
     return _event(line, words, start=start, stop=stop, label=label, channels=(montage[channel],))
 
 
-def _after_version(lines: Sequence[_Line], kind: str) -> Iterator[_Line]:
-    """Give the lines that are neither blank nor comments, after a `version = <kind>_v1...` line."""
+def _after_version(lines: Iterable[Line], kind: str) -> Iterator[Line]:
+    """Give the lines that are no comments, after a `version = <kind>_v1...` line."""
     found = False
     for line in lines:
-        if not line.text or line.text.startswith("#"):
+        if line.text.startswith("#"):
             continue
         name, _, version = (part.strip() for part in line.text.partition("="))
         if found:
@@ -357,18 +320,19 @@ def _tiled(path: Path, events: list[Event]) -> LabelFile:
     return LabelFile(tuple(events), reached or None, tuple(notes))
 
 
-def _read_events_tsv(lines: Sequence[_Line], words: Vocabulary) -> LabelFile:
+def _read_events_tsv(path: Path, lines: Iterable[Line], words: Vocabulary) -> LabelFile:
     """BIDS events: tab-separated with a column row; onset, duration and eventType (or trial_type) are needed."""
-    rows = [line for line in lines if line.text.strip()]
-    columns = [field.strip() for field in rows[0].text.split("\t")]
+    rows = (line for line in lines if line.text.strip())
+    first = next(rows)  # there is one: the file is not empty
+    columns = [field.strip() for field in first.text.split("\t")]
     kind = next((name for name in _TSV_LABELS if name in columns), None)
     missing = [name for name in ("onset", "duration") if name not in columns] + ([] if kind else ["eventType"])
     if missing or kind is None or len(set(columns)) != len(columns):
         wrong = f"missing columns {', '.join(missing)}" if missing else "a column occurs twice"
-        raise rows[0].refuse(wrong, "write onset, duration, eventType, ... separated by tabs")
+        raise first.refuse(wrong, "write onset, duration, eventType, ... separated by tabs")
     events: list[Event] = []
     duration_us: int | None = None
-    for line in rows[1:]:
+    for line in rows:
         fields = [field.strip() for field in line.text.split("\t")]
         if len(fields) != len(columns):
             raise line.refuse(f"malformed row, {len(fields)} fields for {len(columns)} columns", "separate by tabs")

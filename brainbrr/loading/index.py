@@ -5,9 +5,6 @@ Half a kilobyte a recording, whatever the number of windows. Knows no store; lab
 
 from __future__ import annotations
 
-import json
-import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property
@@ -15,14 +12,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from pydantic import TypeAdapter
 
-from brainbrr.eeg.dequantise import NO_OFFSETS, NO_WEIGHTS, Rows
+from brainbrr.decimals import decimal_text
+from brainbrr.digest import is_digest
+from brainbrr.eeg.dequantise import MIXED, NO_OFFSETS, NO_WEIGHTS, Rows
 from brainbrr.eeg.normalise import sources, weights_of
-from brainbrr.errors import IntegrityError
+from brainbrr.loading import index_files
 from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, Grid, IntArray, ranges
 
 INDEX_FORMAT = 2
 MAX_SAMPLES = 1 << 40
+MAX_RATE_HZ = 65_536
+MAX_K = 40
 NO_CHANNELS = -1
 """`event_place` of an event that names no channels: the whole head."""
 
@@ -55,6 +57,22 @@ class Frame:
     patients: tuple[str, ...]
     types: tuple[str, ...]
     places: tuple[tuple[str, ...], ...]
+
+    def check(self) -> None:
+        """Raise ValueError for what is no window, no decimal number, or of another length than it must be."""
+        for name, most in (("rate_hz", MAX_RATE_HZ), ("length", MAX_SAMPLES), ("stride", MAX_SAMPLES)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} is not from 1 to {most}")
+        for name in ("full_fraction", "quantum_uv", "clip"):
+            text = getattr(self, name)
+            if text is not None and (decimal_text(text) != text or Fraction(text) <= 0):
+                raise ValueError(f"{name} is not a decimal number above 0 in its shortest form")
+        if self.tail not in ("drop", "pad", "shift"):
+            raise ValueError(f"tail is {self.tail[:40]!r}")
+        if self.digest is not None and not is_digest(self.digest, 64):
+            raise ValueError("its digest is not of 64 hex digits")
+        if len(self.absent) != len(self.matrices):
+            raise ValueError("absent and matrices are not of one length")
 
 
 class RowTable(NamedTuple):
@@ -217,8 +235,9 @@ class Index:
         places = {
             "layout": (0, len(frame.matrices)), "patient": (0, len(frame.patients)), "mixed": (-1, n_mixed),
             "event_type": (0, len(frame.types)), "event_place": (NO_CHANNELS, len(frame.places)),
-            "n_samples": (1, MAX_SAMPLES), "labelled_until": (0, MAX_SAMPLES),
+            "n_samples": (1, MAX_SAMPLES), "labelled_until": (0, MAX_SAMPLES), "k": (0, MAX_K + 1),
         }  # fmt: skip
+        frame.check()
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} has shape {getattr(self, name).shape}, where {shape} belongs")
@@ -227,47 +246,48 @@ class Index:
                 raise ValueError(f"{name} holds a number outside of {least} to {stop - 1}")
         if any(matrix.shape != (n_rows, n_channels) for matrix, _ in self.layouts) or not n_channels:
             raise ValueError("a matrix is not of view rows by recorded rows")
-        for name, total in (("seizure_bounds", len(self.seizures)), ("event_bounds", events)):
+        if (self.labelled_until > self.n_samples).any():
+            raise ValueError("labelled_until is beyond the last sample")
+        mixes = np.array([(source == MIXED).any() for _, source in self.layouts], dtype=np.bool_)
+        if (mixes[self.layout] & (self.mixed < 0)).any():
+            raise ValueError("mixed has no place for a recording whose rows mix channels")
+        for name, spans in (("seizure_bounds", self.seizures), ("event_bounds", self.events)):
             bounds = getattr(self, name)
-            if bounds[0] or bounds[-1] != total or (np.diff(bounds) < 0).any():
-                raise ValueError(f"{name} does not rise from 0 to {total}")
+            if bounds[0] or bounds[-1] != len(spans) or (np.diff(bounds) < 0).any():
+                raise ValueError(f"{name} does not rise from 0 to {len(spans)}")
+            first, last = spans.T
+            if ((first < 0) | (first >= last) | (last > np.repeat(self.labelled_until, np.diff(bounds)))).any():
+                raise ValueError(f"{name} leads to a span outside of what is labelled")
 
     def save(self, path: Path) -> None:
         """Write the index to a file that appears whole. Raises OSError."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "frame"}
-        head = json.dumps({"format": INDEX_FORMAT, **vars(self.frame)}).encode()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{id(arrays):x}.tmp")
-        try:
-            with temporary.open("xb") as file:
-                np.savez(file, frame=np.frombuffer(head, dtype=np.uint8), allow_pickle=False, **arrays)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in DTYPES}
+        index_files.save(path, {"format": INDEX_FORMAT, **vars(self.frame)}, arrays)
 
     @classmethod
     def load(cls, path: Path) -> Index:
         """Return what save() wrote. Raises FileNotFoundError, and IntegrityError for anything else."""
-        names = [f.name for f in fields(cls) if f.name != "frame"]
+        head, arrays = index_files.load(path, DTYPES)
         try:
-            with (
-                path.open("rb") as opened,
-                np.load(opened, allow_pickle=False) as file,
-            ):  # its zip holds a crc32 of each array
-                head = json.loads(file["frame"].tobytes())
-                arrays = {name: file[name] for name in names}
-            if head.pop("format") != INDEX_FORMAT:
-                raise ValueError("of another format")
             index = cls(frame=_frame(head), **arrays)
             index.check()
             return index
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            fix = "remove it: it is made again from the store"
-            raise IntegrityError(f"this is no index as brainbrr writes it: {error}", where=path, fix=fix) from None
+        except (ValueError, TypeError) as error:
+            raise index_files.no_index(error, path) from None
 
 
-def _frame(head: Mapping[str, Any]) -> Frame:
-    def frozen(value: Any) -> Any:
-        return tuple(map(frozen, value)) if isinstance(value, list) else value
+DTYPES = {
+    "key": "u1", "content": "u1", "n_samples": "i8", "labelled": "b1", "labelled_until": "i8", "layout": "i4",
+    "patient": "i4", "k": "i1", "centre": "i2", "gain": "f4", "mixed": "i4", "offset": "f8", "scale": "f8",
+    "seizure_bounds": "i8", "seizures": "i8", "event_bounds": "i8", "events": "i8", "event_type": "i4",
+    "event_place": "i4",
+}  # fmt: skip
+"""What the arrays of an index hold."""
 
-    return Frame(**{name: frozen(value) for name, value in head.items()})
+
+def _frame(head: dict[str, Any]) -> Frame:
+    if head.pop("format", None) != INDEX_FORMAT:
+        raise ValueError("of another format")
+    if unknown := head.keys() - {f.name for f in fields(Frame)}:
+        raise ValueError(f"its frame has {min(unknown)[:40]!r}, which no frame has")
+    return TypeAdapter(Frame).validate_python(head, strict=False)

@@ -2,54 +2,98 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
+import os
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
 
 from brainbrr.digest import canonical_json
 from brainbrr.errors import FormatError, IntegrityError, UsageError
 from brainbrr.store import files
 from brainbrr.store.layout import FOLDERS, LATER, Layout
+from brainbrr.store.probing import probe
 from brainbrr.store.tiles import CODECS, Codec
 
 FORMAT = 1
 
 _MARK: dict[str, object] = {"format": FORMAT, "kind": "brainbrr store"}  # with "codec" too, unless that is "none"
-_GUESTS = {"README.md", ".gitignore", ".gitkeep", "lost+found"}
+GUESTS = {"README.md", ".gitignore", ".gitkeep", "lost+found"}
 
 
-def create(root: Path, *, codec: Codec | None = None) -> Layout:
+@dataclass(frozen=True)
+class Access:
+    """Who may do what in a store, whatever the umask of those who write: the mode of its folders, and their group."""
+
+    mode: int
+    group: int
+
+
+def create(root: Path, *, codec: Codec | None = None, access: Access | None = None) -> Layout:
     """Make a store, or open the one that is there; `codec` None: `none`, or whatever is there.
 
-    Raises UsageError for a folder with foreign files, a store of another codec, or a file system that cannot
-    hold a store.
+    Without `access` the folders have the mode that the umask gives to the store's own. Raises UsageError for a folder
+    with foreign files, a store of another codec or access, or a file system that cannot hold a store.
     """
     layout = Layout(root.absolute())
     if codec is not None and codec not in CODECS:
         raise UsageError(f"no codec is called {codec!r}", fix=f"one of {', '.join(CODECS)}")
-    if layout.mark.exists():
-        return _open_with(root, codec)
+    if exists(layout.root):
+        return _open_as(root, codec, access)
     try:
         _refuse_foreign(layout)
     except UsageError:
-        if not layout.mark.exists():  # unless another process has just made the store
+        if not exists(layout.root):  # unless another process has just made the store
             raise
     layout.refuse_links()
     with files.writing(_existing(layout.root), n_bytes=1 << 16):
+        _make_root(layout, access)
         for name in FOLDERS:
             layout.make_folder(layout.root / name)
-        try:
-            layout.ensure_group(layout.objects)
-            with layout.scratch() as temporary:
-                files.publish(temporary, layout.mark, canonical_json(_mark(codec or "none")))
-        except OSError as error:
-            if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
-                raise UsageError(
-                    f"this file system cannot hold a store, it has no hard links: {error.strerror}",
-                    where=root,
-                    fix="choose a --store on a POSIX file system (ext4, xfs, NFS, ...)",
-                ) from error
-            raise
-    return _open_with(root, codec)
+        layout.ensure_group(layout.objects)
+        with layout.scratch() as temporary:
+            files.publish(temporary, layout.mark, canonical_json(_mark(codec or "none")))
+    return _open_as(root, codec, access)
+
+
+def _make_root(layout: Layout, access: Access | None) -> None:
+    """Make a store's own folder durable, where the file system can hold a store; else leave nothing."""
+    root = layout.root
+    made = [folder for folder in (root, *root.parents) if not folder.exists()]
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        if access is not None:
+            _share(root, access)
+        with layout.scratch() as temporary:
+            probe(temporary, folder_mode=access.mode if access else layout.folder_mode)
+        for folder in made or [root]:  # all else that is durable would be lost with it
+            with contextlib.suppress(PermissionError):  # a folder in which one may make files, but not look
+                files.sync_folder(folder.parent)
+    except UsageError:
+        for folder in (root / "tmp", *made):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _share(root: Path, access: Access) -> None:
+    try:
+        os.chown(root, -1, access.group)
+        root.chmod(access.mode)
+    except PermissionError as error:
+        raise UsageError(
+            f"the store's folder cannot be given to group {access.group}: {error.strerror}",
+            where=root,
+            fix="it must be yours, and you must be in the group: `id` says in which ones you are",
+        ) from None
+
+
+def exists(root: Path) -> bool:
+    """Say whether a store is there, of whatever format. Raises UsageError where that may not be known."""
+    try:
+        return Layout(root.absolute()).mark.exists()
+    except PermissionError as error:
+        raise _unreadable(root, error) from None
 
 
 def open_existing(root: Path) -> Layout:
@@ -63,6 +107,8 @@ def open_existing(root: Path) -> Layout:
         mark = files.parse(files.read(layout.mark, limit=1 << 12, folders=0), where=layout.mark)
     except FileNotFoundError:
         raise UsageError("there is no store here", where=root, fix="brainbrr ingest ROOT makes one") from None
+    except PermissionError as error:
+        raise _unreadable(root, error) from None
     except IntegrityError as error:
         raise FormatError(f"the store's format cannot be read: {error.what}", where=layout.mark) from None
     for codec in CODECS:
@@ -78,7 +124,12 @@ def open_existing(root: Path) -> Layout:
     )
 
 
-def _open_with(root: Path, codec: Codec | None) -> Layout:
+def _unreadable(root: Path, error: PermissionError) -> UsageError:
+    fix = "ask its owner: `ls -ld` shows its group, and `id` whether you are in it"
+    return UsageError(f"the store may not be read: {error.strerror}", where=root, fix=fix)
+
+
+def _open_as(root: Path, codec: Codec | None, access: Access | None) -> Layout:
     layout = open_existing(root)
     if codec is not None and layout.codec != codec:
         raise UsageError(
@@ -86,7 +137,21 @@ def _open_with(root: Path, codec: Codec | None) -> Layout:
             where=root,
             fix="brainbrr recompress --to OTHER copies a store into one of another codec",
         )
+    if access is not None and access != access_of(layout):
+        found, path = access_of(layout), shlex.quote(str(layout.root))
+        raise UsageError(
+            f"this store's folders have mode {found.mode:04o} and group {found.group}, "
+            f"not {access.mode:04o} and {access.group}; what is in it belongs to those who wrote it",
+            where=root,
+            fix=f"its owner, or root: chgrp -R {access.group} {path} && "
+            f"find {path} -type d -exec chmod {access.mode:04o} {{}} +",
+        )
     return layout
+
+
+def access_of(layout: Layout) -> Access:
+    """Return a store's access: that of its own folder."""
+    return Access(layout.folder_mode, layout.root.stat().st_gid)
 
 
 def _refuse_foreign(layout: Layout) -> None:
@@ -96,7 +161,7 @@ def _refuse_foreign(layout: Layout) -> None:
         return
     if not root.is_dir():
         raise UsageError("a file lies where the store should be", where=root)
-    foreign = sorted(path.name for path in root.iterdir() if path.name not in (*_GUESTS, *FOLDERS, *LATER))
+    foreign = sorted(path.name for path in root.iterdir() if path.name not in (*GUESTS, *FOLDERS, *LATER))
     if foreign:
         raise UsageError(
             f"the folder is not empty and not a store: it holds {', '.join(foreign[:3])}",

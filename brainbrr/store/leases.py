@@ -7,6 +7,7 @@ or with the file system under it, the work goes on without.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 from collections.abc import Collection, Iterator
@@ -82,12 +83,16 @@ def _take(layout: Layout, key: str, ttl_s: float) -> int | None:
         # by descriptor from here on: it may be another process's lease that lies under the name some day
         descriptor = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
         unless_taken.callback(os.close, descriptor)
+        now_ns = os.fstat(descriptor).st_mtime_ns
         if standing := _read(path):
-            if standing.lives(os.fstat(descriptor).st_mtime_ns, ttl_s):
+            if standing.lives(now_ns, ttl_s):
                 return None
             _remove(path, standing.facts)
         if not files.link(temporary, path):
-            return None  # another process was faster
+            faster = _read(path)
+            if faster and faster.lives(now_ns, ttl_s):
+                return None
+            raise FileExistsError(errno.EEXIST, "no lease lies in the place of one", str(path))
         unless_taken.pop_all()
     return descriptor
 

@@ -20,10 +20,11 @@ from brainbrr.store import chunks, files, founding, objects, proof, records, sea
 from brainbrr.store import findings as findings_files
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.failpoints import reach
-from brainbrr.store.layout import ARRAY_FILE, SHARD_FILE, Layout
+from brainbrr.store.founding import Access
+from brainbrr.store.layout import ARRAY_FILE, INODES_PER_OBJECT, SHARD_FILE, Layout
 from brainbrr.store.objects import ArrayMeta, Draft, Samples
 from brainbrr.store.records import Record
-from brainbrr.store.tiles import Codec
+from brainbrr.store.tiles import SAVES_AT_MOST, Codec
 
 if TYPE_CHECKING:
     import zarr
@@ -50,17 +51,23 @@ class Store:
         self._decoded: catalogs.Decoded = {}
 
     @classmethod
-    def create(cls, location: Path, *, codec: Codec | None = None) -> Store:
+    def create(cls, location: Path, *, codec: Codec | None = None, access: Access | None = None) -> Store:
         """Make a store, or open the one that is there. Raises UsageError for a folder with foreign files.
 
-        `codec`: how a new store keeps its tiles, `none` by default; a store that is there must have the same.
+        `codec`: how a new store keeps its tiles, `none` by default; `access`: who may do what in it, by default what
+        the umask says. A store that is there must have the same.
         """
-        return cls(founding.create(location, codec=codec))
+        return cls(founding.create(location, codec=codec, access=access))
 
     @classmethod
     def open(cls, location: Path) -> Store:
         """Open a store. Raises UsageError where there is none, FormatError for an unknown or newer format."""
         return cls(founding.open_existing(location))
+
+    @classmethod
+    def open_if_there(cls, location: Path) -> Store | None:
+        """Open a store, or return None where there is none."""
+        return cls.open(location) if founding.exists(location) else None
 
     @property
     def location(self) -> Path:
@@ -84,8 +91,10 @@ class Store:
     def draft(self, meta: ArrayMeta) -> Iterator[Draft]:
         """Begin an object whose samples come block by block; unless it is kept, nothing of it remains.
 
-        Raises SpaceError when the disk is full.
+        Raises SpaceError when the disk is full: before anything is written, where that can be foreseen.
         """
+        at_least = meta.shard_bytes // SAVES_AT_MOST[self.codec]
+        files.check_space(self.location, n_bytes=at_least, n_inodes=INODES_PER_OBJECT)
         with (
             files.writing(self.location, n_bytes=meta.shard_bytes),
             self.layout.scratch() as temporary,
@@ -104,12 +113,13 @@ class Store:
         statistics: Mapping[str, Any],
         signal: Mapping[str, Any],
         provenance: Mapping[str, Any],
+        expected: str | None = None,
     ) -> Put:
         """Store a draft under its key; it is durable when this returns.
 
         What is there already is proven and ours dropped; what is damaged moves to quarantine and is replaced.
-        Raises NotReproducibleError when the key has another content, IntegrityError for samples that are not
-        legal, SpaceError when the disk is full; then nothing half done can be seen.
+        Raises NotReproducibleError when the key has, or was `expected` to have, another content, IntegrityError for
+        samples that are not legal, SpaceError when the disk is full; then nothing half done can be seen.
         """
         n_bytes = draft.finish()
         content = chunks.decode(draft.folder, sums=draft.sums)
@@ -123,8 +133,9 @@ class Store:
             raise UsageError(f"this cannot be a record: {error.what}", where=path) from None
         quarantined: list[Path] = []
         before = self._standing_record(key, quarantined)
-        if before is not None and before.content != content:
-            raise self._not_reproducible(before, content, self._set_aside(draft, content))
+        known = expected if before is None else before.content
+        if known is not None and known != content:
+            raise self._not_reproducible(key, known, content, self._set_aside(draft, content))
         new_object = self.ensure_object(draft, content, quarantined)
         if before is None:
             new_record = self._link_record(record, data)
@@ -141,7 +152,8 @@ class Store:
             return Put(record, new_object, True, n_bytes + len(data), tuple(quarantined))
         standing = self.record(key)
         if standing is None or standing.content != content:  # a faster process made something else of the key
-            raise self._not_reproducible(standing or record, content, self.layout.object(content))
+            theirs = (standing or record).content
+            raise self._not_reproducible(key, theirs, content, self.layout.object(content))
         return Put(standing, new_object, False, n_bytes, tuple(quarantined))
 
     def _standing_record(self, key: str, quarantined: list[Path]) -> Record | None:
@@ -203,9 +215,9 @@ class Store:
                     raise
         return target
 
-    def _not_reproducible(self, before: Record, content: str, ours: Path) -> NotReproducibleError:
+    def _not_reproducible(self, key: str, known: str, content: str, ours: Path) -> NotReproducibleError:
         return NotReproducibleError(
-            f"key {before.key[:12]} has content {before.content[:12]}, but this build gave {content[:12]}",
+            f"key {key[:12]} has content {known[:12]}, but this build gave {content[:12]}",
             where=ours,
             fix="the first stays; compare both, and raise the recipe's revision if the code's output changed",
         )

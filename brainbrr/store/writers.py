@@ -25,8 +25,12 @@ def is_dead(name: str) -> bool:
     except (ProcessLookupError, OverflowError):
         return True
     except PermissionError:
+        pass
+    try:
+        state = Path(f"/proc/{int(pid)}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):  # not Linux, or hidden from us
         return False
-    return False
+    return state in (b"Z", b"X")  # ended, and nobody has asked yet how
 
 
 def _host() -> str:

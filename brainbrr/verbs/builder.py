@@ -23,7 +23,7 @@ from brainbrr.store.store import Store
 from brainbrr.verbs.build import Built, Busy, Done, Task, build
 from brainbrr.verbs.stored import stored
 
-_LOOK_AFTER_S = 0.5
+_LOOK_AFTER_S, _LOOK_AFTER_AT_MOST_S = 0.5, 4.0
 _SAME_BRAINBRR = "install the same version on every machine"
 
 
@@ -148,14 +148,12 @@ def build_all(
     work: Work[Task, Built | Busy] = builder
     (engine or local_engine(None, len(tasks))).run(work, waiting, told, say)
     if put_off:
-        say(f"waiting for {len(put_off)} recordings that another process builds just now")
-    while put_off:
+        say(f"waiting for another process, which builds {len(put_off)} of these recordings")
+    pause_s = _LOOK_AFTER_S
+    while n := len(put_off):
         elsewhere = builder.built_elsewhere(put_off)
         free = [task for task in put_off if task.key not in elsewhere]
         put_off[:] = [task for task in put_off if task.key in elsewhere]
-        if not free:
-            time.sleep(_LOOK_AFTER_S)
-            continue
         missing = []
         for task in free:
             if found := builder.found(task):
@@ -164,3 +162,8 @@ def build_all(
                 missing.append(task)
         if missing:  # whoever had it died, or could not build it
             (engine or local_engine(None, len(missing))).run(work, missing, told, say)
+        if len(put_off) < n:
+            pause_s = _LOOK_AFTER_S
+        else:
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LOOK_AFTER_AT_MOST_S)

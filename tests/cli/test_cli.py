@@ -12,18 +12,18 @@ from pathlib import Path
 
 import click
 import pytest
-from support import Cli
+from support import Cli, leaves
 
-from brainbrr.cli import commands  # noqa: F401
+import brainbrr.cli.main  # noqa: F401  # registers every command
 from brainbrr.cli.exits import EXIT_CODES
 from brainbrr.cli.group import cli as group
 
-COMMANDS = sorted(group.commands)
+COMMANDS = dict(leaves(group))
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, *{name.split()[0] for name in COMMANDS} - {*COMMANDS}])
 def test_every_help_has_an_example_and_the_exit_codes(cli: Cli, name: str) -> None:
-    told = cli(name, "--help")
+    told = cli(*name.split(), "--help")
     assert told.code == 0
     assert f"brainbrr {name}" in told.out.split("Example:")[1]
     for code, meaning in EXIT_CODES.items():
@@ -33,7 +33,7 @@ def test_every_help_has_an_example_and_the_exit_codes(cli: Cli, name: str) -> No
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_takes_json_and_store(name: str) -> None:
-    options = {option for p in group.commands[name].params for option in p.opts if isinstance(p, click.Option)}
+    options = {option for p in COMMANDS[name].params for option in p.opts if isinstance(p, click.Option)}
     assert {"--json", "--store"} <= options
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from support import Cli
-from works import Marked
+from works import Marked, build_beside
 
 from brainbrr.engines.dask import Dask
 from brainbrr.errors import BrainbrrError, ExecutorError, RecordingError
@@ -179,3 +179,8 @@ def test_where_no_scheduler_answers_the_error_says_how_to_start_one(
     monkeypatch.setattr("brainbrr.engines.dask._CONNECT_S", 0.5)
     told = cli("ingest", generated, "--executor", "dask", "--scheduler", "tcp://127.0.0.1:9", "--json")
     assert (told.code, told.json["error"]) == (1, "ExecutorError") and "dask scheduler" in told.json["fix"]
+
+
+def test_what_another_process_builds_is_waited_for(cluster: Cluster, builder: Builder, tasks: list[Task]) -> None:
+    cluster.worker()
+    build_beside(builder, tasks, Dask(cluster.address))

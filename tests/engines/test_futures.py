@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from works import Marked
+from works import Marked, build_beside
 
 import brainbrr
 from brainbrr.engines.futures import Futures
@@ -52,3 +52,8 @@ def test_a_full_disk_stops_what_has_not_begun(
     with ThreadPoolExecutor(1) as executor, pytest.raises(SpaceError, match="the disk is full"):
         Futures(executor).run(work, all_tasks, lambda task, outcome: None, lambda _: None)
     assert len(list(store.records())) < 6
+
+
+def test_what_another_process_builds_is_waited_for(builder: Builder, tasks: list[Task]) -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver")) as pool:
+        build_beside(builder, tasks, Futures(pool))

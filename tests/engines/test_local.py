@@ -6,15 +6,17 @@ import dataclasses
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from works import Marked
+from works import Marked, build_beside
 
 from brainbrr.engines.engine import Engine, Say
 from brainbrr.engines.local import Here, Processes
 from brainbrr.errors import BrainbrrError, ExecutorError, RecordingError, SpaceError
+from brainbrr.store import leases, writers
 from brainbrr.store.store import Store
 from brainbrr.verbs import builder as building
 from brainbrr.verbs.build import Built, Task
@@ -126,3 +128,26 @@ def test_work_names_the_machine_that_cannot_do_it(builder: Builder, tmp_path: Pa
         with pytest.raises(ExecutorError, match=f"worker .*, process {os.getpid()}.*{told}") as caught:
             dataclasses.replace(builder, **change).check()
         assert caught.value.fix
+
+
+@pytest.mark.parametrize("engine", [Here(), Processes(2)], ids=["here", "processes"])
+def test_what_another_process_builds_is_waited_for(engine: Engine, builder: Builder, tasks: list[Task]) -> None:
+    build_beside(builder, tasks, engine)
+
+
+def test_a_lease_of_a_worker_that_was_killed_holds_nobody_up(
+    builder: Builder, tasks: list[Task], tmp_path: Path
+) -> None:
+    script = tmp_path / "hold.py"
+    script.write_text(
+        "import sys, os, pathlib\nfrom brainbrr.store import founding, leases\n"
+        "layout = founding.open_existing(pathlib.Path(sys.argv[1]))\n"
+        "hold = leases.hold(layout, sys.argv[2])\nassert hold.__enter__()\nos.kill(os.getpid(), 9)\n"
+    )
+    killed = subprocess.Popen([sys.executable, str(script), str(builder.location), tasks[0].key])
+    while not writers.is_dead(f"{writers.own_name().split('-')[0]}-{killed.pid}"):
+        time.sleep(0.02)
+    assert list((builder.location / "leases").iterdir())
+    began = time.monotonic()
+    assert all(isinstance(built, Built) and built.is_new for built in run(Here(), builder, tasks).values())
+    assert time.monotonic() - began < leases.TTL_S / 2 and killed.wait() == -9

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 from support import Cli
-from works import Marked
+from works import Marked, build_beside
 
 import brainbrr
 from brainbrr.engines.slurm import Running, Slurm, share_of
@@ -211,3 +211,8 @@ def test_a_job_has_ended_when_slurm_no_longer_has_it_in_its_queue(
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     jobs = {n: Running(SimpleNamespace(job_id=f"7_{n}"), tmp_path / "told", {}) for n in (0, 1)}
     assert Slurm(tmp_path)._ended(jobs) == ended
+
+
+def test_what_another_process_builds_is_waited_for(slurm: Slurm, builder: Builder, tasks: list[Task]) -> None:
+    build_beside(builder, tasks, slurm)
+    assert len(list(slurm.folder.iterdir())) == 1  # found, so nothing was submitted again

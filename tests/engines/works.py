@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from brainbrr.engines.engine import Engine
 from brainbrr.errors import BrainbrrError, SpaceError
-from brainbrr.verbs.build import Built, Task
-from brainbrr.verbs.builder import Builder
+from brainbrr.store import leases
+from brainbrr.store.store import Store
+from brainbrr.verbs.build import Built, Task, build
+from brainbrr.verbs.builder import Builder, build_all
 
 
 @dataclass(frozen=True)
@@ -43,3 +48,34 @@ class Marked:
 
     def check(self) -> None:
         self.builder.check()
+
+
+def build_beside(builder: Builder, tasks: Sequence[Task], engine: Engine) -> None:
+    """Build all tasks, the first of which another process builds at that time: it is waited for, not built again."""
+    theirs, rest = tasks[0], {task.key for task in tasks[1:]}
+    told: dict[str, Built | BrainbrrError] = {}
+    said: list[str] = []
+    begun = threading.Event()
+
+    def other() -> None:
+        with leases.hold(Store.open(builder.location).layout, theirs.key) as is_free:
+            assert is_free
+            begun.set()
+            deadline = time.monotonic() + 120
+            while not (told.keys() >= rest and said) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            build(builder.location, theirs, builder.recipe)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    begun.wait()
+    build_all(
+        tasks, builder, engine=engine, done=lambda task, outcome: told.update({task.key: outcome}), say=said.append
+    )
+    thread.join()
+    assert all(isinstance(built, Built) for built in told.values()) and told.keys() == {theirs.key, *rest}
+    assert {key for key, built in told.items() if isinstance(built, Built) and built.was_found} == {theirs.key}
+    assert [text for text in said if "waiting" in text] == [
+        "waiting for another process, which builds 1 of these recordings"
+    ]
+    assert list((builder.location / "leases").iterdir()) == []

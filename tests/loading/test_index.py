@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from loading.indexes import small_index
 
 from brainbrr.errors import IntegrityError
-from brainbrr.loading.index import Index
+from brainbrr.loading.index import DTYPES, Index
 from brainbrr.views import View
 from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED
 
@@ -138,6 +140,54 @@ def test_a_matrix_of_more_channels_is_refused(view_of: ViewOf, tmp_path: Path) -
     replace(index, frame=replace(index.frame, matrices=wider)).save(tmp_path / "view.npz")
     with pytest.raises(IntegrityError, match="matrix"):
         Index.load(tmp_path / "view.npz")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("stride", 0, "stride"), ("length", 1 << 41, "length"), ("rate_hz", 10**9, "rate_hz"), ("tail", "cut", "tail"),
+        ("full_fraction", "0", "full_fraction"), ("full_fraction", "1/2", "decimal"), ("clip", "1e1", "clip"),
+        ("digest", "../x", "digest"), ("absent", (), "one length"), ("rows", (1,), "rows"), ("places", None, "places"),
+    ],
+)  # fmt: skip
+def test_a_frame_that_is_none_is_refused(view_of: ViewOf, tmp_path: Path, field: str, value: object, told: str) -> None:
+    index = view_of().index
+    replace(index, frame=replace(index.frame, **{field: value})).save(tmp_path / "view.npz")
+    with pytest.raises(IntegrityError, match=told):
+        Index.load(tmp_path / "view.npz")
+
+
+@pytest.mark.parametrize("field", ["centre", "gain", "layout", "n_samples", "content", "labelled"])
+def test_arrays_of_another_kind_are_refused(view_of: ViewOf, tmp_path: Path, field: str) -> None:
+    index = view_of().index
+    array = getattr(index, field)
+    for kind in ("f2", "O", ">u8"):
+        arrays = {name: getattr(index, name) for name in DTYPES} | {field: array.astype(kind)}
+        np.savez(tmp_path / "view.npz", frame=np.zeros(1, np.uint8), allow_pickle=True, **arrays)
+        with pytest.raises(IntegrityError, match="as numpy writes one of"):
+            Index.load(tmp_path / "view.npz")
+
+
+def test_an_index_that_is_compressed_or_says_more_than_it_holds_is_refused(view_of: ViewOf, tmp_path: Path) -> None:
+    path = tmp_path / "view.npz"
+    view_of().index.save(path)
+    with np.load(path) as found:
+        arrays = dict(found)
+    np.savez_compressed(path, **{**arrays, "frame": np.zeros(1 << 24, np.uint8)})
+    n_bytes = path.stat().st_size
+    tracemalloc.start()
+    with pytest.raises(IntegrityError, match="compressed"):
+        Index.load(path)
+    with zipfile.ZipFile(path, "w") as file:
+        for name in arrays:
+            with file.open(f"{name}.npy", "w") as member:
+                header = {"descr": "|u1", "fortran_order": False, "shape": (1 << 40,)}
+                np.lib.format.write_array_header_1_0(member, header)
+    with pytest.raises(IntegrityError, match="no index"):
+        Index.load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < (1 << 20) + 8 * n_bytes
 
 
 def test_nothing_is_left_beside_an_index(view_of: ViewOf, tmp_path: Path) -> None:

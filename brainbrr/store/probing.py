@@ -1,0 +1,108 @@
+"""Whether a file system can hold a store: each thing that the write order counts on, done once and looked at.
+
+What cannot be tried out, such as locks of other hosts, the store does not use.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from brainbrr.errors import UsageError
+from brainbrr.store import files
+
+_LACKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EXDEV, errno.ENOTTY)
+"""How a file system says that it cannot do something. All else (full, denied, gone) is another trouble."""
+_FIX = "choose a --store on a POSIX file system (ext4, xfs, btrfs, NFS, Lustre, ...)"
+
+
+def probe(folder: Path, *, folder_mode: int) -> None:
+    """Try out what a store needs in a new folder, which is gone afterwards; `folder_mode`: of the store's folders.
+
+    Raises UsageError naming the first thing that the file system cannot do, and OSError for other trouble.
+    """
+    steps: list[tuple[str, Callable[[Path], bool]]] = [
+        ("it cannot write and flush small files", _writes),
+        ("it does not keep the mode of files", _keeps_file_mode),
+        (f"it does not keep the mode {folder_mode:04o} of folders", lambda at: _keeps_folder_mode(at, folder_mode)),
+        ("it creates a file that is there already", _creates_exclusively),
+        ("it has no hard links", _links),
+        ("it links over a file that is there already", _links_exclusively),
+        ("it cannot rename folders", _renames_folders),
+        ("it renames a folder over one that is not empty", _keeps_full_folders),
+        ("it cannot flush folders to the disk", _flushes_folders),
+    ]
+    folder.mkdir()
+    try:
+        for lack, works in steps:
+            try:
+                why = "" if works(folder) else "tried, and looked at what came of it"
+            except OSError as error:
+                if error.errno not in _LACKS:
+                    raise
+                why = error.strerror or type(error).__name__
+            if why:
+                raise UsageError(f"this file system cannot hold a store: {lack} ({why})", where=folder.parent, fix=_FIX)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _writes(at: Path) -> bool:
+    files.write(at / "a", b"brainbrr")
+    return files.read(at / "a") == b"brainbrr"
+
+
+def _keeps_file_mode(at: Path) -> bool:
+    return stat.S_IMODE((at / "a").stat().st_mode) == files.READ_ONLY
+
+
+def _keeps_folder_mode(at: Path, mode: int) -> bool:
+    files.make_folder(at / "folder", mode)
+    return stat.S_IMODE((at / "folder").stat().st_mode) == mode
+
+
+def _creates_exclusively(at: Path) -> bool:
+    return not _can(lambda: os.close(os.open(at / "a", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)), errno.EEXIST)
+
+
+def _links(at: Path) -> bool:
+    os.link(at / "a", at / "b")
+    facts = (at / "b").stat()
+    return facts.st_nlink == 2 and os.path.samestat(facts, (at / "a").stat())
+
+
+def _links_exclusively(at: Path) -> bool:
+    files.write(at / "c", b"another", durable=False)
+    return not _can(lambda: os.link(at / "c", at / "b"), errno.EEXIST) and files.read(at / "b") == b"brainbrr"
+
+
+def _renames_folders(at: Path) -> bool:
+    (at / "new").mkdir()
+    (at / "new" / "inside").touch()
+    (at / "new").rename(at / "folder" / "object")
+    return (at / "folder" / "object" / "inside").exists() and not (at / "new").exists()
+
+
+def _keeps_full_folders(at: Path) -> bool:
+    (at / "late").mkdir()
+    onto = at / "folder" / "object"
+    return not _can(lambda: (at / "late").rename(onto), errno.ENOTEMPTY, errno.EEXIST) and (onto / "inside").exists()
+
+
+def _flushes_folders(at: Path) -> bool:
+    files.sync_folder(at / "folder")
+    return True
+
+
+def _can(action: Callable[[], object], *refusals: int) -> bool:
+    try:
+        action()
+    except OSError as error:
+        if error.errno not in refusals:
+            raise
+        return False
+    return True
