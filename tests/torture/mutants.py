@@ -36,19 +36,21 @@ FLAGS = ("O_NOFOLLOW", "O_NONBLOCK", "O_DIRECTORY", "O_CLOEXEC")
 COMPARED = ("file_facts.py", "stored.py")
 """Where every comparison decides whether something is believed."""
 
-TESTS = tuple(
-    f"tests/{name}.py"
-    for name in (
-        *(f"store/test_{name}" for name in ("write_order", "store", "files", "layout", "links", "catalog", "chunks")),
-        "test_host",
-        *(f"store/test_{name}" for name in ("objects", "records", "findings", "hostile", "spans", "codecs", "golden")),
-        "verbs/test_verify",
-        "store/test_crash",
-        "test_promises",
-        "verbs/test_recovery",
-    )
+FIRST = (
+    "store/test_write_order.py",
+    "store/test_store.py",
+    "store/test_files.py",
+    "store/test_layout.py",
+    "test_host.py",
 )
-"""In this order, after the module's own, until one fails."""
+LAST = (
+    "verbs/test_verify.py",
+    "verbs/test_repair.py",
+    "verbs/test_removals.py",
+    "test_promises.py",
+    "verbs/test_recovery.py",
+)
+"""All of tests/store runs between them."""
 QUICK = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 SECONDS = 60
 """Of one test: a mutant may make the code try for ever."""
@@ -109,11 +111,11 @@ def _changes(node: ast.AST, file: str) -> Iterator[tuple[ast.expr | ast.stmt, st
     match node:
         case ast.Expr(value=ast.Call() as call) if STEPS.match(_callee(call)):
             yield node, "pass"
-        case ast.Call(args=[source, target]) if _callee(node) == "link" and "os." in ast.unparse(node.func):
-            yield node, f"({ast.unparse(target)}.unlink(missing_ok=True), os.link({_both(source, target)}))"
-        case ast.Call(func=ast.Attribute(value=source, attr="rename"), args=[target]):
+        case ast.Call(args=[_, target]) if _callee(node) == "link" and "os." in ast.unparse(node.func):
+            yield node, f"(({ast.unparse(target)}).unlink(missing_ok=True), {ast.unparse(node)})"
+        case ast.Call(func=ast.Attribute(attr="rename"), args=[target]):
             away = f"__import__('shutil').rmtree({ast.unparse(target)}, ignore_errors=True)"
-            yield node, f"({away}, {ast.unparse(source)}.rename({ast.unparse(target)}))"
+            yield node, f"({away}, {ast.unparse(node)})"
         case ast.Attribute(attr=name) if name in FLAGS:
             yield node, "0"
         case ast.Constant(value="xb"):
@@ -140,10 +142,6 @@ def _callee(call: ast.Call) -> str:
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
-def _both(*nodes: ast.expr) -> str:
-    return ", ".join(map(ast.unparse, nodes))
-
-
 @dataclass(frozen=True)
 class InOrder:
     """A plugin that keeps test files in the order asked for, and kills the process when one test takes too long."""
@@ -156,6 +154,13 @@ class InOrder:
 
     def pytest_runtest_setup(self) -> None:
         signal.alarm(SECONDS)
+
+
+def tests_of(module: str, folder: Path) -> list[str]:
+    """Return the test files to run for a module, its own first."""
+    own = [f"{kind}test_{module}.py" for kind in ("store/", "verbs/", "")]
+    store = sorted(f"store/{path.name}" for path in folder.glob("store/test_*.py"))
+    return [f"tests/{name}" for name in dict.fromkeys([*own, *FIRST, *store, *LAST]) if (folder / name).exists()]
 
 
 class Checkout:
@@ -175,9 +180,7 @@ class Checkout:
         good = path.read_bytes()
         try:
             path.write_bytes(good[: mutant.start] + mutant.new.encode() + good[mutant.stop :])
-            own = [f"tests/{kind}test_{path.stem}.py" for kind in ("store/", "verbs/", "")]
-            tests = dict.fromkeys([*(name for name in own if (self.folder / name).exists()), *TESTS])
-            test = self._tested(list(tests))
+            test = self._tested(tests_of(path.stem, self.folder / "tests"))
         finally:
             path.write_bytes(good)
         if test and "::" in test and test not in self.sound:
@@ -199,7 +202,9 @@ class Checkout:
                 os.dup2(descriptor, 1)
                 os.dup2(descriptor, 2)
                 code = int(
-                    pytest.main([*QUICK, "--basetemp", str(self.folder / "tmp"), *tests], plugins=[InOrder(tuple(tests))])
+                    pytest.main(
+                        [*QUICK, "--basetemp", str(self.folder / "tmp"), *tests], plugins=[InOrder(tuple(tests))]
+                    )
                 )
                 sys.stdout.flush()
                 os._exit(code)
@@ -271,6 +276,7 @@ def main() -> None:
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # a mutant may have the size and the time of the one before it
     sys.dont_write_bytecode = True
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        Path(folder).chmod(0o755)  # some tests read as nobody
         tried = try_all(mutants, Path(folder), jobs=asked.jobs, say=asked.say)
     survived = sorted(name for name, test in tried.items() if test is None and name not in EXCUSED)
     needless = sorted(name for name, test in tried.items() if test is not None and name in EXCUSED)
