@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -19,15 +20,21 @@ from brainbrr.loading.loader import Choices, Loader, Mode, numpy_loader
 from brainbrr.loading.order import Sampling
 from brainbrr.profiles import Profile
 from brainbrr.progress import Progress, Silent
+from brainbrr.store.proof import Depth
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.verbs.check import REQUIREMENTS, CheckReport
 from brainbrr.verbs.check import check as _check
+from brainbrr.verbs.gc import DAY_S, GcReport
+from brainbrr.verbs.gc import gc as _gc
 from brainbrr.verbs.ingest import IngestReport
 from brainbrr.verbs.ingest import ingest as _ingest
+from brainbrr.verbs.pin import keep
+from brainbrr.verbs.repair import RepairReport
+from brainbrr.verbs.repair import repair as _repair
 from brainbrr.verbs.select import Selection, resolve_corpus
 from brainbrr.verbs.stage import stage_objects
-from brainbrr.verbs.train import need_torch
+from brainbrr.verbs.train import hold, need_torch
 from brainbrr.verbs.verify import VerifyReport
 from brainbrr.verbs.verify import verify as _verify
 from brainbrr.verbs.view import view as _view
@@ -116,9 +123,31 @@ def view(
     ).view
 
 
-def verify(store: Store, *, quick: bool = False) -> VerifyReport:
-    """Prove every object against its content digest, every record against its object."""
-    return _verify(store, quick=quick)
+def verify(store: Store, *, depth: Depth = "full", **options: Any) -> VerifyReport:
+    """Prove every object against its content digest, and all else against it; what passed is remembered.
+
+    Other options are those of `brainbrr.verbs.verify.verify`: max_age_s, max_seconds, accept_gone, progress.
+    """
+    return _verify(store, depth=depth, host=resolve(store=str(store.location)).host, **options)
+
+
+def repair(
+    store: Store,
+    *,
+    depth: Depth = "full",
+    source: Store | Location = None,
+    roots: Mapping[str, str | Path] | None = None,
+    workers: int = 1,
+) -> RepairReport:
+    """Move what is damaged to quarantine, and bring it back from another store, else from the EDF below its root."""
+    return _repair(
+        store,
+        depth=depth,
+        source=source if isinstance(source, Store) or source is None else Store.open(Path(source)),
+        roots={corpus: Path(root) for corpus, root in (roots or {}).items()},
+        host=resolve(store=str(store.location)).host,
+        workers=workers,
+    )
 
 
 def check(
@@ -132,6 +161,19 @@ def check(
     settings = resolve(store=str(store.location))
     named = _profile(settings, None, profile).name
     return _check(store, require=require, profiles_of=settings.profiles_of, profile=named, recipe=_recipe(recipe))
+
+
+def gc(store: Store, *, yes: bool = False, grace_s: int = DAY_S, views_older_than_s: int | None = None) -> GcReport:
+    """List what no catalog, frozen view or pin names; with `yes`, condemn it, and delete what waited for the grace."""
+    return _gc(store, yes=yes, grace_s=grace_s, views_older_than_s=views_older_than_s)
+
+
+def pin(view: View) -> bool:
+    """Keep a view that is ready in its store for good, with all it names; say whether it was not pinned before.
+
+    Raises UsageError for a view that is not ready, and for a store that cannot be written.
+    """
+    return keep(view.store, str(view.digest), view.to_json())
 
 
 def loader(
@@ -204,14 +246,19 @@ def train(
     resume: str | Path | None = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> TrainReport:
-    """Train a detector from a view that is ready. Raises ViewNotReadyError otherwise; never builds."""
+    """Train a detector from a view that is ready. Raises ViewNotReadyError otherwise; never builds.
+
+    The view is frozen in its store first, where that can be written: `metrics["frozen"]`.
+    """
     need_torch()
     from brainbrr.learn.train import train as _train
 
     settings = resolve(store=str(view.store.location), runs=_text(runs))
     chosen = load_train_config(config) if isinstance(config, str) else config
     resumed = None if resume is None else Path(resume)
-    return _train(view, chosen, runs=settings.runs.value, resume=resumed, progress=progress)
+    frozen = view.state == "ready" and hold(view, progress)
+    trained = _train(view, chosen, runs=settings.runs.value, resume=resumed, progress=progress)
+    return replace(trained, metrics={**trained.metrics, "frozen": frozen})
 
 
 def evaluate(run: str | Path, view: View, *, tune: View | None = None) -> EvaluateReport:
@@ -237,4 +284,4 @@ def _text(location: Location) -> str | None:
     return None if location is None else str(location)
 
 
-__all__ = ["check", "evaluate", "ingest", "loader", "open_store", "train", "verify", "view"]
+__all__ = ["check", "evaluate", "gc", "ingest", "loader", "open_store", "pin", "repair", "train", "verify", "view"]

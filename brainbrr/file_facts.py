@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,17 +39,26 @@ class FileFacts:
         """Return what is known of a file after one stat of it; None when nothing is. Raises OSError."""
         status = self._stat(path)  # first: a file that is gone is an error, known or not
         entry = self._facts.get(name)
-        return entry[-1] if isinstance(entry, list) and entry[:-1] == _moves(status) else None
+        return entry[-1] if isinstance(entry, list) and entry[:-1] == moves(status) else None
 
     def learn(self, name: str, path: Path, read: Callable[[], Fact]) -> Fact:
         """Return what `read` says of a file, and keep it if the file stood still meanwhile. Raises OSError."""
-        before, began_ns = _moves(self._stat(path)), time.time_ns()
+        before, began_ns = moves(self._stat(path)), time.time_ns()
         fact = read()
         # began, not now: an edit in the tick of the last one, while a slow read was under way, shows in no stat
-        if began_ns - max(before[1:3]) > _SETTLED_NS and before == _moves(self._stat(path)):
+        if began_ns - max(before[1:3]) > _SETTLED_NS and before == moves(self._stat(path)):
             self._facts[name] = [*before, fact]
             self._changed = True
         return fact
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Know nothing of some files any more."""
+        for name in names:
+            self._changed |= self._facts.pop(name, None) is not None
+
+    def names(self) -> list[str]:
+        """Return the names of all files of which anything is known."""
+        return list(self._facts)
 
     def save(self) -> None:
         """Keep what was learnt for the next run. Raises OSError."""
@@ -58,7 +67,7 @@ class FileFacts:
             self._changed = False
 
 
-def _moves(status: os.stat_result) -> list[int]:
+def moves(status: os.stat_result) -> list[int]:
     """Return what moves when a file is changed or replaced; ctime also when somebody puts its mtime back."""
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 

@@ -6,12 +6,16 @@ Lives in the user's own folders, never in a store. Losing it costs time, not tru
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from brainbrr.digest import is_digest, source_digest, xxh3_128
-from brainbrr.file_facts import FileFacts, read_table, write_table
+from brainbrr.file_facts import FileFacts, moves, read_table, write_table
+
+N_DEPTHS = 3
+"""Of proof: see store/proof.py."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ class Host:
         Not by what the store is: one that was deleted and made again has other inodes and times.
         """
         return FileFacts(self._table("records", store), stat=os.lstat)
+
+    def passes(self, store: Path) -> Passes:
+        """Return what is remembered of the proofs of a store: when its objects passed, and what was there."""
+        return Passes(FileFacts(self._table("passes", store), stat=os.lstat), self._table("seen", store), store)
 
     def _table(self, kind: str, place: Path) -> Path:
         return self.folder / kind / f"{xxh3_128(os.fsencode(place.resolve()))}.json"
@@ -78,6 +86,95 @@ class Sources:
     def save(self) -> None:
         """Keep what was hashed for the next run. Raises OSError."""
         self._facts.save()
+
+
+@dataclass(frozen=True)
+class Pass:
+    """When an object last passed each depth of proof or a deeper one, shallow first (s since 1970; 0: never).
+
+    `sums`: the digests of what its samples add up to, once they were decoded.
+    """
+
+    at_s: tuple[int, ...]
+    sums: str | None
+
+    @classmethod
+    def from_fact(cls, fact: Any) -> Pass | None:
+        """Return what was remembered; what nobody can have written is nothing."""
+        if not isinstance(fact, list) or len(fact) < 3 or not all(type(at_s) is int for at_s in fact[2:]):
+            return None
+        sums = fact[1]
+        known = isinstance(sums, str) and is_digest(sums[:64], 64) and is_digest(sums[64:], 64)
+        return cls(tuple(fact[2:]), sums) if sums is None or known else None
+
+
+class Passes:
+    """When each object of a store last passed which depth of proof, and which names were there.
+
+    A pass counts only while nothing about the object's two files moved. A store that was deleted and made again in
+    the same place is another one, of which nothing is known. Safe under threads.
+    """
+
+    def __init__(self, facts: FileFacts, table: Path, store: Path) -> None:
+        self._facts, self._table = facts, table
+        self._made = (store / "format.json").stat().st_mtime_ns
+        try:
+            said = read_table(table)
+        except OSError:
+            said = {}
+        names = said.get("names")
+        self.seen: dict[str, dict[str, str]] = {}
+        """By kind and name: when (ISO 8601) it was last there."""
+        if said.get("made") == self._made and isinstance(names, dict):
+            self.seen = {kind: dict(found) for kind, found in names.items() if isinstance(found, dict)}
+
+    def last(self, content: str, shard: Path, metadata: Path) -> Pass | None:
+        """Return an object's last passes; None where there are none, or a file of it moved since."""
+        try:
+            fact = self._facts.known(content, shard)
+            return Pass.from_fact(fact) if fact and fact[0] == moves(os.lstat(metadata)) else None
+        except OSError:
+            return None
+
+    def passed(
+        self, content: str, shard: Path, metadata: Path, prove: Callable[[], str | None], *, depth: int, now_s: int
+    ) -> str | None:
+        """Prove an object and remember that it passed; what `prove` raises comes out, and nothing is known then.
+
+        `prove` returns the digests of what its samples add up to, None where it did not decode them.
+        """
+        before = self.last(content, shard, metadata)
+        self._facts.forget([content])
+        sums: str | None = None
+
+        def read() -> list[Any]:
+            nonlocal sums
+            still, sums = moves(os.lstat(metadata)), prove()
+            at_s = [now_s if i <= depth else before.at_s[i] if before else 0 for i in range(N_DEPTHS)]
+            return [still, sums or (before.sums if before else None), *at_s]
+
+        try:
+            self._facts.learn(content, shard, read)
+        except FileNotFoundError:  # where a stat is missing, the proof says what is wrong
+            sums = prove()
+        return sums
+
+    def see(self, names: Mapping[str, Iterable[str]], *, now: str) -> None:
+        """Remember that names are there now."""
+        for kind, found in names.items():
+            self.seen.setdefault(kind, {}).update(dict.fromkeys(found, now))
+
+    def forget(self, kind: str, names: Iterable[str]) -> None:
+        """Know nothing of names any more."""
+        for name in names:
+            self.seen.get(kind, {}).pop(name, None)
+        if kind == "object":
+            self._facts.forget(names)
+
+    def save(self) -> None:
+        """Keep it all for the next run. Raises OSError."""
+        self._facts.save()
+        write_table(self._table, {"made": self._made, "names": self.seen})
 
 
 def keep(remember: Callable[[], None]) -> str | None:

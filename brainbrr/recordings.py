@@ -6,6 +6,7 @@ Reads records, no signal; knows nothing of windows.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from brainbrr.digest import json_digest, key_of
@@ -178,3 +179,15 @@ def assemble(
             labels = UNLABELLED if row.annotations is None else Annotations.from_json(row.annotations)
             ready.append(ViewRecording(row.path, row.patient, row.split, row.source, row.synthetic, labels, record))
     return tuple(ready), tuple(missing), tuple(omitted)
+
+
+def name_of(store: Store, key: str) -> str:
+    """Return how people know what a key was made from: corpus and path, as catalogs say; else the key."""
+    with suppress(IntegrityError, OSError):  # it is for a message about damage, which it must not hide
+        record = store.record(key)
+        for corpus in store.corpora() if record else ():
+            catalog = store.catalog(corpus)
+            for path, row in catalog.rows.items() if catalog else ():
+                if record and row.source == record.source:
+                    return f"recording {path} of {corpus}"
+    return f"the recording of key {key}"

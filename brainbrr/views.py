@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from brainbrr import windows as w
-from brainbrr.digest import json_digest
+from brainbrr.digest import json_digest, recipe_digest
 from brainbrr.eeg.annotations import Annotations
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import IntegrityError, UsageError, ViewNotReadyError
@@ -338,11 +338,29 @@ def view_digest(
     recipe: Recipe, window: w.WindowSpec, recordings: Iterable[ViewRecording], omitted: Iterable[Omission]
 ) -> str:
     """Return the SHA-256 of a view: no path, corpus or profile name is in it."""
-    return json_digest(
-        {
-            "recipe": recipe.digest,
-            "window": window.identity(),
-            "recordings": sorted([r.key, r.content, r.split, r.patient, r.event_digest] for r in recordings),
-            "omitted": sorted([o.source or "", o.split, o.error] for o in omitted),
-        }
+    return _digest(
+        recipe.digest,
+        window.identity(),
+        ([r.key, r.content, r.split, r.patient, r.event_digest] for r in recordings),
+        ([o.source or "", o.split, o.error] for o in omitted),
     )
+
+
+def frozen_digest(frozen: Mapping[str, Any]) -> str:
+    """Return the digest of what to_json() gave, by its own words: also of a recipe that this version cannot build.
+
+    Raises KeyError, TypeError, ValueError or AttributeError for anything else.
+    """
+    recordings = []
+    for entry in frozen["recordings"]:
+        labels = {name: said for name, said in entry["annotations"].items() if name != "notes"}
+        recordings.append([entry["key"], entry["content"], entry["split"], entry["patient"], json_digest(labels)])
+    omitted = ([each["source"] or "", each["split"], each["error"]] for each in frozen["omitted"])
+    return _digest(recipe_digest(frozen["recipe"]["fields"]), frozen["window"], recordings, omitted)
+
+
+def _digest(
+    recipe: str, window: Mapping[str, Any], recordings: Iterable[list[str]], omitted: Iterable[list[str]]
+) -> str:
+    said = {"recipe": recipe, "window": window, "recordings": sorted(recordings), "omitted": sorted(omitted)}
+    return json_digest(said)

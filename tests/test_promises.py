@@ -97,17 +97,17 @@ def test_promise_04_verify_finds_flips_truncations_deletions_and_swaps(store: St
     for file in files:
         good = file.read_bytes()
         for _ in itertools.islice(flips_on_disk(file), 0, None, 499):
-            assert verify(store).exit_code == verify(store, quick=True).exit_code == 4
+            assert verify(store).exit_code == verify(store, depth="checksums").exit_code == 4
         overwrite(file, good[:-1])
-        assert verify(store).exit_code == verify(store, quick=True).exit_code == 4
+        assert verify(store).exit_code == verify(store, depth="checksums").exit_code == 4
         file.unlink()
         if file is files[-1]:
             assert check(store, profiles_of=lambda _: {}).orphans == (first.content,)
         else:
-            assert verify(store).exit_code == verify(store, quick=True).exit_code == 4
+            assert verify(store).exit_code == verify(store, depth="checksums").exit_code == 4
         file.write_bytes(good)
     overwrite(one / "c.0.0", (other / "c.0.0").read_bytes())
-    assert (verify(store).exit_code, verify(store, quick=True).exit_code) == (4, 0)
+    assert (verify(store).exit_code, verify(store, depth="checksums").exit_code) == (4, 0)
 
 
 def test_promise_05_one_array_of_many_sources_recipes_and_corpora_is_stored_once(store: Store) -> None:

@@ -138,7 +138,7 @@ def test_a_damaged_tile_is_an_error_not_zeros(generated: Path, tmp_path: Path) -
     data = bytearray(shard.read_bytes())
     data[100] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(IntegrityError, match=f"from 0 s to 10 s .* in recording {view.recordings[0].path} of demo"):
         view[0]
 
 

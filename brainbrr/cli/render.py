@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from brainbrr.cli.output import Output, duration, many, size
+from brainbrr.cli.store_render import mending
 from brainbrr.verbs.check import CheckReport
 from brainbrr.verbs.ingest import IngestReport
 from brainbrr.verbs.plan import PlanReport
 from brainbrr.verbs.recompress import RecompressReport
 from brainbrr.verbs.status import StatusReport
-from brainbrr.verbs.verify import VerifyReport
 from brainbrr.verbs.view import ViewReport
 from brainbrr.verbs.why import WhyReport
 
@@ -180,24 +180,6 @@ def status(out: Output, report: StatusReport) -> None:
         )
 
 
-def verify(out: Output, report: VerifyReport) -> None:
-    """Show what was proven."""
-    depth = "structure and every checksum" if report.quick else "every sample against its content digest"
-    rows = [
-        ("verified", f"{report.verified} of {report.objects} objects, {report.records} records: {depth}"),
-        ("corrupt", str(len(report.corrupt))),
-        ("time", duration(report.seconds)),
-    ]
-    for found in report.corrupt:
-        kind, name = next(item for item in found.items() if item[0] != "reason")
-        rows.append((f"corrupt {kind}", f"{name}: {found['reason']}"))
-    out.pairs([*rows, *_mending(report.corrupt)])
-
-
-def _mending(corrupt: Iterable[dict[str, str]]) -> list[tuple[str, str]]:
-    return [("mend", fix) for fix in sorted({found["fix"] for found in corrupt})]
-
-
 def recompress(out: Output, report: RecompressReport) -> None:
     """Show what the other store holds, and what it saves."""
     out.title(f"recompressed {report.store} into {report.to}, codec {report.codec}")
@@ -215,7 +197,7 @@ def recompress(out: Output, report: RecompressReport) -> None:
         rows.append((f"failed {kind}", f"{name}: {each['reason']}"))
     out.pairs(rows)
     if report.failed:
-        out.note("fix: brainbrr ingest ROOT --rehash mends the store; then run the same command again")
+        out.note("fix: brainbrr repair mends the store; then run the same command again")
 
 
 def bench(out: Output, report: BenchReport) -> None:
@@ -255,7 +237,7 @@ def check(out: Output, report: CheckReport) -> None:
         rows += [("", problem) for problem in problems[:_SHOWN]]
         if len(problems) > _SHOWN:
             rows.append(("", f"and {len(problems) - _SHOWN} more; all of them with --json"))
-    out.pairs([*rows, *_mending(report.corrupt)])
+    out.pairs([*rows, *mending(report.corrupt)])
 
 
 def why(out: Output, report: WhyReport) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from brainbrr.cli.ages import age
 from brainbrr.cli.group import PROFILES, Session, command, corpus_option, recipe_option
 from brainbrr.cli.output import progress
 
 if TYPE_CHECKING:
+    from brainbrr.store.proof import Depth
     from brainbrr.store.tiles import Codec
 
 
@@ -50,17 +53,102 @@ def status(store: str | None, as_json: bool) -> int:
     return 0
 
 
-@command("verify", example="brainbrr verify --quick")
-@click.option("--quick", is_flag=True, help="Structure and every checksum, without the content digests.")
-def verify(quick: bool, store: str | None, as_json: bool) -> int:
-    """Decode every object against its content digest, and hold every record against its object."""
-    from brainbrr.cli import render
+def _depth_options(function: Callable[..., int]) -> Callable[..., int]:
+    function = click.option("--checksums", is_flag=True, help="Structure and every checksum; no content digest.")(
+        function
+    )
+    return click.option("--quick", is_flag=True, help="Structure, sizes and seals alone: no sample is read.")(function)
+
+
+def _depth(quick: bool, checksums: bool) -> Depth:
+    if quick and checksums:
+        raise click.UsageError("--quick and --checksums are two depths: choose one")
+    return "quick" if quick else "checksums" if checksums else "full"
+
+
+@command("verify", example="brainbrr verify --max-age 7d --max-seconds 600")
+@_depth_options
+@click.option("--max-age", type=age, metavar="AGE", help="Do not read again what passed since then: 7d, 12h, 30m, 45s.")
+@click.option("--max-seconds", type=click.FloatRange(min=0), metavar="S", help="Begin no object after this time.")
+@click.option("--accept-gone", is_flag=True, help="What was here before and is gone was taken away on purpose.")
+def verify(
+    quick: bool,
+    checksums: bool,
+    max_age: float | None,
+    max_seconds: float | None,
+    accept_gone: bool,
+    store: str | None,
+    as_json: bool,
+) -> int:
+    """Decode every object against its content digest, and hold records, catalogs, views and all else against it.
+
+    This host remembers what passed when, and what was here. With --max-seconds, what passed longest ago goes first,
+    so that the same command, run now and then, proves a large store in slices.
+    """
+    from brainbrr.cli import store_render
     from brainbrr.verbs.verify import verify as run
 
     session = Session(store, as_json)
-    report = run(session.store(), quick=quick, progress=progress())
-    session.show(render.verify, report)
+    report = run(
+        session.store(),
+        depth=_depth(quick, checksums),
+        host=session.settings.host,
+        max_age_s=max_age,
+        max_seconds=max_seconds,
+        accept_gone=accept_gone,
+        progress=progress(),
+    )
+    session.show(store_render.verify, report)
     return report.exit_code
+
+
+@command("repair", example="brainbrr repair --from /backup/store")
+@_depth_options
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Another store to take whole pieces from; its codec may differ.",
+)
+@click.option("--root", "roots", multiple=True, metavar="CORPUS=DIR", help="Where a corpus lies. Default: as ingested.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that build. Default: all cores.")
+def repair(
+    quick: bool,
+    checksums: bool,
+    source: Path | None,
+    roots: tuple[str, ...],
+    workers: int | None,
+    store: str | None,
+    as_json: bool,
+) -> int:
+    """Move what is damaged to quarantine, and bring it back: from another store, else from its EDF.
+
+    Nothing is deleted, and what comes out differently is kept apart. After Ctrl-C or a crash, the same command goes
+    on from there.
+    """
+    from brainbrr.cli import store_render
+    from brainbrr.store.store import Store
+    from brainbrr.verbs.repair import repair as run
+
+    session = Session(store, as_json)
+    report = run(
+        session.store(),
+        depth=_depth(quick, checksums),
+        source=None if source is None else Store.open(source),
+        roots=dict(map(_root, roots)),
+        host=session.settings.host,
+        workers=workers,
+        progress=progress(),
+    )
+    session.show(store_render.repair, report)
+    return report.exit_code
+
+
+def _root(text: str) -> tuple[str, Path]:
+    corpus, _, folder = text.partition("=")
+    if not corpus or not folder:
+        raise click.UsageError(f"--root {text}: CORPUS=DIR")
+    return corpus, Path(folder)
 
 
 @command("check", example="brainbrr check --require no-duplicates,complete,verified,no-leaks --profile full")

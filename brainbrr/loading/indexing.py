@@ -40,8 +40,8 @@ def index_of(
         array = recording.record.array
         if (array.channels, array.rate_hz, array.quantum_uv) != (channels, rate_hz, str(recipe.quantum_uv)):
             raise IntegrityError("the record's array is not what its recipe makes", where=recording.path)
+        present = [name not in array.absent for name in channels]
         try:
-            present = [name not in array.absent for name in channels]
             check(recording.record.statistics, present=present, n=array.n_samples)
         except ValueError as error:
             raise IntegrityError(f"the record's statistics: {error}", where=recording.path) from None

@@ -8,16 +8,19 @@ from __future__ import annotations
 import resource
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 
 from brainbrr.eeg.dequantise import Floats, Places, Rows, Tiles
 from brainbrr.eeg.kernels import kernels
+from brainbrr.errors import IntegrityError
 from brainbrr.loading.augment import Variation, varied
 from brainbrr.loading.index import Index
 from brainbrr.loading.memory import free_bytes, resident_bytes
+from brainbrr.recordings import name_of
 from brainbrr.store.chunks import ShardReader
 from brainbrr.store.objects import FILL, TILE_S, ArrayMeta
 from brainbrr.store.shard_files import Scratch
@@ -58,7 +61,8 @@ class Shards:
 
     def span(self, recording: int, start: int, stop: int) -> tuple[Tiles, int, int]:
         """Return proven tiles of one recording; a stretch of the file itself where it is mapped."""
-        tiles, first = self._shard(recording).span(start, stop, self._scratch())
+        with self._naming(recording):
+            tiles, first = self._shard(recording).span(start, stop, self._scratch())
         return tiles, self._tile, first
 
     def at(self, recordings: IntArray, starts: IntArray, n: IntArray) -> tuple[Places, object]:
@@ -69,10 +73,11 @@ class Shards:
         wanted = address != 0
         if not self._every:
             wanted &= self._untouched(recordings, starts, n)
-        unproven = [(shards[i], int(starts[i]), int(starts[i] + n[i])) for i in np.flatnonzero(wanted).tolist()]
+        unproven = [(i, int(starts[i]), int(starts[i] + n[i])) for i in np.flatnonzero(wanted).tolist()]
         for ask in (ShardReader.advise, ShardReader.span):  # all of a batch at once, before the first is waited for
-            for each in unproven:
-                ask(*each)
+            for i, start, stop in unproven:
+                with self._naming(int(recordings[i])):
+                    ask(shards[i], start, stop)
         address = np.where(address, address + first * self._tile_bytes, 0)
         same = np.ones_like(address)
         places = Places(address, self._tile_bytes * same, self._tile * same, starts - first * self._tile, n)
@@ -105,11 +110,23 @@ class Shards:
                 # not in the index: they would take as much of it as all the rest
                 record = self._store.record(self._index.key[recording].tobytes().hex())
                 checks = bytes.fromhex(record.checks) if record and record.content == content else b""
-                shard = self._store.reader(content, meta, every=self._every, proven=proven, checks=checks)
+                with self._naming(recording):
+                    shard = self._store.reader(content, meta, every=self._every, proven=proven, checks=checks)
                 self._open[recording] = shard
                 if len(self._open) > self._most:
                     self._open.popitem(last=False)  # another thread may still read it: it closes with its last user
             return shard
+
+    @contextmanager
+    def _naming(self, recording: int) -> Iterator[None]:
+        """Say of damage which recording it is in, as catalogs call it; they are read only then."""
+        try:
+            yield
+        except IntegrityError as error:
+            key = self._index.key[recording].tobytes().hex()
+            raise IntegrityError(
+                f"{error.what}, in {name_of(self._store, key)}", where=error.where, fix=error.fix
+            ) from error
 
     def _scratch(self) -> Scratch:
         """Return this thread's own buffer, for tiles that do not lie in the file as they are."""

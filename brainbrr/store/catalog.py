@@ -202,11 +202,26 @@ def _none_gone(layout: Layout, corpus: str, latest: int) -> None:
         )
 
 
-def _read_acknowledgement(layout: Layout, corpus: str, seq: int, digest: str) -> dict[str, Any] | None:
+def acknowledged_digest(layout: Layout, corpus: str, seq: int) -> str | None:
+    """Return the SHA-256 of a generation as it was published, None where nobody wrote it down.
+
+    Raises IntegrityError for a damaged acknowledgement.
+    """
     path = layout.acknowledgement(corpus, seq)
     found = sealed.read(path, _ACKNOWLEDGED, number=CATALOG_FORMAT)
-    if found is not None and found != _acknowledgement(corpus, seq, digest):
-        raise IntegrityError(f"generation {seq} of the catalog is not the one that was published", where=path)
+    if found is None:
+        return None
+    digest = str(found["sha256_of"])
+    if found != _acknowledgement(corpus, seq, digest):
+        raise IntegrityError(f"this acknowledges generation {found['seq']} of {found['corpus'][:80]!r}", where=path)
+    return digest
+
+
+def _read_acknowledgement(layout: Layout, corpus: str, seq: int, digest: str) -> str | None:
+    found = acknowledged_digest(layout, corpus, seq)
+    if found not in (None, digest):
+        where = layout.acknowledgement(corpus, seq)
+        raise IntegrityError(f"generation {seq} of the catalog is not the one that was published", where=where)
     return found
 
 
@@ -227,15 +242,19 @@ def cut(layout: Layout, corpus: str, seq: int, created: str) -> None:
 
     Raises IntegrityError when that generation is damaged, UsageError for the first one.
     """
-    catalog, _ = _generation(layout, corpus, seq, {})
+    catalog, digest = generation(layout, corpus, seq)
+    _read_acknowledgement(layout, corpus, seq, digest)
     if catalog.parent is None:
         raise UsageError(f"generation {seq} of {corpus!r} has none before it")
     said = {"format": CATALOG_FORMAT, "corpus": corpus, "seq": seq, "parent": catalog.parent, "created": created}
-    sealed.publish(layout, layout.cut(corpus, seq), said, lambda: _cut_parent(layout, corpus, seq))
+    sealed.publish(layout, layout.cut(corpus, seq), said, lambda: cut_parent(layout, corpus, seq))
 
 
-def _cut_parent(layout: Layout, corpus: str, seq: int) -> str | None:
-    """Return the SHA-256 of the generation that was cut off before this one; None where no cut is."""
+def cut_parent(layout: Layout, corpus: str, seq: int) -> str | None:
+    """Return the SHA-256 of the generation that was cut off before this one; None where no cut is.
+
+    Raises IntegrityError for a damaged cut.
+    """
     path = layout.cut(corpus, seq)
     found = sealed.read(path, _CUT, number=CATALOG_FORMAT)
     if found is None:
@@ -245,16 +264,25 @@ def _cut_parent(layout: Layout, corpus: str, seq: int) -> str | None:
     return str(found["parent"])
 
 
-def _generation(layout: Layout, corpus: str, seq: int, decoded: Decoded) -> tuple[Catalog, str]:
+def generation(layout: Layout, corpus: str, seq: int, decoded: Decoded | None = None) -> tuple[Catalog, str]:
+    """Return a generation that is whole by itself, and the SHA-256 of its file; nothing is said of its neighbours.
+
+    Raises IntegrityError when it is missing or damaged.
+    """
     path = layout.generation(corpus, seq)
     data = _read(layout, corpus, seq)
     digest = sha256(data)
-    same, catalog = decoded.get(corpus, ("", None))
+    same, catalog = (decoded or {}).get(corpus, ("", None))
     if catalog is None or same != digest:
         catalog = decode(data, where=path)
     if (catalog.corpus, catalog.seq) != (corpus, seq):
         raise IntegrityError(f"this is generation {catalog.seq} of {catalog.corpus!r}", where=path)
-    before = None if seq == 1 else _cut_parent(layout, corpus, seq) or sha256(_read(layout, corpus, seq - 1))
+    return catalog, digest
+
+
+def _generation(layout: Layout, corpus: str, seq: int, decoded: Decoded) -> tuple[Catalog, str]:
+    catalog, digest = generation(layout, corpus, seq, decoded)
+    before = None if seq == 1 else cut_parent(layout, corpus, seq) or sha256(_read(layout, corpus, seq - 1))
     if catalog.parent != before:
         raise IntegrityError(
             "the generation before this one is not the one that it continues",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from brainbrr.store.objects import (
 from brainbrr.store.shard_files import MEND, MappedFile, Scratch, ShardFile, open_shard
 from brainbrr.store.tiles import CRC_BYTES, Bytes, Codec, crc32c
 
-_TILES_HELD = 64  # of a shard that is read once: what was read need not stay in this process's memory
+Look = Callable[[ArrayMeta], Callable[[Samples], None]]
+"""Asked once about an array, then told of its proven samples, tile after tile: int16 (channels, any)."""
 
 Proven = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -117,10 +119,6 @@ class ShardReader:
         """Return the samples of tile n: int16 (channels, up to ten seconds), not to be written to; see span()."""
         samples = self._rows(n, n + 1, scratch)[0, : self.meta.n_channels * self._tile]
         return samples.reshape(self.meta.n_channels, self._tile)[:, : self.meta.n_samples - n * self._tile]
-
-    def release(self) -> None:
-        """Let the system take back the memory of what was read; it is read again when it is needed."""
-        self._open.release()
 
     def prove(self) -> None:
         """Check the crc32c of every tile. Raises IntegrityError naming the time of the first bad one."""
@@ -233,7 +231,8 @@ def inspect(folder: Path, *, codec: Codec | None = None, checksums: bool = False
     `codec`: the one that it must have. `checksums`: also the crc32c of every tile, against `checks` where a record has
     them; without, a tile that was swapped for another one passes.
     """
-    with ShardReader(folder, codec=codec, checks=checks) as reader:
+    # read and not mapped: what a disk cannot give is an error here, where a map would kill the process
+    with ShardReader(folder, codec=codec, mapped=False, checks=checks) as reader:
         if checksums:
             reader.prove()
         strangers = sorted({path.name for path in folder.iterdir()} - {ARRAY_FILE, SHARD_FILE})
@@ -242,13 +241,14 @@ def inspect(folder: Path, *, codec: Codec | None = None, checksums: bool = False
     return reader.meta
 
 
-def decode(folder: Path, *, sums: RowSums | None = None) -> str:
+def decode(folder: Path, *, sums: RowSums | None = None, look: Look | None = None) -> str:
     """Return the content of what a folder holds, every byte of it proven. Raises IntegrityError.
 
-    `sums`: what its samples must add up to.
+    `sums`: what its samples must add up to. `look` sees all of them on the way.
     """
-    with ShardReader(folder, every=True) as reader:
+    with ShardReader(folder, every=True, mapped=False) as reader:
         meta = reader.meta
+        see = None if look is None else look(meta)
         rows, found = RowHasher(meta.n_channels), RowSums(meta.n_channels)
         scratch = Scratch()
         for n in range(meta.n_tiles):
@@ -257,8 +257,8 @@ def decode(folder: Path, *, sums: RowSums | None = None) -> str:
             rows.update(tile)
             if sums is not None:
                 found.update(tile)
-            if n % _TILES_HELD == 0:
-                reader.release()
+            if see is not None:
+                see(tile)
         if (reader.padding() != FILL).any():
             raise IntegrityError("the padding of the last tile is not the fill value", where=folder)
     if sums is not None and found.digests() != sums.digests():

@@ -48,7 +48,7 @@ def verify(layout: Layout, name: str) -> None:
     key, _, version = name.partition("-")
     if not is_digest(key, 32):
         where = layout.findings / name
-        fix = "no reader ever looks there: move it out of the store"
+        fix = "no reader ever looks there: brainbrr repair moves it to quarantine"
         raise IntegrityError("a file that is not in the place of findings", where=where, fix=fix)
     read(layout, key, int(version))
 

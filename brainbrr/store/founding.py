@@ -18,7 +18,7 @@ from brainbrr.store.tiles import CODECS, Codec
 FORMAT = 1
 
 _MARK: dict[str, object] = {"format": FORMAT, "kind": "brainbrr store"}  # with "codec" too, unless that is "none"
-_GUESTS = {"README.md", ".gitignore", ".gitkeep", "lost+found"}
+GUESTS = {"README.md", ".gitignore", ".gitkeep", "lost+found"}
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _refuse_foreign(layout: Layout) -> None:
         return
     if not root.is_dir():
         raise UsageError("a file lies where the store should be", where=root)
-    foreign = sorted(path.name for path in root.iterdir() if path.name not in (*_GUESTS, *FOLDERS, *LATER))
+    foreign = sorted(path.name for path in root.iterdir() if path.name not in (*GUESTS, *FOLDERS, *LATER))
     if foreign:
         raise UsageError(
             f"the folder is not empty and not a store: it holds {', '.join(foreign[:3])}",

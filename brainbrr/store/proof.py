@@ -6,7 +6,7 @@ Reads, and changes nothing. Every proof raises IntegrityError.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from brainbrr.digest import is_digest
 from brainbrr.errors import IntegrityError
@@ -22,21 +22,23 @@ if TYPE_CHECKING:
     from brainbrr.store.store import Store
 
 
-def decode(store: Store, name: str) -> str:
+Depth = Literal["quick", "checksums", "full"]
+"""How much of an object is read: no tile; every tile against its crc32c; every sample against the content."""
+DEPTHS: tuple[Depth, ...] = get_args(Depth)
+
+
+def decode(store: Store, name: str, *, look: chunks.Look | None = None) -> str:
     """Return the content of what a folder that contents() named really holds, whatever its name."""
-    return chunks.decode(_folder(store, name))
+    return chunks.decode(_folder(store, name), look=look)
 
 
-def verify_object(store: Store, name: str, *, quick: bool = False) -> None:
-    """Prove a folder that contents() named, its place and its groups.
-
-    Quick: structure and every checksum. Full: also the content against the name.
-    """
+def verify_object(store: Store, name: str, *, depth: Depth = "full") -> None:
+    """Prove a folder that contents() named, its place and its groups."""
     verify_place(store, name)
     for fan_out in ("", name[:2]):
         verify_group(store, fan_out)
-    verify_folder(store, name, checksums=quick)
-    if not quick:
+    verify_folder(store, name, checksums=depth == "checksums")
+    if depth == "full":
         verify_place(store, name, decoded=decode(store, name))
 
 
@@ -48,7 +50,7 @@ def verify_folder(store: Store, name: str, *, checksums: bool = False) -> None:
 def verify_place(store: Store, name: str, *, decoded: str | None = None) -> None:
     """Prove that a folder lies where its content belongs; `decoded`: what decode() gave."""
     if not is_digest(name, 64):
-        fix = "no reader ever looks there: move it out of the store"
+        fix = "no reader ever looks there: brainbrr repair puts it in its place, or into quarantine"
         raise IntegrityError("an object does not lie in its place", where=_folder(store, name), fix=fix)
     if decoded is not None:
         _match(_folder(store, name), name, decoded)
@@ -92,10 +94,11 @@ def proven_record(store: Store, name: str) -> Record:
     """Return a record proven against its name; what lies there has to be one."""
     path = store.layout.found(store.layout.records, name)
     if not is_digest(name, 32):
-        raise IntegrityError("a file that is not in a record's place", where=path)
+        fix = "no reader ever looks there: brainbrr repair puts it in its place, or into quarantine"
+        raise IntegrityError("a file that is not in a record's place", where=path, fix=fix)
     record = store.record(name)
     if record is None:
-        raise IntegrityError("there is no record of this key", where=path)
+        raise IntegrityError("there is no record of this key", where=path, fix=MEND)
     return record
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import chunks, files, proof
+from brainbrr.store import chunks, files, marks, proof, receipts
 from brainbrr.store import findings as findings_files
 from brainbrr.store.layout import Layout
 from brainbrr.store.shard_files import MEND
@@ -75,7 +75,7 @@ def copy_record(source: Store, target: Store, key: str) -> int:
         return 0
     if not target.has_object(record):
         raise UsageError(f"its object {record.content[:12]} is not there", where=target.location)
-    return _publish(target.layout, source.layout.record(key), target.layout.record(key))
+    return copy_file(target.layout, source.layout.record(key), target.layout.record(key))
 
 
 def copy_findings(source: Store, target: Store, name: str) -> int:
@@ -94,6 +94,27 @@ def copy_view(source: Store, target: Store, digest: str) -> None:
     view = source.frozen(digest)
     if view is not None:
         target.freeze(digest, view)
+
+
+def copy_pin(source: Store, target: Store, digest: str) -> None:
+    """Make a pin be in the target. Raises IntegrityError for a damaged one, UsageError when its view is not there."""
+    if marks.pinned(source, digest) is None:
+        return
+    if target.frozen(digest) is None:
+        raise UsageError("its view is not there", where=target.location)
+    _ensure(target.layout, source.layout.pin(digest), target.layout.pin(digest))
+
+
+def copy_retirement(source: Store, target: Store, recipe: str) -> None:
+    """Make a recipe be retired in the target too. Raises IntegrityError for a damaged mark."""
+    if marks.retired(source, recipe) is not None:
+        _ensure(target.layout, source.layout.retirement(recipe), target.layout.retirement(recipe))
+
+
+def copy_receipt(source: Store, target: Store, name: str) -> None:
+    """Make a receipt be in the target. Raises IntegrityError for a damaged one."""
+    receipts.read(source.layout, name)
+    _ensure(target.layout, source.layout.receipt(name), target.layout.receipt(name))
 
 
 def check_catalog(source: Store, target: Store, corpus: str) -> None:
@@ -130,15 +151,15 @@ def copy_catalog(source: Store, target: Store, corpus: str) -> int:
 
 
 def _ensure(layout: Layout, original: Path, path: Path) -> int:
-    return 0 if path.exists() else _publish(layout, original, path)
+    return 0 if path.exists() else copy_file(layout, original, path)
 
 
 def _generation(store: Store, corpus: str, seq: int) -> bytes:
     return files.read(store.layout.generation(corpus, seq), limit=catalogs.MAX_CATALOG_BYTES)
 
 
-def _publish(layout: Layout, original: Path, path: Path) -> int:
-    """Copy a proven file, byte for byte, to where nothing lies; return its bytes."""
+def copy_file(layout: Layout, original: Path, path: Path) -> int:
+    """Copy a proven file, byte for byte, to where nothing lies; return its bytes, 0 where something does."""
     data = files.read(original, limit=catalogs.MAX_CATALOG_BYTES)
     with files.writing(layout.root, n_bytes=len(data)):
         layout.ensure_fan_out(path.parent)

@@ -16,7 +16,7 @@ from brainbrr.store import files, mounts
 from brainbrr.store.layout import SHARD_FILE
 from brainbrr.store.tiles import Bytes
 
-MEND = "brainbrr ingest ROOT --rehash rebuilds it, and keeps the damaged one in quarantine"
+MEND = "brainbrr repair restores it, and keeps the damaged one in quarantine"
 
 
 class Scratch:
@@ -44,9 +44,6 @@ class ShardFile(Protocol):
     def advise(self, start: int, stop: int) -> None:
         """Ask the system to fetch bytes [start, stop) before they are read; returns at once."""
 
-    def release(self) -> None:
-        """Let the system take back the memory of what was read."""
-
 
 class MappedFile:
     """A file of a local disk in memory: reading it costs no call and no copy.
@@ -71,10 +68,6 @@ class MappedFile:
         start -= start % mmap.PAGESIZE
         if stop > start:
             self._map.madvise(mmap.MADV_WILLNEED, start, stop - start)
-
-    def release(self) -> None:
-        """Unload all pages; they come again when they are touched."""
-        self._map.madvise(mmap.MADV_DONTNEED)
 
 
 class ReadFile:
@@ -106,9 +99,6 @@ class ReadFile:
         """Fetch [start, stop) into the system's page cache."""
         if hasattr(os, "posix_fadvise") and stop > start:
             os.posix_fadvise(self._descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
-
-    def release(self) -> None:
-        """Do nothing: what was read is the caller's."""
 
     def __del__(self) -> None:
         os.close(self._descriptor)  # only here: a number that is closed too early may be another file's already

@@ -113,12 +113,13 @@ class Store:
         statistics: Mapping[str, Any],
         signal: Mapping[str, Any],
         provenance: Mapping[str, Any],
+        expected: str | None = None,
     ) -> Put:
         """Store a draft under its key; it is durable when this returns.
 
         What is there already is proven and ours dropped; what is damaged moves to quarantine and is replaced.
-        Raises NotReproducibleError when the key has another content, IntegrityError for samples that are not
-        legal, SpaceError when the disk is full; then nothing half done can be seen.
+        Raises NotReproducibleError when the key has, or was `expected` to have, another content, IntegrityError for
+        samples that are not legal, SpaceError when the disk is full; then nothing half done can be seen.
         """
         n_bytes = draft.finish()
         content = chunks.decode(draft.folder, sums=draft.sums)
@@ -132,8 +133,9 @@ class Store:
             raise UsageError(f"this cannot be a record: {error.what}", where=path) from None
         quarantined: list[Path] = []
         before = self._standing_record(key, quarantined)
-        if before is not None and before.content != content:
-            raise self._not_reproducible(before, content, self._set_aside(draft, content))
+        known = expected if before is None else before.content
+        if known is not None and known != content:
+            raise self._not_reproducible(key, known, content, self._set_aside(draft, content))
         new_object = self.ensure_object(draft, content, quarantined)
         if before is None:
             new_record = self._link_record(record, data)
@@ -150,7 +152,8 @@ class Store:
             return Put(record, new_object, True, n_bytes + len(data), tuple(quarantined))
         standing = self.record(key)
         if standing is None or standing.content != content:  # a faster process made something else of the key
-            raise self._not_reproducible(standing or record, content, self.layout.object(content))
+            theirs = (standing or record).content
+            raise self._not_reproducible(key, theirs, content, self.layout.object(content))
         return Put(standing, new_object, False, n_bytes, tuple(quarantined))
 
     def _standing_record(self, key: str, quarantined: list[Path]) -> Record | None:
@@ -212,9 +215,9 @@ class Store:
                     raise
         return target
 
-    def _not_reproducible(self, before: Record, content: str, ours: Path) -> NotReproducibleError:
+    def _not_reproducible(self, key: str, known: str, content: str, ours: Path) -> NotReproducibleError:
         return NotReproducibleError(
-            f"key {before.key[:12]} has content {before.content[:12]}, but this build gave {content[:12]}",
+            f"key {key[:12]} has content {known[:12]}, but this build gave {content[:12]}",
             where=ours,
             fix="the first stays; compare both, and raise the recipe's revision if the code's output changed",
         )

@@ -24,7 +24,10 @@ from brainbrr.store.store import Put, Store
 
 @dataclass(frozen=True)
 class Task:
-    """One recording to build: where it lies, what it must hash to, and the key it becomes."""
+    """One recording to build: where it lies, what it must hash to, and the key it becomes.
+
+    `expected`: the content that the key is known to have, though no record says so.
+    """
 
     path: str
     edf: Path
@@ -32,6 +35,7 @@ class Task:
     n_bytes: int
     key: str
     accept_truncated: bool
+    expected: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,7 @@ def _put(store: Store, task: Task, recipe: Recipe, made: Preprocessed) -> Put:
                 "certificate": made.certificate,
                 **_versions(),
             },
+            expected=task.expected,
         )
 
 

@@ -15,8 +15,8 @@ from brainbrr.progress import Progress, Silent
 from brainbrr.recordings import assemble
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.store import Store
+from brainbrr.verbs.damage import Damage, copies, damage
 from brainbrr.verbs.select import members, resolve_corpus
-from brainbrr.verbs.verify import Damage, copies, damage
 
 REQUIREMENTS = ("no-duplicates", "complete", "verified", "no-leaks")
 
@@ -105,7 +105,9 @@ def check(
 def _twice(found: Damage) -> tuple[list[dict[str, Any]], set[str]]:
     """Return sources with two objects under one recipe, and the files of the records that say so."""
     by_origin: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-    for name, record in (*((record.key, record) for record in found.records), *found.foreign_records.items()):
+    misplaced = {each["record"] for each in found.misplaced if "record" in each}
+    foreign = {name: record for name, record in found.foreign_records.items() if name in misplaced}
+    for name, record in (*((record.key, record) for record in found.records), *foreign.items()):
         by_origin[record.source, record.recipe][name] = record.content
     twice: list[dict[str, Any]] = []
     names: set[str] = set()

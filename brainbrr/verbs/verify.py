@@ -1,142 +1,41 @@
-"""`verify`: every object against its content, every record against its object, every other file against its seal.
-
-The only place that says what damage is: `check --require verified` asks here too.
-"""
+"""`verify`: prove a store as deep as asked, from memory where that was done lately, and say what is damaged."""
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from brainbrr.errors import IntegrityError
+from brainbrr.host import Host, Pass, Passes, keep
 from brainbrr.progress import Progress, Silent
-from brainbrr.store import proof
-from brainbrr.store.records import Record
-from brainbrr.store.shard_files import MEND
+from brainbrr.store import receipts
+from brainbrr.store.layout import ARRAY_FILE, SHARD_FILE
+from brainbrr.store.proof import DEPTHS, Depth
 from brainbrr.store.store import Store
-
-_FIX = {
-    "object": MEND,
-    "group": MEND,
-    "record": MEND,
-    "findings": MEND,
-    "catalog": "move that generation and the later ones out of the catalog, then ingest the corpus again",
-    "view": "move the file out of the store, and freeze the view again",
-}
-
-Found = dict[str, str]
-"""One damage: {kind: name, "reason": why, "fix": what mends it}.
-
-Kinds: object, group, record, findings, catalog, view.
-"""
-
-
-@dataclass(frozen=True)
-class Damage:
-    """What is damaged, and what was read on the way.
-
-    What is `misplaced` is whole, but lies under another's name; `broken` is everything else.
-    """
-
-    contents: tuple[str, ...]
-    n_records: int
-    broken: tuple[Found, ...]
-    misplaced: tuple[Found, ...]
-    decoded: dict[str, str]
-    """By folder: the content of the array that it holds."""
-    records: tuple[Record, ...]
-    foreign_records: dict[str, Record]
-    """By file: the misplaced records."""
-
-    @property
-    def all(self) -> tuple[Found, ...]:
-        """Whatever its kind, by kind and name."""
-        return tuple(sorted((*self.broken, *self.misplaced), key=lambda found: list(found.items())))
-
-
-@contextmanager
-def _noting(into: list[Found], kind: str, name: str) -> Iterator[None]:
-    try:
-        yield
-    except IntegrityError as error:
-        into.append({kind: name, "reason": error.what, "fix": error.fix or _FIX[kind]})
-
-
-def damage(store: Store, *, quick: bool = False, progress: Progress = Silent()) -> Damage:  # noqa: B008
-    """Prove everything in a store, each object decoded once. `quick`: structure and checksums, nothing decoded."""
-    broken: list[Found] = []
-    misplaced: list[Found] = []
-    decoded: dict[str, str] = {}
-    contents = sorted(store.contents())
-    progress.start("verifying", len(contents), "objects")
-    for name in contents:
-        with _noting(broken, "object", name):
-            if not quick:
-                decoded[name] = proof.decode(store, name)
-            proof.verify_folder(store, name, checksums=quick)
-        with _noting(misplaced, "object", name):
-            proof.verify_place(store, name, decoded=decoded.get(name))
-        progress.advance()
-    progress.stop()
-    lost = {found["object"] for found in misplaced}  # nobody owes a group to a folder that zarr should not list
-    for fan_out in sorted({"", *(name[:2] for name in contents if name not in lost)}):
-        with _noting(broken, "group", f"{fan_out}/zarr.json".lstrip("/")):
-            proof.verify_group(store, fan_out)
-    keys = sorted(store.keys())
-    records: list[Record] = []
-    foreign: dict[str, Record] = {}
-    for key in keys:
-        found: list[Found] = []
-        with _noting(found, "record", key):
-            records.append(proof.verify_record(store, key))
-        if found and (record := _whole(store, key)) is not None:
-            foreign[key] = record
-        (misplaced if key in foreign else broken).extend(found)
-    for name in store.found_findings():
-        with _noting(broken, "findings", name):
-            proof.verify_findings(store, name)
-    for corpus in store.corpora():
-        with _noting(broken, "catalog", corpus):
-            proof.verify_catalog(store, corpus)
-    for digest in store.frozen_views():
-        with _noting(broken, "view", digest):
-            store.frozen(digest)
-    return Damage(tuple(contents), len(keys), tuple(broken), tuple(misplaced), decoded, tuple(records), foreign)
-
-
-def _whole(store: Store, name: str) -> Record | None:
-    """Return what a record file says when nothing but its name is wrong."""
-    record = proof.unproven_record(store, name)
-    try:
-        if record is not None:
-            proof.verify_binding(store, record)
-    except IntegrityError:
-        return None
-    return record
-
-
-def copies(decoded: dict[str, str]) -> tuple[tuple[str, ...], ...]:
-    """Return the folders that hold one array more than once, each group with the one in its place first."""
-    folders: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(decoded, key=lambda name: (decoded[name] != name, name)):
-        folders[decoded[name]].append(name)
-    return tuple(tuple(names) for names in folders.values() if len(names) > 1)
+from brainbrr.verbs.damage import Damage, Scope, damage
+from brainbrr.verbs.found import RECEIPTS_OF, REPAIR, Found, kind_and_name
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """How many objects were proven, and what was found damaged."""
+    """How many objects were proven now (`verified`), how many count from memory, and what is damaged.
 
+    `remaining` were neither: time was up. `oldest_pass` (ISO 8601) is when the object that waits longest last passed
+    this depth; None where one never did, or nothing is remembered.
+    """
+
+    depth: Depth
     objects: int
     records: int
     verified: int
+    remembered: int
+    remaining: int
+    oldest_pass: str | None
     corrupt: tuple[Found, ...]
     seconds: float
-    quick: bool
 
     @property
     def exit_code(self) -> int:
@@ -148,16 +47,148 @@ class VerifyReport:
         return {**vars(self), "corrupt": list(self.corrupt), "seconds": round(self.seconds, 3)}
 
 
-def verify(store: Store, *, quick: bool = False, progress: Progress = Silent()) -> VerifyReport:  # noqa: B008
-    """Prove a store. Full: every object is decoded against its content digest. Quick: structure and every checksum."""
-    began = time.monotonic()
-    found = damage(store, quick=quick, progress=progress)
+def verify(
+    store: Store,
+    *,
+    depth: Depth = "full",
+    host: Host | None = None,
+    max_age_s: float | None = None,
+    max_seconds: float | None = None,
+    accept_gone: bool = False,
+    progress: Progress = Silent(),  # noqa: B008  # stateless
+) -> VerifyReport:
+    """Prove a store: `quick` its structure, `checksums` also every tile, `full` every sample against its content.
+
+    With a host, it is remembered what passed and what was there: objects that passed this depth less than `max_age_s`
+    ago, and were not touched since, are not read again; what was there and is gone without a receipt is damage,
+    unless `accept_gone`. After `max_seconds` no further object is begun; those that passed longest ago go first.
+    """
+    began, now = time.monotonic(), datetime.now(UTC)
+    memory = Memory(store, host, depth, now)
+    found = memory.damage(max_age_s, None if max_seconds is None else began + max_seconds, progress)
+    gone = () if accept_gone else memory.gone(found)
+    if trouble := memory.keep(found, gone):
+        progress.say(trouble)
+    corrupt = tuple(sorted((*found.all, *gone), key=lambda each: list(each.items())))
     bad = {each["object"] for each in found.all if "object" in each}
     return VerifyReport(
+        depth=depth,
         objects=len(found.contents),
         records=found.n_records,
-        verified=len(found.contents) - len(bad),
-        corrupt=found.all,
+        verified=len(found.proven - bad),
+        remembered=len(memory.skipped),
+        remaining=len(found.contents) - len(found.proven) - len(memory.skipped),
+        oldest_pass=memory.oldest_pass(found),
+        corrupt=corrupt,
         seconds=time.monotonic() - began,
-        quick=quick,
     )
+
+
+class Memory:
+    """What a host remembers of a store's proofs, used and written by one run; without a host nothing is."""
+
+    def __init__(self, store: Store, host: Host | None, depth: Depth, now: datetime) -> None:
+        self._store, self._depth, self._now = store, DEPTHS.index(depth), now
+        self._passes: Passes | None = host.passes(store.location) if host else None
+        self._last: dict[str, Pass] = {}
+        self.skipped: dict[str, str | None] = {}
+
+    def damage(self, max_age_s: float | None, until: float | None, progress: Progress) -> Damage:
+        """Return what is damaged, by looking at what has to be looked at again."""
+        if self._passes is not None:
+            for name in self._store.contents():
+                last = self._passes.last(name, *self._files(name))
+                if last is not None:
+                    self._last[name] = last
+                    if max_age_s is not None and self._age_s(last) <= max_age_s:
+                        self.skipped[name] = last.sums
+
+        def prove(name: str, proof: Callable[[], str | None]) -> bool:
+            if until is not None and time.monotonic() >= until:
+                return False
+            if self._passes is None:
+                proof()
+            else:
+                self._passes.passed(name, *self._files(name), proof, depth=self._depth, now_s=self._now_s)
+            return True
+
+        def longest_ago_first(name: str) -> tuple[int, str]:
+            return self._last[name].at_s[self._depth] if name in self._last else 0, name
+
+        scope = Scope(DEPTHS[self._depth], self.skipped, prove, longest_ago_first)
+        return damage(self._store, scope, progress=progress)
+
+    def gone(self, found: Damage) -> tuple[Found, ...]:
+        """Return what was there before and is not now, and of which no receipt says that it was deleted later."""
+        if self._passes is None:
+            return ()
+        told = {kind_and_name(each) for each in found.all}
+        told |= {("object", record.content) for record in found.lonely}
+        deleted = receipts.deleted(self._store.layout)
+        gone: list[Found] = []
+        for kind, names in self._passes.seen.items():
+            for name, seen in names.items():
+                if name in found.names.get(kind, ()) or (kind, name) in told:
+                    continue
+                when = _deletion(self._store, kind, name, deleted)
+                if when is None or datetime.fromisoformat(when) < datetime.fromisoformat(seen):
+                    gone.append({kind: name, "reason": f"it was here on {seen}, and is gone", "fix": REPAIR})
+        return tuple(gone)
+
+    def keep(self, found: Damage, gone: tuple[Found, ...]) -> str | None:
+        """Remember what is there now, and what is missed; return why that cannot be."""
+        if self._passes is None:
+            return None
+        missed = {kind_and_name(each) for each in gone}
+        for kind, names in self._passes.seen.items():
+            lost = [n for n in names if n not in found.names.get(kind, ()) and (kind, n) not in missed]
+            self._passes.forget(kind, lost)
+        self._passes.see(found.names, now=self._now.isoformat(timespec="seconds"))
+        return keep(self._passes.save)
+
+    def forget(self, kind: str, name: str) -> None:
+        """Let something be gone from now on."""
+        if self._passes is not None:
+            self._passes.forget(kind, [name])
+
+    def save(self) -> str | None:
+        """Write down what was forgotten; return why that cannot be."""
+        return None if self._passes is None else keep(self._passes.save)
+
+    def oldest_pass(self, found: Damage) -> str | None:
+        """Return when the object that waits longest last passed; None where one never did."""
+        if self._passes is None:
+            return None
+        bad = {each["object"] for each in found.all if "object" in each}
+        at_s = [
+            self._now_s
+            if name in found.proven - bad
+            else self._last[name].at_s[self._depth]
+            if name in self._last
+            else 0
+            for name in found.contents
+        ]
+        oldest = min(at_s, default=0)
+        return datetime.fromtimestamp(oldest, UTC).isoformat(timespec="seconds") if oldest else None
+
+    @property
+    def _now_s(self) -> int:
+        return int(self._now.timestamp())
+
+    def _age_s(self, last: Pass) -> float:
+        return self._now.timestamp() - last.at_s[self._depth]
+
+    def _files(self, name: str) -> tuple[Any, Any]:
+        folder = self._store.layout.found(self._store.layout.objects, name)
+        return folder / SHARD_FILE, folder / ARRAY_FILE
+
+
+def _deletion(store: Store, kind: str, name: str, deleted: Mapping[str, Mapping[str, str]]) -> str | None:
+    """Return when something was deleted on purpose, as a receipt says; None where none does."""
+    if kind == "catalog":
+        corpus, _, file = name.partition("/")
+        seq = int(file.partition(".")[0])
+        if any(seq < cut for cut in store.layout.cuts(corpus)):
+            return "9999-01-01T00:00:00+00:00"  # whenever it was: nobody misses what was cut off
+        return deleted.get("generations", {}).get(f"{corpus}/{seq}")
+    return deleted.get(RECEIPTS_OF.get(kind, ""), {}).get(name)

@@ -1,27 +1,18 @@
-"""How long to fuzz: a few seconds for `make test`, thousands of examples where BRAINBRR_TORTURE is set."""
+"""One folder for all: what is read is overwritten each time, and nothing else may be touched."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
-
-from brainbrr.store.records import Record
-from brainbrr.store.store import Store
-from store.making import arguments, catalog_of, meta_of, row_of, samples_of
-
-ALL = dict(deadline=None, suppress_health_check=list(HealthCheck))
-settings.register_profile("fuzz", max_examples=60, derandomize=True, database=None, **ALL)
-settings.register_profile("torture", max_examples=5000, database=None, **ALL)
-
-META = meta_of(2, 400, absent=(1,))
+from fuzz.targets import Place
 
 
-@pytest.fixture(autouse=True, scope="package")
-def profile() -> object:
-    before = settings.get_current_profile_name()
-    settings.load_profile("torture" if os.environ.get("BRAINBRR_TORTURE") else "fuzz")
-    yield
-    settings.load_profile(before)
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place.make(tmp_path_factory.mktemp("fuzz"))
+
+
+@pytest.fixture(scope="session")
+def folder(place: Place) -> Path:
+    return place.folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -200,6 +201,20 @@ def test_a_damaged_checkpoint_is_refused(view_of: ViewOf, config: TrainConfig, t
     run.checkpoint.write_bytes(b"\xff" * 100)
     with pytest.raises(IntegrityError, match="not a file of brainbrr's weights"):
         train(view_of("train"), config, runs=tmp_path, resume=run.folder)
+
+
+def test_damage_stops_the_training_and_names_recording_and_time(
+    view_of: ViewOf, config: TrainConfig, tmp_path: Path
+) -> None:
+    view = view_of("train")
+    store = Store.open(Path(shutil.copytree(view.store.location, tmp_path / "store")))
+    for shard in store.location.glob("objects.zarr/*/*/c.0.0"):
+        shard.chmod(0o644)
+        data = bytearray(shard.read_bytes())
+        data[1000] ^= 1
+        shard.write_bytes(data)
+    with pytest.raises(IntegrityError, match=r"damaged from 0 s to 10 s .* in recording edf/train/.*\.edf of demo"):
+        train(view.over(store), config, runs=tmp_path / "runs")
 
 
 def test_a_view_that_is_not_ready_is_never_built(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:

@@ -249,6 +249,13 @@ def test_tiles_that_changed_places_stop_the_loader(view_of: ViewOf, tmp_path: Pa
         view.over(copied)[0]
 
 
+def test_without_a_catalog_damage_is_named_by_its_key(view_of: ViewOf, tmp_path: Path) -> None:
+    view = damaged(view_of(), tmp_path)
+    shutil.rmtree(view.store.location / "catalog")
+    with pytest.raises(IntegrityError, match=f"in the recording of key {view.recordings[0].key}"):
+        view[0]
+
+
 @pytest.mark.parametrize("mode", ["stream", "resident", "map"])
 def test_damage_stops_the_loader_and_says_where(view_of: ViewOf, tmp_path: Path, mode: str) -> None:
     view = damaged(view_of(), tmp_path)
@@ -257,7 +264,8 @@ def test_damage_stops_the_loader_and_says_where(view_of: ViewOf, tmp_path: Path,
             for window in range(20):
                 brainbrr.loader(view, batch=1, mode="map")[window]
         taken(30, view, mode=mode)
-    assert any(recording.content in str(caught.value) for recording in view.recordings)
+    [recording] = [each for each in view.recordings if each.content in str(caught.value)]
+    assert f"in recording {recording.path} of demo" in caught.value.what
 
 
 def test_objects_that_go_away_under_a_loader_are_a_clear_error(view_of: ViewOf, tmp_path: Path) -> None:

@@ -51,8 +51,8 @@ def test_content_key_and_record_know_no_codec(tmp_path: Path) -> None:
     for codec, store in stores.items():
         assert Store.open(store.location).codec == codec
         assert proof.decode(store, plain.content) == plain.content
-        for quick in (True, False):
-            proof.verify_object(store, plain.content, quick=quick)
+        for depth in proof.DEPTHS:
+            proof.verify_object(store, plain.content, depth=depth)
         assert proof.verify_record(store, plain.key) == plain
         assert np.array_equal(store.open_array(plain.content)[:], SAMPLES)
         with store.reader(plain.content, plain.array) as reader:

@@ -151,8 +151,8 @@ def test_samples_that_are_none_are_refused(store: Store) -> None:
     assert list(store.contents()) == []
 
 
-@pytest.mark.parametrize("quick", [True, False])
-def test_a_flipped_sample_and_a_damaged_structure_are_found_quick_or_not(store: Store, quick: bool) -> None:
+@pytest.mark.parametrize("depth", ["checksums", "full"])
+def test_a_flipped_sample_and_a_damaged_structure_are_found_decoded_or_not(store: Store, depth: proof.Depth) -> None:
     content = store.put(SAMPLES, **arguments(META)).record.content
     shard = store.layout.object(content) / "c.0.0"
     good = shard.read_bytes()
@@ -160,14 +160,14 @@ def test_a_flipped_sample_and_a_damaged_structure_are_found_quick_or_not(store: 
     flipped[100] ^= 1
     overwrite(shard, bytes(flipped))
     with pytest.raises(IntegrityError, match="from 0 s to 10 s") as caught:
-        proof.verify_object(store, content, quick=quick)
-    assert "--rehash" in str(caught.value.fix)
+        proof.verify_object(store, content, depth=depth)
+    assert "brainbrr repair" in str(caught.value.fix)
     for damage in (good[:-1] + b"\0", good[:-20] + b"\1" * 20, good + b"x"):
         overwrite(shard, damage)
         with pytest.raises(IntegrityError):
-            proof.verify_object(store, content, quick=quick)
+            proof.verify_object(store, content, depth=depth)
     overwrite(shard, good)
-    proof.verify_object(store, content, quick=quick)
+    proof.verify_object(store, content, depth=depth)
 
 
 def test_an_object_of_another_content_under_this_name_is_found(store: Store) -> None:
@@ -176,7 +176,7 @@ def test_an_object_of_another_content_under_this_name_is_found(store: Store) -> 
     ]
     one, other = map(store.layout.object, contents)
     overwrite(one / "c.0.0", (other / "c.0.0").read_bytes())
-    proof.verify_object(store, contents[0], quick=True)
+    proof.verify_object(store, contents[0], depth="checksums")
     with pytest.raises(IntegrityError, match=f"has content {contents[1][:12]}"):
         proof.verify_object(store, contents[0])
     assert proof.decode(store, contents[0]) == contents[1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,8 @@ from pathlib import Path
 import pytest
 from support import Cli
 
-from brainbrr.store import files, proof
+from brainbrr.store import files, proof, receipts
+from brainbrr.store.receipts import Receipt
 from brainbrr.store.store import Store
 
 GATE = ("check", "--require", "no-duplicates,complete,verified,no-leaks", "--profile", "smoke")
@@ -107,9 +107,11 @@ def test_ingest_mends_a_missing_object(cli: Cli, store: Path, corpus: Path) -> N
 
 
 def test_an_object_without_a_record_is_an_orphan_and_never_fails(cli: Cli, store: Path) -> None:
-    record = sorted(store.glob("records/*/*.json"))[0]
-    content = json.loads(record.read_bytes())["content"]
-    record.unlink()
+    opened = Store.open(store)
+    record = next(opened.records())
+    receipts.write(opened.layout, Receipt("gc", "2026-01-01T00:00:00+00:00", "us", records=(record.key,)))
+    content = record.content
+    opened.layout.record(record.key).unlink()
     told = cli("check", "--require", "no-duplicates,verified,no-leaks", "--profile", "smoke", "--json")
     assert told.code == 0 and told.json["orphans"] == [content]
 
@@ -177,7 +179,7 @@ def test_each_object_is_decoded_once(cli: Cli, store: Path, monkeypatch: pytest.
     plant(store, "copy")
     decoded: list[str] = []
     real = proof.decode
-    monkeypatch.setattr(proof, "decode", lambda of, name: (decoded.append(name), real(of, name))[1])
+    monkeypatch.setattr(proof, "decode", lambda of, name, **seen: (decoded.append(name), real(of, name, **seen))[1])
     cli(*GATE)
     assert sorted(decoded) == sorted(Store.open(store).contents())
 

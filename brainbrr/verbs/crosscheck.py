@@ -1,0 +1,142 @@
+"""Catalogs, frozen views, pins and the other small files: each against its seal, and against what it speaks of."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from brainbrr.digest import key_of
+from brainbrr.errors import BrainbrrError, IntegrityError
+from brainbrr.store import catalog_proof, proof, receipts, sealed
+from brainbrr.store.catalog import Catalog
+from brainbrr.store.store import Store
+from brainbrr.verbs.found import Bound, Notes
+from brainbrr.views import frozen_digest
+
+_OURS = {"digest", "recipe", "window", "recordings", "omitted"}
+
+
+def catalogs(
+    store: Store, records: Mapping[str, Bound], keys: set[str], deleted: Mapping[str, str], broken: Notes
+) -> dict[str, str]:
+    """Hold catalogs against themselves and against records; return what each key should be, as far as they say."""
+    wanted: dict[str, str] = {}
+    retired = set(store.layout.retired())
+    for corpus in store.corpora():
+        for name, error in catalog_proof.damage(store.layout, corpus):
+            broken.note("catalog", name, error)
+        try:
+            catalog = store.catalog(corpus)
+        except (BrainbrrError, OSError):
+            continue
+        for said in _rows(catalog, records, broken) if catalog else ():
+            if said.key not in keys and (said.recipe in retired or said.key in deleted):
+                continue
+            if said.key not in keys:
+                broken.say("record", said.key, f"{said.path} of {corpus} was stored under it, and it is gone")
+            elif said.key in records and records[said.key].content != said.content and said.key not in wanted:
+                theirs = records[said.key].content[:12]
+                broken.say("record", said.key, f"it names content {theirs}, and the catalog {said.content[:12]}")
+            wanted.setdefault(said.key, said.content)
+            keys.add(said.key)  # told once
+    return wanted
+
+
+class _Said(NamedTuple):
+    """What a catalog says that a source became."""
+
+    key: str
+    content: str
+    recipe: str
+    path: str
+
+
+def _rows(catalog: Catalog, records: Mapping[str, Bound], broken: Notes) -> Iterator[_Said]:
+    """Yield all that a catalog says was stored; hold lengths against records."""
+    for path, row in catalog.rows.items():
+        if row.source is None:
+            continue
+        known = []
+        for recipe, content in row.contents.items():
+            key = key_of(source=row.source, recipe=recipe)
+            if key in records:
+                known.append(records[key])
+            yield _Said(key, content, recipe, path)
+        if known and row.signal_us is not None and not any(_lasts(each, row.signal_us) for each in known):
+            what = f"the catalog says {row.signal_us / 1e6:g} s, and its record another length"
+            broken.say("recording", f"{catalog.corpus}/{path}", what)
+
+
+def _lasts(record: Bound, signal_us: int) -> bool:
+    # within one sample; microseconds are rounded down
+    return abs(signal_us * record.rate_hz - record.n_samples * 1_000_000) <= 1_000_000 + record.rate_hz
+
+
+def views(store: Store, records: Mapping[str, Bound], keys: set[str], wanted: dict[str, str], broken: Notes) -> None:
+    """Hold frozen views against themselves and against records, pins against views."""
+    for digest in store.frozen_views():
+        with broken.noting("view", digest):
+            for key, (content, path) in _read_by(store, digest).items():
+                if key not in keys:
+                    broken.say("record", key, f"the frozen view {digest[:12]} reads {path} by it, and it is gone")
+                    keys.add(key)
+                    wanted.setdefault(key, content)
+                elif key in records and records[key].content != content:
+                    raise IntegrityError(f"it names content {content[:12]} of {path}, whose record says another")
+    there = set(store.frozen_views())
+    for digest in store.layout.pins():
+        with broken.noting("pin", digest):
+            said(store, "pin", digest)
+            if digest not in there:
+                raise IntegrityError("it keeps a frozen view that is not there")
+
+
+def _read_by(store: Store, digest: str) -> dict[str, tuple[str, str]]:
+    """Return content and path by key of what a frozen view reads, after proving it by itself. Raises IntegrityError."""
+    frozen = store.frozen(digest)
+    if frozen is None or not frozen.keys() >= _OURS:
+        return {}  # deleted meanwhile, or somebody else's, whose digest is his own word
+    try:
+        named = {entry["key"]: (entry["content"], entry["path"]) for entry in frozen["recordings"]}
+        found = frozen_digest(frozen)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise IntegrityError(f"it is no view as brainbrr writes it: {error!r}") from None
+    if found != digest or frozen["digest"] != digest:
+        raise IntegrityError(f"it says what has digest {found[:12]}")
+    return named
+
+
+def said(store: Store, kind: str, name: str) -> bool:
+    """Prove a view, pin, mark of retirement or receipt by itself; say whether it is there. Raises IntegrityError."""
+    layout = store.layout
+    if kind == "view":
+        _read_by(store, name)
+        return store.frozen(name) is not None
+    if kind == "receipt":
+        return bool(receipts.read(layout, name))
+    mark = sealed.read(layout.pin(name) if kind == "pin" else layout.retirement(name))
+    if mark is not None and mark.get("view" if kind == "pin" else "recipe", name) != name:
+        raise IntegrityError("this is the mark of another one")
+    return mark is not None
+
+
+def small_files(store: Store, broken: Notes) -> dict[str, list[str]]:
+    """Prove findings, marks of retirement and receipts; return the names of these, and of catalogs, views and pins."""
+    layout = store.layout
+    names: dict[str, list[str]] = defaultdict(list)
+    for name in store.found_findings():
+        names["findings"].append(name)
+        with broken.noting("findings", name):
+            proof.verify_findings(store, name)
+    for recipe in layout.retired():
+        with broken.noting("retired", recipe):
+            said(store, "retired", recipe)
+    for name in layout.receipts():
+        names["receipt"].append(name)
+        with broken.noting("receipt", name):
+            said(store, "receipt", name)
+    for corpus in store.corpora():
+        names["catalog"] += catalog_proof.names(layout, corpus)
+    names["view"], names["pin"] = layout.views(), layout.pins()
+    return names

@@ -1,0 +1,270 @@
+"""What is damaged in a store: every object against its content, and everything else against what speaks of it.
+
+The only place that says what damage is: `verify`, `repair` and `check --require verified` ask here. Changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from brainbrr.digest import json_digest, sha256
+from brainbrr.eeg.statistics import Statistics
+from brainbrr.engines.engine import cores
+from brainbrr.errors import BrainbrrError, IntegrityError
+from brainbrr.progress import Progress, Silent
+from brainbrr.store import proof, receipts
+from brainbrr.store.objects import FILL, ArrayMeta, Samples
+from brainbrr.store.proof import Depth
+from brainbrr.store.records import Record
+from brainbrr.store.store import Store
+from brainbrr.store.strangers import strangers
+from brainbrr.store.tiles import crc32c
+from brainbrr.verbs import crosscheck
+from brainbrr.verbs.build import one_blas_thread
+from brainbrr.verbs.found import RECEIPTS_OF, Bound, Found, Notes, kind_and_name, place_of
+
+_SUMS = {"n", "sums", "products", "quartiles"}
+_THREADS = 8
+
+
+def _at_once(name: str, prove: Callable[[], str | None]) -> bool:
+    prove()
+    return True
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How deep to look, and at which objects: those that `sums` names passed before, with the digests of their sums.
+
+    `prove` is given each other one with its proof, which returns these, and says whether it was done now; in
+    the order of `first`.
+    """
+
+    depth: Depth = "full"
+    sums: Mapping[str, str | None] = field(default_factory=dict)
+    prove: Callable[[str, Callable[[], str | None]], bool] = _at_once
+    first: Callable[[str], Any] = str
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is damaged, and what was read on the way.
+
+    What is `misplaced` is whole, but lies under another's name; `broken` is everything else. `unreadable` is what the
+    disk, the network or a permission kept from being read: nothing is known of its bytes.
+    """
+
+    contents: tuple[str, ...]
+    proven: frozenset[str]
+    """Objects that were looked at now, whole or not."""
+    n_records: int
+    broken: tuple[Found, ...]
+    misplaced: tuple[Found, ...]
+    unreadable: frozenset[tuple[str, str]]
+    decoded: dict[str, str]
+    """By folder: the content of the array that it holds."""
+    records: tuple[Bound, ...]
+    """Those that are whole, with their objects."""
+    lonely: tuple[Bound, ...]
+    """Those that are whole, but not their objects."""
+    foreign_records: dict[str, Bound]
+    """By file: the records that are whole, but another key's, misplaced or without their objects."""
+    wanted: dict[str, str]
+    """By key: the content that catalogs and frozen views say it has."""
+    names: dict[str, frozenset[str]]
+    """By kind: what is there, damaged or not."""
+
+    @property
+    def all(self) -> tuple[Found, ...]:
+        """Whatever its kind, by kind and name."""
+        return tuple(sorted((*self.broken, *self.misplaced), key=lambda found: list(found.items())))
+
+
+def damage(store: Store, scope: Scope = Scope(), *, progress: Progress = Silent()) -> Damage:  # noqa: B008  # frozen
+    """Prove everything in a store, each object read once. Several threads, a few tiles of memory each."""
+    broken, misplaced = Notes(), Notes()
+    contents = sorted(store.contents())
+    decoded: dict[str, str] = {}
+    sums = dict(scope.sums)
+    proven = _objects(store, contents, scope, broken, misplaced, decoded, sums, progress)
+    lost = misplaced.names("object")  # nobody owes a group to a folder that zarr should not list
+    for fan_out in sorted({"", *(name[:2] for name in contents if name not in lost)}):
+        with broken.noting("group", f"{fan_out}/zarr.json".lstrip("/")):
+            proof.verify_group(store, fan_out)
+    keys = sorted(store.keys())
+    bound: dict[str, Bound] = {}
+    lonely: dict[str, Bound] = {}
+    foreign: dict[str, Bound] = {}
+    for key in keys:
+        alone = Notes()
+        with alone.noting("record", key):
+            record = proof.proven_record(store, key)
+            lonely[key] = Bound.of(record)
+            proof.verify_binding(store, record)
+            bound[key] = lonely.pop(key)
+            _check_sums(record, sums.get(record.content))
+        notes = broken
+        if alone.found and key not in lonely and key not in bound and (stray := _stray(store, key)) is not None:
+            foreign[key] = Bound.of(stray)
+            notes = misplaced if _is_bound(store, stray) else broken
+        notes.found += alone.found
+        notes.unreadable |= alone.unreadable
+    deleted = receipts.deleted(store.layout)
+    wanted = crosscheck.catalogs(store, {**lonely, **bound}, set(keys), deleted["records"], broken)
+    crosscheck.views(store, {**lonely, **bound}, set(keys), wanted, broken)
+    names = {
+        "object": frozenset(contents),
+        "record": frozenset(keys),
+        **{kind: frozenset(found) for kind, found in crosscheck.small_files(store, broken).items()},
+    }
+    for name in strangers(store.layout):
+        broken.say("stranger", name, "no store has a file of this name")
+    if broken.found or misplaced.found:
+        deleted = receipts.deleted(store.layout)
+        for notes in (broken, misplaced):
+            notes.found = [found for found in notes.found if not _was_deleted(store, found, deleted)]
+    return Damage(
+        contents=tuple(contents),
+        proven=frozenset(proven),
+        n_records=len(keys),
+        broken=tuple(broken.found),
+        misplaced=tuple(misplaced.found),
+        unreadable=frozenset(broken.unreadable | misplaced.unreadable),
+        decoded=decoded,
+        records=tuple(bound.values()),
+        lonely=tuple(lonely.values()),
+        foreign_records=foreign,
+        wanted=wanted,
+        names=names,
+    )
+
+
+def _objects(
+    store: Store,
+    contents: Iterable[str],
+    scope: Scope,
+    broken: Notes,
+    misplaced: Notes,
+    decoded: dict[str, str],
+    sums: dict[str, str | None],
+    progress: Progress,
+) -> set[str]:
+    """Prove the objects of a scope; return those that were looked at."""
+    todo = sorted((name for name in contents if name not in scope.sums), key=scope.first)
+
+    def one(name: str) -> bool:
+        def prove() -> str | None:
+            proof.verify_folder(store, name, checksums=scope.depth == "checksums")
+            seen = _Sums()
+            if scope.depth == "full":
+                decoded[name] = proof.decode(store, name, look=seen)
+                sums[name] = seen.digests()
+            proof.verify_place(store, name, decoded=decoded.get(name))
+            return sums.get(name)
+
+        try:
+            return scope.prove(name, prove)
+        except (BrainbrrError, OSError) as error:
+            # whole, and not what lies here: its name is wrong, or an array was swapped
+            whole = name in decoded or (scope.depth != "full" and not _in_place(store, name))
+            (misplaced if whole else broken).note("object", name, error)
+            return True
+
+    looked: set[str] = set()
+    progress.start("verifying", len(todo), "objects")
+    pool = ThreadPoolExecutor(min(_THREADS, cores()))
+    try:
+        with one_blas_thread():
+            for name, done in zip(todo, pool.map(one, todo), strict=True):
+                if done:
+                    looked.add(name)
+                progress.advance()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        progress.stop()
+    return looked
+
+
+def _in_place(store: Store, name: str) -> bool:
+    try:
+        proof.verify_place(store, name)
+    except IntegrityError:
+        return False
+    return True
+
+
+class _Sums:
+    """What the samples of an object add up to, and each tile's crc32c, gathered while they are decoded."""
+
+    def __init__(self) -> None:
+        self._statistics: Statistics | None = None
+        self._checks = bytearray()
+
+    def __call__(self, meta: ArrayMeta) -> Callable[[Samples], None]:
+        present = [i for i, name in enumerate(meta.channels) if name not in meta.absent]
+        statistics = self._statistics = Statistics(meta.n_channels, present)
+
+        def see(tile: Samples) -> None:
+            statistics.update(tile)
+            padding = ((0, 0), (0, meta.tile - tile.shape[1]))
+            whole = np.pad(tile, padding, constant_values=FILL) if padding[1][1] else tile
+            self._checks += crc32c(np.ascontiguousarray(whole))
+
+        return see
+
+    def digests(self) -> str | None:
+        """Return the SHA-256 of the statistics and of the checks, one after the other."""
+        if self._statistics is None:
+            return None
+        return json_digest(self._statistics.result()) + sha256(self._checks)
+
+
+def _check_sums(record: Record, sums: str | None) -> None:
+    """Hold a record's statistics and checks against its object's samples; others than ours are nobody's to judge."""
+    if sums is None:
+        return
+    if record.statistics.keys() == _SUMS and json_digest(record.statistics) != sums[:64]:
+        raise IntegrityError("its statistics are not those of its object's samples")
+    if record.checks and sha256(bytes.fromhex(record.checks)) != sums[64:]:
+        raise IntegrityError("its checks are not those of its object's tiles")
+
+
+def _stray(store: Store, name: str) -> Record | None:
+    """Return what a record file says when nothing in it is wrong but its name."""
+    try:
+        record = proof.unproven_record(store, name)
+        if record is not None:
+            record.check_identity()
+    except (BrainbrrError, OSError):
+        return None
+    return record
+
+
+def _is_bound(store: Store, record: Record) -> bool:
+    try:
+        proof.verify_binding(store, record)
+    except (BrainbrrError, OSError):
+        return False
+    return True
+
+
+def _was_deleted(store: Store, found: Found, deleted: Mapping[str, Mapping[str, str]]) -> bool:
+    """Say whether what was missed was deleted on purpose while we looked."""
+    kind, name = kind_and_name(found)
+    listed = kind in RECEIPTS_OF and name in deleted.get(RECEIPTS_OF[kind], {})
+    return listed and not os.path.lexists(place_of(store, kind, name))
+
+
+def copies(decoded: dict[str, str]) -> tuple[tuple[str, ...], ...]:
+    """Return the folders that hold one array more than once, each group with the one in its place first."""
+    folders: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(decoded, key=lambda name: (decoded[name] != name, name)):
+        folders[decoded[name]].append(name)
+    return tuple(tuple(names) for names in folders.values() if len(names) > 1)
