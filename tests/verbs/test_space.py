@@ -1,4 +1,4 @@
-"""A disk that fills up while an ingest works: said before a half object is begun, and what is done is in the catalog."""
+"""A disk that fills up while an ingest works: no half object is begun, and what is done is in the catalog."""
 
 from __future__ import annotations
 
