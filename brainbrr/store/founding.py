@@ -106,6 +106,7 @@ def open_existing(root: Path) -> Layout:
     try:
         mark = files.parse(files.read(layout.mark, limit=1 << 12, folders=0), where=layout.mark)
     except FileNotFoundError:
+        _refuse_unmarked(layout)
         raise UsageError("there is no store here", where=root, fix="brainbrr ingest ROOT makes one") from None
     except PermissionError as error:
         raise _unreadable(root, error) from None
@@ -168,8 +169,31 @@ def _refuse_foreign(layout: Layout) -> None:
             where=root,
             fix="choose an empty folder for the store",
         )
+    _refuse_unmarked(layout)
+
+
+def _refuse_unmarked(layout: Layout) -> None:
     if any(layout.fan_outs(layout.objects)) or any(layout.fan_outs(layout.records)) or layout.corpora():
-        raise FormatError("this store has lost its format.json, so its format is not known", where=root)
+        text = canonical_json(_MARK).decode()
+        raise FormatError(
+            "this store has lost its format.json, so its format is not known",
+            where=layout.root,
+            fix=f'put it back: {text}, or with "codec":"zstd" before "format" if its zarr.json files name zstd',
+        )
+
+
+def verify_mark(layout: Layout) -> None:
+    """Prove the mark of an open store to the last byte. Raises IntegrityError."""
+    if files.read(layout.mark, limit=1 << 12, folders=0) != canonical_json(_mark(layout.codec)):
+        raise IntegrityError("format.json says what it should, in other bytes", where=layout.mark)
+
+
+def mend_mark(layout: Layout) -> None:
+    """Write the mark of an open store anew, in one step."""
+    with files.writing(layout.root, n_bytes=1 << 12), layout.scratch() as temporary:
+        files.write(temporary, canonical_json(_mark(layout.codec)))
+        temporary.replace(layout.mark)
+        files.sync_folder(layout.root)
 
 
 def _mark(codec: Codec) -> dict[str, object]:

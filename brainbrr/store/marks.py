@@ -15,6 +15,7 @@ from brainbrr.digest import is_digest
 from brainbrr.errors import IntegrityError
 from brainbrr.store import files, receipts, sealed
 from brainbrr.store.layout import Layout
+from brainbrr.store.receipts import Receipt
 from brainbrr.store.store import Store
 from brainbrr.store.trash import call_off
 
@@ -77,8 +78,8 @@ def pinned(store: Store, digest: str) -> dict[str, Any] | None:
 
 
 def unpin(store: Store, digest: str) -> bool:
-    """Let a view be forgotten again; say whether it was pinned."""
-    return _unlink(store.layout, store.layout.pin(digest))
+    """Let a view be forgotten again; say whether it was pinned. A receipt tells that from damage."""
+    return _unlink(store.layout, store.layout.pin(digest), "pin --remove", pins=(digest,))
 
 
 def retire(store: Store, recipe: str, name: str) -> bool:
@@ -100,7 +101,7 @@ def retired(store: Store, recipe: str) -> dict[str, Any] | None:
 
 def restore(store: Store, recipe: str) -> bool:
     """Take a recipe into use again; say whether it was retired."""
-    was = _unlink(store.layout, store.layout.retirement(recipe))
+    was = _unlink(store.layout, store.layout.retirement(recipe), "recipe restore", retired=(recipe,))
     call_off(store.layout)
     return was
 
@@ -112,12 +113,15 @@ def _mark(path: Path, kinds: sealed.Kinds, of: str, digest: str) -> dict[str, An
     return found
 
 
-def _unlink(layout: Layout, path: Path) -> bool:
+def _unlink(
+    layout: Layout, path: Path, verb: str, *, pins: tuple[str, ...] = (), retired: tuple[str, ...] = ()
+) -> bool:
+    if not path.exists():
+        return False
+    said = Receipt(verb=verb, created=receipts.now(), by=receipts.whoever(), pins=pins, retired=retired)
+    receipts.write(layout, said)
     with files.writing(layout.root, n_bytes=1):
-        try:
-            path.unlink()
-        except FileNotFoundError:
-            return False
+        path.unlink(missing_ok=True)
         files.sync_folder(path.parent)
         return True
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from brainbrr.digest import json_digest
 from brainbrr.errors import IntegrityError
 from brainbrr.store import files, sealed
 from brainbrr.store.catalog import MAX_CATALOG_BYTES
@@ -23,6 +23,7 @@ from brainbrr.store.layout import Layout
 
 RECEIPT_FORMAT = 1
 KINDS = ("generations", "views", "pins", "records", "objects", "findings", "quarantine")
+_ALL = (*KINDS, "retired")
 
 OUT_OF_REACH = (
     "folders of runs: their view.json, models and reports",
@@ -42,7 +43,7 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "created": (str,),
     "by": (str,),
     "corpus": (str, NoneType),
-    **dict.fromkeys(KINDS, (list,)),
+    **dict.fromkeys(_ALL, (list,)),
 }
 _OUT_OF_REACH = "out_of_reach"  # left out where it is empty
 _GENERATION: dict[str, tuple[type, ...]] = {"corpus": (str,), "seq": (int,), "sha256_of": (str,)}
@@ -66,12 +67,13 @@ class Receipt:
     objects: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
     quarantine: tuple[str, ...] = ()
+    retired: tuple[str, ...] = ()
     out_of_reach: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the receipt as JSON without floats."""
         said = {"format": RECEIPT_FORMAT, **vars(self)}
-        said |= {name: list(said[name]) for name in (*KINDS, _OUT_OF_REACH)}
+        said |= {name: list(said[name]) for name in (*_ALL, _OUT_OF_REACH)}
         return said if self.out_of_reach else {name: each for name, each in said.items() if name != _OUT_OF_REACH}
 
     @classmethod
@@ -81,7 +83,7 @@ class Receipt:
         found = {_OUT_OF_REACH: [], **files.fields(value, {**_FIELDS, **more}, where=where)}
         if found.pop("format") != RECEIPT_FORMAT:
             raise IntegrityError(f"not a receipt of format {RECEIPT_FORMAT}", where=where)
-        for name in (*KINDS, _OUT_OF_REACH):
+        for name in (*_ALL, _OUT_OF_REACH):
             if name == "generations":
                 found[name] = tuple(files.fields(each, _GENERATION, where=where) for each in found[name])
             elif not all(isinstance(each, str) for each in found[name]):
@@ -111,9 +113,15 @@ def stamp() -> str:
 
 def write(layout: Layout, receipt: Receipt) -> Path:
     """Keep a receipt, durable, and return its file. Raises SpaceError when the disk is full."""
-    path = layout.receipt(f"{stamp()}-{uuid.uuid4().hex[:12]}")
-    sealed.publish(layout, path, receipt.to_json(), lambda: None)
+    said = receipt.to_json()
+    path = layout.receipt(f"{stamp()}-{_of(said)}")
+    sealed.publish(layout, path, said, lambda: None)
     return path
+
+
+def _of(said: Mapping[str, Any]) -> str:
+    """Return the part of a receipt's name that follows from what it says."""
+    return json_digest(said)[:12]
 
 
 def read(layout: Layout, name: str) -> Receipt:
@@ -122,6 +130,8 @@ def read(layout: Layout, name: str) -> Receipt:
     found = sealed.read(path, limit=MAX_CATALOG_BYTES)
     if found is None:
         raise IntegrityError("the receipt is not there", where=path)
+    if not name.endswith(_of(found)):
+        raise IntegrityError("this is another receipt than its name says", where=path)
     return Receipt.from_json(found, where=path)
 
 
@@ -139,9 +149,9 @@ def deleted(layout: Layout) -> Mapping[str, Mapping[str, str]]:
 
     Some of it may have been stored again since.
     """
-    when: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
+    when: dict[str, dict[str, str]] = {kind: {} for kind in _ALL}
     for receipt in read_all(layout):
-        for kind in KINDS:
+        for kind in _ALL:
             for each in getattr(receipt, kind):
                 when[kind][each if isinstance(each, str) else f"{each['corpus']}/{each['seq']}"] = receipt.created
     return when

@@ -130,6 +130,7 @@ def small_files(store: Store, broken: Notes) -> dict[str, list[str]]:
         with broken.noting("findings", name):
             proof.verify_findings(store, name)
     for recipe in layout.retired():
+        names["retired"].append(recipe)
         with broken.noting("retired", recipe):
             said(store, "retired", recipe)
     for name in layout.receipts():

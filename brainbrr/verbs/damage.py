@@ -19,7 +19,7 @@ from brainbrr.eeg.statistics import Statistics
 from brainbrr.engines.engine import cores
 from brainbrr.errors import BrainbrrError, IntegrityError
 from brainbrr.progress import Progress, Silent
-from brainbrr.store import proof, receipts
+from brainbrr.store import founding, proof, receipts
 from brainbrr.store.objects import FILL, ArrayMeta, Samples
 from brainbrr.store.proof import Depth
 from brainbrr.store.records import Record
@@ -98,6 +98,8 @@ def damage(store: Store, scope: Scope = Scope(), *, progress: Progress = Silent(
     for fan_out in sorted({"", *(name[:2] for name in contents if name not in lost)}):
         with broken.noting("group", f"{fan_out}/zarr.json".lstrip("/")):
             proof.verify_group(store, fan_out)
+    with broken.noting("format", "format.json"):
+        founding.verify_mark(store.layout)
     keys = sorted(store.keys())
     bound: dict[str, Bound] = {}
     lonely: dict[str, Bound] = {}

@@ -15,15 +15,22 @@ from brainbrr.store.store import Store
 REPAIR = "brainbrr repair"
 _FIX = {"recording": "brainbrr ingest ROOT reads it again"}
 
-RECEIPTS_OF = {"object": "objects", "record": "records", "findings": "findings", "view": "views", "pin": "pins"}
+RECEIPTS_OF = {
+    "object": "objects",
+    "record": "records",
+    "findings": "findings",
+    "view": "views",
+    "pin": "pins",
+    "retired": "retired",
+}
 """How receipts call what we call."""
 
 
 Found = dict[str, str]
 """One damage: {kind: name, "reason": why, "fix": what mends it}.
 
-Kinds: object, group, record, findings, catalog (a file of it), recording (CORPUS/PATH), view, pin, retired, receipt,
-stranger.
+Kinds: format, object, group, record, findings, catalog (a file of it), recording (CORPUS/PATH), view, pin, retired,
+receipt, stranger.
 """
 
 

@@ -19,7 +19,7 @@ from brainbrr.eeg.quality import QUALITY_VERSION
 from brainbrr.errors import BrainbrrError, IntegrityError, RecordingError, UsageError
 from brainbrr.host import Host
 from brainbrr.progress import Progress, Silent
-from brainbrr.store import files, proof, recoding
+from brainbrr.store import files, founding, proof, recoding
 from brainbrr.store.failpoints import reach
 from brainbrr.store.mending import place_file, place_object
 from brainbrr.store.proof import Depth
@@ -125,6 +125,9 @@ class _Mender:
         self._objects(kinds["object"])
         for each in kinds["group"]:
             self._store.layout.ensure_group(place_of(self._store, *kind_and_name(each)).parent)
+            self._note(Mended.of(each, "restored", "written anew"))
+        for each in kinds["format"]:
+            founding.mend_mark(self._store.layout)
             self._note(Mended.of(each, "restored", "written anew"))
         for mended in mend_catalogs(self._store, self._source, kinds["catalog"]):
             self._note(mended)

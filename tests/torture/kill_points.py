@@ -19,9 +19,14 @@ sys.path.append(str(Path(__file__).parent.parent / "store"))
 
 from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
+from brainbrr.digest import xxh3_128
 from brainbrr.errors import NotReproducibleError
-from brainbrr.store import failpoints
+from brainbrr.host import Host
+from brainbrr.store import failpoints, marks
 from brainbrr.store.store import Store
+from brainbrr.verbs.forget import forget
+from brainbrr.verbs.gc import gc
+from brainbrr.verbs.repair import repair
 from brainbrr.verbs.verify import verify
 
 META = meta_of(2, 400)
@@ -38,6 +43,8 @@ class Operation:
     done: Callable[[Store], bool]
     damaged: bool = False
     """Whether what is prepared is damage, which the operation mends."""
+    again: bool = True
+    """Whether it can be done once more when it is done."""
 
 
 def put(store: Store, name: str = "an EDF", *, seed: int = 0) -> str:
@@ -59,10 +66,66 @@ def publish(store: Store, *paths: str) -> None:
 
 def rot(store: Store) -> None:
     """Put an array, and flip a bit of it."""
-    shard = store.layout.object(put(store)) / "c.0.0"
-    data = bytearray(shard.read_bytes())
-    data[100] ^= 1
-    overwrite(shard, bytes(data))
+    flip(store.layout.object(put(store)) / "c.0.0")
+
+
+def kept_and_not(store: Store) -> None:
+    """A recording that the catalog names, one that a frozen view names, and one that nothing names any more."""
+    put(store)
+    record = store.put(samples_of(META, seed=1), **arguments(META, source="in a view")).record
+    put(store, "let go", seed=2)
+    store.put_findings(arguments(META, source="let go")["key"], 1, {"score": 1})
+    row = row_of("a.edf", source=xxh3_128(b"an EDF"))
+    store.publish("demo", lambda _: catalog_of([row]))
+    view = {"format": 1, "corpus": "demo", "recordings": [{"key": record.key, "content": record.content}]}
+    marks.freeze(store, VIEW, view)
+
+
+def collect(store: Store) -> None:
+    gc(store, yes=True, grace_s=0)
+
+
+def dead_gc(store: Store) -> None:
+    """A gc that died when it had taken away what it was about to delete."""
+    kept_and_not(store)
+    child = os.fork()
+    if child == 0:
+        failpoints.listener = lambda point: os._exit(9) if point == "taken away" else None
+        collect(store)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+def three_generations(store: Store) -> None:
+    for path in ("a.edf", "b.edf", "c.edf"):
+        publish(store, path)
+
+
+def damaged_beside_a_good_one(store: Store) -> None:
+    """Damage of each kind in a store, beside another store that has it all as it should be."""
+    kept_and_not(store)
+    good = store.location.parent / "good"
+    shutil.copytree(store.location, good, dirs_exist_ok=True)
+    first, second, _ = (store.record(arguments(META, source=name)["key"]) for name in ("an EDF", "in a view", "let go"))
+    assert first is not None and second is not None
+    flip(store.layout.object(first.content) / "c.0.0")
+    flip(store.layout.record(second.key))
+    flip(store.layout.view(VIEW))
+    flip(next(store.layout.findings.glob("*/*.json")))
+    flip(store.layout.generation("demo", 1))
+    (store.layout.objects / second.content[:2] / "zarr.json").unlink()
+
+
+def mend(store: Store) -> None:
+    """Repair from the other store, on a host that remembers: what only damaged things named is else known to nobody."""
+    host = Host(store.location.with_name(f"{store.location.name}-host"))
+    repair(store, source=Store.open(store.location.parent / "good"), host=host, workers=1)
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    overwrite(path, bytes(data))
 
 
 def nothing(store: Store) -> None:
@@ -98,6 +161,30 @@ OPERATIONS = (
         lambda store: store.put_findings("ab" * 16, 1, {"score": 100}),
         lambda store: store.findings("ab" * 16, 1) == {"score": 100},
     ),
+    Operation("gc", kept_and_not, collect, counts(2, 2)),
+    Operation("gc after one that died", dead_gc, collect, counts(2, 2)),
+    Operation("freeze beside a dead gc", dead_gc, lambda store: marks.freeze(store, VIEW, {"format": 1}), counts(3, 3)),
+    Operation("pin", kept_and_not, lambda store: marks.pin(store, VIEW), lambda s: s.layout.pins() == [VIEW]),
+    Operation(
+        "unpin",
+        lambda store: (kept_and_not(store), marks.pin(store, VIEW)),
+        lambda store: marks.unpin(store, VIEW),
+        lambda store: store.layout.pins() == [],
+    ),
+    Operation(
+        "retire",
+        nothing,
+        lambda store: marks.retire(store, "ab" * 16, "x"),
+        lambda s: s.layout.retired() == ["ab" * 16],
+    ),
+    Operation("forget", kept_and_not, lambda store: forget(store, "demo", yes=True), counts(1, 1), again=False),
+    Operation(
+        "forget what is older",
+        three_generations,
+        lambda store: forget(store, "demo", older_than=3, yes=True),
+        lambda store: store.layout.generations("demo") == [3],
+    ),
+    Operation("repair", damaged_beside_a_good_one, mend, counts(3, 3), damaged=True),
 )
 
 
@@ -139,7 +226,8 @@ def check(operation: Operation, folder: Path, *, point: str | None) -> None:
         assert verify(store).corrupt == (), where
     if point is None:
         assert operation.done(store), where
-    operation.run(store)
+    if operation.again or not operation.done(store):
+        operation.run(store)
     assert operation.done(Store.open(folder)), where
     assert verify(store).corrupt == (), where
 
