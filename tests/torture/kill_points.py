@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 from brainbrr.digest import xxh3_128
 from brainbrr.errors import NotReproducibleError
 from brainbrr.host import Host
-from brainbrr.store import failpoints, marks
+from brainbrr.store import condemned, failpoints, marks
 from brainbrr.store.store import Store
 from brainbrr.verbs.forget import forget
 from brainbrr.verbs.gc import gc
@@ -85,12 +86,23 @@ def collect(store: Store) -> None:
     gc(store, yes=True, grace_s=0)
 
 
+def condemn(store: Store) -> None:
+    """Let a gc condemn what nothing names, after a grace that is over at once."""
+    time.sleep(0.02)
+    gc(store, yes=True, grace_s=0.01)  # type: ignore[arg-type]  # a part of a second: nobody waits longer in a test
+
+
 def dead_gc(store: Store) -> None:
     """A gc that died when it had taken away what it was about to delete."""
     kept_and_not(store)
     child = os.fork()
     if child == 0:
-        failpoints.listener = lambda point: os._exit(9) if point == "taken away" else None
+
+        def die(point: str) -> None:
+            if point == "taken away" and any(store.layout.trash.glob("*/objects/*")):
+                os._exit(9)
+
+        failpoints.listener = die
         collect(store)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
@@ -114,6 +126,8 @@ def damaged_beside_a_good_one(store: Store) -> None:
     flip(next(store.layout.findings.glob("*/*.json")))
     flip(store.layout.generation("demo", 1))
     (store.layout.objects / second.content[:2] / "zarr.json").unlink()
+    third = store.layout.object(second.content)
+    third.rename(third.with_name(second.content[:2] + "f" * 62))  # whole, under another's name
 
 
 def mend(store: Store) -> None:
@@ -162,8 +176,14 @@ OPERATIONS = (
         lambda store: store.findings("ab" * 16, 1) == {"score": 100},
     ),
     Operation("gc", kept_and_not, collect, counts(2, 2)),
+    Operation(
+        "gc that condemns",
+        kept_and_not,
+        condemn,
+        lambda store: bool(condemned.lists(store.layout)[0]) or counts(2, 2)(store),
+    ),
     Operation("gc after one that died", dead_gc, collect, counts(2, 2)),
-    Operation("freeze beside a dead gc", dead_gc, lambda store: marks.freeze(store, VIEW, {"format": 1}), counts(3, 3)),
+    Operation("freeze beside a dead gc", dead_gc, lambda store: marks.freeze(store, VIEW, {"format": 1}), counts(3, 2)),
     Operation("pin", kept_and_not, lambda store: marks.pin(store, VIEW), lambda s: s.layout.pins() == [VIEW]),
     Operation(
         "unpin",
