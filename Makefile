@@ -7,7 +7,7 @@ INTO ?= .bench
 BIN = $(VENV)/bin
 BRAINBRR = $(BIN)/brainbrr
 
-.PHONY: help setup demo test check format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke bench bench-ingest bench-loader digests tones
+.PHONY: help setup demo test check format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke bench bench-ingest bench-loader digests tones torture
 
 help:            ## show these lines
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+: *##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -75,3 +75,15 @@ digests: setup   ## the same digests under other BLAS kernels, numpys, scipys an
 
 tones: setup     ## what the filters do at each rate; TONES='--plot FILE.png'
 	$(BIN)/python tests/eeg/tones.py $(TONES)
+
+torture: setup   ## all that can go wrong, at full length (about 75 min on 2 cores); prints the counts
+	$(BIN)/python tests/torture/kill_points.py
+	$(BIN)/python tests/torture/random_kills.py --kills 2000
+	$(BIN)/python tests/torture/damages.py --damages 10000
+	$(BIN)/python tests/torture/stampede.py --processes 32
+	$(BIN)/python tests/torture/disk_faults.py --full
+	$(BIN)/python tests/torture/small_disks.py --full
+	$(BIN)/python tests/torture/state_machine.py --runs 1000 --steps 50
+	$(BIN)/python tests/torture/mutants.py --full
+	$(BIN)/python tests/torture/stat_cache.py
+	BRAINBRR_TORTURE=1 $(BIN)/python -m pytest -q -n 2 tests/fuzz

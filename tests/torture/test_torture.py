@@ -1,0 +1,57 @@
+"""A short version of each script in this folder; `make torture` runs them at full length."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+HERE = Path(__file__).parent
+
+
+def run(script: str, *arguments: object) -> str:
+    """Run a script in a process of its own: it forks, which is safe only without threads."""
+    done = subprocess.run(
+        [sys.executable, str(HERE / script), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+def test_killed_at_every_failpoint_every_operation_recovers() -> None:
+    assert re.match(r"kill points: \d+ kills at (\d+) of \1 failpoints", run("kill_points.py"))
+
+
+def test_killed_at_random_nothing_that_was_acknowledged_is_lost() -> None:
+    assert run("random_kills.py", "--kills", 60, "--seed", 1).endswith("0 violations")
+
+
+def test_damage_of_every_kind_is_found_and_never_read() -> None:
+    told = run("damages.py", "--damages", 100, "--seed", 1)
+    assert "in 13 kinds of files, 0 missed" in told and told.endswith("0 silently")
+
+
+def test_no_stat_is_believed_that_could_hide_a_change() -> None:
+    assert run("stat_cache.py", "--files", 300, "--seconds", 4).endswith("0 stale")
+
+
+def test_a_store_does_what_a_model_of_dicts_does() -> None:
+    assert run("state_machine.py", "--runs", 8, "--steps", 30).endswith("store and model agree")
+
+
+def test_a_stampede_stores_one_object_and_one_record() -> None:
+    assert ": 0 wrong, " in run("stampede.py", "--processes", 6, "--rounds", 1)
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in HERE.glob("*.py") if "if __name__" in path.read_text()))
+def test_make_torture_runs_every_script(script: str) -> None:
+    assert f"tests/torture/{script}" in (ROOT / "Makefile").read_text()
