@@ -26,9 +26,12 @@ import zarr
 from making import arguments, catalog_of, flips_on_disk, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.errors import FormatError, IntegrityError, UsageError
-from brainbrr.store import proof
+from brainbrr.store import proof, receipts
+from brainbrr.store.founding import Access
 from brainbrr.store.store import Store
 from brainbrr.verbs.check import check
+from brainbrr.verbs.gc import gc
+from brainbrr.verbs.ingest import ingest
 from brainbrr.verbs.verify import verify
 
 META = meta_of(2, 400, absent=(1,))
@@ -159,3 +162,47 @@ def test_promise_11_no_identifier_and_no_link_leads_out_of_the_store(store: Stor
         store.reader(content)
     with pytest.raises(UsageError):
         proof.decode(store, "../outside")
+
+
+def test_promise_12_what_is_alive_stays_and_what_is_deleted_has_a_receipt(store: Store) -> None:
+    alive = store.put(SAMPLES, **arguments(META, source="alive")).record
+    store.publish("demo", lambda _: catalog_of([row_of("a.edf", source=alive.source)]))
+    dead = store.put(samples_of(META, seed=1), **arguments(META, source="dead")).record
+    gc(store, yes=True, grace_s=0)
+    assert list(store.keys()) == [alive.key] and list(store.contents()) == [alive.content]
+    deleted = receipts.deleted(store.layout)
+    assert (list(deleted["records"]), list(deleted["objects"])) == ([dead.key], [dead.content])
+    assert verify(store).corrupt == ()
+
+
+def test_promise_13_a_corpus_that_is_not_mounted_deletes_nothing(corpus: Path, tmp_path: Path) -> None:
+    ingest(None, corpus, location=tmp_path / "store", workers=1)
+    store = Store.open(tmp_path / "store")
+    before = store.catalog("demo")
+    (corpus / "edf").rename(tmp_path / "another disk")
+    (corpus / "edf").mkdir()
+    with pytest.raises(UsageError):
+        ingest(store, corpus, workers=1, accept_removed=True)
+    gc(store, yes=True, grace_s=0)
+    assert store.catalog("demo") == before
+    assert len(list(store.contents())) == len(before.rows)  # type: ignore[union-attr]
+
+
+def test_promise_14_two_that_build_one_key_at_once_both_succeed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    test_write_order.test_a_faster_process_with_the_same_array_wins_and_ours_is_dropped(store, monkeypatch)
+    assert (len(list(store.contents())), len(list(store.keys()))) == (1, 1)
+
+
+def test_promise_15_folders_of_a_shared_store_have_its_mode_whatever_the_umask(tmp_path: Path) -> None:
+    """Two users in one group are in tests/cli/test_sharing.py."""
+    store = Store.create(tmp_path / "shared", access=Access(0o2775, os.getegid()))
+    before = os.umask(0o077)
+    try:
+        content = store.put(SAMPLES, **arguments(META)).record.content
+        store.publish("demo", lambda _: catalog_of([row_of("a.edf")]))
+    finally:
+        os.umask(before)
+    folders = [path for path in store.location.rglob("*") if path.is_dir()]
+    assert store.layout.object(content) in folders
+    assert {path.stat().st_mode & 0o7777 for path in folders} == {0o2775}
+    assert {path.stat().st_mode & 0o7777 for path in store.location.rglob("*") if path.is_file()} == {0o444}

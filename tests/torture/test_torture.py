@@ -48,10 +48,6 @@ def test_a_store_does_what_a_model_of_dicts_does() -> None:
     assert run("state_machine.py", "--runs", 8, "--steps", 30).endswith("store and model agree")
 
 
-def test_a_stampede_stores_one_object_and_one_record() -> None:
-    assert ": 0 wrong, " in run("stampede.py", "--processes", 6, "--rounds", 1)
-
-
 @pytest.mark.parametrize("script", sorted(path.name for path in HERE.glob("*.py") if "if __name__" in path.read_text()))
 def test_make_torture_runs_every_script(script: str) -> None:
     assert f"tests/torture/{script}" in (ROOT / "Makefile").read_text()
