@@ -47,7 +47,7 @@ class ViewReport:
         view = self.view
         classes = Counter(int(c) for c in view.classes())
         absent = Counter(name for r in view.recordings for name in r.record.array.absent)
-        flat = Counter(name for r in view.recordings for name in r.record.signal.get("flat", ()))
+        flat = Counter(name for r in view.recordings for name in _names(r.record.signal.get("flat")))
         return {
             "state": self.state,
             "corpus": view.corpus,
@@ -84,6 +84,11 @@ class ViewReport:
             "mend": self.mend,
             "leave_out": self.leave_out,
         }
+
+
+def _names(value: object) -> list[str]:
+    """Return a list of names; a record from elsewhere may say anything else, which names nothing."""
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
 
 
 def view(
