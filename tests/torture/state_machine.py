@@ -159,8 +159,8 @@ class StoreMachine(RuleBasedStateMachine):
 
         wanted = set(self.there.values())
         build = {s for s in wanted if self.records[s] != WHOLE or self.objects[s] == GONE}
-        kept = {path for path, source in self.there.items() if source not in build}
-        relabelled = self.relabelled & kept & self.catalog.keys()
+        built = {min(p for p, s in self.there.items() if s == source) for source in build}  # the others reuse that
+        relabelled = self.relabelled & self.catalog.keys() - built
         assert self.run(act, elsewhere=elsewhere) == (len(build), len(relabelled), 0)
         for source in build:
             self.records[source] = self.objects[source] = WHOLE
