@@ -74,7 +74,7 @@ def ingest(
     settings = resolve(store=_text(location))
     place = settings.store.value
     return _ingest(
-        Store.open(place) if (place / "format.json").exists() else None,
+        Store.open_if_there(place),
         Path(root),
         location=place,
         corpus=corpus,

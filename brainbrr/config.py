@@ -158,7 +158,7 @@ def load_train_config(name_or_file: str) -> TrainConfig:
     path = named if name_or_file in train_config_names() else Path(name_or_file)
     try:
         return TrainConfig.model_validate(read_toml(path))
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         raise ConfigError(
             f"no training config is called {name_or_file!r}, and no file of that name is there",
             fix=f"choose one of {', '.join(train_config_names())}, or give a .toml file",

@@ -76,7 +76,7 @@ def read_table(file: Path) -> dict[str, Any]:
     """Return a remembered table; a lost or torn one is empty, since it can be had again. Raises OSError."""
     try:
         table = json.loads(file.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return table if isinstance(table, dict) else {}
 

@@ -6,6 +6,7 @@ Knows no setting that is current; who asked for the file checks those.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ from brainbrr.errors import ConfigError
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 16
+
 OBSOLETE_KEYS = dict.fromkeys(
     ("cache_dir", "data.cache_dir", "experiment.cache_dir"),
     "there is one store and no cache folder: say where it is with --store or BRAINBRR_STORE",
@@ -21,11 +25,24 @@ OBSOLETE_KEYS = dict.fromkeys(
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """Return a TOML file's table. Raises ConfigError for bad TOML and for keys that are obsolete, FileNotFoundError."""
+    """Return a TOML file's table.
+
+    Raises ConfigError for bad TOML, what is too large or cannot be read, and keys that are obsolete; FileNotFoundError.
+    """
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError, an integer of thousands of digits
+        with file.open("rb") as opened:  # a pipe will do: `--config <(...)`
+            text = opened.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise ConfigError(f"more than {MAX_BYTES:,} bytes", where=file)
+        table = tomllib.loads(text.decode())
+    # TOMLDecodeError, UnicodeDecodeError, an integer of thousands of digits; RecursionError: a list in a list in ...
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"not TOML: {error}", where=file) from None
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"the file cannot be read: {error.strerror}", where=file) from None
+    _refuse_deep(table, file)
     for dotted, instead in OBSOLETE_KEYS.items():
         *outer, name = dotted.split(".")
         inner: Any = table
@@ -34,6 +51,20 @@ def read_toml(file: Path) -> dict[str, Any]:
         if isinstance(inner, dict) and name in inner:
             raise ConfigError(f"{dotted} is obsolete: {instead}", where=file, fix=f"remove {dotted}")
     return table
+
+
+def _refuse_deep(table: dict[str, Any], file: Path) -> None:
+    """Refuse a.a.a.a...: what shows a value, or looks into it, goes as deep as it is."""
+    level: list[Any] = [table]
+    for _ in range(MAX_DEPTH):
+        level = [inner for item in level for inner in _inside(item)]
+        if not level:
+            return
+    raise ConfigError(f"tables or lists more than {MAX_DEPTH} deep", where=file)
+
+
+def _inside(item: Any) -> Iterable[Any]:
+    return item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
 
 
 def explain(error: ValidationError) -> str:

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from brainbrr import windows as w
 from brainbrr.digest import json_digest, recipe_digest
@@ -23,7 +25,10 @@ from brainbrr.loading.indexing import index_of, rows_of
 from brainbrr.loading.labels import Labeller
 from brainbrr.loading.reader import Shards, WindowReader
 from brainbrr.recordings import LeftOut, Missing, Omission, Stale, ViewRecording
+from brainbrr.store.files import fields
+from brainbrr.store.sealed import Kinds
 from brainbrr.store.store import Store
+from brainbrr.toml_files import explain
 
 if TYPE_CHECKING:
     import mne
@@ -247,14 +252,22 @@ class View:
 
     @classmethod
     def from_json(cls, store: Store, frozen: Mapping[str, Any]) -> View:
-        """Open a frozen view. Raises IntegrityError when the store no longer holds what it names."""
-        if frozen.get("format") != VIEW_FORMAT:
-            raise UsageError(f"a frozen view of format {frozen.get('format')!r}; this brainbrr reads {VIEW_FORMAT}")
-        recipe = Recipe.from_identity(frozen["recipe"]["fields"], name=frozen["recipe"]["name"])
+        """Open a frozen view.
+
+        Raises UsageError for another format, IntegrityError when it is not as to_json() gives it, or the store no
+        longer holds what it names.
+        """
+        check_frozen(frozen)
+        try:
+            recipe = Recipe.from_identity(frozen["recipe"]["fields"], name=frozen["recipe"]["name"])
+            window = w.WindowSpec.model_validate(frozen["window"])
+        except ValidationError as error:
+            raise IntegrityError(f"the frozen view's recipe or window: {explain(error)}") from None
         recordings = []
         for entry in frozen["recordings"]:
             record = store.record(entry["key"])
-            if record is None or record.content != entry["content"] or not store.has_object(record):
+            named = entry["source"], entry["content"]
+            if record is None or (record.source, record.content) != named or not store.has_object(record):
                 raise IntegrityError(
                     f"the frozen view names content {entry['content'][:12]}, which the store does not hold",
                     where=entry["path"],
@@ -277,7 +290,7 @@ class View:
             profile=frozen["profile"],
             split=frozen["split"],
             recipe=recipe,
-            window=w.WindowSpec.model_validate(frozen["window"]),
+            window=window,
             recordings=tuple(recordings),
             omitted=tuple(Omission(**entry) for entry in frozen["omitted"]),
             left_out=tuple(LeftOut(**entry) for entry in frozen.get("left_out", ())),
@@ -286,6 +299,39 @@ class View:
         if view.digest != frozen["digest"]:
             raise IntegrityError("the frozen view does not match its own digest", where=frozen["digest"])
         return view
+
+
+_FROZEN: Kinds = {
+    "format": (int,),
+    "digest": (str,),
+    "corpus": (str,),
+    "profile": (str,),
+    "split": (str, NoneType),
+    "selection": (Mapping,),
+    "recipe": (Mapping,),
+    "window": (Mapping,),
+    "recordings": (list,),
+    "omitted": (list,),
+    "left_out": (list,),
+}
+_TEXTS = dict.fromkeys(("path", "patient", "split", "source", "key", "content"), (str,))
+_PARTS: dict[str, Kinds] = {
+    "recordings": {**_TEXTS, "synthetic": (bool,), "annotations": (Mapping,)},
+    "omitted": {**dict.fromkeys(("recording", "split", "error", "reason"), (str,)), "source": (str, NoneType)},
+    "left_out": {"recording": (str,), "split": (str,), "score": (int,)},
+}
+
+
+def check_frozen(frozen: Mapping[str, Any]) -> None:
+    """Raise UsageError for a frozen view of another format, IntegrityError for what is none."""
+    if frozen.get("format") != VIEW_FORMAT:
+        raise UsageError(f"a frozen view of format {frozen.get('format')!r:.40}; this brainbrr reads {VIEW_FORMAT}")
+    where = "the frozen view"
+    fields({"left_out": [], **frozen}, _FROZEN, where=where)  # older ones have none
+    fields(frozen["recipe"], {"name": (str,), "digest": (str,), "fields": (Mapping,)}, where=where)
+    for part, kinds in _PARTS.items():
+        for entry in frozen.get(part, ()):
+            fields(entry, kinds, where=where)
 
 
 def view_digest(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import ROOT, Cli, Told
+from support import ROOT, Cli, Person, Told
 
 from brainbrr.eeg.synthetic import write_corpus
 from brainbrr.store.store import Store
@@ -45,6 +46,19 @@ def stored(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
 def corpus(generated: Path, tmp_path: Path) -> Path:
     """The generated corpus as a test's own copy."""
     return Path(shutil.copytree(generated, tmp_path / "demo"))
+
+
+@pytest.fixture
+def commons() -> Iterator[Path]:
+    """A folder that all users reach and write; a skip where this process cannot become one of them."""
+    if os.geteuid():
+        pytest.skip("only root can become somebody else")
+    with tempfile.TemporaryDirectory() as name:  # not below pytest's, which is for one user
+        folder = Path(name)
+        folder.chmod(0o777)
+        if Person(60_999, (), folder).run("-c", "import brainbrr").code:
+            pytest.skip("other users reach neither this checkout nor its Python")
+        yield folder
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import brainbrr
 
 PACKAGE = Path(brainbrr.__file__).parent
@@ -128,3 +130,46 @@ def test_help_needs_none_of_the_heavy_libraries() -> None:
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"
+
+
+FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "yaml", "eval", "exec", "compile",
+             "__import__", "torch.load"}  # fmt: skip
+NAMED = {("engines/slurm.py", "pickle")}  # the driver's own work and its jobs' own answers, in its jobs' folder
+
+
+def runs_what_it_reads(tree: ast.AST) -> set[str]:
+    """Return what of FORBIDDEN a module imports or calls; np.load only counts without `allow_pickle=False`."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {(node.module or "").partition(".")[0], *(alias.name for alias in node.names)}
+        elif isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            said = {f"{word.arg}={ast.unparse(word.value)}" for word in node.keywords}
+            if name != "np.load" or "allow_pickle=False" not in said:
+                found.add(name)
+    return found & (FORBIDDEN | {"np.load"})
+
+
+def test_nothing_runs_what_it_reads() -> None:
+    found = {
+        (file.relative_to(PACKAGE).as_posix(), name)
+        for file in PACKAGE.rglob("*.py")
+        for name in runs_what_it_reads(ast.parse(file.read_text(encoding="utf-8")))
+    }
+    assert found == NAMED
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("import pickle", "pickle"), ("from marshal import loads", "marshal"), ("eval(x)", "eval"), ("exec(x)", "exec"),
+        ("np.load(x)", "np.load"), ("np.load(x, allow_pickle=True)", "np.load"), ("torch.load(x)", "torch.load"),
+        ("def f():\n    import joblib.memory", "joblib"), ("__import__(x)", "__import__"),
+    ],
+)  # fmt: skip
+def test_what_would_run_it_is_seen(code: str, name: str) -> None:
+    assert runs_what_it_reads(ast.parse(code)) == {name}
+    assert runs_what_it_reads(ast.parse("np.load(x, allow_pickle=False), re.compile(x)")) == set()

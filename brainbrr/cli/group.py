@@ -61,7 +61,9 @@ class Session:
 
     def store_if_there(self) -> Store | None:
         """Open the store, or return None where nothing was ever ingested."""
-        return self.store() if (self.location / "format.json").exists() else None
+        from brainbrr.store.store import Store
+
+        return Store.open_if_there(self.location)
 
     def show(self, render: Callable[..., None], report: Any) -> None:
         """Print a report in the form asked for."""

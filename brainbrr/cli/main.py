@@ -10,7 +10,8 @@ from typing import NoReturn
 
 import click
 
-from brainbrr.cli import commands, store_commands, store_init, view_commands  # noqa: F401  # registers them
+# each registers its commands
+from brainbrr.cli import commands, keeping_commands, store_commands, store_init, view_commands  # noqa: F401
 from brainbrr.cli.group import cli
 from brainbrr.errors import BrainbrrError
 

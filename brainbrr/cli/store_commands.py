@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brainbrr.cli.ages import age
+from brainbrr.cli.durations import DURATION
 from brainbrr.cli.group import PROFILES, Session, command, corpus_option, recipe_option
 from brainbrr.cli.output import progress
 
@@ -68,7 +68,7 @@ def _depth(quick: bool, checksums: bool) -> Depth:
 
 @command("verify", example="brainbrr verify --max-age 7d --max-seconds 600")
 @_depth_options
-@click.option("--max-age", type=age, metavar="AGE", help="Do not read again what passed since then: 7d, 12h, 30m, 45s.")
+@click.option("--max-age", type=DURATION, help="Do not read again what passed so lately, as 7d.")
 @click.option("--max-seconds", type=click.FloatRange(min=0), metavar="S", help="Begin no object after this time.")
 @click.option("--accept-gone", is_flag=True, help="What was here before and is gone was taken away on purpose.")
 def verify(

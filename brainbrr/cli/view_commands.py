@@ -9,7 +9,7 @@ import click
 
 from brainbrr.cli.group import PROFILES, Session, command, corpus_option, recipe_option
 from brainbrr.cli.output import progress
-from brainbrr.errors import UsageError
+from brainbrr.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
     from brainbrr.verbs.select import Selection
@@ -172,12 +172,9 @@ def bench(
 
 def read_frozen(path: Path) -> dict[str, Any]:
     """Return what `view --out` wrote. Raises UsageError for what is no JSON object."""
-    import json
+    from brainbrr.store.files import parse
 
     try:
-        value = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UsageError(f"this is no frozen view: {error}", where=path, fix="brainbrr view --out FILE") from None
-    if not isinstance(value, dict):
-        raise UsageError("this is no frozen view", where=path, fix="brainbrr view --out FILE")
-    return value
+        return parse(path.read_bytes(), where=path)
+    except IntegrityError as error:
+        raise UsageError(f"this is no frozen view: {error.what}", where=path, fix="brainbrr view --out FILE") from None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+MOST = 32767
+"""What no stored sample exceeds, either way."""
 
 Int16 = np.ndarray[Any, np.dtype[np.int16]]
 
@@ -67,3 +70,33 @@ class Statistics:
     def _quartiles(self, lowest: int, counts: np.ndarray[Any, np.dtype[np.int64]]) -> list[int]:
         at_most = np.cumsum(counts)
         return [int(np.searchsorted(at_most, -(-quarter * self._n // 4))) + lowest for quarter in (1, 2, 3)]
+
+
+def check(statistics: Mapping[str, Any], *, present: Sequence[bool], n: int) -> None:
+    """Raise ValueError for what cannot be the statistics of n samples of these rows: views divide by them."""
+    if statistics.keys() != {"n", "sums", "products", "quartiles"} or statistics["n"] != n:
+        raise ValueError(f"they are not n = {n}, sums, products and quartiles")
+    sums, products = (_integers(statistics[name], name) for name in ("sums", "products"))
+    quartiles, n_rows = statistics["quartiles"], len(present)
+    if (len(sums), len(products)) != (n_rows, n_rows * (n_rows + 1) // 2):
+        raise ValueError(f"sums or products are not of {n_rows} rows")
+    if max(map(abs, sums)) > n * MOST or max(map(abs, products)) > n * MOST**2:
+        raise ValueError("a sum is larger than that of the largest samples")
+    if not isinstance(quartiles, list) or [each is not None for each in quartiles] != list(present):
+        raise ValueError("quartiles are not of the rows that are there")
+    for i, each in enumerate(quartiles):
+        spread = n * products[i * n_rows - i * (i - 1) // 2] - sums[i] * sums[i]
+        if spread < 0:
+            raise ValueError("a variance is negative")
+        if each is None:
+            continue
+        if len(_integers(each, "quartiles")) != 3 or each != sorted(each) or max(map(abs, each)) > MOST:
+            raise ValueError("quartiles do not rise, or are no samples")
+        if not spread and each[0] != each[2]:
+            raise ValueError("quartiles differ where nothing varies")
+
+
+def _integers(values: object, name: str) -> list[int]:
+    if not isinstance(values, list) or not all(type(value) is int for value in values):
+        raise ValueError(f"{name} are no integers")
+    return values

@@ -223,7 +223,7 @@ def _check_tree(root: Path, parameters: dict[str, Any], recordings: Sequence[_Re
         raise UsageError("the folder is not empty, and not a synthetic corpus", where=root, fix=fix)
     try:
         found = json.loads((root / PARAMETERS).read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if found != parameters:
         raise UsageError("the folder holds a synthetic corpus of other parameters", where=root / PARAMETERS, fix=fix)

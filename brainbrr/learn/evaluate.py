@@ -231,7 +231,7 @@ def _read_thresholds(file: Path) -> Thresholds:
         return Thresholds(
             float(found["detector"]), float(found["baseline"]), str(found["chosen"]), tuple(found.get("tuned_on", ()))
         )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"the run's thresholds cannot be read: {error}", where=file, fix="tune again") from None
 
 
@@ -257,7 +257,7 @@ def _model(run: r.Run, n_channels: int) -> Detector:
     if metadata.get("view_digest") != run.view["digest"]:
         raise IntegrityError("the weights were trained on another view than the run's", where=run.model)
     model = Detector(n_channels, run.config.model)
-    model.load_state_dict(tensors)
+    r.load_weights(model, tensors, where=run.model)
     return model
 
 

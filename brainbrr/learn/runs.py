@@ -10,7 +10,6 @@ import os
 import platform
 import secrets
 import subprocess
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +25,10 @@ from torch import Tensor
 
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.learn.train_config import TrainConfig
+from brainbrr.store import files
+from brainbrr.store.catalog import MAX_CATALOG_BYTES
+from brainbrr.toml_files import explain, read_toml
+from brainbrr.views import check_frozen
 
 RUN_FORMAT = 1
 _METADATA = "brainbrr"
@@ -59,11 +62,14 @@ class Run:
         if not self.metrics.exists():
             return []
         rows = []
-        for line in self.metrics.read_text(encoding="utf-8").split("\n")[:-1]:
+        for line in self.metrics.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:
             try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
+                row = json.loads(line)
+                if type(row["step"]) is not int or not isinstance(row["loss"], int | float):
+                    break
+            except (ValueError, TypeError, KeyError, RecursionError):
                 break
+            rows.append(row)
         return rows
 
     def rewind(self, step: int) -> None:
@@ -98,19 +104,16 @@ def create(runs: Path, config: TrainConfig, view: Mapping[str, Any]) -> Run:
 
 
 def open_run(folder: Path) -> Run:
-    """Return the run in a folder. Raises UsageError when it is none."""
+    """Return the run in a folder. Raises UsageError when it is none, IntegrityError for a view that is damaged."""
+    path = folder / "view.json"
     try:
-        config = TrainConfig.model_validate(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")))
-        view = json.loads((folder / "view.json").read_text(encoding="utf-8"))
+        config = TrainConfig.model_validate(read_toml(folder / "config.toml"))
+        view = files.parse(files.read(path, limit=MAX_CATALOG_BYTES, folders=0), where=path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"this is no run: {Path(str(error.filename)).name} is missing", where=folder) from None
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
-        raise UsageError(f"this run cannot be read: {error}", where=folder) from None
-    missing = {"digest", "corpus", "profile", "recipe", "window", "recordings"} - set(
-        view if isinstance(view, dict) else ()
-    )
-    if missing:
-        raise UsageError(f"the run's view.json is no frozen view: it lacks {', '.join(sorted(missing))}", where=folder)
+    except ValidationError as error:
+        raise UsageError(f"this run cannot be read: {explain(error)}", where=folder) from None
+    check_frozen(view)
     return Run(folder, config, view)
 
 
@@ -145,9 +148,20 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(file.metadata()[_METADATA])
-    except (SafetensorError, TypeError, KeyError, json.JSONDecodeError) as error:
-        raise IntegrityError(f"not a file of brainbrr's weights: {error}", where=path) from None
+            metadata = json.loads(file.metadata()[_METADATA])
+    except (SafetensorError, TypeError, KeyError, ValueError, RecursionError) as error:
+        raise IntegrityError(f"not a file of brainbrr's weights: {error!s:.200}", where=path) from None
+    if not isinstance(metadata, dict):
+        raise IntegrityError("not a file of brainbrr's weights: what it says of itself is no object", where=path)
+    return tensors, metadata
+
+
+def load_weights(model: torch.nn.Module, tensors: Mapping[str, Tensor], *, where: Path) -> None:
+    """Put weights into a model. Raises IntegrityError for those of another model."""
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise IntegrityError(f"these are another model's weights: {error!s:.200}", where=where) from None
 
 
 def optimiser_tensors(model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -159,13 +173,17 @@ def optimiser_tensors(model: torch.nn.Module, optimiser: torch.optim.Optimizer) 
     }
 
 
-def load_optimiser(model: torch.nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what optimiser_tensors gave."""
+def load_optimiser(
+    model: torch.nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], *, where: Path
+) -> None:
+    """Put back what optimiser_tensors gave. Raises IntegrityError for that of another model."""
     for name, parameter in model.named_parameters():
         prefix = f"optimiser.{name}."
         for full, value in tensors.items():
             if full.startswith(prefix):
                 field = full.removeprefix(prefix)
+                if value.shape != (() if field == "step" else parameter.shape):
+                    raise IntegrityError(f"{full[:200]} has the shape {tuple(value.shape)}", where=where)
                 # Adam keeps its count on the CPU
                 optimiser.state[parameter][field] = value.clone().to("cpu" if field == "step" else parameter.device)
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812  # its usual name
 
-from brainbrr.errors import BrainbrrError, DependencyError, UsageError, ViewNotReadyError
+from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r
 from brainbrr.learn.loader import torch_loader
 from brainbrr.learn.model import Detector, n_parameters
@@ -172,9 +172,13 @@ def _restore(run: r.Run, model: Detector, optimiser: torch.optim.Optimizer) -> i
     if not run.checkpoint.exists():
         return 0
     tensors, metadata = r.read_tensors(run.checkpoint)
-    model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
-    r.load_optimiser(model, optimiser, tensors)
-    return int(metadata["step"])
+    ours = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
+    r.load_weights(model, ours, where=run.checkpoint)
+    r.load_optimiser(model, optimiser, tensors, where=run.checkpoint)
+    step = metadata.get("step")
+    if type(step) is not int or step < 0:
+        raise IntegrityError("the checkpoint does not say of which step it is", where=run.checkpoint)
+    return step
 
 
 def _step(

@@ -92,7 +92,7 @@ class EvaluateConfig(_Section):
 class TrainConfig(_Section):
     """One training: which view, which model, how long. Closed: an unknown key is refused."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)
     profile: Literal["smoke", "dev", "full"]
     recipe: str = "default"
     seed: int = Field(default=0, ge=0, lt=2**32)

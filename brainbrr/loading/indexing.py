@@ -15,6 +15,7 @@ from brainbrr.eeg.montage import electrode_of
 from brainbrr.eeg.normalise import scaling, sources
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.eeg.spatial import Matrix, operator
+from brainbrr.eeg.statistics import check
 from brainbrr.errors import IntegrityError
 from brainbrr.loading.index import NO_CHANNELS, SEIZURE_TYPE, Frame, Index
 from brainbrr.recordings import ViewRecording
@@ -39,6 +40,11 @@ def index_of(
         array = recording.record.array
         if (array.channels, array.rate_hz, array.quantum_uv) != (channels, rate_hz, str(recipe.quantum_uv)):
             raise IntegrityError("the record's array is not what its recipe makes", where=recording.path)
+        present = [name not in array.absent for name in channels]
+        try:
+            check(recording.record.statistics, present=present, n=array.n_samples)
+        except ValueError as error:
+            raise IntegrityError(f"the record's statistics: {error}", where=recording.path) from None
     absent, layout = _distinct([r.record.array.absent for r in recordings])
     matrices = [rows_of(channels, each, window)[1] for each in absent]
     rows = rows_of(channels, (), window)[0]

@@ -21,6 +21,15 @@ POINTS = {
     "put in place": "something whole lies where it belongs, perhaps not yet on the disk",
     "damage mended": "one damaged thing is replaced, or given up, and the next one is not begun",
     "generation linked": "a catalog's generation is durable, and not yet acknowledged",
+    "list written": "a list of what is condemned is durable",
+    "deletion begun": "a deletion has its folder in trash/, and has not yet read what is alive",
+    "taken away": "things of one kind lie in its folder, durably, to be looked at again",
+    "put back": "one of them lies in its place again",
+    "decided": "those that nothing keeps are decided upon",
+    "receipt written": "a receipt names them, durably, and they are there",
+    "removed": "one file of them is gone",
+    "deletion called off": "a writer, or the next gc, has renamed a deletion's folder",
+    "forget written": "it is durable what a forget deletes, and all of it is there",
 }
 """Every point, and what is true when it is reached."""
 

@@ -177,7 +177,7 @@ def read(path: Path, *, limit: int = MAX_JSON_BYTES, folders: int = 1) -> bytes:
         n_bytes = os.fstat(file.fileno()).st_size
         if n_bytes > limit:
             raise IntegrityError(f"{n_bytes:,} bytes, where at most {limit:,} are expected", where=path)
-        return file.read(n_bytes)  # not of the limit: as much would be set aside
+        return file.read(n_bytes + 1)  # not of the limit: as much would be set aside
 
 
 def write(path: Path, data: bytes, *, durable: bool = True) -> None:

@@ -38,12 +38,12 @@ def create(root: Path, *, codec: Codec | None = None, access: Access | None = No
     layout = Layout(root.absolute())
     if codec is not None and codec not in CODECS:
         raise UsageError(f"no codec is called {codec!r}", fix=f"one of {', '.join(CODECS)}")
-    if layout.mark.exists():
+    if exists(layout.root):
         return _open_as(root, codec, access)
     try:
         _refuse_foreign(layout)
     except UsageError:
-        if not layout.mark.exists():  # unless another process has just made the store
+        if not exists(layout.root):  # unless another process has just made the store
             raise
     layout.refuse_links()
     with files.writing(_existing(layout.root), n_bytes=1 << 16):
@@ -88,6 +88,14 @@ def _share(root: Path, access: Access) -> None:
         ) from None
 
 
+def exists(root: Path) -> bool:
+    """Say whether a store is there, of whatever format. Raises UsageError where that may not be known."""
+    try:
+        return Layout(root.absolute()).mark.exists()
+    except PermissionError as error:
+        raise _unreadable(root, error) from None
+
+
 def open_existing(root: Path) -> Layout:
     """Open a store; needs no permission to write.
 
@@ -99,6 +107,8 @@ def open_existing(root: Path) -> Layout:
         mark = files.parse(files.read(layout.mark, limit=1 << 12, folders=0), where=layout.mark)
     except FileNotFoundError:
         raise UsageError("there is no store here", where=root, fix="brainbrr ingest ROOT makes one") from None
+    except PermissionError as error:
+        raise _unreadable(root, error) from None
     except IntegrityError as error:
         raise FormatError(f"the store's format cannot be read: {error.what}", where=layout.mark) from None
     for codec in CODECS:
@@ -112,6 +122,11 @@ def open_existing(root: Path) -> Layout:
         where=layout.mark,
         fix="upgrade brainbrr",
     )
+
+
+def _unreadable(root: Path, error: PermissionError) -> UsageError:
+    fix = "ask its owner: `ls -ld` shows its group, and `id` whether you are in it"
+    return UsageError(f"the store may not be read: {error.strerror}", where=root, fix=fix)
 
 
 def _open_as(root: Path, codec: Codec | None, access: Access | None) -> Layout:

@@ -64,6 +64,11 @@ class Store:
         """Open a store. Raises UsageError where there is none, FormatError for an unknown or newer format."""
         return cls(founding.open_existing(location))
 
+    @classmethod
+    def open_if_there(cls, location: Path) -> Store | None:
+        """Open a store, or return None where there is none."""
+        return cls.open(location) if founding.exists(location) else None
+
     @property
     def location(self) -> Path:
         """The store's folder."""

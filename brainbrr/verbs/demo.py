@@ -60,7 +60,7 @@ def demo(
 
     write_corpus(corpus, n_recordings=n_recordings, seed=seed, progress=progress)
     for profile in NAMES:  # each builds only what the one before did not
-        store = Store.open(location) if (location / "format.json").exists() else None
+        store = Store.open_if_there(location)
         report = ingest(
             store,
             corpus,

@@ -138,6 +138,17 @@ def test_kill_9_leaves_a_store_that_the_same_command_finishes(corpus: Path, tmp_
     assert gate.returncode == 0, gate.stdout
 
 
+def lengthen(edf: Path, times: int) -> None:
+    """Make an EDF so many times as long, the rest of it a hole that takes no space."""
+    with edf.open("r+b") as file:
+        header = file.read(256)
+        n_records, n_header = int(header[236:244]), int(header[184:192])
+        n_bytes = edf.stat().st_size - n_header
+        file.seek(236)
+        file.write(str(n_records * times).encode().ljust(8))
+        file.truncate(n_header + n_bytes * times)
+
+
 def test_a_worker_that_dies_is_reported_with_its_file_and_the_rest_goes_on(corpus: Path, tmp_path: Path) -> None:
     recipe, store = Recipe(), Store.create(tmp_path / "store")
     edfs = sorted(corpus.rglob("*.edf"))[:5]
@@ -146,8 +157,7 @@ def test_a_worker_that_dies_is_reported_with_its_file_and_the_rest_goes_on(corpu
         source = source_digest(edf)
         key = key_of(source=source, recipe=recipe.digest)
         tasks.append(Task(edf.name, edf, source, edf.stat().st_size, key, accept_truncated=False))
-    edfs[2].unlink()
-    os.mkfifo(edfs[2])  # whoever reads it hangs, until it is killed
+    lengthen(edfs[2], 2000)  # whoever builds it does so for a minute, unless it is killed
     told: dict[str, object] = {}
     ended = threading.Event()
 

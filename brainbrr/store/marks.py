@@ -1,0 +1,129 @@
+"""What people say of what a store holds: this view stays for good, this recipe is retired. Small sealed files.
+
+Whatever makes something alive is published first, then deletions are called off: see trash.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from brainbrr.digest import is_digest
+from brainbrr.errors import IntegrityError
+from brainbrr.store import files, receipts, sealed
+from brainbrr.store.layout import Layout
+from brainbrr.store.store import Store
+from brainbrr.store.trash import call_off
+
+MARK_FORMAT = 1
+
+_PIN: dict[str, tuple[type, ...]] = {"format": (int,), "view": (str,), "created": (str,), "by": (str,)}
+_RETIRED: dict[str, tuple[type, ...]] = {
+    "format": (int,),
+    "recipe": (str,),
+    "name": (str,),
+    "created": (str,),
+    "by": (str,),
+}
+
+
+def freeze(store: Store, digest: str, view: Mapping[str, Any]) -> None:
+    """Keep a view under its digest from now on: one that was frozen long ago counts as frozen now.
+
+    Raises UsageError where the store cannot be written, SpaceError.
+    """
+    while True:
+        path = store.freeze(digest, view)
+        fresh = _refresh(store.layout, path)
+        call_off(store.layout)
+        if fresh and path.exists():
+            return
+
+
+def _refresh(layout: Layout, path: Path) -> bool:
+    """Give a file the time of now; False where it is gone."""
+    with files.writing(layout.root, n_bytes=path.stat().st_size if path.exists() else 1):
+        try:
+            os.utime(path)
+            return True
+        except FileNotFoundError:
+            return False
+        except PermissionError:  # another user's: the same bytes again
+            with contextlib.suppress(FileNotFoundError), layout.scratch() as temporary:
+                files.write(temporary, path.read_bytes())
+                temporary.replace(path)
+                return True
+            return False
+
+
+def pin(store: Store, digest: str) -> bool:
+    """Keep a frozen view for good; say whether it was not pinned before. Raises IntegrityError where it is gone."""
+    view = store.frozen(digest)
+    if view is None:
+        raise IntegrityError("no view of this digest is frozen", where=store.layout.view(digest))
+    path = store.layout.pin(digest)
+    said = {"format": MARK_FORMAT, "view": digest, "created": receipts.now(), "by": receipts.whoever()}
+    n_bytes = sealed.publish(store.layout, path, said, lambda: pinned(store, digest))
+    freeze(store, digest, view)  # a gc may have taken it while nobody had pinned it
+    return n_bytes > 0
+
+
+def pinned(store: Store, digest: str) -> dict[str, Any] | None:
+    """Return who pinned a view and when; None where nobody did. Raises IntegrityError for a damaged pin."""
+    return _mark(store.layout.pin(digest), _PIN, "view", digest)
+
+
+def unpin(store: Store, digest: str) -> bool:
+    """Let a view be forgotten again; say whether it was pinned."""
+    return _unlink(store.layout, store.layout.pin(digest))
+
+
+def retire(store: Store, recipe: str, name: str) -> bool:
+    """Let go of all that was made under a recipe; say whether it was not retired before. Deletes nothing."""
+    said = {
+        "format": MARK_FORMAT,
+        "recipe": recipe,
+        "name": name,
+        "created": receipts.now(),
+        "by": receipts.whoever(),
+    }
+    return sealed.publish(store.layout, store.layout.retirement(recipe), said, lambda: retired(store, recipe)) > 0
+
+
+def retired(store: Store, recipe: str) -> dict[str, Any] | None:
+    """Return who retired a recipe and when; None where nobody did. Raises IntegrityError for a damaged mark."""
+    return _mark(store.layout.retirement(recipe), _RETIRED, "recipe", recipe)
+
+
+def restore(store: Store, recipe: str) -> bool:
+    """Take a recipe into use again; say whether it was retired."""
+    was = _unlink(store.layout, store.layout.retirement(recipe))
+    call_off(store.layout)
+    return was
+
+
+def _mark(path: Path, kinds: sealed.Kinds, of: str, digest: str) -> dict[str, Any] | None:
+    found = sealed.read(path, kinds)
+    if found is not None and (found["format"], found[of]) != (MARK_FORMAT, digest):
+        raise IntegrityError(f"this is the mark of another {of}", where=path)
+    return found
+
+
+def _unlink(layout: Layout, path: Path) -> bool:
+    with files.writing(layout.root, n_bytes=1):
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        files.sync_folder(path.parent)
+        return True
+
+
+def matching(digests: Mapping[str, Any] | set[str], prefix: str, n_digits: int) -> list[str]:
+    """Return the digests that a text of at least six hex digits begins."""
+    if not 6 <= len(prefix) <= n_digits or not is_digest(prefix.ljust(n_digits, "0"), n_digits):
+        return []
+    return sorted(digest for digest in digests if digest.startswith(prefix))

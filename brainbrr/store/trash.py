@@ -1,0 +1,264 @@
+"""How things leave a store, beside writers that know nothing of it: taken away, looked for again, then let go.
+
+A deletion makes a folder in `trash/` first and reads the roots afterwards. Whoever makes something alive publishes
+that first and calls deletions off afterwards, by renaming their folders. So of the two one always sees the other, and
+nothing that is alive lies in `trash/` when call_off() has returned, whoever was killed when.
+
+In a deletion's folder: `records/`, `objects/`, ... hold what was taken away, and may be put back by anyone;
+`gone/` what is decided, and has a receipt before it is removed; `spare/` what lies in its place a second time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+from brainbrr.digest import sha256
+from brainbrr.store import catalog as catalogs
+from brainbrr.store import files, receipts
+from brainbrr.store.failpoints import reach
+from brainbrr.store.layout import Layout
+from brainbrr.store.receipts import Receipt
+from brainbrr.store.roots import Reader
+
+KINDS = ("views", "pins", "records", "objects", "findings")
+_DECIDED = (*KINDS, "catalog", "quarantine")
+_FOLDER = re.compile(r"[0-9a-f]{32}\Z")
+_OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+
+
+class CalledOff(Exception):  # noqa: N818  # no error: what was to be deleted is looked at anew
+    """A writer has called this deletion off."""
+
+
+def place(layout: Layout, kind: str, name: str) -> Path:
+    """Return where something of a kind lies. Raises UsageError for what is no name of one."""
+    if kind == "findings":
+        key, _, version = name.partition("-")
+        return layout.findings_of(key, int(version))
+    of = {"views": layout.view, "pins": layout.pin, "records": layout.record, "objects": layout.object}
+    return of[kind](name)
+
+
+def call_off(layout: Layout) -> None:
+    """Put back what running or dead deletions have taken away; what they take from now on, they look at anew."""
+    for folder in folders(layout):
+        ours = layout.trash / uuid.uuid4().hex
+        try:
+            folder.rename(ours)
+        except FileNotFoundError:  # finished, or called off by another
+            continue
+        reach("deletion called off")
+        for kind in KINDS:
+            for path in _listed(ours / kind):
+                _put_back(layout, ours, kind, path)
+
+
+def folders(layout: Layout) -> list[Path]:
+    """Return the folders of deletions that are running, or died."""
+    return [path for path in _listed(layout.trash) if _FOLDER.match(path.name)]
+
+
+def sweep(layout: Layout, verb: str) -> list[Receipt]:
+    """End what dead deletions left: what is decided goes, with its receipt; all else is put back."""
+    call_off(layout)
+    return [receipt for folder in folders(layout) if (receipt := _finish(layout, folder, verb, None)) is not None]
+
+
+class Deletion:
+    """One folder in `trash/`. Every step may raise CalledOff: then begin another one, and look again."""
+
+    def __init__(self, reader: Reader, verb: str, corpus: str | None = None) -> None:
+        self.reader, self.layout = reader, reader.layout
+        self.verb, self.corpus = verb, corpus
+        self.folder = self.layout.trash / uuid.uuid4().hex
+        self.layout.make_folder(self.layout.trash)
+        with self.layout.scratch() as made:
+            for name in (*KINDS, *(f"gone/{kind}" for kind in _DECIDED), "spare/objects"):
+                self.layout.make_folder(made / name)
+            files.sync_folder(made)
+            made.rename(self.folder)  # whole from its first moment: it may be called off at once
+        files.sync_folder(self.layout.trash)
+        reach("deletion begun")
+
+    def views(self, digests: Collection[str], is_old: Callable[[Path], bool]) -> None:
+        """Delete frozen views unless somebody has pinned them, or frozen them again."""
+
+        def stays(digest: str, path: Path) -> bool:
+            return self.layout.pin(digest).exists() or not is_old(path)
+
+        self._delete("views", digests, stays)
+
+    def records(self, keys: Collection[str]) -> None:
+        """Delete records that no root keeps."""
+        roots = None
+
+        def stays(key: str, path: Path) -> bool:
+            nonlocal roots
+            roots = roots or self.reader.read()
+            named = self.reader.record(path, key)
+            return named is not None and roots.keeps(key, named)
+
+        self._delete("records", keys, stays)
+
+    def objects(self, contents: Collection[str]) -> None:
+        """Delete objects that neither a root names nor a record, alive or not."""
+        named: set[str] | None = None
+
+        def stays(content: str, path: Path) -> bool:
+            nonlocal named
+            if named is None:
+                taken = self.reader.named_in_trash()
+                roots = self.reader.read()
+                # twice: what another deletion took between the two, it may put back
+                taken |= self.reader.named_in_trash()
+                named = {each.content for each in roots.records.values()} | roots.contents | taken
+            return content in named
+
+        self._delete("objects", contents, stays)
+
+    def findings(self, names: Collection[str]) -> None:
+        """Delete findings whose record is not there."""
+        self._delete("findings", names, lambda name, _: self.layout.record(name.partition("-")[0]).exists())
+
+    def decide(self, kind: str, path: Path, *, of: str = "") -> None:
+        """Delete something without a second look; `of`: the corpus that a catalog's file is of."""
+        into = self.folder / "gone" / kind / of
+        with self._unless_called_off():
+            into.mkdir(exist_ok=True)
+            _move(path, into)
+            files.sync_folder(into)
+        files.sync_folder(path.parent)
+        reach("decided")
+
+    def finish(self) -> Receipt | None:
+        """Write the receipt, then remove what was decided; None where that is nothing."""
+        if not (self.folder / "gone").is_dir():
+            raise CalledOff
+        return _finish(self.layout, self.folder, self.verb, self.corpus)
+
+    def _delete(self, kind: str, names: Collection[str], stays: Callable[[str, Path], bool]) -> None:
+        """Take away what is named, look at each again, put it back or decide that it goes."""
+        into, parents = self.folder / kind, set()
+        with self._unless_called_off():
+            for name in sorted(names):
+                path = place(self.layout, kind, name)
+                if _move(path, into):
+                    parents.add(path.parent)
+            # a power cut must not bring back a record without its object, or an object without its samples
+            for folder in (*sorted(parents), into):
+                files.sync_folder(folder)
+        reach("taken away")
+        for path in _listed(into):
+            if stays(path.name.removesuffix(".json"), path):
+                _put_back(self.layout, self.folder, kind, path)
+            else:
+                with self._unless_called_off():
+                    _move(path, self.folder / "gone" / kind)
+        reach("decided")
+
+    @contextlib.contextmanager
+    def _unless_called_off(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            if (self.folder / "gone").is_dir():
+                raise
+            raise CalledOff from None
+
+
+def _finish(layout: Layout, folder: Path, verb: str, corpus: str | None) -> Receipt | None:
+    gone = folder / "gone"
+    receipt = None
+    if any(_listed(gone / kind) for kind in _DECIDED):
+        receipt = _receipt(gone, verb, corpus)
+        receipts.write(layout, receipt)
+        reach("receipt written")
+    for each in (gone, folder / "spare"):
+        remove(each)
+    with contextlib.suppress(OSError):  # called off: whoever did that has the folder now
+        for kind in KINDS:
+            (folder / kind).rmdir()
+        folder.rmdir()
+    return receipt
+
+
+def _receipt(gone: Path, verb: str, corpus: str | None) -> Receipt:
+    names = {kind: tuple(path.name.removesuffix(".json") for path in _listed(gone / kind)) for kind in KINDS}
+    return Receipt(
+        verb=verb,
+        created=receipts.now(),
+        by=receipts.whoever(),
+        corpus=corpus,
+        generations=tuple(_generations(gone / "catalog")),
+        quarantine=tuple(path.name for path in _listed(gone / "quarantine")),
+        out_of_reach=receipts.OUT_OF_REACH if verb == "forget" else (),
+        **names,
+    )
+
+
+def _generations(folder: Path) -> Iterator[dict[str, object]]:
+    for corpus in _listed(folder):
+        for path in _listed(corpus):
+            if path.suffix == ".jsonl" and path.stem.isdecimal():
+                digest = sha256(files.read(path, limit=catalogs.MAX_CATALOG_BYTES))
+                yield {"corpus": corpus.name, "seq": int(path.stem), "sha256_of": digest}
+
+
+def _put_back(layout: Layout, folder: Path, kind: str, path: Path) -> None:
+    """Put something where it came from; where that place is occupied, what lies there is as good."""
+    home = place(layout, kind, path.name.removesuffix(".json"))
+    with contextlib.suppress(FileNotFoundError):
+        if kind == "objects":
+            try:
+                path.rename(home)
+            except OSError as error:
+                if error.errno not in _OCCUPIED:
+                    raise
+                _move(path, folder / "spare" / kind)  # not removed here: half of it could be put back
+        else:
+            with contextlib.suppress(FileExistsError):
+                os.link(path, home)  # rename would replace what lies there
+            reach("put back")
+            path.unlink()
+        files.sync_folder(home.parent)
+    reach("put back")
+
+
+def _move(path: Path, into: Path) -> bool:
+    """Move something into a folder, and say whether it was there. Raises FileNotFoundError where the folder is not."""
+    try:
+        path.rename(into / path.name)
+    except (FileNotFoundError, NotADirectoryError):
+        if not into.is_dir():
+            raise
+        return False
+    return True
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it; others may be at it too."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            for each in _listed(path):
+                remove(each)
+            try:
+                path.rmdir()
+            except OSError as error:
+                if error.errno not in _OCCUPIED:  # .nfs000...: a reader has it open still
+                    raise
+        else:
+            path.unlink()
+            reach("removed")
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,0 +1,450 @@
+"""What gc deletes, what it leaves, and who may write meanwhile."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keeping import DAY, META, Killed, at, die, every_point, held, publish, put, view_of, whole
+from making import overwrite
+
+from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
+from brainbrr.store import condemned, failpoints, marks, receipts, trash
+from brainbrr.store.records import Record
+from brainbrr.store.store import Store
+from brainbrr.verbs.gc import gc
+
+
+@pytest.fixture
+def listen() -> Iterator[Callable[[Callable[[str], None]], None]]:
+    def begin(listener: Callable[[str], None]) -> None:
+        failpoints.listener = listener
+
+    yield begin
+    failpoints.listener = None
+
+
+def age(store: Store, seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the clock of the file system be so much later than what lies there says."""
+    real = condemned.clock_ns
+    monkeypatch.setattr(condemned, "clock_ns", lambda layout: real(layout) + seconds * 10**9)
+
+
+def test_a_dry_run_lists_what_nothing_names_and_deletes_nothing(store: Store) -> None:
+    kept, lost = put(store, "kept"), put(store, "lost")
+    publish(store, kept)
+    before = held(store)
+    report = gc(store, grace_s=0)
+    assert {(each.kind, each.name) for each in report.unneeded} == {
+        ("records", lost.key),
+        ("objects", lost.content),
+        ("findings", f"{lost.key}-1"),
+    }
+    assert {each.state for each in report.unneeded} == {"deleted"}
+    assert report.bytes_of("deleted") > META.shard_bytes
+    assert held(store) == before
+    assert not list(store.layout.trash.iterdir()) and not store.layout.receipts()
+    assert report.to_json()["counts"]["records"] == {"deleted": 1}
+
+
+def test_with_grace_0s_all_that_nothing_names_goes_at_once_with_a_receipt(store: Store) -> None:
+    kept, lost = put(store, "kept"), put(store, "lost")
+    publish(store, kept)
+    report = gc(store, yes=True, grace_s=0)
+    assert held(store) == ({kept.key}, {kept.content}, {f"{kept.key}-1"})
+    [receipt] = receipts.read_all(store.layout)
+    assert (receipt.verb, receipt.records, receipt.objects) == ("gc", (lost.key,), (lost.content,))
+    assert receipt.findings == (f"{lost.key}-1",)
+    assert report.receipts == (receipt,)
+    assert not list(store.layout.trash.iterdir())
+    whole(store)
+    assert not gc(store, yes=True, grace_s=0).unneeded
+    assert len(store.layout.receipts()) == 1
+
+
+def test_what_was_just_written_is_left_alone_then_condemned_then_deleted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = put(store, "lost")
+    for _ in range(2):
+        assert {each.state for each in gc(store, yes=True).unneeded} == {"young"}
+    assert not condemned.lists(store.layout)[0]
+    age(store, DAY + 60, monkeypatch)
+    assert {each.state for each in gc(store).unneeded} == {"condemned"}
+    assert {each.state for each in gc(store, yes=True).unneeded} == {"condemned"}
+    assert held(store)[0] == {lost.key}
+    [found] = condemned.lists(store.layout)[0]
+    assert found.names["objects"] == {lost.content}
+    monkeypatch.undo()
+    age(store, 3600, monkeypatch)
+    assert {each.state for each in gc(store, yes=True).unneeded} == {"waiting"}
+    age(store, DAY, monkeypatch)
+    assert {each.state for each in gc(store, yes=True).unneeded} == {"deleted"}
+    assert held(store) == (set(), set(), set())
+    assert not list(store.layout.trash.iterdir())
+
+
+def test_what_is_needed_again_within_the_grace_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = put(store, "lost")
+    age(store, DAY + 60, monkeypatch)
+    gc(store, yes=True)
+    publish(store, lost)
+    age(store, DAY + 60, monkeypatch)
+    assert not gc(store, yes=True).unneeded
+    assert not list(store.layout.trash.iterdir())  # the list is worked off
+    whole(store)
+
+
+def test_what_was_stored_anew_since_it_was_condemned_begins_from_the_start(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = put(store, "lost")
+    age(store, DAY + 60, monkeypatch)
+    gc(store, yes=True)
+    monkeypatch.undo()
+    store.layout.record(lost.key).unlink()
+    time.sleep(0.05)
+    put(store, "lost")
+    age(store, DAY + 60, monkeypatch)
+    report = gc(store, yes=True)
+    assert {each.kind: each.state for each in report.unneeded}["records"] == "condemned"
+    assert {each.kind: each.state for each in report.unneeded}["objects"] == "condemned"  # its record names it
+    whole(store)
+    assert held(store)[0] == {lost.key}
+
+
+def test_an_object_that_a_young_record_names_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = put(store, "old", seed=7)
+    age(store, DAY + 60, monkeypatch)
+    gc(store, yes=True)
+    monkeypatch.undo()
+    young = put(store, "young", seed=7)
+    assert young.content == old.content
+    age(store, DAY + 60, monkeypatch)
+    real = condemned.since_ns
+    monkeypatch.setattr(
+        condemned,
+        "since_ns",
+        lambda layout, kind, name: (real(layout, kind, name) or 0) + (2 * DAY * 10**9 if name == young.key else 0),
+    )
+    gc(store, yes=True)
+    assert held(store)[:2] == ({young.key}, {young.content})
+    whole(store)
+
+
+def test_a_frozen_view_keeps_what_it_names_without_any_catalog(store: Store) -> None:
+    kept, lost = put(store, "kept"), put(store, "lost")
+    digest, said = view_of(kept)
+    store.freeze(digest, said)
+    gc(store, yes=True, grace_s=0)
+    assert held(store)[:2] == ({kept.key}, {kept.content})
+    assert lost.key in receipts.deleted(store.layout).records
+
+
+def test_a_retired_recipe_keeps_nothing_but_what_views_name(store: Store) -> None:
+    new = {"rate_hz": 16, "revision": 1}
+    old_a, new_a, old_b = put(store, "a"), put(store, "a", recipe_fields=new, seed=3), put(store, "b")
+    publish(store, old_a, old_b, new_a)
+    digest, said = view_of(old_b)
+    store.freeze(digest, said)
+    marks.retire(store, old_a.recipe, "old")
+    gc(store, yes=True, grace_s=0)
+    assert held(store)[0] == {new_a.key, old_b.key}
+    marks.restore(store, old_a.recipe)
+    with pytest.raises(AssertionError):  # the catalog names it again; ingest would build it
+        whole(store)
+
+
+def test_two_keys_of_one_content_keep_it_for_each_other(store: Store) -> None:
+    a, b = put(store, "a", seed=1), put(store, "b", seed=1)
+    publish(store, b)
+    gc(store, yes=True, grace_s=0)
+    assert held(store)[:2] == ({b.key}, {a.content})
+
+
+def test_old_views_that_nobody_pinned_go_with_all_they_kept(store: Store) -> None:
+    records = [put(store, name) for name in ("old", "pinned", "new")]
+    views = [view_of(record) for record in records]
+    for digest, said in views:
+        store.freeze(digest, said)
+    marks.pin(store, views[1][0])
+    for digest, _ in views[:2]:
+        os.utime(store.layout.view(digest), ns=(1, time.time_ns() - 91 * DAY * 10**9))
+    assert not gc(store, grace_s=0).unneeded
+    dry = gc(store, grace_s=0, views_older_than_s=90 * DAY)
+    assert [each.name for each in dry.unneeded if each.kind == "views"] == [views[0][0]]
+    assert set(store.frozen_views()) == {digest for digest, _ in views}
+    gc(store, yes=True, grace_s=0, views_older_than_s=90 * DAY)
+    assert set(store.frozen_views()) == {views[1][0], views[2][0]}
+    assert held(store)[0] == {records[1].key, records[2].key}
+    [receipt] = receipts.read_all(store.layout)
+    assert receipt.views == (views[0][0],)
+
+
+def test_freezing_an_old_view_again_makes_it_new(store: Store) -> None:
+    digest, said = view_of(put(store, "a"))
+    store.freeze(digest, said)
+    os.utime(store.layout.view(digest), ns=(1, 1))
+    marks.freeze(store, digest, said)
+    assert not gc(store, yes=True, grace_s=0, views_older_than_s=60).unneeded
+
+
+@pytest.mark.parametrize("what", ["record", "catalog", "view", "pin", "misplaced"])
+def test_nothing_is_deleted_from_a_store_that_cannot_be_read_wholly(store: Store, what: str) -> None:
+    kept = put(store, "kept")
+    put(store, "lost")
+    publish(store, kept)
+    digest, said = view_of(kept)
+    store.freeze(digest, said)
+    marks.pin(store, digest)
+    path = {
+        "record": store.layout.record(kept.key),
+        "catalog": store.layout.generation("demo", 1),
+        "view": store.layout.view(digest),
+    }.get(what)
+    if path is not None:
+        data = path.read_bytes()
+        overwrite(path, data[:50] + bytes([data[50] ^ 1]) + data[51:])
+    elif what == "pin":
+        store.layout.view(digest).unlink()  # a pin of a view that is gone
+    else:
+        (store.layout.record(kept.key).parent / "notes.json").write_text("{}")
+    before = held(store)
+    for yes in (False, True):
+        with pytest.raises(IntegrityError, match="nothing is deleted") as caught:
+            gc(store, yes=yes, grace_s=0)
+        assert "brainbrr verify" in (caught.value.fix or "")
+        assert caught.value.exit_code == 4
+    assert held(store) == before
+
+
+def test_a_view_of_an_unknown_form_is_never_taken_for_one_that_names_nothing(store: Store) -> None:
+    store.freeze("c" * 64, {"format": 2, "rows": []})
+    with pytest.raises(IntegrityError, match="no frozen view that this version knows"):
+        gc(store, grace_s=0)
+
+
+def test_what_a_lost_record_named_stays_while_the_catalog_says_so(store: Store) -> None:
+    kept = put(store, "kept")
+    publish(store, kept)
+    store.layout.record(kept.key).unlink()
+    gc(store, yes=True, grace_s=0)
+    assert held(store) == (set(), {kept.content}, {f"{kept.key}-1"})
+
+
+def test_leftovers_of_dead_writers_go_with_yes_and_those_of_other_hosts_after_a_week(store: Store) -> None:
+    tmp = store.location / "tmp"
+    other, old = tmp / f"00000000-1-{'a' * 32}", tmp / f"00000000-2-{'b' * 32}"
+    for folder in (other, old):
+        folder.mkdir()
+        (folder / "c.0.0").write_bytes(b"half")
+    week_ago = time.time() - 8 * DAY
+    for path in (old / "c.0.0", old):
+        os.utime(path, (week_ago, week_ago))
+    assert gc(store).leftovers == 1 and old.exists()
+    gc(store, yes=True)
+    assert [path.name for path in tmp.iterdir()] == [other.name]
+
+
+def test_a_damaged_list_deletes_nothing_and_moves_to_quarantine(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = put(store, "lost")
+    age(store, DAY + 60, monkeypatch)
+    gc(store, yes=True)
+    [found] = condemned.lists(store.layout)[0]
+    overwrite(found.path, found.path.read_bytes().replace(b"records", b"rekords"))
+    age(store, DAY + 60, monkeypatch)
+    gc(store, yes=True)
+    assert held(store)[0] == {lost.key}
+    assert [path.name[:-13] for path in (store.location / "quarantine").iterdir()] == [found.path.name]
+
+
+def test_a_store_that_cannot_be_written_is_listed_and_not_collected(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = put(store, "lost")
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(store.location))
+
+    monkeypatch.setattr("brainbrr.store.files.write", denied)
+    assert {each.name for each in gc(store, grace_s=0).unneeded} >= {lost.key}
+    with pytest.raises(UsageError, match="cannot be written"):
+        gc(store, yes=True, grace_s=0)
+    assert held(store)[0] == {lost.key}
+
+
+# Writers that come in between
+
+
+OWN = {"list written", "deletion begun", "taken away", "put back", "decided", "receipt written", "removed"}
+"""The points of a gc itself."""
+
+
+def collected(folder: Path) -> tuple[Store, Record]:
+    store = Store.create(folder)
+    publish(store, put(store, "kept"))
+    put(store, "other", seed=1)
+    return store, put(store, "lost", seed=1)
+
+
+def act_of(name: str, store: Store, lost: Record) -> Callable[[], None]:
+    """What another process does: it finds the record, or stores it, and then makes it alive."""
+
+    def put_and_publish() -> None:
+        publish(store, put(store, "lost", seed=1), corpus="another")
+        trash.call_off(store.layout)
+        again()
+
+    def reuse_and_publish() -> None:
+        publish(store, lost, corpus="another")
+        trash.call_off(store.layout)
+        again()
+
+    def again() -> None:
+        """As ingest looks after it has published."""
+        if not (store.layout.record(lost.key).exists() and store.has_object(lost)):
+            put(store, "lost", seed=1)
+
+    def freeze() -> None:
+        digest, said = view_of(lost)
+        marks.freeze(store, digest, said)
+        again()
+
+    def put_alone() -> None:
+        put(store, "lost", seed=1)
+
+    return {"put": put_alone, "put, publish": put_and_publish, "publish": reuse_and_publish, "freeze": freeze}[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["put", "put, publish", "publish", "freeze"])
+def test_a_writer_at_any_point_of_a_gc_loses_nothing(
+    tmp_path: Path, name: str, listen: Callable[[Callable[[str], None]], None]
+) -> None:
+    counted, _ = collected(tmp_path / "counted")
+    n_points = every_point(lambda: gc(counted, yes=True, grace_s=0), points=OWN)
+    assert n_points >= 12
+    for n in range(1, n_points + 1):
+        store, lost = collected(tmp_path / str(n))
+        listen(at(n, act_of(name, store, lost), points=OWN))
+        gc(store, yes=True, grace_s=0)
+        failpoints.listener = None
+        whole(store)
+        if name != "put":
+            assert store.record(lost.key) is not None, n
+            assert store.has_object(lost), n
+            gc(store, yes=True, grace_s=0)
+            assert lost.key in held(store)[0]
+            whole(store)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("then", ["gc", "publish", "freeze"])
+def test_a_gc_that_died_at_any_point_leaves_what_the_next_one_or_a_writer_puts_right(
+    tmp_path: Path, then: str, listen: Callable[[Callable[[str], None]], None]
+) -> None:
+    counted, _ = collected(tmp_path / "counted")
+    points = set(failpoints.POINTS) if then == "gc" else OWN
+    n_points = every_point(lambda: gc(counted, yes=True, grace_s=0), points=points)
+
+    for n in range(1, n_points + 1):
+        store, lost = collected(tmp_path / str(n))
+        listen(at(n, die, points=points))
+        with pytest.raises(Killed):
+            gc(store, yes=True, grace_s=0)
+        failpoints.listener = None
+        if then == "gc":
+            gc(store, yes=True, grace_s=0)
+            assert len(held(store)[0]) == 1
+            deleted = receipts.deleted(store.layout)
+            assert lost.key in deleted.records and lost.content in deleted.objects
+            assert not [path for path in store.layout.trash.iterdir() if path.suffix != ".json"]
+        else:
+            act_of(then, store, lost)()
+            assert store.record(lost.key) is not None
+            whole(store)
+            gc(store, yes=True, grace_s=0)
+            assert lost.key in held(store)[0]
+        whole(store)
+
+
+def test_what_became_alive_comes_back_though_its_writer_died_before_it_could_say_so(
+    store: Store, listen: Callable[[Callable[[str], None]], None]
+) -> None:
+    lost, also = put(store, "lost"), put(store, "also")
+    digest, said = view_of(also)
+
+    def become_alive() -> None:
+        publish(store, lost)
+        store.freeze(digest, said)
+
+    listen(at(2, become_alive, points={"taken away"}))  # views come first, and there are none
+    gc(store, yes=True, grace_s=0)
+    assert held(store)[0] == {lost.key, also.key}
+    whole(store)
+
+
+def test_what_a_dead_gc_took_is_there_for_who_freezes_a_view_of_it(
+    store: Store, listen: Callable[[Callable[[str], None]], None]
+) -> None:
+    lost = put(store, "lost")
+
+    for n in (2, 3):  # records are taken away; then objects, when the records are decided
+        listen(at(n, die, points={"taken away"}))
+        with pytest.raises(Killed):
+            gc(store, yes=True, grace_s=0)
+        assert (store.record(lost.key) is None, store.has_object(lost)) == (True, n == 2)
+        digest, said = view_of(lost)
+        marks.freeze(store, digest, said)
+        assert (store.record(lost.key) is None, store.has_object(lost)) == (n == 3, True)
+        store.layout.view(digest).unlink()
+
+
+def test_a_gc_gives_up_when_it_is_called_off_for_ever(
+    store: Store, listen: Callable[[Callable[[str], None]], None]
+) -> None:
+    lost = put(store, "lost")
+    listen(lambda point: trash.call_off(store.layout) if point == "deletion begun" else None)
+    with pytest.raises(BrainbrrError, match="called this off each time"):
+        gc(store, yes=True, grace_s=0)
+    assert held(store)[0] == {lost.key}
+    whole(store)
+
+
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_gc_never_removes_what_anything_names_and_removes_all_that_nothing_names(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    store = Store.create(tmp_path_factory.mktemp("law") / "store")
+    recipes = [{"revision": 0}, {"revision": 1}]
+    pool = [
+        put(store, f"{name}", seed=data.draw(st.integers(0, 2)) * 10 + i, recipe_fields=fields)
+        for name in range(data.draw(st.integers(1, 4)))
+        for i, fields in enumerate(recipes)
+    ]
+    some = st.lists(st.sampled_from(pool), max_size=4, unique_by=lambda record: record.key)
+    catalogs = {corpus: data.draw(some) for corpus in ("one", "two")}
+    for corpus, records in catalogs.items():
+        publish(store, *data.draw(some), corpus=corpus)  # an older generation keeps nothing
+        publish(store, *records, corpus=corpus)
+    views = [data.draw(some) for _ in range(data.draw(st.integers(0, 2)))]
+    for records in views:
+        marks.freeze(store, *view_of(*records))
+    retired = {r.recipe for r in data.draw(some)}
+    for recipe in retired:
+        marks.retire(store, recipe, "retired")
+    sources = {record.source for records in catalogs.values() for record in records}
+    alive = {r.key for r in pool if r.source in sources and r.recipe not in retired}
+    alive |= {record.key for records in views for record in records}
+    gc(store, yes=True, grace_s=0)
+    assert held(store)[0] == alive
+    assert held(store)[1] == {record.content for record in pool if record.key in alive}
+    assert held(store)[2] == {f"{key}-1" for key in alive}
+    whole(store)

@@ -1,0 +1,64 @@
+"""What receipts keep, and what they refuse."""
+
+from __future__ import annotations
+
+import pytest
+from making import overwrite
+
+from brainbrr.errors import IntegrityError
+from brainbrr.store import files, receipts
+from brainbrr.store.receipts import Receipt
+from brainbrr.store.store import Store
+
+WHOLE = Receipt(
+    verb="forget",
+    created="2026-01-01T00:00:00+00:00",
+    by="somebody@somewhere",
+    corpus="demo",
+    generations=({"corpus": "demo", "seq": 1, "sha256_of": "a" * 64},),
+    views=("b" * 64,),
+    pins=("b" * 64,),
+    records=("c" * 32,),
+    objects=("d" * 64,),
+    findings=(f"{'c' * 32}-1",),
+    quarantine=(f"{'d' * 64}.0123456789ab",),
+    out_of_reach=("backups",),
+)
+
+
+def test_a_receipt_is_read_as_it_was_written(store: Store) -> None:
+    path = receipts.write(store.layout, WHOLE)
+    assert store.layout.receipts() == [path.stem]
+    assert receipts.read_all(store.layout) == [WHOLE]
+
+
+def test_what_receipts_name_is_one_set_of_each_kind(store: Store) -> None:
+    assert receipts.deleted(store.layout).records == frozenset()
+    receipts.write(store.layout, WHOLE)
+    receipts.write(store.layout, Receipt("gc", "2026-01-02T00:00:00+00:00", "x@y", records=("e" * 32,)))
+    deleted = receipts.deleted(store.layout)
+    assert deleted.records == {"c" * 32, "e" * 32}
+    assert deleted.generations == {("demo", 1, "a" * 64)}
+    assert (deleted.views, deleted.objects) == ({"b" * 64}, {"d" * 64})
+
+
+def test_a_damaged_receipt_is_an_error_not_a_missing_one(store: Store) -> None:
+    path = receipts.write(store.layout, WHOLE)
+    whole = path.read_bytes()
+    for i in (0, 20, len(whole) - 3):
+        overwrite(path, whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :])
+        with pytest.raises(IntegrityError):
+            receipts.deleted(store.layout)
+
+
+@pytest.mark.parametrize("change", [{"records": [1]}, {"generations": [{"seq": 1}]}, {"format": 2}, {"more": 1}])
+def test_a_sealed_file_that_is_no_receipt_is_refused(store: Store, change: dict[str, object]) -> None:
+    path = receipts.write(store.layout, WHOLE)
+    overwrite(path, files.seal({**WHOLE.to_json(), **change}))
+    with pytest.raises(IntegrityError):
+        receipts.read_all(store.layout)
+
+
+def test_a_receipt_says_who_and_when() -> None:
+    assert receipts.whoever().count("@") == 1
+    assert receipts.now() > "2026"

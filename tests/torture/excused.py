@@ -1,0 +1,3 @@
+"""Mutants that no test can catch, each with the reason."""
+
+EXCUSED: dict[str, str] = {}

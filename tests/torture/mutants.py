@@ -1,0 +1,273 @@
+"""Take away each fsync, each exclusive name and each proof in turn, and see that some test fails.
+
+`python tests/torture/mutants.py --full` tries all mutants; `--list` prints them; `--sample N` takes N of them, evenly.
+They are found by what the code says, not by a list, so new code is covered by itself. Each is applied to a copy of the
+checkout, in which tests run until the first fails. Those that no test can catch are in EXCUSED, each with the reason;
+one that is caught, or gone, must leave that list.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from excused import EXCUSED
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+SEARCHED = ("brainbrr/store/*.py", "brainbrr/file_facts.py", "brainbrr/verbs/stored.py")
+NOT_SEARCHED = ("staged_copies.py", "mounts.py", "failpoints.py")  # copies have an original; the others prove nothing
+
+STEPS = re.compile(r"_?(sync|fsync|finish|fchmod|inspect|decode|prove|verify|check|refuse|match|ensure|link|publish)")
+"""Calls that stand alone in a line and are taken away."""
+FLAGS = ("O_NOFOLLOW", "O_NONBLOCK", "O_DIRECTORY", "O_CLOEXEC")
+COMPARED = ("file_facts.py", "stored.py")
+"""Where every comparison decides whether something is believed."""
+
+TESTS = (
+    "tests/store/test_write_order.py",
+    "tests/store/test_store.py",
+    "tests/store/test_files.py",
+    "tests/store/test_layout.py",
+    "tests/store/test_hostile.py",
+    "tests/store/test_catalog.py",
+    "tests/test_host.py",
+    "tests/verbs/test_verify.py",
+    "tests/test_promises.py",
+    "tests/store",
+    "tests/verbs/test_recovery.py",
+)
+"""In this order, after the module's own, until one fails."""
+QUICK = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+SECONDS = 60
+"""Of one test: a mutant may make the code try for ever."""
+PRELOADED = ("numpy", "zarr", "scipy.signal", "xxhash", "google_crc32c", "numcodecs", "pydantic", "click")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One piece of a file, and what takes its place."""
+
+    path: str
+    function: str
+    start: int
+    stop: int
+    old: str
+    new: str
+
+    @property
+    def name(self) -> str:
+        """Which mutant this is, also after lines were moved."""
+        return f"{Path(self.path).name} {self.function}: {' '.join(self.old.split())} -> {' '.join(self.new.split())}"
+
+
+def found(root: Path) -> dict[str, Mutant]:
+    """Return all mutants of a checkout by name."""
+    paths = sorted({path for pattern in SEARCHED for path in root.glob(pattern)})
+    mutants: dict[str, Mutant] = {}
+    for path in (path for path in paths if path.name not in NOT_SEARCHED):
+        for mutant in dict.fromkeys(_of_file(path, root)):
+            n = 1 + sum(name.partition(" #")[0] == mutant.name for name in mutants)
+            mutants[mutant.name if n == 1 else f"{mutant.name} #{n}"] = mutant
+    return mutants
+
+
+def _of_file(path: Path, root: Path) -> Iterator[Mutant]:
+    text = path.read_bytes()
+    starts = [0]
+    for line in text.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+
+    def visit(node: ast.AST, function: str) -> Iterator[Mutant]:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            function = f"{function}.{node.name}".lstrip(".")
+        for piece, new in _changes(node, path.name):
+            assert piece.end_lineno is not None and piece.end_col_offset is not None
+            start = starts[piece.lineno - 1] + piece.col_offset
+            stop = starts[piece.end_lineno - 1] + piece.end_col_offset
+            old = text[start:stop].decode()
+            yield Mutant(str(path.relative_to(root)), function, start, stop, old, new)
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, function)
+
+    yield from visit(ast.parse(text), "")
+
+
+def _changes(node: ast.AST, file: str) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
+    """Return the pieces of a node that are changed, each with its replacement."""
+    match node:
+        case ast.Expr(value=ast.Call() as call) if STEPS.match(_callee(call)):
+            yield node, "pass"
+        case ast.Call(args=[source, target]) if _callee(node) == "link" and "os." in ast.unparse(node.func):
+            yield node, f"({ast.unparse(target)}.unlink(missing_ok=True), os.link({_both(source, target)}))"
+        case ast.Call(func=ast.Attribute(value=source, attr="rename"), args=[target]):
+            away = f"__import__('shutil').rmtree({ast.unparse(target)}, ignore_errors=True)"
+            yield node, f"({away}, {ast.unparse(source)}.rename({ast.unparse(target)}))"
+        case ast.Attribute(attr=name) if name in FLAGS:
+            yield node, "0"
+        case ast.Constant(value="xb"):
+            yield node, '"wb"'
+        case ast.If(test=test, body=[ast.Raise()]):
+            yield test, "False"
+        case ast.If(test=test) if file in COMPARED or ast.unparse(test) == "durable":
+            yield test, "False"
+        case ast.Assign(value=ast.Compare() as test):
+            yield test, "False"
+        case ast.Return(value=ast.Compare() as test) | ast.IfExp(test=ast.BoolOp(values=[*_, ast.Compare() as test])):
+            yield test, "True"
+        case ast.BoolOp(values=values) if file in COMPARED:
+            yield from (
+                (value, str(isinstance(node.op, ast.And))) for value in values if isinstance(value, ast.Compare)
+            )
+        case ast.arguments():
+            for argument, default in zip(node.kwonlyargs, node.kw_defaults, strict=True):
+                if argument.arg == "durable" and default is not None:
+                    yield default, "False"
+
+
+def _callee(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def _both(*nodes: ast.expr) -> str:
+    return ", ".join(map(ast.unparse, nodes))
+
+
+class Alarm:
+    """Kills the process when one test takes too long."""
+
+    def pytest_runtest_setup(self) -> None:
+        signal.alarm(SECONDS)
+
+
+class Checkout:
+    """A copy of the checkout, in which one mutant at a time lives."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        ignored = shutil.ignore_patterns(".*", "__pycache__", "objects.zarr", "benchmarks", "tmp")
+        for name in ("brainbrr", "configs", "tests", "store"):
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        shutil.copy(ROOT / "pyproject.toml", folder)
+
+    def caught(self, mutant: Mutant) -> str | None:
+        """Return the test that fails with a mutant in place, None when all pass."""
+        path = self.folder / mutant.path
+        good = path.read_bytes()
+        try:
+            path.write_bytes(good[: mutant.start] + mutant.new.encode() + good[mutant.stop :])
+            own = [f"tests/{kind}test_{path.stem}.py" for kind in ("store/", "verbs/", "")]
+            return self._tested([*(name for name in own if (self.folder / name).exists()), *TESTS])
+        finally:
+            path.write_bytes(good)
+
+    def _tested(self, tests: Sequence[str]) -> str | None:
+        """Run tests in a fork that has imported all libraries but brainbrr; return the first that fails."""
+        log = self.folder / "log"
+        child = os.fork()
+        if child == 0:
+            try:
+                os.chdir(self.folder)
+                sys.path.insert(0, str(self.folder))
+                os.environ["PYTHONPATH"] = str(self.folder)
+                descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+                os.dup2(descriptor, 1)
+                os.dup2(descriptor, 2)
+                code = int(pytest.main([*QUICK, "--basetemp", str(self.folder / "tmp"), *tests], plugins=[Alarm()]))
+                sys.stdout.flush()
+                os._exit(code)
+            except BaseException:  # noqa: BLE001  # told by the log
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(1)
+        status = os.waitpid(child, 0)[1]
+        if os.WIFSIGNALED(status):
+            return f"a test that never ends (signal {os.WTERMSIG(status)})"
+        if os.waitstatus_to_exitcode(status) == 0:
+            return None
+        failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", log.read_text(errors="replace"), re.MULTILINE)
+        if not failed:
+            raise RuntimeError(f"no test failed, and pytest did: {log.read_text(errors='replace')[-2000:]}")
+        return failed[0]
+
+
+def try_all(mutants: Mapping[str, Mutant], folder: Path, *, jobs: int, say: bool = False) -> dict[str, str | None]:
+    """Return by mutant the test that caught it."""
+    for name in PRELOADED:
+        __import__(name)
+    children = []
+    for job in range(jobs):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                (folder / str(job)).mkdir()
+                checkout = Checkout(folder / str(job))
+                with (folder / f"said-{job}").open("w") as said:
+                    for name in list(mutants)[job::jobs]:
+                        line = f"{name}\t{checkout.caught(mutants[name]) or ''}\n"
+                        said.write(line)
+                        said.flush()
+                        sys.stderr.write(line if say else "")
+                code = 0
+            except BaseException:  # noqa: BLE001  # told by the exit code
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        children.append(child)
+    if [child for child in children if os.waitpid(child, 0)[1]]:
+        raise RuntimeError("a job of the torture broke")
+    lines = [line for job in range(jobs) for line in (folder / f"said-{job}").read_text().splitlines()]
+    return {name: test or None for name, _, test in (line.partition("\t") for line in lines)}
+
+
+def main() -> None:
+    """Find the mutants, try them, and print one line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--full", action="store_true", help="all mutants (the default)")
+    parser.add_argument("--sample", type=int, metavar="N", help="only so many of them")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only those with such a text; several: A|B")
+    parser.add_argument("--list", action="store_true", help="print their names")
+    parser.add_argument("--say", action="store_true", help="print which test caught each")
+    parser.add_argument("--jobs", type=int, default=2)
+    asked = parser.parse_args()
+    every = found(ROOT)
+    gone = sorted(EXCUSED.keys() - every.keys())
+    names = [name for name in every if any(text in name for text in asked.only.split("|"))]
+    step = max(1, len(names) // (asked.sample or len(names)))
+    mutants = {name: every[name] for name in names[step // 2 :: step]}
+    if asked.list:
+        sys.stdout.write("".join(f"{name}\n" for name in mutants))
+        return
+    began = time.monotonic()
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # a mutant may have the size and the time of the one before it
+    sys.dont_write_bytecode = True
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        tried = try_all(mutants, Path(folder), jobs=asked.jobs, say=asked.say)
+    survived = sorted(name for name, test in tried.items() if test is None and name not in EXCUSED)
+    needless = sorted(name for name, test in tried.items() if test is not None and name in EXCUSED)
+    for kind, names in (("survived", survived), ("caught, but excused", needless), ("excused, but gone", gone)):
+        sys.stderr.write("".join(f"{kind}: {name}\n" for name in names))
+    n_excused = sum(name in EXCUSED for name in tried)
+    sys.stdout.write(
+        f"mutants: {len(tried):,} of {len(every):,} tried, {sum(map(bool, tried.values())):,} caught, "
+        f"{n_excused} excused, {len(survived)} survived, {time.monotonic() - began:.0f} s\n"
+    )
+    sys.exit(bool(survived or needless or gone))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""A store that has every kind of file, made as users make it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent.parent))
+
+from support import EVERYTHING
+
+from brainbrr.eeg.corpus import locate, scan
+from brainbrr.eeg.recipe import Recipe
+from brainbrr.eeg.synthetic import write_corpus
+from brainbrr.host import Host
+from brainbrr.store.store import Store
+from brainbrr.store.tiles import Codec
+from brainbrr.verbs.forget import forget
+from brainbrr.verbs.gc import gc
+from brainbrr.verbs.ingest import ingest
+from brainbrr.verbs.pin import pin
+from brainbrr.verbs.recipes import retire
+from brainbrr.verbs.view import view
+from brainbrr.windows import WindowSpec
+
+OTHER = Recipe(name="other", notch_hz=50)
+
+
+def make_specimen(folder: Path, *, codec: Codec, host: Host) -> Path:
+    """Make a store at folder/store of a corpus at folder/demo, and return where it is.
+
+    Four recordings, one of them only in frozen views; three generations, the first one forgotten; two frozen views, one
+    of them pinned; a retired recipe with records that a view still names; receipts.
+    """
+    corpus, location = folder / "demo", folder / "store"
+    write_corpus(corpus, n_recordings=4, seconds=(22, 25))
+    store = Store.create(location, codec=codec)
+
+    def again(recipe: Recipe = Recipe()) -> None:  # noqa: B008  # frozen
+        ingest(store, corpus, recipe=recipe, workers=1, host=host, accept_removed=True)
+
+    def freeze(recipe: Recipe, length_s: str) -> str:
+        window = WindowSpec(length_s=length_s, stride_s=length_s)
+        found = view(store, location=location, profile=EVERYTHING, recipe=recipe, window=window, host=host).view
+        store.freeze(str(found.digest), found.to_json())
+        return str(found.digest)
+
+    again()
+    again(OTHER)
+    pin(store, freeze(Recipe(), "4"))
+    freeze(OTHER, "8")
+    retire(store, OTHER.digest)
+    files = scan(locate(corpus, name=None))
+    files[0].edf.unlink()
+    again()
+    label = next(file for file in files[1].edf.parent.glob(f"{files[1].edf.stem}.csv*"))
+    label.write_text(label.read_text() + "# looked at again\n")
+    again()
+    store.put_findings("ab" * 16, 1, {"score": 1})  # of a key without a record: what gc takes
+    gc(store, yes=True, grace_s=0)
+    forget(store, "demo", older_than=2, yes=True)
+    return location
