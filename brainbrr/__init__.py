@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from brainbrr.api import check, evaluate, ingest, loader, open_store, repair, train, verify, view
+    from brainbrr.api import check, evaluate, gc, ingest, loader, open_store, pin, repair, train, verify, view
     from brainbrr.eeg.recipe import Recipe
     from brainbrr.errors import BrainbrrError
     from brainbrr.loading.augment import Augment
@@ -24,9 +24,11 @@ __all__ = [
     "WindowSpec",
     "check",
     "evaluate",
+    "gc",
     "ingest",
     "loader",
     "open_store",
+    "pin",
     "repair",
     "train",
     "verify",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -24,13 +25,16 @@ from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.verbs.check import REQUIREMENTS, CheckReport
 from brainbrr.verbs.check import check as _check
+from brainbrr.verbs.gc import DAY_S, GcReport
+from brainbrr.verbs.gc import gc as _gc
 from brainbrr.verbs.ingest import IngestReport
 from brainbrr.verbs.ingest import ingest as _ingest
+from brainbrr.verbs.pin import keep
 from brainbrr.verbs.repair import RepairReport
 from brainbrr.verbs.repair import repair as _repair
 from brainbrr.verbs.select import Selection, resolve_corpus
 from brainbrr.verbs.stage import stage_objects
-from brainbrr.verbs.train import need_torch
+from brainbrr.verbs.train import hold, need_torch
 from brainbrr.verbs.verify import VerifyReport
 from brainbrr.verbs.verify import verify as _verify
 from brainbrr.verbs.view import view as _view
@@ -159,6 +163,19 @@ def check(
     return _check(store, require=require, profiles_of=settings.profiles_of, profile=named, recipe=_recipe(recipe))
 
 
+def gc(store: Store, *, yes: bool = False, grace_s: int = DAY_S, views_older_than_s: int | None = None) -> GcReport:
+    """List what no catalog, frozen view or pin names; with `yes`, condemn it, and delete what waited for the grace."""
+    return _gc(store, yes=yes, grace_s=grace_s, views_older_than_s=views_older_than_s)
+
+
+def pin(view: View) -> bool:
+    """Keep a view that is ready in its store for good, with all it names; say whether it was not pinned before.
+
+    Raises UsageError for a view that is not ready, and for a store that cannot be written.
+    """
+    return keep(view.store, str(view.digest), view.to_json())
+
+
 def loader(
     view: View | Index,
     *,
@@ -229,14 +246,19 @@ def train(
     resume: str | Path | None = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> TrainReport:
-    """Train a detector from a view that is ready. Raises ViewNotReadyError otherwise; never builds."""
+    """Train a detector from a view that is ready. Raises ViewNotReadyError otherwise; never builds.
+
+    The view is frozen in its store first, where that can be written: `metrics["frozen"]`.
+    """
     need_torch()
     from brainbrr.learn.train import train as _train
 
     settings = resolve(store=str(view.store.location), runs=_text(runs))
     chosen = load_train_config(config) if isinstance(config, str) else config
     resumed = None if resume is None else Path(resume)
-    return _train(view, chosen, runs=settings.runs.value, resume=resumed, progress=progress)
+    frozen = view.state == "ready" and hold(view, progress)
+    trained = _train(view, chosen, runs=settings.runs.value, resume=resumed, progress=progress)
+    return replace(trained, metrics={**trained.metrics, "frozen": frozen})
 
 
 def evaluate(run: str | Path, view: View, *, tune: View | None = None) -> EvaluateReport:
@@ -262,4 +284,4 @@ def _text(location: Location) -> str | None:
     return None if location is None else str(location)
 
 
-__all__ = ["check", "evaluate", "ingest", "loader", "open_store", "repair", "train", "verify", "view"]
+__all__ = ["check", "evaluate", "gc", "ingest", "loader", "open_store", "pin", "repair", "train", "verify", "view"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from brainbrr.cli.output import Output, many, size
-from brainbrr.store.receipts import LISTS
+from brainbrr.store.receipts import KINDS
 from brainbrr.verbs.forget import ForgetReport
 from brainbrr.verbs.gc import GcReport
 from brainbrr.verbs.pin import PinReport
@@ -81,7 +81,7 @@ def forget(out: Output, report: ForgetReport) -> None:
     of = f"{report.corpus}, generations before {report.older_than}" if report.older_than else report.corpus
     out.title(f"{'would forget' if report.dry_run else 'forgot'} {of}: {size(report.n_bytes)}")
     rows = []
-    for kind in LISTS:
+    for kind in KINDS:
         names = getattr(report, kind)
         if names:
             shown = [str(each["seq"]) for each in names] if kind == "generations" else [name[:12] for name in names]

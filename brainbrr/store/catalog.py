@@ -157,9 +157,10 @@ def decode(data: bytes, *, where: object) -> Catalog:
     if last is None or sha256(text).encode() != last[1]:
         raise IntegrityError("the catalog generation is not what its own SHA-256 says", where=where)
     first, *lines = text.removesuffix(b"\n").split(b"\n")
-    header = dict(files.fields(files.parse(first, where=where), _HEADER, where=where))
-    if header.pop("format") != CATALOG_FORMAT:
-        raise IntegrityError(f"not a catalog of format {CATALOG_FORMAT}", where=where)
+    found = files.parse(first, where=where)
+    files.check_format(found, CATALOG_FORMAT, kind="a catalog", where=where)
+    header = dict(files.fields(found, _HEADER, where=where))
+    del header["format"]
     if header.pop("n_rows") != len(lines):
         raise IntegrityError(f"{len(lines)} rows, but its header counts others", where=where)
     rows = [Row.from_json(files.parse(line, where=where), where=where) for line in lines]
@@ -207,7 +208,7 @@ def acknowledged_digest(layout: Layout, corpus: str, seq: int) -> str | None:
     Raises IntegrityError for a damaged acknowledgement.
     """
     path = layout.acknowledgement(corpus, seq)
-    found = sealed.read(path, _ACKNOWLEDGED)
+    found = sealed.read(path, _ACKNOWLEDGED, number=CATALOG_FORMAT)
     if found is None:
         return None
     digest = str(found["sha256_of"])
@@ -255,10 +256,10 @@ def cut_parent(layout: Layout, corpus: str, seq: int) -> str | None:
     Raises IntegrityError for a damaged cut.
     """
     path = layout.cut(corpus, seq)
-    found = sealed.read(path, _CUT)
+    found = sealed.read(path, _CUT, number=CATALOG_FORMAT)
     if found is None:
         return None
-    if (found["format"], found["corpus"], found["seq"]) != (CATALOG_FORMAT, corpus, seq):
+    if (found["corpus"], found["seq"]) != (corpus, seq):
         raise IntegrityError(f"this is the cut at {found['seq']} of {found['corpus'][:80]!r}", where=path)
     return str(found["parent"])
 

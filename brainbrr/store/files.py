@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from brainbrr.digest import canonical_json, sha256
-from brainbrr.errors import IntegrityError, SpaceError, UsageError
+from brainbrr.errors import FormatError, IntegrityError, SpaceError, UsageError
 from brainbrr.store.failpoints import reach
 
 MAX_JSON_BYTES = 1 << 24
@@ -102,6 +102,13 @@ _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 _DECODER = json.JSONDecoder(  # one for all: a catalog has many lines
     parse_float=_no_float, parse_constant=_no_float, parse_int=_integer, object_pairs_hook=_each_once
 )
+
+
+def check_format(value: object, known: int, *, kind: str, where: object) -> None:
+    """Raise FormatError for a file, proven whole, of another format: no damage, so nobody may move it aside."""
+    found = value.get("format") if isinstance(value, Mapping) else None
+    if type(found) is int and found != known:
+        raise FormatError(f"{kind} of format {found}; this brainbrr reads {known}", where=where, fix="upgrade brainbrr")
 
 
 def fields(value: object, kinds: Mapping[str, tuple[type, ...]], *, where: object) -> Mapping[str, Any]:
@@ -263,6 +270,27 @@ def publish(temporary: Path, path: Path, data: bytes, *, durable: bool = True) -
 
 _SPACE = (errno.ENOSPC, errno.EDQUOT)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+RESERVE_BYTES, RESERVE_INODES = 1 << 23, 8
+"""What is left free for the catalog, that tells what was done; on a small disk a 64th of it."""
+
+
+def check_space(location: Path, *, n_bytes: int, n_inodes: int) -> None:
+    """Raise SpaceError unless so much is free, and a reserve for the catalog. Other writers and quotas are not seen."""
+    disk = os.statvfs(location)
+    n_bytes += min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize >> 6)
+    needs = [(n_bytes, disk.f_bavail * disk.f_frsize, "bytes")]
+    if disk.f_files:  # 0: a file system that does not count them
+        needs.append((n_inodes + min(RESERVE_INODES, disk.f_files >> 6), disk.f_favail, "inodes"))
+    for needed, free, what in needs:
+        if needed > free:
+            raise SpaceError(
+                f"{needed:,} {what} are needed and {free:,} are free",
+                where=location,
+                fix=f"free at least {needed - free:,} {what} and run the same command again, or choose a smaller "
+                "--profile, or another --store",
+            )
 
 
 @contextlib.contextmanager

@@ -22,11 +22,9 @@ _FIELDS: dict[str, tuple[type, ...]] = {"format": (int,), "key": (str,), "versio
 def read(layout: Layout, key: str, version: int) -> dict[str, Any] | None:
     """Return a key's findings, None when there are none. Raises IntegrityError for damaged or another key's."""
     path = layout.findings_of(key, version)
-    found = sealed.read(path, _FIELDS, limit=MAX_FINDINGS_BYTES)
+    found = sealed.read(path, _FIELDS, limit=MAX_FINDINGS_BYTES, number=FINDINGS_FORMAT)
     if found is None:
         return None
-    if found["format"] != FINDINGS_FORMAT:
-        raise IntegrityError(f"findings of format {found['format']}; this brainbrr reads {FINDINGS_FORMAT}", where=path)
     if (found["key"], found["version"]) != (key, version):
         raise IntegrityError(f"these are findings {found['version']} of key {found['key'][:12]}", where=path)
     return dict(found["findings"])

@@ -5,6 +5,7 @@ They tell a deletion from damage. Knows nothing of why something may be deleted.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import uuid
@@ -21,7 +22,7 @@ from brainbrr.store.catalog import MAX_CATALOG_BYTES
 from brainbrr.store.layout import Layout
 
 RECEIPT_FORMAT = 1
-LISTS = ("generations", "views", "pins", "records", "objects", "findings", "quarantine")
+KINDS = ("generations", "views", "pins", "records", "objects", "findings", "quarantine")
 
 OUT_OF_REACH = (
     "folders of runs: their view.json, models and reports",
@@ -41,9 +42,9 @@ _FIELDS: dict[str, tuple[type, ...]] = {
     "created": (str,),
     "by": (str,),
     "corpus": (str, NoneType),
-    **dict.fromkeys(LISTS, (list,)),
-    "out_of_reach": (list,),
+    **dict.fromkeys(KINDS, (list,)),
 }
+_OUT_OF_REACH = "out_of_reach"  # left out where it is empty
 _GENERATION: dict[str, tuple[type, ...]] = {"corpus": (str,), "seq": (int,), "sha256_of": (str,)}
 
 
@@ -69,37 +70,24 @@ class Receipt:
 
     def to_json(self) -> dict[str, Any]:
         """Return the receipt as JSON without floats."""
-        lists = {name: list(getattr(self, name)) for name in (*LISTS, "out_of_reach")}
-        return {"format": RECEIPT_FORMAT, **vars(self), **lists}
+        said = {"format": RECEIPT_FORMAT, **vars(self)}
+        said |= {name: list(said[name]) for name in (*KINDS, _OUT_OF_REACH)}
+        return said if self.out_of_reach else {name: each for name, each in said.items() if name != _OUT_OF_REACH}
 
     @classmethod
     def from_json(cls, value: object, *, where: object) -> Receipt:
         """Return what to_json gave. Raises IntegrityError naming the field that differs."""
-        found = dict(files.fields(value, _FIELDS, where=where))
+        more = {_OUT_OF_REACH: (list,)} if isinstance(value, Mapping) and _OUT_OF_REACH in value else {}
+        found = {_OUT_OF_REACH: [], **files.fields(value, {**_FIELDS, **more}, where=where)}
         if found.pop("format") != RECEIPT_FORMAT:
             raise IntegrityError(f"not a receipt of format {RECEIPT_FORMAT}", where=where)
-        for name in (*LISTS, "out_of_reach"):
+        for name in (*KINDS, _OUT_OF_REACH):
             if name == "generations":
                 found[name] = tuple(files.fields(each, _GENERATION, where=where) for each in found[name])
             elif not all(isinstance(each, str) for each in found[name]):
                 raise IntegrityError(f"{name} are not names", where=where)
             found[name] = tuple(found[name])
         return cls(**found)
-
-
-@dataclass(frozen=True)
-class Deleted:
-    """All that receipts say was deleted. Some of it may have been stored again since."""
-
-    generations: frozenset[tuple[str, int, str]]
-    """Corpus, number, and the SHA-256 of the file."""
-    views: frozenset[str]
-    pins: frozenset[str]
-    records: frozenset[str]
-    objects: frozenset[str]
-    findings: frozenset[str]
-    """As KEY-VERSION."""
-    quarantine: frozenset[str]
 
 
 def now() -> str:
@@ -137,31 +125,23 @@ def read(layout: Layout, name: str) -> Receipt:
     return Receipt.from_json(found, where=path)
 
 
-def read_all(layout: Layout) -> list[Receipt]:
-    """Return every receipt, oldest first. Raises IntegrityError for a damaged one."""
-    return [read(layout, name) for name in layout.receipts()]
-
-
-def deleted(layout: Layout) -> Deleted:
-    """Return all that receipts name. Raises IntegrityError for a damaged one."""
-    every = read_all(layout)
-    names = {kind: frozenset(name for each in every for name in getattr(each, kind)) for kind in LISTS[1:]}
-    generations = (each for receipt in every for each in receipt.generations)
-    return Deleted(frozenset((g["corpus"], g["seq"], g["sha256_of"]) for g in generations), **names)
-
-
-def last_deletions(layout: Layout) -> dict[str, dict[str, str]]:
-    """Return when (ISO 8601) things were last deleted, by kind (one of LISTS) and name; generations as CORPUS/SEQ.
-
-    Damaged receipts say nothing here.
-    """
-    when: dict[str, dict[str, str]] = {kind: {} for kind in LISTS}
+def read_all(layout: Layout) -> tuple[Receipt, ...]:
+    """Return every receipt that is whole, oldest first; `verify` names the others."""
+    found = []
     for name in layout.receipts():
-        try:
-            receipt = read(layout, name)
-        except (IntegrityError, OSError):
-            continue
-        when["generations"] |= {f"{each['corpus']}/{each['seq']}": receipt.created for each in receipt.generations}
-        for kind in LISTS[1:]:
-            when[kind] |= dict.fromkeys(getattr(receipt, kind), receipt.created)
+        with contextlib.suppress(IntegrityError):
+            found.append(read(layout, name))
+    return tuple(found)
+
+
+def deleted(layout: Layout) -> Mapping[str, Mapping[str, str]]:
+    """Return what was deleted, and when it last was: by kind and name; a generation's name is CORPUS/SEQ.
+
+    Some of it may have been stored again since.
+    """
+    when: dict[str, dict[str, str]] = {kind: {} for kind in KINDS}
+    for receipt in read_all(layout):
+        for kind in KINDS:
+            for each in getattr(receipt, kind):
+                when[kind][each if isinstance(each, str) else f"{each['corpus']}/{each['seq']}"] = receipt.created
     return when

@@ -12,7 +12,7 @@ import numpy as np
 
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import chunks, files, proof
+from brainbrr.store import chunks, files, marks, proof, receipts
 from brainbrr.store import findings as findings_files
 from brainbrr.store.layout import Layout
 from brainbrr.store.shard_files import MEND
@@ -94,6 +94,27 @@ def copy_view(source: Store, target: Store, digest: str) -> None:
     view = source.frozen(digest)
     if view is not None:
         target.freeze(digest, view)
+
+
+def copy_pin(source: Store, target: Store, digest: str) -> None:
+    """Make a pin be in the target. Raises IntegrityError for a damaged one, UsageError when its view is not there."""
+    if marks.pinned(source, digest) is None:
+        return
+    if target.frozen(digest) is None:
+        raise UsageError("its view is not there", where=target.location)
+    _ensure(target.layout, source.layout.pin(digest), target.layout.pin(digest))
+
+
+def copy_retirement(source: Store, target: Store, recipe: str) -> None:
+    """Make a recipe be retired in the target too. Raises IntegrityError for a damaged mark."""
+    if marks.retired(source, recipe) is not None:
+        _ensure(target.layout, source.layout.retirement(recipe), target.layout.retirement(recipe))
+
+
+def copy_receipt(source: Store, target: Store, name: str) -> None:
+    """Make a receipt be in the target. Raises IntegrityError for a damaged one."""
+    receipts.read(source.layout, name)
+    _ensure(target.layout, source.layout.receipt(name), target.layout.receipt(name))
 
 
 def check_catalog(source: Store, target: Store, corpus: str) -> None:

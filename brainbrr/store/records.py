@@ -58,12 +58,9 @@ class Record:
     @classmethod
     def from_json(cls, value: object, *, where: object = None) -> Record:
         """Return what to_json gave. Strict: raises IntegrityError naming the field that differs."""
+        files.check_format(value, RECORD_FORMAT, kind="a record", where=where)
         with_checks = isinstance(value, Mapping) and "checks" in value
         found = files.fields(value, {**_FIELDS, "checks": (str,)} if with_checks else _FIELDS, where=where)
-        if found["format"] != RECORD_FORMAT:
-            raise IntegrityError(
-                f"a record of format {found['format']}; this brainbrr reads {RECORD_FORMAT}", where=where
-            )
         for name, n_digits in _DIGESTS.items():
             if not is_digest(found[name], n_digits):
                 raise IntegrityError(f"{name} is not a digest of {n_digits} hex digits", where=where)

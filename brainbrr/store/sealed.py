@@ -16,15 +16,19 @@ from brainbrr.store.layout import Layout
 Kinds = Mapping[str, tuple[type, ...]]
 
 
-def read(path: Path, kinds: Kinds | None = None, *, limit: int = files.MAX_JSON_BYTES) -> dict[str, Any] | None:
+def read(
+    path: Path, kinds: Kinds | None = None, *, limit: int = files.MAX_JSON_BYTES, number: int = 1
+) -> dict[str, Any] | None:
     """Return what a file says, None where there is none.
 
-    Raises IntegrityError when it is damaged, or has other fields than `kinds`.
+    Raises FormatError for another format than `number`, IntegrityError when it is damaged or has other fields than
+    `kinds`.
     """
     try:
         found = files.unseal(files.read(path, limit=limit), where=path)
     except FileNotFoundError:
         return None
+    files.check_format(found, number, kind="a file", where=path)
     return found if kinds is None else dict(files.fields(found, kinds, where=path))
 
 

@@ -21,10 +21,10 @@ from brainbrr.store import findings as findings_files
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.failpoints import reach
 from brainbrr.store.founding import Access
-from brainbrr.store.layout import ARRAY_FILE, SHARD_FILE, Layout
+from brainbrr.store.layout import ARRAY_FILE, INODES_PER_OBJECT, SHARD_FILE, Layout
 from brainbrr.store.objects import ArrayMeta, Draft, Samples
 from brainbrr.store.records import Record
-from brainbrr.store.tiles import Codec
+from brainbrr.store.tiles import SAVES_AT_MOST, Codec
 
 if TYPE_CHECKING:
     import zarr
@@ -91,8 +91,10 @@ class Store:
     def draft(self, meta: ArrayMeta) -> Iterator[Draft]:
         """Begin an object whose samples come block by block; unless it is kept, nothing of it remains.
 
-        Raises SpaceError when the disk is full.
+        Raises SpaceError when the disk is full: before anything is written, where that can be foreseen.
         """
+        at_least = meta.shard_bytes // SAVES_AT_MOST[self.codec]
+        files.check_space(self.location, n_bytes=at_least, n_inodes=INODES_PER_OBJECT)
         with (
             files.writing(self.location, n_bytes=meta.shard_bytes),
             self.layout.scratch() as temporary,

@@ -19,6 +19,9 @@ Edges = np.ndarray[Any, np.dtype[np.int64]]
 Codec = Literal["none", "zstd"]
 CODECS: tuple[Codec, ...] = get_args(Codec)
 
+SAVES_AT_MOST: dict[Codec, int] = {"none": 1, "zstd": 2}
+"""No recording was ever smaller than its samples' bytes over this: what is needed at least (decision 11: 0.68)."""
+
 CRC_BYTES = 4
 
 _LEVEL = 1  # decodes half as fast again as level 3 and encodes 2 to 6 times as fast, for 2 to 7 % more bytes

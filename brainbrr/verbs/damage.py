@@ -116,7 +116,7 @@ def damage(store: Store, scope: Scope = Scope(), *, progress: Progress = Silent(
             notes = misplaced if _is_bound(store, stray) else broken
         notes.found += alone.found
         notes.unreadable |= alone.unreadable
-    deleted = receipts.last_deletions(store.layout)
+    deleted = receipts.deleted(store.layout)
     wanted = crosscheck.catalogs(store, {**lonely, **bound}, set(keys), deleted["records"], broken)
     crosscheck.views(store, {**lonely, **bound}, set(keys), wanted, broken)
     names = {
@@ -127,7 +127,7 @@ def damage(store: Store, scope: Scope = Scope(), *, progress: Progress = Silent(
     for name in strangers(store.layout):
         broken.say("stranger", name, "no store has a file of this name")
     if broken.found or misplaced.found:
-        deleted = receipts.last_deletions(store.layout)
+        deleted = receipts.deleted(store.layout)
         for notes in (broken, misplaced):
             notes.found = [found for found in notes.found if not _was_deleted(store, found, deleted)]
     return Damage(

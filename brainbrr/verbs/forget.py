@@ -65,7 +65,7 @@ class ForgetReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
-        lists = {name: list(getattr(self, name)) for name in (*receipts.LISTS, "shared")}
+        lists = {name: list(getattr(self, name)) for name in (*receipts.KINDS, "shared")}
         return {
             **vars(self),
             **lists,
@@ -241,7 +241,7 @@ def _delete_all(plan: _Plan, progress: Progress) -> list[Receipt]:
             progress.say("an ingest or a training made something alive meanwhile: looking again")
         found += trash.sweep(layout, "forget")
         plan = _Plan(plan.store, plan.corpus, None)
-        if not any(getattr(plan, kind) for kind in receipts.LISTS):
+        if not any(getattr(plan, kind) for kind in receipts.KINDS):
             break
     else:
         raise BrainbrrError("writers called this off each time", where=plan.corpus, fix="stop them, and run it again")

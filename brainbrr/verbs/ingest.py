@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -12,27 +11,31 @@ from pathlib import Path
 from typing import Any
 
 from brainbrr.digest import key_of, source_digest
-from brainbrr.eeg.corpus import Corpus, locate, scan
+from brainbrr.eeg.corpus import locate, scan
 from brainbrr.eeg.preprocess import check
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.engines.engine import Engine
-from brainbrr.errors import AnnotationError, BrainbrrError, RecordingError, SpaceError, UsageError
+from brainbrr.errors import AnnotationError, BrainbrrError, RecordingError, UsageError
 from brainbrr.file_facts import FileFacts
 from brainbrr.host import Host, keep
 from brainbrr.profiles import Profile, choose
 from brainbrr.progress import Progress, Silent
 from brainbrr.store.catalog import Catalog
+from brainbrr.store.files import check_space
 from brainbrr.store.layout import INODES_PER_OBJECT
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
-from brainbrr.store.tiles import Codec
+from brainbrr.store.tiles import SAVES_AT_MOST, Codec
+from brainbrr.store.trash import call_off
 from brainbrr.verbs.build import Built, Task
 from brainbrr.verbs.builder import Builder, build_all, local_engine
 from brainbrr.verbs.examine import examine_stored
 from brainbrr.verbs.generation import Entry, merged
 from brainbrr.verbs.plan import bytes_needed, stays_unlabelled
+from brainbrr.verbs.recipes import refuse_retired
+from brainbrr.verbs.removals import refuse_removal
 from brainbrr.verbs.select import members
-from brainbrr.verbs.stored import remember, stored
+from brainbrr.verbs.stored import is_there, remember, stored
 from brainbrr.verbs.survey import entry_of, hash_sources, read_labels
 
 
@@ -126,13 +129,15 @@ def ingest(
     files = scan(found)
     if not dry_run and (store is None or codec is not None):
         store = Store.create(_needed(location, store), codec=codec)
+    if store is not None:
+        refuse_retired(store, recipe)
     base = store.catalog(found.name) if store else None
     if stays_unlabelled(base, files) and labels != "none":
         labels = "none"
         progress.say(f"{found.name} was declared unlabelled and has no label files: it stays unlabelled")
     entries = {file.path: entry_of(file) for file in files}
     removed = set(base.rows) - set(entries) if base else set()
-    _refuse_mass_removal(found, base, removed, accept_removed)
+    refuse_removal(found, base, removed, accepted=accept_removed)
     sources = host.sources(found.root) if host else None
     records = host.records(store.location) if host and store else None
     digest_of = source_digest if sources is None else sources.hash if rehash else sources.digest
@@ -196,12 +201,20 @@ def ingest(
         # also after Ctrl-C: what is done is in the catalog
         if not dry_run and store is not None and (hashed or any(entry.source for entry in picked)):
             published = store.publish(found.name, next_generation)
+            call_off(store.layout)  # what a gc took while no catalog named it comes back
             if host and (trouble := keep(lambda: host.remember_root(store.location, found.name, found.root))):
                 progress.say(trouble)
         if records and (trouble := keep(records.save)):
             progress.say(trouble)
     if dry_run or store is None:
         published = next_generation(base)
+    else:
+        # and what it had deleted by then is built again
+        again, same = _taken(picked, store, recipe, accept_truncated)
+        if again:
+            progress.say(f"Building {len(again)} again, which a gc took before the catalog named them")
+            builder = Builder.for_ingest(store.location, found.root, recipe)
+            _build(builder, again, same, entries, engine or local_engine(workers, len(again)), progress, report)
     _count(report, entries, picked, base, published)
     report.seconds = time.monotonic() - began
     return report
@@ -213,16 +226,6 @@ def _needed(location: Path | None, store: Store | None = None) -> Path:
     if location is None:
         raise UsageError("no store is given", fix="pass a store, or the location of one")
     return location
-
-
-def _refuse_mass_removal(found: Corpus, base: Catalog | None, removed: set[str], accepted: bool) -> None:
-    if base and 2 * len(removed) > len(base.rows) and not accepted:
-        raise UsageError(
-            f"{len(removed)} of the {len(base.rows)} recordings of corpus {found.name!r} are not below this root",
-            where=found.root,
-            fix="check that the whole corpus is mounted; another corpus needs --corpus NAME; "
-            "if they are really deleted, say --accept-removed",
-        )
 
 
 def _seizures(entries: Mapping[str, Entry]) -> dict[str, bool]:
@@ -257,6 +260,20 @@ def _tasks(
     return list(tasks.values()), same
 
 
+def _taken(
+    picked: list[Entry], store: Store, recipe: Recipe, accept_truncated: bool
+) -> tuple[list[Task], dict[str, list[str]]]:
+    """Return builds of what was stored when this run looked, and is so no more."""
+    digest = recipe.digest
+    known = [(entry, entry.source, entry.record) for entry in picked]
+    gone = [
+        entry
+        for entry, source, record in known
+        if source and record and not is_there(store, key_of(source=source, recipe=digest), record)
+    ]
+    return _tasks(gone, store, recipe, accept_truncated, None, prove=False)
+
+
 def _foresee(tasks: list[Task], same: Mapping[str, list[str]], entries: Mapping[str, Entry], recipe: Recipe) -> None:
     """Say what builds would do, as far as headers tell."""
     for task in tasks:
@@ -281,13 +298,8 @@ def _graver(entry: Entry, recipe: Recipe, accept_truncated: bool) -> BrainbrrErr
 
 def _check_space(store: Store, tasks: list[Task], recipe: Recipe) -> None:
     needed = sum(bytes_needed(task.edf, recipe, accept_truncated=task.accept_truncated) for task in tasks)
-    disk = os.statvfs(store.location)
-    free, inodes = disk.f_bavail * disk.f_frsize, INODES_PER_OBJECT * len(tasks)
-    fix = "choose a smaller --profile, or another --store"
-    if needed > free:
-        raise SpaceError(f"{needed:,} bytes are needed and {free:,} are free", where=store.location, fix=fix)
-    if 0 < disk.f_favail < inodes:  # 0: a file system that does not count them
-        raise SpaceError(f"{inodes:,} inodes are needed, {disk.f_favail:,} are free", where=store.location, fix=fix)
+    at_least = needed // SAVES_AT_MOST[store.codec]
+    check_space(store.location, n_bytes=at_least, n_inodes=INODES_PER_OBJECT * len(tasks))
 
 
 def _build(

@@ -50,10 +50,15 @@ def pin(store: Store, view: str, *, remove: bool = False) -> PinReport:
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"this is no frozen view: {error}", where=view, fix=_FIX) from None
     digest = str(opened.digest)
-    marks.freeze(store, digest, said)
-    done = "pinned" if marks.pin(store, digest) else "was pinned"
-    need_objects(store, said)
-    return _report(store, digest, done)
+    return _report(store, digest, "pinned" if keep(store, digest, said) else "was pinned")
+
+
+def keep(store: Store, digest: str, view: Mapping[str, Any]) -> bool:
+    """Freeze a view and pin it; say whether it was not pinned before. Raises IntegrityError where a gc was faster."""
+    marks.freeze(store, digest, view)
+    is_new = marks.pin(store, digest)
+    need_objects(store, view)
+    return is_new
 
 
 def pins(store: Store) -> PinReport:

@@ -96,6 +96,9 @@ def recompress(
     records = each("record", store.keys(), recoding.copy_record)
     findings = each("findings", store.found_findings(), recoding.copy_findings)
     views = each("view", store.frozen_views(), recoding.copy_view)
+    each("pin", store.layout.pins(), recoding.copy_pin)
+    each("retired", store.layout.retired(), recoding.copy_retirement)
+    each("receipt", store.layout.receipts(), recoding.copy_receipt)
     each("catalog", corpora, recoding.copy_catalog)
     return RecompressReport(
         store=store.location,

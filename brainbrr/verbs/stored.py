@@ -48,6 +48,12 @@ def stored(store: Store, key: str, *, remembered: FileFacts | None = None, prove
     return found
 
 
+def is_there(store: Store, key: str, found: Stored | Record) -> bool:
+    """Say whether a key's record and its object lie in their places still. Three stats; proves nothing."""
+    known = found if isinstance(found, Stored) else Stored.of(found)
+    return store.layout.record(key).exists() and store.has_files(known.content, known.shard_bytes)
+
+
 def remember(store: Store, keys: Iterable[str], remembered: FileFacts) -> None:
     """Read records again that were built just now: the next ingest then finds those by stat that have settled."""
     for key in keys:

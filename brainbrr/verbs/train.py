@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.errors import DependencyError, UsageError, ViewNotReadyError
+from brainbrr.errors import DependencyError, IntegrityError, SpaceError, UsageError, ViewNotReadyError
 from brainbrr.progress import Progress
+from brainbrr.store import marks
+from brainbrr.verbs.pin import need_objects
 from brainbrr.verbs.stage import StageOptions, staged
 from brainbrr.verbs.view import ViewReport
 from brainbrr.views import View
@@ -32,17 +34,39 @@ def train(
 ) -> TrainReport:
     """Train from a view that is ready. Raises ViewNotReadyError with the command that mends it otherwise.
 
-    With `stage` the view is read from copies on this node; the report's metrics then say where and how many bytes.
+    The view is frozen in its store first, so that no gc takes what is trained on; the report's metrics say whether it
+    could be. With `stage` it is read from copies on this node, and the metrics say where and how many bytes.
     """
     need_torch()
     view = preflight(report)
     from brainbrr.learn.train import train as learn
 
+    found: dict[str, Any] = {"frozen": hold(view, progress)}
     if stage is None:
-        return learn(view, config, runs=runs, resume=resume, progress=progress)
-    with staged(view, stage, progress) as copy:
-        trained = learn(copy.view, config, runs=runs, resume=resume, progress=progress)
-    return replace(trained, metrics={**trained.metrics, "stage": copy.to_json()})
+        trained = learn(view, config, runs=runs, resume=resume, progress=progress)
+    else:
+        with staged(view, stage, progress) as copy:
+            trained = learn(copy.view, config, runs=runs, resume=resume, progress=progress)
+        found["stage"] = copy.to_json()
+    return replace(trained, metrics={**trained.metrics, **found})
+
+
+def hold(view: View, progress: Progress) -> bool:
+    """Freeze a view in its store and prove that what it names is there; say whether the store could be written.
+
+    Raises ViewNotReadyError where a gc was faster.
+    """
+    frozen = True
+    try:
+        marks.freeze(view.store, str(view.digest), view.to_json())
+    except (UsageError, SpaceError) as error:
+        frozen = False
+        progress.say(f"the view is not frozen in the store, so a gc there may delete what is trained on: {error.what}")
+    try:
+        need_objects(view.store, view.to_json())
+    except IntegrityError as error:
+        raise ViewNotReadyError(error.what, where=error.where, fix=error.fix) from None
+    return frozen
 
 
 def recipe_of_run(run: Path) -> Recipe:

@@ -124,7 +124,7 @@ class Memory:
             return ()
         told = {kind_and_name(each) for each in found.all}
         told |= {("object", record.content) for record in found.lonely}
-        deleted = receipts.last_deletions(self._store.layout)
+        deleted = receipts.deleted(self._store.layout)
         gone: list[Found] = []
         for kind, names in self._passes.seen.items():
             for name, seen in names.items():

@@ -14,9 +14,11 @@ from keeping import DAY, META, Killed, at, die, every_point, held, publish, put,
 from making import overwrite
 
 from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
-from brainbrr.store import condemned, failpoints, marks, receipts, trash
+from brainbrr.store import condemned, failpoints, marks, proof, receipts, trash
 from brainbrr.store.records import Record
+from brainbrr.store.roots import Reader
 from brainbrr.store.store import Store
+from brainbrr.store.trash import Deletion
 from brainbrr.verbs.gc import gc
 
 
@@ -143,7 +145,7 @@ def test_a_frozen_view_keeps_what_it_names_without_any_catalog(store: Store) -> 
     store.freeze(digest, said)
     gc(store, yes=True, grace_s=0)
     assert held(store)[:2] == ({kept.key}, {kept.content})
-    assert lost.key in receipts.deleted(store.layout).records
+    assert lost.key in receipts.deleted(store.layout)["records"]
 
 
 def test_a_retired_recipe_keeps_nothing_but_what_views_name(store: Store) -> None:
@@ -318,11 +320,20 @@ def act_of(name: str, store: Store, lost: Record) -> Callable[[], None]:
     def put_alone() -> None:
         put(store, "lost", seed=1)
 
-    return {"put": put_alone, "put, publish": put_and_publish, "publish": reuse_and_publish, "freeze": freeze}[name]
+    def collect() -> None:
+        gc(store, yes=True, grace_s=0)
+
+    return {
+        "gc": collect,
+        "put": put_alone,
+        "put, publish": put_and_publish,
+        "publish": reuse_and_publish,
+        "freeze": freeze,
+    }[name]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["put", "put, publish", "publish", "freeze"])
+@pytest.mark.parametrize("name", ["put", "put, publish", "publish", "freeze", "gc"])
 def test_a_writer_at_any_point_of_a_gc_loses_nothing(
     tmp_path: Path, name: str, listen: Callable[[Callable[[str], None]], None]
 ) -> None:
@@ -335,12 +346,13 @@ def test_a_writer_at_any_point_of_a_gc_loses_nothing(
         gc(store, yes=True, grace_s=0)
         failpoints.listener = None
         whole(store)
-        if name != "put":
+        if name not in ("put", "gc"):
             assert store.record(lost.key) is not None, n
             assert store.has_object(lost), n
-            gc(store, yes=True, grace_s=0)
-            assert lost.key in held(store)[0]
-            whole(store)
+        gc(store, yes=True, grace_s=0)
+        assert (lost.key in held(store)[0]) == (name not in ("put", "gc"))
+        assert not list(store.layout.trash.iterdir()), n
+        whole(store)
 
 
 @pytest.mark.slow
@@ -362,7 +374,7 @@ def test_a_gc_that_died_at_any_point_leaves_what_the_next_one_or_a_writer_puts_r
             gc(store, yes=True, grace_s=0)
             assert len(held(store)[0]) == 1
             deleted = receipts.deleted(store.layout)
-            assert lost.key in deleted.records and lost.content in deleted.objects
+            assert lost.key in deleted["records"] and lost.content in deleted["objects"]
             assert not [path for path in store.layout.trash.iterdir() if path.suffix != ".json"]
         else:
             act_of(then, store, lost)()
@@ -403,6 +415,21 @@ def test_what_a_dead_gc_took_is_there_for_who_freezes_a_view_of_it(
         marks.freeze(store, digest, said)
         assert (store.record(lost.key) is None, store.has_object(lost)) == (n == 3, True)
         store.layout.view(digest).unlink()
+
+
+def test_an_object_stays_while_another_deletion_may_put_its_record_back(
+    store: Store, listen: Callable[[Callable[[str], None]], None]
+) -> None:
+    lost, reader = put(store, "lost"), Reader(store.layout)
+    listen(at(1, die, points={"taken away"}))
+    with pytest.raises(Killed):
+        Deletion(reader, "gc").records([lost.key])
+    assert store.record(lost.key) is None
+    other = Deletion(reader, "gc")
+    other.objects([lost.content])
+    assert other.finish() is None
+    trash.call_off(store.layout)
+    proof.verify_record(store, lost.key)
 
 
 def test_a_gc_gives_up_when_it_is_called_off_for_ever(

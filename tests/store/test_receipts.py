@@ -29,26 +29,28 @@ WHOLE = Receipt(
 def test_a_receipt_is_read_as_it_was_written(store: Store) -> None:
     path = receipts.write(store.layout, WHOLE)
     assert store.layout.receipts() == [path.stem]
-    assert receipts.read_all(store.layout) == [WHOLE]
+    assert receipts.read_all(store.layout) == (WHOLE,)
 
 
-def test_what_receipts_name_is_one_set_of_each_kind(store: Store) -> None:
-    assert receipts.deleted(store.layout).records == frozenset()
+def test_what_receipts_name_is_known_with_the_time_when_it_last_went(store: Store) -> None:
+    assert receipts.deleted(store.layout)["records"] == {}
     receipts.write(store.layout, WHOLE)
-    receipts.write(store.layout, Receipt("gc", "2026-01-02T00:00:00+00:00", "x@y", records=("e" * 32,)))
+    later = "2026-01-02T00:00:00+00:00"
+    receipts.write(store.layout, Receipt("gc", later, "x@y", records=("e" * 32,)))
     deleted = receipts.deleted(store.layout)
-    assert deleted.records == {"c" * 32, "e" * 32}
-    assert deleted.generations == {("demo", 1, "a" * 64)}
-    assert (deleted.views, deleted.objects) == ({"b" * 64}, {"d" * 64})
+    assert deleted["records"] == {"c" * 32: WHOLE.created, "e" * 32: later}
+    assert deleted["generations"] == {"demo/1": WHOLE.created}
+    assert deleted["views"] == {"b" * 64: WHOLE.created}
 
 
-def test_a_damaged_receipt_is_an_error_not_a_missing_one(store: Store) -> None:
+def test_a_damaged_receipt_is_an_error_by_name_and_no_word_for_anything(store: Store) -> None:
     path = receipts.write(store.layout, WHOLE)
     whole = path.read_bytes()
     for i in (0, 20, len(whole) - 3):
         overwrite(path, whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :])
         with pytest.raises(IntegrityError):
-            receipts.deleted(store.layout)
+            receipts.read(store.layout, path.stem)
+        assert receipts.deleted(store.layout)["records"] == {}
 
 
 @pytest.mark.parametrize("change", [{"records": [1]}, {"generations": [{"seq": 1}]}, {"format": 2}, {"more": 1}])
@@ -56,7 +58,7 @@ def test_a_sealed_file_that_is_no_receipt_is_refused(store: Store, change: dict[
     path = receipts.write(store.layout, WHOLE)
     overwrite(path, files.seal({**WHOLE.to_json(), **change}))
     with pytest.raises(IntegrityError):
-        receipts.read_all(store.layout)
+        receipts.read(store.layout, path.stem)
 
 
 def test_a_receipt_says_who_and_when() -> None:

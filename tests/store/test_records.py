@@ -38,7 +38,6 @@ def test_every_flipped_bit_of_a_record_is_found(store: Store, record: Record) ->
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"format": 2}, "format 2"),
         ({"key": "x"}, "key is not a digest"),
         ({"key": "A" * 32}, "key is not a digest"),
         ({"content": "../" * 22}, "content is not a digest"),

@@ -11,7 +11,7 @@ import pytest
 from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.errors import IntegrityError, NotReproducibleError
-from brainbrr.store import files, objects, proof
+from brainbrr.store import failpoints, files, objects, proof
 from brainbrr.store.store import Store
 
 META = meta_of(2, 400)
@@ -28,7 +28,8 @@ def trace(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def short(path: Any) -> str:
         text = str(Path(path).relative_to(store.location))
         text = re.sub(r"tmp/[^/]+", "tmp/*", text)
-        return re.sub(r"(?<=/)[0-9a-f]{2}(?=/|$)", "ab", re.sub(r"[0-9a-f]{32,64}", "ID", text))
+        text = re.sub(r"ID\.[0-9a-f]{12}$", "ID.*", re.sub(r"[0-9a-f]{32,64}", "ID", text))
+        return re.sub(r"(?<=/)[0-9a-f]{2}(?=/|$)", "ab", text)
 
     real = {name: getattr(os, name) for name in ("fsync", "rename", "link")}
 
@@ -83,6 +84,29 @@ def test_a_generation_is_durable_when_it_is_acknowledged(store: Store, trace: li
     ]
 
 
+def test_what_moves_to_quarantine_is_durable_there_and_gone_here(store: Store, trace: list[str]) -> None:
+    content = store.put(SAMPLES, **arguments(META)).record.content
+    overwrite(store.layout.object(content) / "c.0.0", b"rotten")
+    trace.clear()
+    store.put(SAMPLES, **arguments(META))
+    away = ["rename objects.zarr/ab/ID quarantine/ID.*", "fsync quarantine", "fsync objects.zarr/ab"]
+    assert trace[:4] == ["fsync objects.zarr", *away]
+
+
+def test_a_second_content_of_a_key_is_durable_in_quarantine(store: Store, trace: list[str]) -> None:
+    store.put(SAMPLES, **arguments(META))
+    trace.clear()
+    with pytest.raises(NotReproducibleError):
+        store.put(samples_of(META, seed=1), **arguments(META))
+    assert trace == [*OBJECT[:3], "rename tmp/* quarantine/ID", "fsync quarantine", "fsync tmp"]
+
+
+def test_a_file_is_durable_unless_somebody_says_otherwise(store: Store, trace: list[str]) -> None:
+    for name, durable in (("a", {}), ("b", {"durable": False})):
+        files.write(store.location / "tmp" / name, b"x", **durable)
+    assert trace == ["fsync tmp/*"]
+
+
 def test_a_record_of_a_faster_process_is_made_durable_too(
     store: Store, trace: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +138,40 @@ def test_a_faster_process_with_the_same_array_wins_and_ours_is_dropped(
     assert (put.new_object, put.new_record, put.n_bytes_written, put.quarantined) == (False, False, 0, ())
     assert not list((store.location / "tmp").iterdir())
     proof.verify_object(store, put.record.content)
+
+
+def test_an_object_that_appears_at_the_last_moment_is_never_replaced(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def faster(point: str) -> None:
+        if point == "object flushed":  # between looking and renaming
+            monkeypatch.setattr(failpoints, "listener", None)
+            content = store.put(SAMPLES, **arguments(META, source="another")).record.content
+            seen.append((store.layout.object(content) / "c.0.0").stat().st_ino)
+
+    monkeypatch.setattr(failpoints, "listener", faster)
+    put = store.put(SAMPLES, **arguments(META))
+    shard = store.layout.object(put.record.content) / "c.0.0"
+    assert (put.new_object, put.new_record, [shard.stat().st_ino]) == (False, True, seen)
+
+
+def test_a_name_that_is_taken_is_never_given_to_another_file(store: Store) -> None:
+    tmp = store.location / "tmp"
+    assert files.publish(tmp / "a", tmp / "name", b"first")
+    assert not files.publish(tmp / "b", tmp / "name", b"second")
+    assert (tmp / "name").read_bytes() == b"first"
+
+
+def test_a_name_that_is_taken_in_quarantine_stays(store: Store) -> None:
+    for text in ("first", "second"):
+        (store.location / "tmp" / text).mkdir()
+        (store.location / "tmp" / text / "file").write_text(text)
+    kept = store.layout.quarantine(store.location / "tmp" / "first", name="name")
+    with pytest.raises(OSError, match="not empty"):
+        store.layout.quarantine(store.location / "tmp" / "second", name="name")
+    assert kept and (kept / "file").read_text() == "first"
 
 
 def test_a_faster_process_that_left_damage_is_replaced(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

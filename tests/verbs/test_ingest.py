@@ -191,7 +191,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_stored_under_its_old_key(co
 
 def test_a_full_disk_is_said_before_any_work(cli: Cli, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
-        f_bavail, f_frsize, f_favail = 1, 4096, 1000
+        f_blocks, f_bavail, f_frsize, f_favail, f_files = 100, 1, 4096, 1000, 2000
 
     monkeypatch.setattr(os, "statvfs", lambda _: Full)
     told = cli("ingest", corpus, "--workers", 1)

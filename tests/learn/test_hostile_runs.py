@@ -1,0 +1,56 @@
+"""Runs from elsewhere: what is no run, no history and no weights is an error of ours, or the end of the history."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from brainbrr.errors import BrainbrrError, IntegrityError
+from brainbrr.learn import runs as r
+from brainbrr.learn.train_config import TrainConfig
+
+CONFIG = TrainConfig.model_validate({"name": "x", "profile": "smoke", "train": {"steps": 1, "batch": 1, "lr": 0.1}})
+
+
+@pytest.mark.parametrize(
+    "line", ["[" * 100_000, "{}", "1", '{"step":"0","loss":1}', '{"step":3,"loss":null}', "\udcff", "nan", '{"step":3']
+)
+def test_a_history_ends_where_it_is_none(tmp_path: Path, line: str) -> None:
+    run = r.Run(tmp_path, CONFIG, {})
+    good = [{"step": i, "loss": 0.5} for i in range(3)]
+    text = "".join(f"{json.dumps(row)}\n" for row in good) + f"{line}\n" + json.dumps(good[0]) + "\n"
+    run.metrics.write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert run.history() == good
+    run.rewind(2)
+    assert run.history() == good[:2]
+
+
+@pytest.mark.parametrize("view", ["", "[]", "{}", "[" * 100_000, '{"format":1}', '{"format":1.5}', '{"format":2}'])
+def test_a_run_whose_view_is_none_is_refused(tmp_path: Path, view: str) -> None:
+    (tmp_path / "config.toml").write_text(CONFIG.to_toml())
+    (tmp_path / "view.json").write_text(view)
+    with pytest.raises(BrainbrrError):
+        r.open_run(tmp_path)
+
+
+@pytest.mark.parametrize("said", ["", "[]", "[" * 100_000, "1", "{"])
+def test_weights_that_say_nothing_of_themselves_are_refused(tmp_path: Path, said: str) -> None:
+    save_file({"a": torch.zeros(2)}, tmp_path / "w", {"brainbrr": said})
+    with pytest.raises(IntegrityError, match="not a file of brainbrr's weights"):
+        r.read_tensors(tmp_path / "w")
+
+
+@pytest.mark.parametrize("weight", [torch.zeros(3, 3), torch.zeros(0)])
+def test_weights_of_another_model_are_refused(tmp_path: Path, weight: torch.Tensor) -> None:
+    model = torch.nn.Linear(2, 2, bias=False)
+    optimiser = torch.optim.AdamW(model.parameters())
+    with pytest.raises(IntegrityError, match="another model's"):
+        r.load_weights(model, {"weight": weight}, where=tmp_path)
+    with pytest.raises(IntegrityError, match="has the shape"):
+        r.load_optimiser(model, optimiser, {"optimiser.weight.exp_avg": weight}, where=tmp_path)
+    r.load_weights(model, {"weight": torch.ones(2, 2)}, where=tmp_path)
+    assert model.weight.sum() == 4

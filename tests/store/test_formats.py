@@ -1,0 +1,83 @@
+"""Files of a newer format are refused by name wherever they lie; nobody takes them for damage, or moves them aside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
+
+from brainbrr.digest import canonical_json, sha256
+from brainbrr.errors import FormatError, IntegrityError
+from brainbrr.store import catalog as catalogs
+from brainbrr.store import chunks, files
+from brainbrr.store.store import Store
+
+META = meta_of(2, 400)
+KEY = arguments(META)["key"]
+VIEW = "c" * 64
+
+
+@pytest.fixture
+def full(store: Store) -> Store:
+    store.put(samples_of(META), **arguments(META))
+    store.put_findings(KEY, 1, {"score": 100})
+    store.publish("demo", lambda _: catalog_of([row_of("a.edf")]))
+    store.publish("demo", lambda _: catalog_of([row_of("a.edf"), row_of("b.edf")]))
+    catalogs.cut(store.layout, "demo", 2, "2026-01-01T00:00:00+00:00")
+    store.freeze(VIEW, {"format": 1})
+    return store
+
+
+def reseal(path: Path) -> None:
+    """Write a sealed file as a newer brainbrr would: another format, and a field that nobody knows yet."""
+    overwrite(path, files.seal({**files.unseal(path.read_bytes(), where=path), "format": 2, "novelty": 1}))
+
+
+def rewrite_catalog(path: Path) -> None:
+    first, *lines = path.read_bytes().split(b"\n")[:-2]
+    text = b"\n".join([canonical_json({**json.loads(first), "format": 2, "novelty": 1}), *lines]) + b"\n"
+    overwrite(path, text + canonical_json({"sha256": sha256(text)}) + b"\n")
+
+
+def catalog_path(store: Store) -> Path:
+    return store.layout.generation("demo", 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "read"),
+    [
+        (lambda s: reseal(s.layout.record(KEY)), lambda s: s.record(KEY)),
+        (lambda s: reseal(s.layout.record(KEY)), lambda s: s.put(samples_of(META), **arguments(META))),
+        (lambda s: reseal(s.layout.findings_of(KEY, 1)), lambda s: s.findings(KEY, 1)),
+        (lambda s: reseal(s.layout.findings_of(KEY, 1)), lambda s: s.put_findings(KEY, 1, {"score": 1})),
+        (lambda s: reseal(s.layout.view(VIEW)), lambda s: s.frozen(VIEW)),
+        (lambda s: reseal(s.layout.view(VIEW)), lambda s: s.freeze(VIEW, {"format": 1})),
+        (lambda s: reseal(s.layout.acknowledgement("demo", 2)), lambda s: catalogs.verify(s.layout, "demo")),
+        (lambda s: reseal(s.layout.cut("demo", 2)), lambda s: s.catalog("demo")),
+        (lambda s: rewrite_catalog(catalog_path(s)), lambda s: s.catalog("demo")),
+        (
+            lambda s: rewrite_catalog(catalog_path(s)),
+            lambda s: s.publish("demo", lambda _: catalog_of([row_of("c.edf")])),
+        ),
+    ],
+    ids=["record", "put", "findings", "examine", "view", "freeze", "acknowledgement", "cut", "catalog", "publish"],
+)
+def test_a_newer_file_is_refused_by_name_and_stays(
+    full: Store, change: Callable[[Store], None], read: Callable[[Store], object]
+) -> None:
+    change(full)
+    before = {path: path.read_bytes() for path in full.location.rglob("*") if path.is_file()}
+    with pytest.raises(FormatError, match="of format 2; this brainbrr reads 1"):
+        read(Store.open(full.location))
+    assert {path: path.read_bytes() for path in full.location.rglob("*") if path.is_file()} == before
+
+
+def test_an_objects_format_is_proven_by_nothing_so_another_one_is_damage(full: Store) -> None:
+    (content,) = full.contents()
+    path = full.layout.object(content) / "zarr.json"
+    overwrite(path, path.read_bytes().replace(b'"format":1', b'"format":2'))
+    with pytest.raises(IntegrityError, match="format 1"):
+        chunks.inspect(full.layout.object(content), codec="none")
