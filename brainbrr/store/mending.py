@@ -38,9 +38,7 @@ def place_object(layout: Layout, folder: Path, content: str) -> bool:
 def place_file(layout: Layout, file: Path, place: Path) -> bool:
     """Move a whole file to where it belongs; False when something lies there."""
     layout.ensure_fan_out(place.parent)
-    try:
-        os.link(file, place)
-    except FileExistsError:
+    if not files.link(file, place):
         return False
     reach("put in place")
     files.sync_folder(place.parent)
