@@ -105,10 +105,17 @@ _DECODER = json.JSONDecoder(  # one for all: a catalog has many lines
 
 
 def check_format(value: object, known: int, *, kind: str, where: object) -> None:
-    """Raise FormatError for a file, proven whole, of another format: no damage, so nobody may move it aside."""
+    """Raise FormatError for a file, proven whole, of a newer format: no damage, so nobody may move it aside.
+
+    Raises IntegrityError for a number that no format ever had.
+    """
     found = value.get("format") if isinstance(value, Mapping) else None
-    if type(found) is int and found != known:
-        raise FormatError(f"{kind} of format {found}; this brainbrr reads {known}", where=where, fix="upgrade brainbrr")
+    if type(found) is not int or found == known:
+        return
+    what = f"{kind} of format {found}; this brainbrr reads {known}"
+    if found > known:
+        raise FormatError(what, where=where, fix="upgrade brainbrr")
+    raise IntegrityError(what, where=where)
 
 
 def fields(value: object, kinds: Mapping[str, tuple[type, ...]], *, where: object) -> Mapping[str, Any]:

@@ -153,5 +153,6 @@ def deleted(layout: Layout) -> Mapping[str, Mapping[str, str]]:
     for receipt in read_all(layout):
         for kind in _ALL:
             for each in getattr(receipt, kind):
-                when[kind][each if isinstance(each, str) else f"{each['corpus']}/{each['seq']}"] = receipt.created
+                name = each if isinstance(each, str) else f"{each['corpus']}/{each['seq']}"
+                when[kind][name] = max(receipt.created, when[kind].get(name, ""))
     return when

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
@@ -101,7 +102,8 @@ class ReadFile:
             os.posix_fadvise(self._descriptor, start, stop - start, os.POSIX_FADV_WILLNEED)
 
     def __del__(self) -> None:
-        os.close(self._descriptor)  # only here: a number that is closed too early may be another file's already
+        with contextlib.suppress(OSError):  # a server that is gone refuses even this
+            os.close(self._descriptor)  # only here: a number that is closed too early may be another file's already
 
 
 def _unreadable(error: OSError, folder: Path) -> BrainbrrError:

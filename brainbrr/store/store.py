@@ -43,6 +43,10 @@ class Put:
     quarantined: tuple[Path, ...] = ()
 
 
+class TakenAway(Exception):  # noqa: N818  # no error: the same draft, made again, is kept
+    """A deletion took away what was just stored, before its record told of it."""
+
+
 class Store:
     """A store at one location. Opening and reading need no permission to write; any number of processes may put."""
 
@@ -83,9 +87,10 @@ class Store:
 
     def put(self, samples: Samples, *, meta: ArrayMeta, **record: Any) -> Put:
         """Store a whole array, int16 (channels, n_samples); `record`: all that keep() takes beside a draft."""
-        with self.draft(meta) as draft:
-            draft.append(samples)
-            return self.keep(draft, **record)
+        while True:
+            with self.draft(meta) as draft, contextlib.suppress(TakenAway):
+                draft.append(samples)
+                return self.keep(draft, **record)
 
     @contextlib.contextmanager
     def draft(self, meta: ArrayMeta) -> Iterator[Draft]:
@@ -118,8 +123,9 @@ class Store:
         """Store a draft under its key; it is durable when this returns.
 
         What is there already is proven and ours dropped; what is damaged moves to quarantine and is replaced.
-        Raises NotReproducibleError when the key has, or was `expected` to have, another content, IntegrityError for
-        samples that are not legal, SpaceError when the disk is full; then nothing half done can be seen.
+        Raises TakenAway when a deletion was faster: draft it again. Raises NotReproducibleError when the key has, or
+        was `expected` to have, another content, IntegrityError for samples that are not legal, SpaceError when the
+        disk is full; then nothing half done can be seen.
         """
         n_bytes = draft.finish()
         content = chunks.decode(draft.folder, sums=draft.sums)
@@ -146,6 +152,8 @@ class Store:
         # a deletion looks for records after it took an object away, we for the object after the record is there:
         # one of the two sees the other
         while not self.has_object(record):
+            if not draft.folder.exists():
+                raise TakenAway
             new_object = self.ensure_object(draft, content, quarantined) or new_object
         n_bytes = n_bytes if new_object else 0
         if new_record:

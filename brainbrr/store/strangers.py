@@ -40,7 +40,7 @@ def strangers(layout: Layout) -> Iterator[str]:
                     yield _below(root, fan_out / name)
     corpora = {name for name in _names(root / "catalog") if _names_corpus(layout, name)}
     yield from _others(root, root / "catalog", corpora, folders=corpora)
-    for corpus in sorted(corpora):
+    for corpus in sorted(corpora - {name for name in corpora if (root / "catalog" / name).is_symlink()}):
         known = {layout.generation(corpus, seq).name for seq in layout.generations(corpus)}
         known |= {layout.acknowledgement(corpus, seq).name for seq in layout.acknowledged(corpus)}
         known |= {layout.cut(corpus, seq).name for seq in layout.cuts(corpus)}

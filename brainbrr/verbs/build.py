@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -19,7 +20,7 @@ from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import BrainbrrError, EdfError
 from brainbrr.store.objects import ArrayMeta
 from brainbrr.store.records import Record
-from brainbrr.store.store import Put, Store
+from brainbrr.store.store import Put, Store, TakenAway
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,12 @@ def build(location: Path, task: Task, recipe: Recipe) -> Built:
 
     Raises RecordingError when the recording is refused, SpaceError when the disk is full.
     """
+    while True:
+        with contextlib.suppress(TakenAway):
+            return _built(location, task, recipe)
+
+
+def _built(location: Path, task: Task, recipe: Recipe) -> Built:
     with one_blas_thread():
         made = preprocess(task.edf, recipe, accept_truncated=task.accept_truncated)
         if made.source != task.source:

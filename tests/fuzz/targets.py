@@ -24,7 +24,7 @@ from brainbrr.eeg.edf import EdfFile
 from brainbrr.eeg.preprocess import check
 from brainbrr.eeg.recipe import PRESETS, Recipe, load_recipe
 from brainbrr.eeg.statistics import Statistics
-from brainbrr.errors import BrainbrrError, ConfigError, IntegrityError, UsageError
+from brainbrr.errors import BrainbrrError, ConfigError, FormatError, IntegrityError, UsageError
 from brainbrr.file_facts import FileFacts, read_table
 from brainbrr.loading.index import Index
 from brainbrr.profiles import load_profiles
@@ -349,7 +349,7 @@ TARGETS: dict[str, Target] = {
     "findings": Target(
         lambda place: [canonical_json({"format": 1, "key": place.record.key, "version": 1, "findings": {"score": 9}})],
         read_findings,
-        (IntegrityError,),
+        (IntegrityError, FormatError),
     ),
     "catalog": Target(
         lambda place: [catalogs.encode(place.store.catalog("demo")).rsplit(b"\n", 2)[0]],  # type: ignore[arg-type]

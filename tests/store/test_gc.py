@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keeping import DAY, META, Killed, at, die, every_point, held, publish, put, view_of, whole
-from making import overwrite
+from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
+from brainbrr.digest import xxh3_128
 from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
 from brainbrr.store import condemned, failpoints, marks, proof, receipts, trash
 from brainbrr.store.records import Record
@@ -475,3 +476,32 @@ def test_gc_never_removes_what_anything_names_and_removes_all_that_nothing_names
     assert held(store)[1] == {record.content for record in pool if record.key in alive}
     assert held(store)[2] == {f"{key}-1" for key in alive}
     whole(store)
+
+
+def test_a_gc_at_any_point_of_a_put_takes_nothing_that_the_put_acknowledges(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meta, n = meta_of(2, 400), 0
+    reached: list[str] = []
+
+    def collect_at(place: int) -> None:
+        def listen(point: str) -> None:
+            reached.append(point)
+            if len(reached) == place:
+                monkeypatch.setattr(failpoints, "listener", None)
+                gc(store, yes=True, grace_s=0)
+
+        monkeypatch.setattr(failpoints, "listener", listen)
+
+    while len(reached) == n:
+        reached.clear()
+        n += 1
+        source = f"recording {n}"
+        row = row_of(f"{n}.edf", source=xxh3_128(source.encode()))
+        store.publish("demo", lambda latest, row=row: catalog_of([*(latest.rows.values() if latest else ()), row]))
+        collect_at(n)
+        kept = store.put(samples_of(meta, seed=n), **arguments(meta, source=source)).record
+        monkeypatch.setattr(failpoints, "listener", None)
+        proof.verify_record(store, kept.key)
+        proof.verify_object(store, kept.content)
+    assert n > 10 and "object durable" in reached

@@ -20,11 +20,12 @@ from brainbrr.digest import json_digest, sha256
 from brainbrr.errors import IntegrityError
 from brainbrr.host import Host
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import files, receipts, sealed
+from brainbrr.store import files, marks, receipts, sealed
 from brainbrr.store.proof import DEPTHS, Depth
 from brainbrr.store.receipts import Receipt
 from brainbrr.store.store import Store
 from brainbrr.verbs.damage import damage
+from brainbrr.verbs.repair import repair
 from brainbrr.verbs.verify import verify
 
 N = 18
@@ -165,8 +166,8 @@ def test_a_record_that_is_gone_is_missed_by_the_catalog_unless_that_was_meant(st
     assert verify(store).corrupt == ()
 
 
-def give_receipt(store: Store, **deleted: tuple[Any, ...]) -> Path:
-    return receipts.write(store.layout, Receipt("gc", "2027-01-01T00:00:00+00:00", "us", **deleted))
+def give_receipt(store: Store, *, created: str = "2027-01-01T00:00:00+00:00", **deleted: tuple[Any, ...]) -> Path:
+    return receipts.write(store.layout, Receipt("gc", created, "us", **deleted))
 
 
 def test_a_record_of_another_content_than_the_catalog_says_is_found(store: Store) -> None:
@@ -447,10 +448,9 @@ def test_what_a_receipt_names_is_missed_only_when_it_was_seen_after_that(store: 
     verify(store, depth="quick", host=host)
     path.unlink()
     assert verify(store, depth="quick", host=host).exit_code == 4
-    receipt = give_receipt(store, views=("c" * 64,))
-    reseal(receipt, lambda said: said.update(created="2001-01-01T00:00:00+00:00"))
+    give_receipt(store, created="2001-01-01T00:00:00+00:00", views=("c" * 64,))
     assert verify(store, depth="quick", host=host).exit_code == 4
-    reseal(receipt, lambda said: said.update(created="2999-01-01T00:00:00+00:00"))
+    give_receipt(store, created="2999-01-01T00:00:00+00:00", views=("c" * 64,))
     assert verify(store, depth="quick", host=host).corrupt == ()
 
 
@@ -522,3 +522,32 @@ def test_verify_is_damage_to_none_of_what_it_reads(store: Store) -> None:
         store.reader("0" * 64)
     verify(store)
     assert {path: path.stat().st_mtime_ns for path in store.location.rglob("*")} == before
+
+
+def test_what_was_unpinned_or_restored_is_not_missed_and_what_was_deleted_by_hand_is(
+    store: Store, tmp_path: Path
+) -> None:
+    host, recipe, digest = Host(tmp_path / "host"), "ab" * 16, frozen(store)
+    for _ in range(2):
+        marks.pin(store, digest)
+        marks.retire(store, recipe, "x")
+        assert verify(store, depth="quick", host=host).corrupt == ()
+        marks.unpin(store, digest)
+        marks.restore(store, recipe)
+        assert verify(store, depth="quick", host=host).corrupt == ()
+        time.sleep(1.1)  # receipts and memory are in whole seconds
+    marks.pin(store, digest)
+    marks.retire(store, recipe, "x")
+    verify(store, depth="quick", host=host)
+    store.layout.pin(digest).unlink()
+    store.layout.retirement(recipe).unlink()
+    assert {next(iter(each)) for each in verify(store, depth="quick", host=host).corrupt} == {"pin", "retired"}
+
+
+def test_a_mark_with_a_byte_too_many_is_found_and_mended(store: Store) -> None:
+    good = store.layout.mark.read_bytes()
+    overwrite(store.layout.mark, good + b"\n")
+    [found] = verify(Store.open(store.location), depth="quick").corrupt
+    assert found["format"] == "format.json"
+    assert repair(store, depth="quick").exit_code == 0
+    assert store.layout.mark.read_bytes() == good
