@@ -245,12 +245,15 @@ SAYS = {
     "ENOSPC": (0, 7),
     "EDQUOT": (0, 7),
     "EIO": (0, 1, 4),
-    "ESTALE": (0, 1),
+    "ESTALE": (0, 1, 4),
     "EMFILE": (0, 1),
-    "EACCES": (0, 1, 2),
+    "EACCES": (0, 1, 2, 4),
     "EROFS": (0, 1, 2),
 }
-"""The exit codes that an error of the store may lead to; an error of the corpus may also be a wrong argument (2)."""
+"""The exit codes that an error of the store may lead to; an error of the corpus may also be a wrong argument (2).
+
+4: what cannot be read is not proven, and is told as such.
+"""
 
 
 def judge(fault: Fault, ended: Ended) -> Iterator[str]:
