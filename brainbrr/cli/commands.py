@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from brainbrr.cli.executors import engine_of, executor_options, take_executor, width_options
-from brainbrr.cli.group import PROFILES, Session, command, corpus_option, labels_option, name_option, recipe_option
+from brainbrr.cli.group import PROFILES, Session, command, labels_option, name_option, recipe_option
 from brainbrr.cli.output import Output, progress
-from brainbrr.cli.staging import stage_of, stage_options
-from brainbrr.cli.view_commands import open_view
-
-if TYPE_CHECKING:
-    pass
 
 
 @command("ingest", example="brainbrr ingest data_ext4/tusz --profile smoke")
@@ -71,66 +66,6 @@ def ingest(
     return report.exit_code
 
 
-@command("train", example="brainbrr train --config smoke --profile smoke")
-@click.option("--config", metavar="NAME|FILE", help="Training config. Default: smoke, or the resumed run's own.")
-@click.option("--profile", type=PROFILES, help="Default: the config's.")
-@corpus_option
-@click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Go on with this run.")
-@click.option("--runs", metavar="DIR", help="Where runs go. Default: BRAINBRR_RUNS, config file, beside the store.")
-@stage_options
-def train(
-    config: str | None,
-    profile: str | None,
-    corpus: str | None,
-    resume: Path | None,
-    runs: str | None,
-    store: str | None,
-    as_json: bool,
-    **stage: Any,
-) -> int:
-    """Train a detector from a view that is ready. Never builds: a view that is not ready ends with exit code 3."""
-    from brainbrr.cli import render
-    from brainbrr.config import load_train_config
-    from brainbrr.verbs.train import recipe_of_run
-    from brainbrr.verbs.train import train as run
-
-    session = Session(store, as_json, runs=runs)
-    settings = load_train_config(config or (str(resume / "config.toml") if resume else "smoke"))
-    recipe = recipe_of_run(resume) if resume else settings.recipe
-    asked = {"window": settings.window_spec(), "recipe": recipe, "corpus": corpus, "split": "train"}
-    staging, place = stage_of(**stage), session.settings.runs.value
-    opened = open_view(session, profile or settings.profile, **asked)
-    report = run(opened, settings, runs=place, resume=resume, stage=staging, progress=progress())
-    session.show(render.train, report)
-    if not as_json:
-        session.out.note(f"next: brainbrr evaluate {report.run}" + (f" --store {store}" if store else ""))
-    return 0
-
-
-@command("evaluate", example="brainbrr evaluate runs/20260101-120000-smoke-1a2b3c --split eval")
-@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--split", default="eval", show_default=True)
-@click.option("--tune", default="dev", show_default=True, help="The split that thresholds are chosen on; `none`: keep.")
-@click.option("--profile", type=PROFILES, help="Default: the run's.")
-def evaluate(run: Path, split: str, tune: str, profile: str | None, store: str | None, as_json: bool) -> int:
-    """Score a run on a split that it was not trained on, beside a line-length baseline."""
-    from brainbrr.cli import render
-    from brainbrr.verbs.train import evaluate as score
-
-    session = Session(store, as_json)
-    report = score(
-        run,
-        split=split,
-        tune=None if tune == "none" else tune,
-        open_view=lambda chosen, **asked: open_view(session, profile or chosen, **asked),
-        progress=progress(),
-    )
-    session.show(render.evaluate, report)
-    if not as_json:
-        session.out.note(f"report: {run / 'report.html'}")
-    return 0
-
-
 @command("plan", example="brainbrr plan data_ext4/tusz --profile dev")
 @click.argument("root", type=click.Path(path_type=Path))
 @name_option
@@ -184,7 +119,7 @@ def plan(
 @click.option("--seed", type=int, default=0, show_default=True)
 def demo(into: Path, recordings: int, seed: int, store: str | None, as_json: bool) -> int:
     """Run the whole journey on a generated corpus: ingest, three profiles, training, evaluation, report."""
-    from brainbrr.cli import render
+    from brainbrr.cli import learn_render, render
     from brainbrr.config import load_train_config, resolve
     from brainbrr.verbs.demo import demo as run
 
@@ -193,8 +128,8 @@ def demo(into: Path, recordings: int, seed: int, store: str | None, as_json: boo
     renderers: dict[str, Callable[[Output, Any], None]] = {
         "ingest": render.ingest,
         "view": render.view,
-        "train": render.train,
-        "evaluate": render.evaluate,
+        "train": learn_render.train,
+        "evaluate": learn_render.evaluate,
     }
 
     def show(step: str, report: Any) -> None:

@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 # each registers its commands
-from brainbrr.cli import commands, keeping_commands, store_commands, store_init, view_commands  # noqa: F401
+from brainbrr.cli import commands, keeping_commands, learn_commands, store_commands, store_init, view_commands  # noqa: F401
 from brainbrr.cli.group import cli
 from brainbrr.errors import BrainbrrError
 

@@ -17,8 +17,6 @@ from brainbrr.verbs.view import ViewReport
 from brainbrr.verbs.why import WhyReport
 
 if TYPE_CHECKING:
-    from brainbrr.learn.evaluate import EvaluateReport
-    from brainbrr.learn.train import TrainReport
     from brainbrr.verbs.bench import BenchReport
 
 _SHOWN = 10
@@ -305,43 +303,6 @@ def plan(out: Output, report: PlanReport) -> None:
         out.table(("recordings", "reason"), [(_some(names), reason) for reason, names in by_reason.items()])
     for fix in sorted({str(problem["fix"]) for problem in report.problems if problem["fix"]}):
         out.note(f"fix: {fix}")
-
-
-def train(out: Output, report: TrainReport) -> None:
-    """Show where a run is and how it ended."""
-    out.pairs(
-        [
-            ("run", str(report.run)),
-            ("view", report.view_digest),
-            ("steps", str(report.steps)),
-            ("loss", f"{report.loss:.4f}"),
-            *_staged(report.metrics.get("stage")),
-        ]
-    )
-
-
-def _staged(stage: dict[str, Any] | None) -> list[tuple[str, str]]:
-    if stage is None:
-        return []
-    told = f"{size(stage['bytes_copied'])} copied, {size(stage['bytes_reused'])} reused, {duration(stage['seconds'])}"
-    left = "" if stage["n_removed"] is None else f"; removed {many(stage['n_removed'], 'object')} afterwards"
-    return [("staged", f"{stage['location']}: {told}{left}")]
-
-
-def evaluate(out: Output, report: EvaluateReport) -> None:
-    """Show the scores, each with its scorer."""
-    metrics = report.metrics
-    out.title(f"scores by {report.scorer}" + (" on SYNTHETIC data" if metrics.get("synthetic") else ""))
-    baseline = metrics.get("baseline", {})
-    rows = []
-    for name, value in metrics.items():
-        if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-            rows.append((name, _number(value), _number(baseline[name]) if name in baseline else ""))
-    out.table(("metric", "detector", "baseline"), rows)
-
-
-def _number(value: Any) -> str:
-    return "none" if value is None else str(value) if isinstance(value, int) else f"{value:.4g}"
 
 
 def _recipe(described: Mapping[str, Any]) -> str:

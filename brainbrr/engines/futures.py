@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, as_completed
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
+from contextlib import contextmanager
 
 from brainbrr.engines.engine import Done, R, Say, T, Task, Work, checked
-from brainbrr.errors import ExecutorError
+from brainbrr.errors import BrainbrrError, ExecutorError
 
 
 class Futures:
@@ -21,17 +22,14 @@ class Futures:
 
     def run(self, work: Work[T, R], tasks: Sequence[T], done: Done[T, R], say: Say) -> None:
         """Do every task."""
-        futures = {self.executor.submit(checked, work, task): task for task in tasks}
+        futures: dict[Future[R | BrainbrrError], T] = {}
         try:
+            for task in tasks:
+                with _unbroken(task):
+                    futures[self.executor.submit(checked, work, task)] = task
             for future in as_completed(futures):
-                try:
+                with _unbroken(futures[future]):
                     outcome = future.result()
-                except (BrokenExecutor, CancelledError) as error:
-                    raise ExecutorError(
-                        f"the executor broke: {error or type(error).__name__}",
-                        where=futures[future].edf,
-                        fix="the same command again goes on from here; brainbrr's own workers outlive one that dies",
-                    ) from error
                 done(futures.pop(future), outcome)
         finally:
             for future in futures:
@@ -43,3 +41,16 @@ class Futures:
 
     def script(self, tasks: Sequence[Task]) -> None:
         """Submit nothing that could be shown."""
+
+
+@contextmanager
+def _unbroken(task: Task) -> Iterator[None]:
+    """Raise ExecutorError where the executor breaks over a task, at once or later."""
+    try:
+        yield
+    except (BrokenExecutor, CancelledError) as error:
+        raise ExecutorError(
+            f"the executor broke: {error or type(error).__name__}",
+            where=task.edf,
+            fix="the same command again goes on from here; brainbrr's own workers outlive one that dies",
+        ) from error

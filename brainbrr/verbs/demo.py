@@ -13,8 +13,9 @@ from brainbrr.host import Host
 from brainbrr.profiles import NAMES, Profile
 from brainbrr.progress import Progress
 from brainbrr.store.store import Store
+from brainbrr.verbs.evaluate import evaluate
 from brainbrr.verbs.ingest import ingest
-from brainbrr.verbs.train import evaluate, need_torch, train
+from brainbrr.verbs.train import need_torch, train
 from brainbrr.verbs.view import ViewReport, view
 
 if TYPE_CHECKING:

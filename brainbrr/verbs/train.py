@@ -1,8 +1,8 @@
-"""`train` and `evaluate`: preflight, then learn. Neither ever builds an object."""
+"""`train`: preflight, then learn. Never builds an object."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,8 @@ from brainbrr.verbs.pin import need_objects
 from brainbrr.verbs.stage import StageOptions, staged
 from brainbrr.verbs.view import ViewReport
 from brainbrr.views import View
-from brainbrr.windows import WindowSpec
 
 if TYPE_CHECKING:
-    from brainbrr.learn.evaluate import EvaluateReport
     from brainbrr.learn.train import TrainReport
     from brainbrr.learn.train_config import TrainConfig
 
@@ -74,42 +72,11 @@ def recipe_of_run(run: Path) -> Recipe:
     need_torch()
     from brainbrr.learn.runs import open_run
 
-    return _recipe_of(open_run(run).view)
+    return recipe_of(open_run(run).view)
 
 
-def _recipe_of(frozen: Mapping[str, Any]) -> Recipe:
+def recipe_of(frozen: Mapping[str, Any]) -> Recipe:
     return Recipe.from_identity(frozen["recipe"]["fields"], name=frozen["recipe"]["name"])
-
-
-def evaluate(
-    run: Path,
-    *,
-    split: str,
-    tune: str | None,
-    open_view: Callable[..., ViewReport],
-    progress: Progress,
-) -> EvaluateReport:
-    """Score a run on a split, with thresholds chosen on `tune`.
-
-    Raises LeakError when the split shares a patient with the training or with `tune`, UsageError when it is `tune`.
-    """
-    need_torch()
-    from brainbrr.learn.evaluate import evaluate as score
-    from brainbrr.learn.runs import open_run
-
-    if tune == split:
-        raise UsageError(
-            f"thresholds tuned on split {split} would be scored on it", fix="choose another --tune, or --tune none"
-        )
-    frozen = open_run(run).view
-    asked = {
-        "corpus": frozen["corpus"],
-        "recipe": _recipe_of(frozen),
-        "window": WindowSpec.model_validate(frozen["window"]),
-    }
-    held_out = preflight(open_view(frozen["profile"], split=split, **asked))
-    tuning = preflight(open_view(frozen["profile"], split=tune, **asked)) if tune else None
-    return score(run, held_out, tune=tuning, progress=progress)
 
 
 def preflight(report: ViewReport) -> View:

@@ -21,14 +21,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from brainbrr.verbs.gc import gc
-
 from brainbrr.digest import key_of, source_digest
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.eeg.synthetic import write_corpus
 from brainbrr.profiles import SPLITS, Profile
 from brainbrr.store.store import Store
 from brainbrr.verbs.check import check
+from brainbrr.verbs.gc import gc
 from brainbrr.verbs.ingest import ingest
 from brainbrr.verbs.verify import verify
 
