@@ -76,6 +76,7 @@ def recipe_of_run(run: Path) -> Recipe:
 
 
 def recipe_of(frozen: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a frozen view."""
     return Recipe.from_identity(frozen["recipe"]["fields"], name=frozen["recipe"]["name"])
 
 
