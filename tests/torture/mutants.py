@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import itertools
 import os
 import re
 import shutil
@@ -156,18 +157,19 @@ class InOrder:
         signal.alarm(SECONDS)
 
 
-def tests_of(module: str, folder: Path) -> list[str]:
-    """Return the test files to run for a module, its own first."""
+def tests_of(module: str, folder: Path) -> list[list[str]]:
+    """Return the test files to run for a module: its own and the first, then all others."""
     own = [f"{kind}test_{module}.py" for kind in ("store/", "verbs/", "")]
+    first = [name for name in dict.fromkeys([*own, *FIRST]) if (folder / name).exists()]
     store = sorted(f"store/{path.name}" for path in folder.glob("store/test_*.py"))
-    return [f"tests/{name}" for name in dict.fromkeys([*own, *FIRST, *store, *LAST]) if (folder / name).exists()]
+    return [[f"tests/{name}" for name in names] for names in (first, [n for n in (*store, *LAST) if n not in first])]
 
 
 class Checkout:
     """A copy of the checkout, in which one mutant at a time lives."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.sound = folder, set[str]()
+        self.folder, self.sound, self.seconds = folder, set[str](), itertools.count(1)
         for name in ("brainbrr", "configs", "tests"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "store").mkdir()
@@ -179,15 +181,20 @@ class Checkout:
         path = self.folder / mutant.path
         good = path.read_bytes()
         try:
-            path.write_bytes(good[: mutant.start] + mutant.new.encode() + good[mutant.stop :])
-            test = self._tested(tests_of(path.stem, self.folder / "tests"))
+            self._write(path, good[: mutant.start] + mutant.new.encode() + good[mutant.stop :])
+            test = next(filter(None, map(self._tested, tests_of(path.stem, self.folder / "tests"))), None)
         finally:
-            path.write_bytes(good)
+            self._write(path, good)
         if test and "::" in test and test not in self.sound:
             if self._tested([test]):
                 raise RuntimeError(f"{test} fails without any mutant")
             self.sound.add(test)
         return test
+
+    def _write(self, path: Path, source: bytes) -> None:
+        """Write a source at a second of its own: by that, Python knows whether what it compiled is of this source."""
+        path.write_bytes(source)
+        os.utime(path, (next(self.seconds),) * 2)
 
     def _tested(self, tests: Sequence[str]) -> str | None:
         """Run tests in a fork that has imported all libraries but brainbrr; return the first that fails."""
@@ -273,8 +280,6 @@ def main() -> None:
         sys.stdout.write("".join(f"{name}\n" for name in mutants))
         return
     began = time.monotonic()
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # a mutant may have the size and the time of the one before it
-    sys.dont_write_bytecode = True
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         Path(folder).chmod(0o755)  # some tests read as nobody
         tried = try_all(mutants, Path(folder), jobs=asked.jobs, say=asked.say)
