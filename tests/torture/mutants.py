@@ -145,9 +145,10 @@ def _callee(call: ast.Call) -> str:
 
 @dataclass(frozen=True)
 class InOrder:
-    """A plugin that keeps test files in the order asked for, and kills the process when one test takes too long."""
+    """A plugin: files in the order asked for, the name of what fails, an end for a test that takes too long."""
 
     tests: tuple[str, ...]
+    failed: Path
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         files = [test.partition("::")[0] for test in self.tests]
@@ -155,6 +156,12 @@ class InOrder:
 
     def pytest_runtest_setup(self) -> None:
         signal.alarm(SECONDS)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        if report.failed:
+            self.failed.write_text(report.nodeid.partition("[")[0])
+
+    pytest_collectreport = pytest_runtest_logreport
 
 
 def tests_of(module: str, folder: Path) -> list[list[str]]:
@@ -197,8 +204,9 @@ class Checkout:
         os.utime(path, (next(self.seconds),) * 2)
 
     def _tested(self, tests: Sequence[str]) -> str | None:
-        """Run tests in a fork that has imported all libraries but brainbrr; return the first that fails."""
-        log = self.folder / "log"
+        """Run tests in a fork that has imported all libraries but brainbrr; return the one that fails."""
+        log, failed = self.folder / "log", self.folder / "failed"
+        failed.unlink(missing_ok=True)
         child = os.fork()
         if child == 0:
             try:
@@ -208,11 +216,8 @@ class Checkout:
                 descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
                 os.dup2(descriptor, 1)
                 os.dup2(descriptor, 2)
-                code = int(
-                    pytest.main(
-                        [*QUICK, "--basetemp", str(self.folder / "tmp"), *tests], plugins=[InOrder(tuple(tests))]
-                    )
-                )
+                options = [*QUICK, "--basetemp", str(self.folder / "tmp")]
+                code = int(pytest.main([*options, *tests], plugins=[InOrder(tuple(tests), failed)]))
                 sys.stdout.flush()
                 os._exit(code)
             except BaseException:  # noqa: BLE001  # told by the log
@@ -225,10 +230,9 @@ class Checkout:
             return f"a test that never ends (signal {os.WTERMSIG(status)})"
         if os.waitstatus_to_exitcode(status) == 0:
             return None
-        failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", log.read_text(errors="replace"), re.MULTILINE)
-        if not failed:
+        if not failed.exists():
             raise RuntimeError(f"no test failed, and pytest did: {log.read_text(errors='replace')[-2000:]}")
-        return failed[0]
+        return failed.read_text()
 
 
 def try_all(mutants: Mapping[str, Mutant], folder: Path, *, jobs: int, say: bool = False) -> dict[str, str | None]:
