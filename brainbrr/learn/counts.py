@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from typing import Any
 
-Events = list[tuple[float, float]]
-"""Seizures of one recording as (start, stop) in seconds: sorted, disjoint."""
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)
 class Counts:
-    """True detections, false ones, the reference's number of events (or samples, or epochs), seconds of recording.
+    """True detections, false ones, what the reference holds (events, samples or epochs), seconds of recording.
 
     Fractions occur: TAES counts parts of events.
     """
@@ -21,35 +24,34 @@ class Counts:
     seconds: float = 0.0
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            self.hits + other.hits,
-            self.false + other.false,
-            self.reference + other.reference,
-            self.seconds + other.seconds,
-        )
+        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def misses(self) -> float:
         """What of the reference was not found."""
         return self.reference - self.hits
 
-    @property
-    def sensitivity(self) -> float | None:
-        """Share of the reference that was found; None without any."""
-        return self.hits / self.reference if self.reference else None
+    def array(self) -> Array:
+        """Return the counts as `rates` takes them, (4,)."""
+        return np.array(astuple(self), dtype=np.float64)
 
-    @property
-    def precision(self) -> float | None:
-        """Share of what was said that was true; None when nothing was."""
-        return self.hits / (self.hits + self.false) if self.hits + self.false else None
 
-    @property
-    def f1(self) -> float | None:
-        """Harmonic mean of both; None when there is neither a reference nor a false detection."""
-        total = self.reference + self.hits + self.false
-        return 2 * self.hits / total if self.reference + self.false else None
+def rates(counts: Array) -> dict[str, Array]:
+    """Return sensitivity, precision, F1 and false alarms per 24 h of recording, each (...), of counts (..., 4).
 
-    @property
-    def false_per_day(self) -> float | None:
-        """False detections per 24 h of recording."""
-        return self.false / self.seconds * 86_400 if self.seconds else None
+    NaN where there is nothing to divide by: no sensitivity without a reference, no precision when nothing was said,
+    no F1 without a reference and a false alarm.
+    """
+    hits, false, reference, seconds = np.moveaxis(counts, -1, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            "sensitivity": np.where(reference > 0, hits / reference, np.nan),
+            "precision": np.where(hits + false > 0, hits / (hits + false), np.nan),
+            "f1": np.where(reference + false > 0, 2 * hits / (reference + hits + false), np.nan),
+            "false_alarms_per_day": np.where(seconds > 0, false / seconds * 86_400, np.nan),
+        }
+
+
+def told(values: Mapping[str, Array]) -> dict[str, float | None]:
+    """Return rates as JSON has them: None, not NaN."""
+    return {name: None if np.isnan(value) else float(value) for name, value in values.items()}

@@ -7,26 +7,24 @@ classification of EEG events". Not here: DPALIGN and inter-rater agreement. Know
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from brainbrr.learn.counts import Counts, Events
+from brainbrr.learn.counts import Counts
+from brainbrr.learn.events import Events, Mask, Spans
 
 EPOCH_S = 0.25
 OVLP = "NEDC OVLP (v6.0.0, own code): any overlap, no tolerance"
 EPOCH = "NEDC EPOCH (v6.0.0, own code): epochs of 0.25 s, false alarms in seconds' worth of epochs"
 TAES = "NEDC TAES (v6.0.0, own code): hits and false alarms as parts of events"
 
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
-
 
 @dataclass(frozen=True)
 class Tally:
     """One scorer's counts of one recording, or of many: for seizures, and for the background between them."""
 
-    seizure: Counts = Counts()
-    background: Counts = Counts()
+    seizure: Counts
+    background: Counts
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(self.seizure + other.seizure, self.background + other.background)
@@ -69,20 +67,14 @@ def taes(reference: Events, hypothesis: Events, *, duration_s: float) -> Tally:
 
 
 def _any_overlap(reference: Events, hypothesis: Events, duration_s: float) -> Counts:
-    return Counts(
-        int(overlapped(reference, hypothesis).sum()),
-        int((~overlapped(hypothesis, reference)).sum()),
-        len(reference),
-        duration_s,
-    )
+    truth, said = (np.array(events).reshape(-1, 2) for events in (reference, hypothesis))
+    hits, false = int(overlapped(truth, said).sum()), int((~overlapped(said, truth)).sum())
+    return Counts(hits, false, len(reference), duration_s)
 
 
-def overlapped(events: Events, others: Events) -> Mask:
-    """Say of each event whether any of the others shares time with it, (n,); both sorted and disjoint."""
-    if not events or not others:
-        return np.zeros(len(events), dtype=np.bool_)
-    one, two = np.array(events), np.array(others)
-    begun = np.searchsorted(two[:, 0], one[:, 1], "left")  # others that start before an event stops
+def overlapped(one: Spans, two: Spans) -> Mask:
+    """Say of each span (n, 2) whether any of the others shares time with it, (n,); both sorted and disjoint."""
+    begun = np.searchsorted(two[:, 0], one[:, 1], "left")  # how many of the others start before a span stops
     ended = np.searchsorted(two[:, 1], one[:, 0], "right")
     return np.asarray(begun > ended)
 

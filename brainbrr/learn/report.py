@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from brainbrr.learn import runs as r
-from brainbrr.learn.score import Events, Scored, Series
+from brainbrr.learn.events import Events, Scored, Series
 from brainbrr.views import View
 
 _WIDTH, _LEFT, _RIGHT = 860, 56, 12
