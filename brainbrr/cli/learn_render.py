@@ -35,11 +35,11 @@ def _staged(stage: dict[str, Any] | None) -> list[tuple[str, str]]:
 
 def evaluate(out: Output, report: EvaluateReport) -> None:
     """Show the scores, each with its scorer and interval, the baseline beside it."""
-    from brainbrr.learn.score_table import rows
+    from brainbrr.learn.score_table import score_rows
 
     found = report.metrics
     out.title(f"scores on split {found['split']}" + (" of SYNTHETIC data" if found["synthetic"] else ""))
-    both = zip(rows(found), rows(found["baseline"]), strict=True)
+    both = zip(score_rows(found), score_rows(found["baseline"]), strict=True)
     head = ("scorer", "score", "detector", "95 % interval", "line length", "95 % interval")
     out.table(head, [(a.scorer, a.name, a.value, a.interval, b.value, b.interval) for a, b in both])
     _about(out, found)
@@ -49,7 +49,7 @@ def evaluate(out: Output, report: EvaluateReport) -> None:
 
 def score(out: Output, report: ScoreReport, *, per_recording: bool) -> None:
     """Show the scores, each with its scorer and interval, and what was counted in each recording."""
-    from brainbrr.learn.score_table import rows
+    from brainbrr.learn.score_table import score_rows
 
     if per_recording:
         scorers = list(report.recordings[0]["scores"])
@@ -58,7 +58,7 @@ def score(out: Output, report: ScoreReport, *, per_recording: bool) -> None:
     out.title("scores")
     out.table(
         ("scorer", "score", "value", "95 % interval"),
-        [(row.scorer, row.name, row.value, row.interval) for row in rows(report.metrics)],
+        [(row.scorer, row.name, row.value, row.interval) for row in score_rows(report.metrics)],
     )
     _about(out, report.metrics)
 

@@ -8,7 +8,11 @@ from typing import Any
 
 NO_VALUE = "–"
 
-_STEPS = {"auroc": ("AUROC", "{:.3f}"), "auprc": ("AUPRC", "{:.3f}")}
+_STEPS = {
+    "auroc": ("AUROC", "{:.3f}"),
+    "auprc": ("AUPRC", "{:.3f}"),
+    "seizure_share": ("share of time in seizure: AUPRC of chance", "{:.3f}"),
+}
 _SZCORE = {
     "event_f1": ("event F1", "{:.3f}"),
     "sensitivity": ("event sensitivity", "{:.3f}"),
@@ -38,7 +42,7 @@ class Row:
     interval: str
 
 
-def rows(found: Mapping[str, Any]) -> list[Row]:
+def score_rows(found: Mapping[str, Any]) -> list[Row]:
     """Return every score of `metrics`, or of `event_metrics` with its intervals, in the order to show them."""
     intervals = found["intervals"]
     groups = [
@@ -56,7 +60,7 @@ def rows(found: Mapping[str, Any]) -> list[Row]:
 
 
 def scorers(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return (short name, scorer in full) of all that `rows` shows."""
+    """Return (short name, scorer in full) of all that `score_rows` shows."""
     told = [
         ("every 0.25 s", found.get("step_scorer")),
         ("SzCORE, mean over patients", found["scorer"]),
