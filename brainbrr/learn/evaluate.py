@@ -87,7 +87,7 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
         "threshold_from": thresholds.chosen,
         "baseline": {"name": "line length", **metrics(baseline, thresholds.baseline, rule, seed=seed)},
     }
-    found["beats_baseline"] = {name: _beats(found, name) for name in ("auroc", "event_f1")}
+    found["beats_baseline"] = {name: _beats(found, name) for name in ("auroc", "auprc", "event_f1")}
     _save(opened, view, scored, found, thresholds.detector)
     write_report(opened, view, found, _example(scored, baseline, thresholds, rule))
     return EvaluateReport(run=run, view_digest=str(view.digest), metrics=found, scorer=SCORER)

@@ -54,8 +54,8 @@ def write_report(run: r.Run, view: View, found: Mapping[str, Any], example: Exam
         if synthetic
         else "",
         "<h2>Scores</h2>",
-        _scores(found),
         f"<p>{escape(_verdict(found))}</p>",
+        _scores(found),
         _scorer(found),
         "<h2>One recording</h2>",
         _recording(example),
@@ -97,11 +97,11 @@ def _verdict(found: Mapping[str, Any]) -> str:
         False: "The detector does NOT beat the line-length baseline in {}.",
         None: "Detector and baseline cannot be compared in {}: nothing to score.",
     }
-    titles = {"auroc": "AUROC", "event_f1": "event F1"}
+    titles = {"auroc": "AUROC", "auprc": "AUPRC", "event_f1": "event F1"}
     said = [words[beats].format(titles[name]) for name, beats in found["beats_baseline"].items()]
     unsure = [title for name, title in titles.items() if _overlap(found, name)]
     if unsure:
-        said.append(f"The intervals overlap in {' and '.join(unsure)}: the difference may be chance.")
+        said.append(f"Where the intervals overlap the difference may be chance: {', '.join(unsure)}.")
     if found["patients"] < _FEW_PATIENTS:
         said.append(f"{found['seizures']} seizures of {found['patients']} patients are few: differences may be chance.")
     return " ".join(said)
@@ -113,7 +113,8 @@ def _overlap(found: Mapping[str, Any], name: str) -> bool:
 
 
 def _scorer(found: Mapping[str, Any]) -> str:
-    items = "".join(f"<li>{escape(name)}: {escape(scorer)}</li>" for name, scorer in scorers(found))
+    named = (scorer if scorer.startswith(name) else f"{name}: {scorer}" for name, scorer in scorers(found))
+    items = "".join(f"<li>{escape(each)}</li>" for each in named)
     return (
         f'<div class="note"><p>{NO_VALUE}: no patient has that score. Small: 95 % intervals. Thresholds from '
         f"{escape(found['threshold_from'])}; the baseline is line length over 5 s, scored by the same code.</p>"

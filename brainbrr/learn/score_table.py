@@ -61,12 +61,16 @@ def score_rows(found: Mapping[str, Any]) -> list[Row]:
 
 def scorers(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return (short name, scorer in full) of all that `score_rows` shows."""
+    swept = found.get("rate_scorer")
     told = [
         ("every 0.25 s", found.get("step_scorer")),
         ("SzCORE, mean over patients", found["scorer"]),
         ("SzCORE, all together", found["micro"]["scorer"]),
         *((f"NEDC {name.upper()}", each["scorer"]) for name, each in found["nedc"].items()),
-        ("NEDC OVLP, threshold swept", found.get("rate_scorer")),
+        (
+            "NEDC OVLP, threshold swept",
+            swept and f"{swept}; one false alarm in these hours is {24 / found['hours']:.3g} per 24 h",
+        ),
         ("latency", found["latency_scorer"]),
         ("intervals", found["intervals_by"]),
     ]

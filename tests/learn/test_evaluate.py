@@ -69,7 +69,7 @@ def test_every_score_is_there_with_its_scorer_and_the_baseline_beside_it(
         assert one["hours"] == pytest.approx(sum(recording.duration_s for recording in view.recordings) / 3600)
     assert (found["synthetic"], found["split"], found["profile"]) == (True, "eval", "full")
     assert scored.view_digest == view.digest
-    assert set(found["beats_baseline"]) == {"auroc", "event_f1"}
+    assert set(found["beats_baseline"]) == {"auroc", "auprc", "event_f1"}
     for one in (found, found["baseline"]):
         assert set(one["nedc"]) == {"ovlp", "epoch", "taes"} and set(one["sensitivity_at"]) == {"10", "5", "2.5", "1"}
         assert 0 <= one["auprc"] <= 1 and one["intervals"]["auroc"]
@@ -257,6 +257,6 @@ def test_the_report_stands_alone_and_says_that_the_data_is_synthetic(scored: Eva
 
 def test_the_report_says_when_the_baseline_wins(scored: EvaluateReport) -> None:
     page = (scored.run / "report.html").read_text()
-    for name, title in (("auroc", "AUROC"), ("event_f1", "event F1")):
+    for name, title in (("auroc", "AUROC"), ("auprc", "AUPRC"), ("event_f1", "event F1")):
         beats = scored.metrics[name] > scored.metrics["baseline"][name]
         assert f"The detector {'beats' if beats else 'does NOT beat'} the line-length baseline in {title}." in page
