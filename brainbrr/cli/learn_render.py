@@ -19,9 +19,17 @@ def train(out: Output, report: TrainReport) -> None:
             ("view", report.view_digest),
             ("steps", str(report.steps)),
             ("loss", f"{report.loss:.4f}"),
+            ("learned on", _learned_on(report.metrics)),
+            *([("data", "SYNTHETIC: signals and labels were generated")] if report.metrics["synthetic"] else []),
             *_staged(report.metrics.get("stage")),
         ]
     )
+
+
+def _learned_on(metrics: dict[str, Any]) -> str:
+    exact = "reproducible" if metrics["deterministic"] else "not reproducible to the bit"
+    together = f" × {metrics['processes']} processes" if metrics["processes"] > 1 else ""
+    return f"{metrics['device']}{together}, {metrics['precision']}, {exact}"
 
 
 def _staged(stage: dict[str, Any] | None) -> list[tuple[str, str]]:
