@@ -1,4 +1,4 @@
-"""The commands that learn: train, evaluate. Heavy imports wait until a command runs."""
+"""The commands that learn: train, evaluate, runs. Heavy imports wait until a command runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RUN = click.Path(path_type=Path, exists=True, file_okay=False)
 @corpus_option
 @click.option("--resume", type=_RUN, help="Go on with this run.")
 @click.option("--init", type=_RUN, help="Start from the weights of this finished run, on this view.")
-@click.option("--run", "name", metavar="NAME", help="Call the run so; go on with it where it is there.")
+@click.option("--name", metavar="NAME", help="Call the run so; go on with it where it is there.")
 @click.option("--runs", metavar="DIR", help="Where runs go. Default: BRAINBRR_RUNS, config file, beside the store.")
 @stage_options
 def train(
@@ -42,7 +42,7 @@ def train(
     """Train a detector from a view that is ready. Never builds: a view that is not ready ends with exit code 3.
 
     Ctrl-C, SIGTERM and SIGUSR1 write a checkpoint and end with 130; `--resume` goes on to the same weights, and so does
-    the same command again where the run has a name: `--run NAME` in a job that is requeued. Several processes:
+    the same command again where the run has a name: `--name NAME` in a job that is requeued. Several processes:
     torchrun --nproc-per-node 2 -m brainbrr train ...
     """
     from brainbrr.cli import learn_render
@@ -52,7 +52,7 @@ def train(
     from brainbrr.verbs.train import train as run
 
     if resume and (init or name):
-        raise UsageError("--resume goes on with a run as it is: neither --init nor --run goes with it")
+        raise UsageError("--resume goes on with a run as it is: neither --init nor --name goes with it")
     session, launch = Session(store, as_json, runs=runs), launched()
     staging, place = stage_of(**stage), session.settings.runs.value
     if name and (place / name).is_dir():
@@ -103,4 +103,21 @@ def evaluate(run: Path, split: str, tune: str, profile: str | None, store: str |
     session.show(learn_render.evaluate, report)
     if not as_json:
         session.out.note(f"report: {run / 'report.html'}")
+    return 0
+
+
+@command("runs", example="brainbrr runs 20260101-120000-smoke-1a2b3c 20260102-120000-smoke-4d5e6f")
+@click.argument("names", metavar="[RUN]...", nargs=-1)
+@click.option("--runs", metavar="DIR", help="Where runs are. Default: BRAINBRR_RUNS, config file, beside the store.")
+def runs(names: tuple[str, ...], runs: str | None, store: str | None, as_json: bool) -> int:
+    """List runs, or compare those named with the first: settings, steps, loss, scores.
+
+    A run on another view or recipe than the reference is marked as not comparable. Without names the reference is the
+    newest run on the view that most of them share.
+    """
+    from brainbrr.cli import learn_render
+    from brainbrr.verbs.runs import runs as run
+
+    session = Session(store, as_json, runs=runs)
+    session.show(learn_render.runs, run(session.settings.runs.value, names))
     return 0

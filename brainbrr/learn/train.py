@@ -103,10 +103,13 @@ def train(
     loggers.need(config.train.log)
     device = device_of(config.train.device)
     world = this_world(device)
-    run = begin(view, config, runs, name, init, world) if resume is None else reopen(resume, config, digest)
-    if resume is not None:
-        view = View.from_json(view.store, run.view)  # in the run's own order: the digest does not cover that
     state = _initial(len(view.channels), config, device)
+    if resume is None:
+        weights = state.model.state_dict()
+        run = begin(view, config, runs, name=name, init=init, weights=weights, world=world)
+    else:
+        run = reopen(resume, config, digest)
+        view = View.from_json(view.store, run.view)  # in the run's own order: the digest does not cover that
     first = step = _restore(run, state, world)
     recent = deque((row["loss"] for row in run.history() if row["step"] < step), maxlen=_LOSS_OVER)
     forward: Forward = torch.compile(state.model) if config.train.compile else state.model

@@ -136,7 +136,7 @@ class TrainConfig(_Section):
     profile: Literal["smoke", "dev", "full"]
     recipe: str = "default"
     seed: int = Field(default=0, ge=0, lt=2**32)
-    window: dict[str, Any] = Field(default_factory=dict)
+    window: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     model: ModelConfig = ModelConfig()
     train: OptimiserConfig
     augment: AugmentConfig = AugmentConfig()
@@ -153,6 +153,15 @@ class TrainConfig(_Section):
     def window_spec(self) -> WindowSpec:
         """Return the window that the run reads."""
         return WindowSpec.model_validate(self.window)
+
+    def settings(self) -> dict[str, Any]:
+        """Return every setting by its dotted name, but the config's own name."""
+        found: dict[str, Any] = {}
+        for name, value in self.model_dump(mode="json", exclude={"name"}).items():
+            found |= (
+                {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+            )
+        return found
 
     def to_toml(self) -> str:
         """Return every setting as the TOML file that gives this config again."""

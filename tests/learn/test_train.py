@@ -11,10 +11,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from trainings import StopAfter, changed, same_bits, with_recordings
 
 from brainbrr.config import load_train_config
 from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError, ViewNotReadyError
@@ -22,8 +22,6 @@ from brainbrr.learn import runs as r
 from brainbrr.learn.model import Detector
 from brainbrr.learn.train import TrainReport, _groups, learning_rate, train
 from brainbrr.learn.train_config import OptimiserConfig, TrainConfig
-from brainbrr.progress import Silent
-from brainbrr.recordings import ViewRecording
 from brainbrr.store.store import Store
 from brainbrr.views import View
 from brainbrr.windows import WindowSpec
@@ -31,44 +29,10 @@ from brainbrr.windows import WindowSpec
 ViewOf = Callable[..., View]
 
 
-class StopAfter(Silent):
-    """Progress that presses Ctrl-C when so many steps are done."""
-
-    def __init__(self, steps: int, number: signal.Signals = signal.SIGINT) -> None:
-        self.left, self.number = steps, number
-
-    def advance(self, n: int = 1, *, note: str = "") -> None:
-        self.left -= n
-        if self.left == 0:
-            os.kill(os.getpid(), self.number)
-
-
-def changed(config: TrainConfig, section: str, **fields: Any) -> TrainConfig:
-    told = config.model_dump()
-    told[section] = {**told[section], **fields}
-    return TrainConfig.model_validate(told)
-
-
-def with_recordings(view: View, recordings: tuple[ViewRecording, ...]) -> View:
-    return View(
-        view.store,
-        corpus=view.corpus,
-        profile=view.profile,
-        split=view.split,
-        recipe=view.recipe,
-        window=view.window,
-        recordings=recordings,
-    )
-
-
 @pytest.fixture(scope="session")
 def finished(view_of: ViewOf, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> TrainReport:
     """Six steps without a stop."""
     return train(view_of("train"), config, runs=tmp_path_factory.mktemp("runs"))
-
-
-def same_bits(one: Path, other: Path) -> bool:
-    return one.read_bytes() == other.read_bytes()
 
 
 def test_a_run_says_what_it_is(finished: TrainReport, view_of: ViewOf, config: TrainConfig) -> None:
