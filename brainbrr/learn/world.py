@@ -43,6 +43,8 @@ class World:
 
     def any(self, flag: bool) -> bool:
         """Return whether any process says so."""
+        if self.size == 1:
+            return flag
         count = torch.tensor([float(flag)], device=self.device)
         self.add([count])
         return bool(count.item())
