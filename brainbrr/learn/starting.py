@@ -10,14 +10,11 @@ from torch import Tensor
 
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.learn import runs as r
-from brainbrr.learn.train_config import TrainConfig
+from brainbrr.learn.train_config import WEIGHTLESS, TrainConfig
 from brainbrr.learn.world import World
 from brainbrr.views import View
 
 Weights = Mapping[str, Tensor]
-
-_FREE_ON_RESUME = ("train.loader_threads", "train.checkpoint_every", "train.log")
-"""Settings that change no weight."""
 
 _FREE_ON_INIT = ("length_s", "stride_s", "tail", "full_fraction")
 """What windows may differ in from those that the first weights learned from: not in what a number means."""
@@ -80,7 +77,7 @@ def reopen(folder: Path, config: TrainConfig, digest: str) -> r.Run:
             fix="start a new run",
         )
     ours, theirs = run.config.settings(), config.settings()
-    changed = [name for name in ours | theirs if ours.get(name) != theirs.get(name) and name not in _FREE_ON_RESUME]
+    changed = [name for name in ours | theirs if ours.get(name) != theirs.get(name) and name not in WEIGHTLESS]
     if changed:
         raise UsageError(
             f"the config is not the run's: {', '.join(changed)}",

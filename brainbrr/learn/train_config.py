@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from brainbrr.loading.order import Sampling
 from brainbrr.windows import WindowSpec
 
+WEIGHTLESS = ("train.loader_threads", "train.checkpoint_every", "train.log")
+"""Settings that move no weight: free to change when a run goes on, and no difference between two runs."""
+
 Places = Annotated[int, Field(ge=0)]
 
 

@@ -145,9 +145,12 @@ def _scores(run: Run) -> dict[str, dict[str, Any]]:
 
 
 def _against(reference: RunLine, lines: Iterable[RunLine]) -> Iterable[RunLine]:
+    from brainbrr.learn.train_config import WEIGHTLESS
+
     for line in lines:
         ours, theirs = line.settings, reference.settings
-        differs = {name: ours.get(name) for name in {**theirs, **ours} if ours.get(name) != theirs.get(name)}
+        names = [name for name in {**theirs, **ours} if name not in WEIGHTLESS]
+        differs = {name: ours.get(name) for name in names if ours.get(name) != theirs.get(name)}
         yield replace(line, differs=differs, not_comparable=tuple(_reasons(reference, line)))
 
 

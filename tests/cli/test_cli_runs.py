@@ -89,7 +89,11 @@ def test_a_run_from_others_weights_says_so_and_is_not_scored_on_what_those_saw(c
 def test_runs_are_listed_with_scores_and_what_cannot_be_compared(cli: Cli, tiny: Path) -> None:
     short = ("--config", tiny, "--set", "train.steps=1")
     assert cli("runs").code == 0
-    for words in (["a"], ["b", "--set", "train.lr=0.5"], ["c", "--set", "window.length_s=2"]):
+    for words in (
+        ["a"],
+        ["b", "--set", "train.lr=0.5", "--set", "train.checkpoint_every=9"],
+        ["c", "--set", "window.length_s=2"],
+    ):
         assert cli("train", *short, "--name", *words).code == 0
     folder = tiny.parent / "runs"
     shutil.copytree(folder / "a", folder / "broken")
