@@ -81,7 +81,8 @@ torture: setup   ## all that can go wrong, at full length (about 75 min on 2 cor
 	$(BIN)/python tests/torture/random_kills.py --kills 2000
 	$(BIN)/python tests/torture/damages.py --damages 10000
 	$(BIN)/python tests/torture/stampede.py --processes 32
-	$(BIN)/python tests/torture/disk_faults.py --full
+	$(BIN)/python tests/torture/disk_faults.py --writes
+	$(BIN)/python tests/torture/disk_faults.py --sample 2000
 	$(BIN)/python tests/torture/small_disks.py --full
 	$(BIN)/python tests/torture/state_machine.py --runs 1000 --steps 50
 	$(BIN)/python tests/torture/mutants.py --full

@@ -1,4 +1,4 @@
-"""The commands that learn: train, evaluate, runs. Heavy imports wait until a command runs."""
+"""The commands that learn and score: train, evaluate, score, runs. Heavy imports wait until a command runs."""
 
 from __future__ import annotations
 
@@ -103,6 +103,40 @@ def evaluate(run: Path, split: str, tune: str, profile: str | None, store: str |
     session.show(learn_render.evaluate, report)
     if not as_json:
         session.out.note(f"report: {run / 'report.html'}")
+    return 0
+
+
+@command("score", example="brainbrr score data_ext4/tusz/edf/eval runs/20260101-120000-smoke-1a2b3c/events/eval")
+@click.argument("reference", metavar="REF", type=click.Path(path_type=Path, exists=True))
+@click.argument("hypothesis", metavar="HYP", type=click.Path(path_type=Path, exists=True))
+@click.option("--per-recording", is_flag=True, help="Also what each scorer counted in each recording.")
+@click.option("--resamples", default=1000, show_default=True, type=click.IntRange(100, 10_000), help="Of the patients.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the resamples.")
+def score(
+    reference: Path,
+    hypothesis: Path,
+    per_recording: bool,
+    resamples: int,
+    seed: int,
+    store: str | None,
+    as_json: bool,
+) -> int:
+    """Score anyone's events, as SzCORE and NEDC do: csv_bi files or BIDS tables, two files or two folders.
+
+    Files of the same path, else of the same name, belong together; lengths of recordings are the files' own. Intervals
+    are over patients, what stands before the first "_" of a name. Needs no store.
+    """
+    from brainbrr.cli import learn_render
+    from brainbrr.cli.output import Output
+    from brainbrr.verbs.score import score as run
+
+    report = run(reference, hypothesis, resamples=resamples, seed=seed, progress=progress())
+    out = Output(as_json=as_json)
+    if as_json:
+        fields = report.to_json()
+        out.report(fields if per_recording else {name: fields[name] for name in fields if name != "recordings"})
+    else:
+        learn_render.score(out, report, per_recording=per_recording)
     return 0
 
 

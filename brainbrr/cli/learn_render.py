@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from brainbrr.learn.evaluate import EvaluateReport
     from brainbrr.learn.train import TrainReport
     from brainbrr.verbs.runs import RunLine, RunsReport
+    from brainbrr.verbs.score import ScoreReport
 
 
 def train(out: Output, report: TrainReport) -> None:
@@ -43,19 +44,54 @@ def _staged(stage: dict[str, Any] | None) -> list[tuple[str, str]]:
 
 
 def evaluate(out: Output, report: EvaluateReport) -> None:
-    """Show the scores, each with its scorer."""
-    metrics = report.metrics
-    out.title(f"scores by {report.scorer}" + (" on SYNTHETIC data" if metrics.get("synthetic") else ""))
-    baseline = metrics.get("baseline", {})
-    rows = []
-    for name, value in metrics.items():
-        if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-            rows.append((name, _number(value), _number(baseline[name]) if name in baseline else ""))
-    out.table(("metric", "detector", "baseline"), rows)
+    """Show the scores, each with its scorer and interval, the baseline beside it."""
+    from brainbrr.learn.score_table import score_rows
+
+    found = report.metrics
+    out.title(f"scores on split {found['split']}" + (" of SYNTHETIC data" if found["synthetic"] else ""))
+    both = zip(score_rows(found), score_rows(found["baseline"]), strict=True)
+    head = ("scorer", "score", "detector", "95 % interval", "line length", "95 % interval")
+    out.table(head, [(a.scorer, a.name, a.value, a.interval, b.value, b.interval) for a, b in both])
+    _about(out, found)
+    thresholds = f"{found['threshold']:.4g}, line length {found['baseline']['threshold']:.4g}"
+    out.pairs([("thresholds", f"{thresholds}, from {found['threshold_from']}")])
+
+
+def score(out: Output, report: ScoreReport, *, per_recording: bool) -> None:
+    """Show the scores, each with its scorer and interval, and what was counted in each recording."""
+    from brainbrr.learn.score_table import score_rows
+
+    if per_recording:
+        scorers = list(report.recordings[0]["scores"])
+        out.title("hits, false alarms, reference")
+        out.table(("recording", "hours", *scorers), [_counted(each, scorers) for each in report.recordings])
+    out.title("scores")
+    out.table(
+        ("scorer", "score", "value", "95 % interval"),
+        [(row.scorer, row.name, row.value, row.interval) for row in score_rows(report.metrics)],
+    )
+    _about(out, report.metrics)
+
+
+def _counted(recording: dict[str, Any], scorers: list[str]) -> list[str]:
+    counts = [recording["scores"][name] for name in scorers]
+    cells = [", ".join(f"{each[field]:.6g}" for field in ("hits", "false", "reference")) for each in counts]
+    return [recording["recording"], f"{recording['duration_s'] / 3600:.3f}", *cells]
+
+
+def _about(out: Output, found: dict[str, Any]) -> None:
+    from brainbrr.learn.score_table import scorers
+
+    amount = f"{found['hours']:.2f} h of recording, {many(found['seizures'], 'seizure')}"
+    of = f"{many(found['recordings'], 'recording')} of {many(found['patients'], 'patient')}"
+    out.pairs([("scored", f"{amount}, {of}"), *scorers(found)])
 
 
 def _number(value: Any) -> str:
     return "none" if value is None else str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+_SCORERS = {"event F1": "scorer", "AUROC": "step_scorer"}
 
 
 def runs(out: Output, report: RunsReport) -> None:
@@ -65,10 +101,9 @@ def runs(out: Output, report: RunsReport) -> None:
         out.table(head, [_run(line, is_reference=line.run == report.reference) for line in report.runs])
     else:
         out.note(f"no runs in {report.folder}")
-    for scorer in sorted(
-        {scores["scorer"] for line in report.runs for scores in line.scores.values() if "scorer" in scores}
-    ):
-        out.note(f"scores by {scorer}")
+    told = [scores for line in report.runs for scores in line.scores.values() if "scorer" in scores]
+    for name, scorer in sorted({(name, each[key]) for each in told for name, key in _SCORERS.items()}):
+        out.note(f"{name} by {scorer}")
     for folder, reason in report.broken:
         out.note(f"warning: {folder}: {reason}")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,14 @@ import torch
 
 from brainbrr.errors import IntegrityError, LeakError, UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r
+from brainbrr.learn.event_files import bids_tsv, csv_bi
+from brainbrr.learn.events import Events, Scored, Series, events_of
 from brainbrr.learn.model import Detector
 from brainbrr.learn.report import Example, write_report
-from brainbrr.learn.score import SCORER, Events, Morphology, Scored, Series, best_threshold, events_of, metrics
+from brainbrr.learn.score import SCORER, metrics
 from brainbrr.learn.train import device_of
+from brainbrr.learn.train_config import EvaluateConfig
+from brainbrr.learn.tune import PROBABILITIES, Thresholds, best_level, best_threshold
 from brainbrr.progress import Progress, Silent
 from brainbrr.recordings import ViewRecording
 from brainbrr.views import View
@@ -32,7 +36,6 @@ STEPS_PER_SECOND = 4
 _BATCH = 16
 _LINE_LENGTH_S = 5.0
 _BLOCK_S = 60
-_PROBABILITIES = (*(percent / 100 for percent in range(5, 100, 5)), 0.98, 0.99)
 
 SeriesOf = Callable[[View, int], Series]
 
@@ -49,16 +52,6 @@ class EvaluateReport:
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
         return {**vars(self), "run": str(self.run)}
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Where detector and baseline begin to say seizure, what chose it, and on which patients and sources."""
-
-    detector: float
-    baseline: float
-    chosen: str
-    tuned_on: tuple[str, ...] = ()
 
 
 def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progress | None = None) -> EvaluateReport:
@@ -80,24 +73,24 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
     device = device_of(opened.config.train.device)
     model = _model(opened, len(view.channels)).to(device)
     detector: SeriesOf = lambda v, position: probabilities(model, v, position, device)  # noqa: E731
-    morphology = Morphology(opened.config.evaluate.min_duration_s, opened.config.evaluate.merge_gap_s)
+    rule, seed = opened.config.evaluate, opened.config.seed
 
-    thresholds = _thresholds(opened, view, tune, detector, morphology, progress)
+    thresholds = _thresholds(opened, view, tune, detector, progress)
     scored = list(_watched(view, detector, f"score {view.split}", progress))
-    baseline = [_scored(view, position, line_length) for position in _labelled(view)]
+    baseline = _all(view, line_length)
     found = {
-        **metrics(scored, thresholds.detector, morphology),
+        **metrics(scored, thresholds.detector, rule, seed=seed),
         "unlabelled": len(view.recordings) - len(scored),
         "omitted": len(view.omitted),
         "profile": view.profile,
         "split": view.split,
         "synthetic": view.synthetic,
         "threshold_from": thresholds.chosen,
-        "baseline": {"name": "line length", **metrics(baseline, thresholds.baseline, morphology)},
+        "baseline": {"name": "line length", **metrics(baseline, thresholds.baseline, rule, seed=seed)},
     }
-    found["beats_baseline"] = {name: _beats(found, name) for name in ("auroc", "event_f1")}
-    _save(opened, view, scored, found, thresholds.detector, morphology)
-    write_report(opened, view, found, _example(scored, baseline, thresholds, morphology))
+    found["beats_baseline"] = {name: _beats(found, name) for name in ("auroc", "auprc", "event_f1")}
+    _save(opened, view, scored, found, thresholds.detector)
+    write_report(opened, view, found, _example(scored, baseline, thresholds, rule))
     return EvaluateReport(run=run, view_digest=str(view.digest), metrics=found, scorer=SCORER)
 
 
@@ -196,50 +189,35 @@ def _watched(view: View, series_of: SeriesOf, task: str, progress: Progress) -> 
         progress.stop()
 
 
-def _thresholds(
-    run: r.Run, view: View, tuning: View | None, detector: SeriesOf, morphology: Morphology, progress: Progress
-) -> Thresholds:
+def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf, progress: Progress) -> Thresholds:
     """Choose thresholds on the tuning view and keep them in the run; without one, take what the run has."""
-    kept = run.folder / "thresholds.json"
+    kept, rule = run.folder / "thresholds.json", run.config.evaluate
     if tuning is None and kept.exists():
-        before = _read_thresholds(kept)
+        before = Thresholds.read(kept)
         if not set(before.tuned_on) & set(_identities(view)):  # else they would be scored where they were chosen
             return before
     if tuning is None:  # an untuned baseline would be no rival: its scale means nothing
-        trained = View.from_json(view.store, run.view)
-        baseline = _tuned(trained, line_length, morphology)
-        return Thresholds(run.config.evaluate.threshold, baseline, "config.toml, the baseline's from the training")
+        baseline = best_level(_all(View.from_json(view.store, run.view), line_length), rule)
+        return Thresholds(rule.threshold, baseline, "config.toml, the baseline's from the training")
     series = list(_watched(tuning, detector, f"tune on {tuning.split}", progress))
     if not any(recording.seizures for recording in series):
         raise UsageError(f"split {tuning.split} has no seizures to tune on", fix="tune on another, or on none")
     chosen = Thresholds(
-        detector=best_threshold(series, _PROBABILITIES, morphology),
-        baseline=_tuned(tuning, line_length, morphology),
+        detector=best_threshold(series, PROBABILITIES, rule),
+        baseline=best_level(_all(tuning, line_length), rule),
         chosen=f"split {tuning.split}, view {str(tuning.digest)[:12]}",
         tuned_on=tuple(_identities(tuning)),
     )
-    r.write(kept, json.dumps(vars(chosen), indent=1).encode())
+    chosen.write(kept)
     return chosen
+
+
+def _all(view: View, series_of: SeriesOf) -> list[Scored]:
+    return [_scored(view, position, series_of) for position in _labelled(view)]
 
 
 def _identities(view: View) -> list[str]:
     return sorted({name for r in view.recordings for name in (f"{view.corpus}/{r.patient}", r.source)})
-
-
-def _read_thresholds(file: Path) -> Thresholds:
-    try:
-        found = json.loads(file.read_bytes())
-        return Thresholds(
-            float(found["detector"]), float(found["baseline"]), str(found["chosen"]), tuple(found.get("tuned_on", ()))
-        )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise IntegrityError(f"the run's thresholds cannot be read: {error}", where=file, fix="tune again") from None
-
-
-def _tuned(view: View, series_of: SeriesOf, morphology: Morphology) -> float:
-    series = [_scored(view, position, series_of) for position in _labelled(view)]
-    values = np.concatenate([recording.score for recording in series])
-    return best_threshold(series, np.quantile(values, np.linspace(0.5, 0.999, 40)).tolist(), morphology)
 
 
 def _beats(found: Mapping[str, Any], name: str) -> bool | None:
@@ -294,22 +272,23 @@ def _check_apart(views: list[tuple[str, Mapping[str, Any]]]) -> None:
                     )
 
 
-def _save(
-    run: r.Run, view: View, scored: list[Scored], found: dict[str, Any], threshold: float, morphology: Morphology
-) -> None:
-    """Keep what was said: probabilities, events in TUSZ's format, and the scores."""
+def _save(run: r.Run, view: View, scored: list[Scored], found: dict[str, Any], threshold: float) -> None:
+    """Keep what was said: probabilities, events in TUSZ's and SzCORE's format, and the scores."""
     split = view.split or "all"
     series = {recording.path: torch.from_numpy(recording.score) for recording in scored}
     r.write_tensors(run.folder / f"probabilities-{split}.safetensors", series, {"step_s": scored[0].step_s})
-    events = run.folder / "events" / split
-    if events.is_dir():
-        shutil.rmtree(events)  # of an earlier evaluation: two would mix
+    folder = run.folder / "events" / split
+    if folder.is_dir():
+        shutil.rmtree(folder)  # of an earlier evaluation: two would mix
     for recording in scored:
-        file = (events / recording.path).with_suffix(".csv_bi")
-        if not file.resolve().is_relative_to(events.resolve()):
+        file = folder / recording.path
+        if not file.resolve().is_relative_to(folder.resolve()):
             raise IntegrityError(f"the view names a recording outside its corpus: {recording.path}")
         file.parent.mkdir(parents=True, exist_ok=True)
-        r.write(file, csv_bi(recording, events_of(recording, threshold, morphology)).encode())
+        events = events_of(recording, threshold, run.config.evaluate)
+        r.write(file.with_suffix(".csv_bi"), csv_bi(recording, events).encode())
+        table = file.with_name(f"{file.stem.removesuffix('_eeg')}_events.tsv")
+        r.write(table, bids_tsv(recording, events).encode())
     said = {
         "view_digest": view.digest,
         "corpus": view.corpus,
@@ -319,36 +298,7 @@ def _save(
     r.write(run.folder / f"evaluation-{split}.json", json.dumps(said, indent=1).encode())
 
 
-def csv_bi(recording: Scored, events: Events) -> str:
-    """Return events as a TUSZ csv_bi file that covers the whole recording; confidence is the mean probability."""
-    lines = [
-        "# version = csv_v1.0.0",
-        f"# bname = {Path(recording.path).stem}",
-        f"# duration = {recording.duration_s:.4f} secs",
-        "# montage_file = none: brainbrr's detector speaks of the whole head",
-        "#",
-        "channel,start_time,stop_time,label,confidence",
-    ]
-    edges: Iterable[tuple[float, float, str]] = _with_background(events, recording.duration_s)
-    for start, stop, label in edges:
-        part = recording.score[int(start / recording.step_s) : max(int(stop / recording.step_s), 1)]
-        seizure = float(part.mean()) if len(part) else 0.0
-        lines.append(f"TERM,{start:.4f},{stop:.4f},{label},{seizure if label == 'seiz' else 1 - seizure:.4f}")
-    return "\n".join(lines) + "\n"
-
-
-def _with_background(events: Events, duration_s: float) -> Iterator[tuple[float, float, str]]:
-    at = 0.0
-    for start, stop in events:
-        if start > at:
-            yield at, start, "bckg"
-        yield start, stop, "seiz"
-        at = stop
-    if at < duration_s:
-        yield at, duration_s, "bckg"
-
-
-def _example(scored: list[Scored], baseline: list[Scored], thresholds: Thresholds, morphology: Morphology) -> Example:
+def _example(scored: list[Scored], baseline: list[Scored], thresholds: Thresholds, rule: EvaluateConfig) -> Example:
     """Return the recording with the most seizures, the first of several."""
     place = max(range(len(scored)), key=lambda i: (len(scored[i].seizures), -i))
     return Example(
@@ -356,5 +306,5 @@ def _example(scored: list[Scored], baseline: list[Scored], thresholds: Threshold
         baseline=baseline[place],
         threshold=thresholds.detector,
         baseline_threshold=thresholds.baseline,
-        events=events_of(scored[place], thresholds.detector, morphology),
+        events=events_of(scored[place], thresholds.detector, rule),
     )

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from brainbrr.learn import runs as r
-from brainbrr.learn.score import Events, Scored, Series
+from brainbrr.learn.events import Events, Scored, Series
+from brainbrr.learn.score_table import NO_VALUE, score_rows, scorers
 from brainbrr.views import View
 
 _WIDTH, _LEFT, _RIGHT = 860, 56, 12
@@ -19,24 +20,12 @@ _DETECTOR, _BASELINE, _SEIZURE, _EVENT = "#1f6fc4", "#8a8a8a", "#f4c7b5", "#1f6f
 _MAX_POINTS = 1200
 _FEW_PATIENTS = 10
 
-_ROWS = (
-    ("auroc", "AUROC, every quarter of a second", "{:.3f}"),
-    ("event_f1", "event F1", "{:.3f}"),
-    ("sensitivity", "event sensitivity", "{:.3f}"),
-    ("precision", "event precision", "{:.3f}"),
-    ("false_alarms_per_day", "false alarms per 24 h of recording", "{:.1f}"),
-    ("sample_f1", "sample F1", "{:.3f}"),
-    ("sample_sensitivity", "sample sensitivity", "{:.3f}"),
-    ("sample_precision", "sample precision", "{:.3f}"),
-    ("flagged_share", "share of time flagged", "{:.1%}"),
-    ("threshold", "threshold", "{:.3g}"),
-)
-
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1c1c1c;max-width:900px;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.25rem .6rem;border-bottom:1px solid #ddd}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}code{font-size:.85em;overflow-wrap:anywhere}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+td.i{color:#777;font-size:.8em;white-space:nowrap}th[colspan='5']{padding-top:.9rem;color:#1f6fc4}code{font-size:.85em;overflow-wrap:anywhere}
 .synthetic{background:#7a1f00;color:#fff;padding:.5rem .8rem;font-weight:600}.note{color:#555;font-size:.9em}
 svg{width:100%;height:auto}text{font:11px system-ui,sans-serif;fill:#444}
 """
@@ -65,8 +54,8 @@ def write_report(run: r.Run, view: View, found: Mapping[str, Any], example: Exam
         if synthetic
         else "",
         "<h2>Scores</h2>",
-        _scores(found),
         f"<p>{escape(_verdict(found))}</p>",
+        _scores(found),
         _scorer(found),
         "<h2>One recording</h2>",
         _recording(example),
@@ -86,25 +75,20 @@ def write_report(run: r.Run, view: View, found: Mapping[str, Any], example: Exam
 
 
 def _scores(found: Mapping[str, Any]) -> str:
-    baseline = found["baseline"]
-    together = [{**each, **each["micro"]} for each in (found, baseline)]
-    columns = (found, baseline, *together)
-    titles = ("mean over patients", "all recordings together")
-    head = "<tr><th></th>" + "".join(f"<th class=n colspan=2>{title}</th>" for title in titles)
-    head += "</tr><tr><th></th>" + "<th class=n>detector</th><th class=n>line length</th>" * 2 + "</tr>"
-    rows = []
-    for name, title, form in _ROWS:
-        by_patient = name in found["micro"]  # the rest has one value for all recordings
+    """Draw one table: a heading for each scorer, detector and baseline side by side, intervals beside the values."""
+    head = "<tr><th></th><th class=n colspan=2>detector</th><th class=n colspan=2>line length</th></tr>"
+    parts, scorer = [head], ""
+    for ours, theirs in zip(score_rows(found), score_rows(found["baseline"]), strict=True):
+        if ours.scorer != scorer:
+            scorer = ours.scorer
+            parts.append(f"<tr><th colspan=5>{escape(scorer)}</th></tr>")
         cells = "".join(
-            f"<td class=n>{_cell(column, name, form) if by_patient or i > 1 else ''}</td>"
-            for i, column in enumerate(columns)
+            f"<td class=n>{escape(row.value)}</td><td class=i>{escape(row.interval)}</td>" for row in (ours, theirs)
         )
-        rows.append(f"<tr><td>{title}</td>{cells}</tr>")
-    return f"<table>{head}{''.join(rows)}</table>"
-
-
-def _cell(column: Mapping[str, Any], name: str, form: str) -> str:
-    return "–" if column[name] is None else form.format(column[name])
+        parts.append(f"<tr><td>{escape(ours.name)}</td>{cells}</tr>")
+    thresholds = "".join(f"<td class=n>{each['threshold']:.3g}</td><td></td>" for each in (found, found["baseline"]))
+    parts.append(f"<tr><td>threshold of the events</td>{thresholds}</tr>")
+    return f"<table>{''.join(parts)}</table>"
 
 
 def _verdict(found: Mapping[str, Any]) -> str:
@@ -113,18 +97,28 @@ def _verdict(found: Mapping[str, Any]) -> str:
         False: "The detector does NOT beat the line-length baseline in {}.",
         None: "Detector and baseline cannot be compared in {}: nothing to score.",
     }
-    titles = {"auroc": "AUROC", "event_f1": "event F1"}
+    titles = {"auroc": "AUROC", "auprc": "AUPRC", "event_f1": "event F1"}
     said = [words[beats].format(titles[name]) for name, beats in found["beats_baseline"].items()]
+    unsure = [title for name, title in titles.items() if _overlap(found, name)]
+    if unsure:
+        said.append(f"Where the intervals overlap the difference may be chance: {', '.join(unsure)}.")
     if found["patients"] < _FEW_PATIENTS:
         said.append(f"{found['seizures']} seizures of {found['patients']} patients are few: differences may be chance.")
     return " ".join(said)
 
 
+def _overlap(found: Mapping[str, Any], name: str) -> bool:
+    ours, theirs = found["intervals"][name], found["baseline"]["intervals"][name]
+    return bool(ours and theirs and ours[0] <= theirs[1] and theirs[0] <= ours[1])
+
+
 def _scorer(found: Mapping[str, Any]) -> str:
+    named = (scorer if scorer.startswith(name) else f"{name}: {scorer}" for name, scorer in scorers(found))
+    items = "".join(f"<li>{escape(each)}</li>" for each in named)
     return (
-        f'<p class="note">Scorer: {escape(found["scorer"])}. A dash: no patient has that score. '
-        f"Thresholds from {escape(found['threshold_from'])}; the baseline is line length over 5 s, "
-        "scored by the same code.</p>"
+        f'<div class="note"><p>{NO_VALUE}: no patient has that score. Small: 95 % intervals. Thresholds from '
+        f"{escape(found['threshold_from'])}; the baseline is line length over 5 s, scored by the same code.</p>"
+        f"<ul>{items}</ul></div>"
     )
 
 

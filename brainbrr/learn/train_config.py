@@ -125,11 +125,21 @@ class AugmentConfig(_Section):
 
 
 class EvaluateConfig(_Section):
-    """How probabilities become events. `threshold` counts only until one is tuned on another split."""
+    """How probabilities become events, and how sure the scores are.
+
+    `threshold` counts only until one is tuned on another split. An event goes on while the probability is at least
+    low_share · threshold; runs shorter than `opening_s` go and gaps up to `closing_s` close, then events shorter than
+    `min_duration_s` go and those up to `merge_gap_s` apart become one. `resamples` of the patients give the
+    intervals.
+    """
 
     threshold: float = Field(default=0.5, gt=0, lt=1)
+    low_share: float = Field(default=1.0, gt=0, le=1)
+    opening_s: float = Field(default=0.0, ge=0)
+    closing_s: float = Field(default=5.0, ge=0)
     min_duration_s: float = Field(default=5.0, ge=0)
     merge_gap_s: float = Field(default=10.0, ge=0)
+    resamples: int = Field(default=1000, ge=100, le=10_000)
 
 
 class TrainConfig(_Section):

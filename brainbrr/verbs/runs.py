@@ -136,7 +136,7 @@ def _scores(run: Run) -> dict[str, dict[str, Any]]:
     for file in sorted(run.folder.glob("evaluation-*.json")):
         try:
             said = json.loads(file.read_bytes())
-            told = {name: said["metrics"][name] for name in (*SCORES, "scorer")}
+            told = {name: said["metrics"][name] for name in (*SCORES, "scorer", "step_scorer")}
             scores: dict[str, Any] = {"view_digest": said["view_digest"], **told}
         except (ValueError, TypeError, KeyError, RecursionError):
             scores = {"unreadable": file.name}

@@ -111,7 +111,7 @@ def test_runs_are_listed_with_scores_and_what_cannot_be_compared(cli: Cli, tiny:
     assert {Path(each["run"]).name for each in told["broken"]} == {"broken", "stranger"}
     shown = cli("runs")
     assert shown.code == 0 and "not comparable: another view" in shown.out and "SYNTHETIC" in shown.out
-    assert "stranger: this is no run" in shown.err and "scores by" in shown.err
+    assert "stranger: this is no run" in shown.err and "event F1 by SzCORE" in shown.err
     both = cli("runs", "c", folder / "a", "--json").json
     assert [line["not_comparable"] for line in both["runs"]] == [[], ["another view"]]
     assert cli("runs", "nobody").code == 2 and cli("runs", "broken").code == 4

@@ -23,7 +23,9 @@ from brainbrr.learn.model import Detector
 from brainbrr.learn.score import SCORER
 from brainbrr.learn.train import train
 from brainbrr.learn.train_config import TrainConfig
+from brainbrr.progress import Silent
 from brainbrr.recordings import ViewRecording
+from brainbrr.verbs.score import score
 from brainbrr.views import View
 from brainbrr.windows import WindowSpec
 
@@ -67,7 +69,12 @@ def test_every_score_is_there_with_its_scorer_and_the_baseline_beside_it(
         assert one["hours"] == pytest.approx(sum(recording.duration_s for recording in view.recordings) / 3600)
     assert (found["synthetic"], found["split"], found["profile"]) == (True, "eval", "full")
     assert scored.view_digest == view.digest
-    assert set(found["beats_baseline"]) == {"auroc", "event_f1"}
+    assert set(found["beats_baseline"]) == {"auroc", "auprc", "event_f1"}
+    for one in (found, found["baseline"]):
+        assert set(one["nedc"]) == {"ovlp", "epoch", "taes"} and set(one["sensitivity_at"]) == {"10", "5", "2.5", "1"}
+        assert 0 <= one["auprc"] <= 1 and one["intervals"]["auroc"]
+        for scorer in ("scorer", "step_scorer", "rate_scorer", "latency_scorer", "intervals_by"):
+            assert one[scorer]
     json.dumps(scored.to_json(), allow_nan=False)
 
 
@@ -99,9 +106,26 @@ def test_events_and_probabilities_can_be_read_back(scored: EvaluateReport, view_
         assert values.min() >= 0 and values.max() <= 1
         file = (scored.run / "events" / "eval" / recording.path).with_suffix(".csv_bi")
         events = read_annotations({".csv_bi": file})
+        table = read_annotations({"events.tsv": file.with_name(f"{file.stem}_events.tsv")})
+        assert [(e.start_us, e.stop_us) for e in table.seizures] == [(e.start_us, e.stop_us) for e in events.seizures]
         assert events.duration_us == pytest.approx(recording.duration_s * 1e6, abs=100)
         for event in events.seizures:
             assert event.stop_us - event.start_us >= 5_000_000
+
+
+def test_scoring_the_written_events_gives_evaluates_numbers(scored: EvaluateReport, generated: Path) -> None:
+    found = score(
+        generated / "edf" / "eval",
+        scored.run / "events" / "eval" / "edf" / "eval",
+        resamples=1000,
+        seed=7,
+        progress=Silent(),
+    ).metrics
+    for name in ("event_f1", "false_alarms_per_day", "sample_f1", "flagged_share", "seizures", "patients"):
+        assert found[name] == pytest.approx(scored.metrics[name], rel=1e-4), name
+    for name in ("sensitivity", "false_alarms_per_day"):
+        assert found["nedc"]["taes"][name] == pytest.approx(scored.metrics["nedc"]["taes"][name], rel=1e-3), name
+    assert found["intervals"]["event_f1"] == pytest.approx(scored.metrics["intervals"]["event_f1"], rel=1e-4)
 
 
 def test_the_mean_of_overlapping_windows_covers_every_sample_and_no_padding(
@@ -225,12 +249,14 @@ def test_the_report_stands_alone_and_says_that_the_data_is_synthetic(scored: Eva
     for said in (SCORER, scored.view_digest, "split eval", "profile full", "line length", "No recording was omitted"):
         assert said in page, said
     for found in (scored.metrics, scored.metrics["baseline"]):
-        assert f"{found['auroc']:.3f}" in page
+        low, high = found["intervals"]["auroc"]
+        for said in (f"{found['auroc']:.3f}", f"{low:.3f} to {high:.3f}", found["nedc"]["taes"]["scorer"]):
+            assert said in page, said
     assert page.count("<svg") == page.count("</svg>") == 2
 
 
 def test_the_report_says_when_the_baseline_wins(scored: EvaluateReport) -> None:
     page = (scored.run / "report.html").read_text()
-    for name, title in (("auroc", "AUROC"), ("event_f1", "event F1")):
+    for name, title in (("auroc", "AUROC"), ("auprc", "AUPRC"), ("event_f1", "event F1")):
         beats = scored.metrics[name] > scored.metrics["baseline"][name]
         assert f"The detector {'beats' if beats else 'does NOT beat'} the line-length baseline in {title}." in page

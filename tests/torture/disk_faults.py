@@ -1,8 +1,9 @@
 """Break every file-system call of every command in turn, for real, and run the same command again.
 
 `python tests/torture/disk_faults.py --full` breaks each call below the store, the corpus and the host's memory with
-each error that it may give; `--sample N` takes N of them, evenly. faults.c does it inside the process, under Python
-and all libraries. A process that has imported brainbrr is forked for each fault; a few run `python -m brainbrr`.
+each error that it may give, which takes hours; `--writes` only those that write, `--sample N` takes N, evenly.
+faults.c does it inside the process, under Python and all libraries. A process that has imported brainbrr is forked for
+each fault; a few run `python -m brainbrr`.
 After each fault nothing half done may be seen, and the same command must complete the work.
 """
 
@@ -34,9 +35,10 @@ MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 OPEN, CREATE, READ, WRITE, SYNC, NAME, REMOVE, STAT, CLOSE, MODE, SPACE, CLOSE_WRITTEN = (1 << i for i in range(12))
 ANY = (1 << 12) - 1
+WRITES = CREATE | WRITE | SYNC | NAME | CLOSE_WRITTEN
 KINDS = {
-    "ENOSPC": CREATE | WRITE | SYNC | NAME | CLOSE_WRITTEN,  # sync, close: where blocks are allocated late, as on NFS
-    "EDQUOT": CREATE | WRITE | SYNC | NAME | CLOSE_WRITTEN,
+    "ENOSPC": WRITES,  # sync, close: where blocks are allocated late, as on NFS
+    "EDQUOT": WRITES,
     "EIO": ANY,
     "ESTALE": ANY,
     "EMFILE": OPEN | CREATE,
@@ -52,7 +54,7 @@ crowd: none fails, but the disk's bytes or inodes are used up."""
 
 @dataclass(frozen=True)
 class Fault:
-    """The n-th call of the kinds that may give an error, below one place of an operation."""
+    """The n-th of these calls that may give an error, below one place of an operation."""
 
     operation: str
     place: str
@@ -60,6 +62,7 @@ class Fault:
     mode: str
     n: int = 0
     afresh: bool = False
+    calls: int = ANY
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,13 @@ class Ended:
     fired: str
 
 
-def faults_of(operation: str) -> Iterator[Fault]:
-    """All that can happen to an operation, but for the number of the call."""
+def faults_of(operation: str, *, writes: bool) -> Iterator[Fault]:
+    """All that can happen to an operation, or to what it writes, but for the number of the call."""
+    if writes:
+        for error in ("ENOSPC", "EIO", "EMFILE"):
+            for mode in ("once", "sticky"):
+                yield Fault(operation, "store", error, mode, calls=WRITES)
+        return
     for error in KINDS:
         for mode in ("once", "sticky"):
             yield Fault(operation, "store", error, mode)
@@ -88,7 +96,7 @@ def faults_of(operation: str) -> Iterator[Fault]:
 
 def kinds_of(fault: Fault) -> int:
     """The calls of which the n-th is meant."""
-    return WRITE if fault.mode == "short" else KINDS[fault.error]
+    return WRITE if fault.mode == "short" else KINDS[fault.error] & fault.calls
 
 
 def run_forked(arguments: Sequence[object], place: Any, fault: Fault | None, broken: Path | None) -> Ended:
@@ -173,7 +181,7 @@ class Bench:
         self.before, self.was_damaged = state(self.place.store), set(damage(self.place.store))
         self.wanted = self.run(None)
         self.after, self.set_aside = state(self.place.store), self._quarantined()
-        if damage(self.place.store) or self.run(None).code:
+        if damage(self.place.store) or self.run(None).code or (self.operation.writes and self.after == self.before):
             raise RuntimeError(f"{self.name} does not work when nothing is broken")
 
     def begin(self) -> None:
@@ -273,12 +281,12 @@ def judge(fault: Fault, ended: Ended) -> Iterator[str]:
         yield "it does not say how much is needed"
 
 
-def cases(benches: dict[str, Bench], *, sample: int | None) -> list[Fault]:
-    """Every fault of every operation; with a sample, that many of them at equal distances, a few run afresh."""
+def cases(benches: dict[str, Bench], *, writes: bool, sample: int | None) -> list[Fault]:
+    """Every fault of every operation, or of what it writes; a sample is evenly spread; a few run afresh."""
     every = [
         replace(fault, n=n)
         for name, bench in benches.items()
-        for fault in faults_of(name)
+        for fault in faults_of(name, writes=writes)
         for n in range(1, bench.count(fault) + 1)
     ]
     step = 1 if sample is None else max(1, len(every) // sample)
@@ -286,7 +294,7 @@ def cases(benches: dict[str, Bench], *, sample: int | None) -> list[Fault]:
     return [replace(fault, afresh=i % 500 == 250 or i == len(chosen) // 2) for i, fault in enumerate(chosen)]
 
 
-def break_all(folder: Path, *, jobs: int, only: Sequence[str], sample: int | None) -> int:
+def break_all(folder: Path, *, jobs: int, only: Sequence[str], writes: bool, sample: int | None) -> int:
     """Break what was asked for, in several processes; print a line, and return how many violations there were."""
     from operations import OPERATIONS
 
@@ -294,7 +302,7 @@ def break_all(folder: Path, *, jobs: int, only: Sequence[str], sample: int | Non
     benches = {name: Bench(folder, name) for name in only or OPERATIONS}
     for bench in benches.values():
         bench.learn()
-    faults = cases(benches, sample=sample)
+    faults = cases(benches, writes=writes, sample=sample)
     children = []
     for job in range(jobs):
         child = os.fork()
@@ -370,6 +378,7 @@ def main() -> None:
     """Compile the shim, start again under it, and break."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="each call with each error (the default)")
+    parser.add_argument("--writes", action="store_true", help="only what creates, writes, syncs, names: disk full, EIO")
     parser.add_argument("--sample", type=int, metavar="N", help="only so many of them")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help="only these operations")
     parser.add_argument("--jobs", type=int, default=2)
@@ -378,7 +387,8 @@ def main() -> None:
         sys.exit(f"skipped: {reason}")
     under_shim()
     with tempfile.TemporaryDirectory(prefix="torture-", dir=MEMORY) as folder:
-        sys.exit(bool(break_all(Path(folder), jobs=asked.jobs, only=asked.only, sample=asked.sample)))
+        what = {"only": asked.only, "writes": asked.writes, "sample": asked.sample}
+        sys.exit(bool(break_all(Path(folder), jobs=asked.jobs, **what)))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import itertools
 import os
 import re
 import shutil
@@ -144,9 +145,10 @@ def _callee(call: ast.Call) -> str:
 
 @dataclass(frozen=True)
 class InOrder:
-    """A plugin that keeps test files in the order asked for, and kills the process when one test takes too long."""
+    """A plugin: files in the order asked for, the name of what fails, an end for a test that takes too long."""
 
     tests: tuple[str, ...]
+    failed: Path
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         files = [test.partition("::")[0] for test in self.tests]
@@ -155,19 +157,26 @@ class InOrder:
     def pytest_runtest_setup(self) -> None:
         signal.alarm(SECONDS)
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        if report.failed:
+            self.failed.write_text(report.nodeid.partition("[")[0])
 
-def tests_of(module: str, folder: Path) -> list[str]:
-    """Return the test files to run for a module, its own first."""
+    pytest_collectreport = pytest_runtest_logreport
+
+
+def tests_of(module: str, folder: Path) -> list[list[str]]:
+    """Return the test files to run for a module: its own and the first, then all others."""
     own = [f"{kind}test_{module}.py" for kind in ("store/", "verbs/", "")]
+    first = [name for name in dict.fromkeys([*own, *FIRST]) if (folder / name).exists()]
     store = sorted(f"store/{path.name}" for path in folder.glob("store/test_*.py"))
-    return [f"tests/{name}" for name in dict.fromkeys([*own, *FIRST, *store, *LAST]) if (folder / name).exists()]
+    return [[f"tests/{name}" for name in names] for names in (first, [n for n in (*store, *LAST) if n not in first])]
 
 
 class Checkout:
     """A copy of the checkout, in which one mutant at a time lives."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.sound = folder, set[str]()
+        self.folder, self.sound, self.seconds = folder, set[str](), itertools.count(1)
         for name in ("brainbrr", "configs", "tests"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "store").mkdir()
@@ -179,19 +188,25 @@ class Checkout:
         path = self.folder / mutant.path
         good = path.read_bytes()
         try:
-            path.write_bytes(good[: mutant.start] + mutant.new.encode() + good[mutant.stop :])
-            test = self._tested(tests_of(path.stem, self.folder / "tests"))
+            self._write(path, good[: mutant.start] + mutant.new.encode() + good[mutant.stop :])
+            test = next(filter(None, map(self._tested, tests_of(path.stem, self.folder / "tests"))), None)
         finally:
-            path.write_bytes(good)
+            self._write(path, good)
         if test and "::" in test and test not in self.sound:
             if self._tested([test]):
                 raise RuntimeError(f"{test} fails without any mutant")
             self.sound.add(test)
         return test
 
+    def _write(self, path: Path, source: bytes) -> None:
+        """Write a source at a second of its own: by that, Python knows whether what it compiled is of this source."""
+        path.write_bytes(source)
+        os.utime(path, (next(self.seconds),) * 2)
+
     def _tested(self, tests: Sequence[str]) -> str | None:
-        """Run tests in a fork that has imported all libraries but brainbrr; return the first that fails."""
-        log = self.folder / "log"
+        """Run tests in a fork that has imported all libraries but brainbrr; return the one that fails."""
+        log, failed = self.folder / "log", self.folder / "failed"
+        failed.unlink(missing_ok=True)
         child = os.fork()
         if child == 0:
             try:
@@ -201,11 +216,8 @@ class Checkout:
                 descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
                 os.dup2(descriptor, 1)
                 os.dup2(descriptor, 2)
-                code = int(
-                    pytest.main(
-                        [*QUICK, "--basetemp", str(self.folder / "tmp"), *tests], plugins=[InOrder(tuple(tests))]
-                    )
-                )
+                options = [*QUICK, "--basetemp", str(self.folder / "tmp")]
+                code = int(pytest.main([*options, *tests], plugins=[InOrder(tuple(tests), failed)]))
                 sys.stdout.flush()
                 os._exit(code)
             except BaseException:  # noqa: BLE001  # told by the log
@@ -218,10 +230,9 @@ class Checkout:
             return f"a test that never ends (signal {os.WTERMSIG(status)})"
         if os.waitstatus_to_exitcode(status) == 0:
             return None
-        failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", log.read_text(errors="replace"), re.MULTILINE)
-        if not failed:
+        if not failed.exists():
             raise RuntimeError(f"no test failed, and pytest did: {log.read_text(errors='replace')[-2000:]}")
-        return failed[0]
+        return failed.read_text()
 
 
 def try_all(mutants: Mapping[str, Mutant], folder: Path, *, jobs: int, say: bool = False) -> dict[str, str | None]:
@@ -273,8 +284,6 @@ def main() -> None:
         sys.stdout.write("".join(f"{name}\n" for name in mutants))
         return
     began = time.monotonic()
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # a mutant may have the size and the time of the one before it
-    sys.dont_write_bytecode = True
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         Path(folder).chmod(0o755)  # some tests read as nobody
         tried = try_all(mutants, Path(folder), jobs=asked.jobs, say=asked.say)

@@ -46,10 +46,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Operation:
-    """A command, and what makes the place in which it runs. `command` gives its arguments."""
+    """A command, what makes the place in which it runs, and whether it writes. `command` gives its arguments."""
 
     prepare: Callable[[Place], None]
     command: Callable[[Place], list[object]]
+    writes: bool = True
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def relabelled(place: Place) -> None:
     """Stored, then one label file edited."""
     ingested(place)
     labels = sorted(place.corpus.rglob("*.csv_bi"))[0]
-    labels.write_text(labels.read_text().replace("0.0000,", "0.5000,", 1))
+    labels.write_text(labels.read_text() + "# looked at again\n")
 
 
 def damaged(place: Place) -> None:
@@ -138,10 +139,10 @@ OPERATIONS = {
     "resume": Operation(half_done, ingest),
     "rehash": Operation(damaged, lambda place: [*ingest(place), "--rehash"]),
     "zstd": Operation(corpus_alone, lambda place: [*ingest(place), "--codec", "zstd"]),
-    "view": Operation(ingested, at_store("view")),
-    "verify": Operation(ingested, at_store("verify")),
-    "check": Operation(ingested, at_store("check")),
-    "status": Operation(ingested, at_store("status")),
+    "view": Operation(ingested, at_store("view"), writes=False),
+    "verify": Operation(ingested, at_store("verify"), writes=False),
+    "check": Operation(ingested, at_store("check"), writes=False),
+    "status": Operation(ingested, at_store("status"), writes=False),
 }
 
 

@@ -1,0 +1,95 @@
+"""Scores as rows for people: who scored, what, the value and its interval. Formats; computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+NO_VALUE = "–"
+
+_STEPS = {
+    "auroc": ("AUROC", "{:.3f}"),
+    "auprc": ("AUPRC", "{:.3f}"),
+    "seizure_share": ("share of time in seizure: AUPRC of chance", "{:.3f}"),
+}
+_SZCORE = {
+    "event_f1": ("event F1", "{:.3f}"),
+    "sensitivity": ("event sensitivity", "{:.3f}"),
+    "precision": ("event precision", "{:.3f}"),
+    "false_alarms_per_day": ("false alarms per 24 h", "{:.1f}"),
+    "sample_f1": ("sample F1", "{:.3f}"),
+    "sample_sensitivity": ("sample sensitivity", "{:.3f}"),
+    "sample_precision": ("sample precision", "{:.3f}"),
+}
+_NEDC = {
+    "sensitivity": ("sensitivity", "{:.3f}"),
+    "precision": ("precision", "{:.3f}"),
+    "f1": ("F1", "{:.3f}"),
+    "false_alarms_per_day": ("false alarms per 24 h", "{:.1f}"),
+}
+_EPOCH = {**_NEDC, "false_alarms_per_day": ("false alarms, s per 24 h", "{:.0f}")}
+_TIME = {"flagged_share": ("share of time flagged", "{:.1%}"), "latency_s": ("median latency", "{:.1f} s")}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One score: a scorer's short name, the score's, and the texts of value and interval."""
+
+    scorer: str
+    name: str
+    value: str
+    interval: str
+
+
+def score_rows(found: Mapping[str, Any]) -> list[Row]:
+    """Return every score of `metrics`, or of `event_metrics` with its intervals, in the order to show them."""
+    intervals = found["intervals"]
+    groups = [
+        ("every 0.25 s", _STEPS, found, intervals),
+        ("SzCORE, mean over patients", _SZCORE, found, intervals),
+        ("SzCORE, all together", _SZCORE, found["micro"], intervals["micro"]),
+        *(
+            (f"NEDC {name.upper()}", _EPOCH if name == "epoch" else _NEDC, each, intervals["nedc"][name])
+            for name, each in found["nedc"].items()
+        ),
+        ("NEDC OVLP, threshold swept", *_swept(found, intervals)),
+        ("time", _TIME, found, intervals),
+    ]
+    return [row for group in groups for row in _group(*group)]
+
+
+def scorers(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (short name, scorer in full) of all that `score_rows` shows."""
+    swept = found.get("rate_scorer")
+    told = [
+        ("every 0.25 s", found.get("step_scorer")),
+        ("SzCORE, mean over patients", found["scorer"]),
+        ("SzCORE, all together", found["micro"]["scorer"]),
+        *((f"NEDC {name.upper()}", each["scorer"]) for name, each in found["nedc"].items()),
+        (
+            "NEDC OVLP, threshold swept",
+            swept and f"{swept}; one false alarm in these hours is {24 / found['hours']:.3g} per 24 h",
+        ),
+        ("latency", found["latency_scorer"]),
+        ("intervals", found["intervals_by"]),
+    ]
+    return [(name, scorer) for name, scorer in told if scorer]
+
+
+def _swept(
+    found: Mapping[str, Any], intervals: Mapping[str, Any]
+) -> tuple[dict[str, tuple[str, str]], dict[str, Any], Mapping[str, Any]]:
+    at = found.get("sensitivity_at", {})
+    names = {rate: (f"sensitivity at {rate} false alarms per 24 h", "{:.3f}") for rate in at}
+    return names, {rate: each["sensitivity"] for rate, each in at.items()}, intervals.get("sensitivity_at", {})
+
+
+def _group(
+    scorer: str, names: Mapping[str, tuple[str, str]], found: Mapping[str, Any], intervals: Mapping[str, Any]
+) -> Iterator[Row]:
+    for key, (name, form) in names.items():
+        if key in found:
+            value, interval = found[key], intervals.get(key)
+            shown = NO_VALUE if value is None else form.format(value)
+            yield Row(scorer, name, shown, "" if interval is None else " to ".join(form.format(v) for v in interval))

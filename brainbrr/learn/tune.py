@@ -1,0 +1,73 @@
+"""Thresholds: chosen on one split, kept in the run, applied to another. Never where they were chosen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from brainbrr.errors import IntegrityError
+from brainbrr.learn import runs as r
+from brainbrr.learn.counts import Counts, rates
+from brainbrr.learn.events import Pool, Scored
+from brainbrr.learn.score import szcore
+from brainbrr.learn.train_config import EvaluateConfig
+
+PROBABILITIES = (*(percent / 100 for percent in range(5, 100, 5)), 0.98, 0.99)
+_N_LEVELS = 40
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where detector and baseline begin to say seizure, what chose it, and on which patients and sources."""
+
+    detector: float
+    baseline: float
+    chosen: str
+    tuned_on: tuple[str, ...] = ()
+
+    def write(self, file: Path) -> None:
+        """Keep the thresholds in a run."""
+        r.write(file, json.dumps(vars(self), indent=1).encode())
+
+    @classmethod
+    def read(cls, file: Path) -> Thresholds:
+        """Return what `write` kept. Raises IntegrityError for anything else."""
+        try:
+            found = json.loads(file.read_bytes())
+            numbers = float(found["detector"]), float(found["baseline"])
+            return cls(*numbers, str(found["chosen"]), tuple(found.get("tuned_on", ())))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise IntegrityError(
+                f"the run's thresholds cannot be read: {error}", where=file, fix="tune again"
+            ) from None
+
+
+def best_threshold(recordings: Sequence[Scored], candidates: Iterable[float], rule: EvaluateConfig) -> float:
+    """Return the threshold with the best SzCORE event F1 of all recordings together.
+
+    Of several equal ones the middle one: farthest from where the score falls on either side.
+    """
+    pool = Pool.of(recordings)
+
+    def event_f1(threshold: float) -> float:
+        spans, owner = pool.events(threshold, rule)
+        total = Counts()
+        for i, recording in enumerate(recordings):
+            found = [(start, stop) for start, stop in spans[owner == i].tolist()]
+            total += szcore(recording.seizures, found, duration_s=recording.duration_s)[0]
+        return float(np.nan_to_num(rates(total.array())["f1"]))
+
+    thresholds = sorted(set(candidates))
+    qualities = [event_f1(threshold) for threshold in thresholds]
+    best = [t for t, quality in zip(thresholds, qualities, strict=True) if quality == max(qualities)]
+    return best[len(best) // 2]
+
+
+def best_level(recordings: Sequence[Scored], rule: EvaluateConfig) -> float:
+    """Return the best threshold of a score without a scale of its own: candidates are its quantiles."""
+    values = np.concatenate([recording.score for recording in recordings])
+    return best_threshold(recordings, np.quantile(values, np.linspace(0.5, 0.999, _N_LEVELS)).tolist(), rule)
