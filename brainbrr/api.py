@@ -244,10 +244,12 @@ def train(
     config: TrainConfig | str = "smoke",
     runs: Location = None,
     resume: str | Path | None = None,
+    init: str | Path | None = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> TrainReport:
     """Train a detector from a view that is ready. Raises ViewNotReadyError otherwise; never builds.
 
+    `resume` is a run to go on with, `init` a finished one whose weights are the first.
     The view is frozen in its store first, where that can be written: `metrics["frozen"]`.
     """
     need_torch()
@@ -255,9 +257,10 @@ def train(
 
     settings = resolve(store=str(view.store.location), runs=_text(runs))
     chosen = load_train_config(config) if isinstance(config, str) else config
-    resumed = None if resume is None else Path(resume)
+    before = {name: None if run is None else Path(run) for name, run in (("resume", resume), ("init", init))}
     frozen = view.state == "ready" and hold(view, progress)
-    trained = _train(view, chosen, runs=settings.runs.value, resume=resumed, progress=progress)
+    runs = settings.runs.value
+    trained = _train(view, chosen, runs=runs, resume=before["resume"], init=before["init"], progress=progress)
     return replace(trained, metrics={**trained.metrics, "frozen": frozen})
 
 

@@ -6,19 +6,20 @@ The only module that reads the environment. Decides nothing about EEG.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
 from brainbrr.errors import ConfigError
 from brainbrr.host import Host
 from brainbrr.profiles import Profile, load_profiles
-from brainbrr.toml_files import explain, read_toml
+from brainbrr.toml_files import explain, read_toml, toml_value
 
 if TYPE_CHECKING:
+    from brainbrr.learn.launch import Launch
     from brainbrr.learn.train_config import TrainConfig
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -148,8 +149,11 @@ def train_config_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (configs() / "train").glob("*.toml")))
 
 
-def load_train_config(name_or_file: str) -> TrainConfig:
-    """Return a training config by name or from a TOML file. Raises ConfigError naming file and field."""
+def load_train_config(name_or_file: str, changes: Sequence[str] = ()) -> TrainConfig:
+    """Return a training config by name or from a TOML file, with some settings changed: "train.lr=0.01".
+
+    Raises ConfigError naming file and field, or the change that names no setting.
+    """
     from pydantic import ValidationError
 
     from brainbrr.learn.train_config import TrainConfig
@@ -157,11 +161,59 @@ def load_train_config(name_or_file: str) -> TrainConfig:
     named = configs() / "train" / f"{name_or_file}.toml"
     path = named if name_or_file in train_config_names() else Path(name_or_file)
     try:
-        return TrainConfig.model_validate(read_toml(path))
+        table = read_toml(path)
     except FileNotFoundError:
         raise ConfigError(
             f"no training config is called {name_or_file!r}, and no file of that name is there",
             fix=f"choose one of {', '.join(train_config_names())}, or give a .toml file",
         ) from None
+    for change in changes:
+        _change(table, change)
+    try:
+        return TrainConfig.model_validate(table)
     except ValidationError as error:
-        raise ConfigError(explain(error), where=path) from None
+        raise ConfigError(explain(error), where=f"{path}, changed by --set" if changes else path) from None
+
+
+def _change(table: dict[str, Any], change: str) -> None:
+    """Put one `dotted.name=value` into a config's table."""
+    from difflib import get_close_matches
+
+    from brainbrr.learn.train_config import setting_names
+
+    name, equals, text = change.partition("=")
+    name, known = name.strip(), setting_names()
+    if not equals:
+        raise ConfigError(f"--set {change}: NAME=VALUE is meant", fix="for instance --set train.lr=0.001")
+    if name not in known:
+        last = name.rpartition(".")[2]
+        near = [*(each for each in known if each.rpartition(".")[2] == last), *get_close_matches(name, known)]
+        raise ConfigError(
+            f"--set {change}: there is no setting {name!r}",
+            fix=f"is {' or '.join(dict.fromkeys(near))} meant?" if near else f"settings: {', '.join(known)}",
+        )
+    *outer, inner = name.split(".")
+    for section in outer:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {change}: the config's {section} is no table")
+    table[inner] = toml_value(text)
+
+
+def launched(environ: Mapping[str, str] | None = None) -> Launch | None:
+    """Return what torchrun said of this process, None where nobody did. Raises ConfigError for no whole numbers."""
+    from brainbrr.learn.launch import Launch
+
+    environ = os.environ if environ is None else environ
+    if "RANK" not in environ or "WORLD_SIZE" not in environ:
+        return None
+    try:
+        rank, size = int(environ["RANK"]), int(environ["WORLD_SIZE"])
+        return Launch(rank, size, int(environ.get("LOCAL_RANK", rank)))
+    except ValueError as error:
+        raise ConfigError(f"RANK, WORLD_SIZE or LOCAL_RANK in the environment: {error}", fix="use torchrun") from None
+
+
+def make_cuda_deterministic(environ: MutableMapping[str, str] | None = None) -> None:
+    """Give cuBLAS workspaces of a fixed size, without which its sums are not the same twice; before CUDA starts."""
+    (os.environ if environ is None else environ).setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

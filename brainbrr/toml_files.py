@@ -54,6 +54,15 @@ def read_toml(file: Path) -> dict[str, Any]:
     return table
 
 
+def toml_value(text: str) -> Any:
+    """Return what a person gave as one TOML value; anything that is none is text: a shell takes its quotes."""
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    return table["value"] if set(table) == {"value"} else text
+
+
 def explain(error: ValidationError) -> str:
     """Return all that a model found wrong, field by field, in words of the file rather than of the model."""
     plain = {"extra_forbidden": "is not known", "missing": "is missing"}

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from brainbrr.config import load_train_config, resolve
+from brainbrr.config import launched, load_train_config, make_cuda_deterministic, resolve
 from brainbrr.errors import ConfigError
+from brainbrr.learn.launch import Launch
 from brainbrr.toml_files import OBSOLETE_KEYS
 
 
@@ -115,3 +116,52 @@ def test_jobs_lie_beside_the_store_and_the_scheduler_is_dasks_own_variable(home:
     found = resolve(environ={"DASK_SCHEDULER_ADDRESS": "tcp://env:1"}, scheduler="tcp://flag:1", jobs="/j", cwd=home)
     assert (found.jobs.value, found.scheduler) == (Path("/j"), "tcp://flag:1")
     assert resolve(environ={}, cwd=home).scheduler is None
+
+
+def test_set_changes_a_setting_as_toml_and_takes_a_bare_word_as_text() -> None:
+    changes = ["train.lr=0.01", "train.balance=none", "model.stem=[8, 8]", ' window.length_s = "30"', "seed=3"]
+    changed = load_train_config("smoke", changes)
+    assert (changed.train.lr, changed.train.balance, changed.model.stem, changed.seed) == (0.01, "none", (8, 8), 3)
+    assert changed.window["length_s"] == "30"
+    assert load_train_config("smoke").train.lr != 0.01
+    assert load_train_config("smoke", ["train.balance={full=2, background=3}"]).train.balance == {
+        "full": 2,
+        "background": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "told", "fix"),
+    [
+        ("train.lrr=1", "no setting 'train.lrr'", "train.lr"),
+        ("lr=1", "no setting 'lr'", "train.lr"),
+        ("quite.else=1", "no setting 'quite.else'", "settings: name, profile"),
+        ("train=1", "no setting 'train'", None),
+        ("seed", "NAME=VALUE", "train.lr"),
+        ("train.lr=fast", "train.lr", None),
+    ],
+)
+def test_a_change_that_is_none_is_refused_with_names_that_are_near(change: str, told: str, fix: str | None) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_train_config("smoke", [change])
+    assert told in raised.value.what
+    assert fix is None or fix in str(raised.value.fix)
+
+
+def test_a_change_changes_one_setting_whatever_its_text_holds() -> None:
+    assert load_train_config("smoke", ['recipe="a"\nseed=4']).seed == load_train_config("smoke").seed
+
+
+def test_what_torchrun_says_is_read() -> None:
+    assert launched({"RANK": "0"}) is None
+    assert launched({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}) == Launch(rank=5, size=8, local_rank=1)
+    with pytest.raises(ConfigError, match="RANK"):
+        launched({"RANK": "one", "WORLD_SIZE": "2"})
+
+
+def test_a_workspace_of_cublas_that_somebody_chose_stays() -> None:
+    environ: dict[str, str] = {}
+    make_cuda_deterministic(environ)
+    assert environ == {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+    make_cuda_deterministic(chosen := {"CUBLAS_WORKSPACE_CONFIG": ":16:8"})
+    assert chosen == {"CUBLAS_WORKSPACE_CONFIG": ":16:8"}

@@ -31,6 +31,8 @@ HOMES = {
     "safetensors": {"learn"},
     "timescoring": {"learn"},
     "triton": {"learn"},
+    "wandb": {"learn"},
+    "tensorboard": {"learn"},
     "click": {"cli"},
     "rich": {"cli"},
     "mne": {"mne_bridge"},

@@ -1,4 +1,4 @@
-"""The commands that learn and score: train, evaluate, score. Heavy imports wait until a command runs."""
+"""The commands that learn and score: train, evaluate, score, runs. Heavy imports wait until a command runs."""
 
 from __future__ import annotations
 
@@ -11,40 +11,73 @@ from brainbrr.cli.group import PROFILES, Session, command, corpus_option
 from brainbrr.cli.output import progress
 from brainbrr.cli.staging import stage_of, stage_options
 from brainbrr.cli.view_commands import open_view
+from brainbrr.errors import UsageError
+
+_RUN = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
-@command("train", example="brainbrr train --config smoke --profile smoke")
+@command("train", example="brainbrr train --config smoke --profile smoke --set train.lr=0.001")
 @click.option("--config", metavar="NAME|FILE", help="Training config. Default: smoke, or the resumed run's own.")
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change one setting: train.lr=0.001.")
 @click.option("--profile", type=PROFILES, help="Default: the config's.")
 @corpus_option
-@click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Go on with this run.")
+@click.option("--resume", type=_RUN, help="Go on with this run.")
+@click.option("--init", type=_RUN, help="Start from the weights of this finished run, on this view.")
+@click.option("--name", metavar="NAME", help="Call the run so; go on with it where it is there.")
 @click.option("--runs", metavar="DIR", help="Where runs go. Default: BRAINBRR_RUNS, config file, beside the store.")
 @stage_options
 def train(
     config: str | None,
+    changes: tuple[str, ...],
     profile: str | None,
     corpus: str | None,
     resume: Path | None,
+    init: Path | None,
+    name: str | None,
     runs: str | None,
     store: str | None,
     as_json: bool,
     **stage: Any,
 ) -> int:
-    """Train a detector from a view that is ready. Never builds: a view that is not ready ends with exit code 3."""
+    """Train a detector from a view that is ready. Never builds: a view that is not ready ends with exit code 3.
+
+    Ctrl-C, SIGTERM and SIGUSR1 write a checkpoint and end with 130; `--resume` goes on to the same weights, and so does
+    the same command again where the run has a name: `--name NAME` in a job that is requeued. Several processes:
+    torchrun --nproc-per-node 2 -m brainbrr train ...
+    """
     from brainbrr.cli import learn_render
-    from brainbrr.config import load_train_config
+    from brainbrr.config import launched, load_train_config, make_cuda_deterministic
+    from brainbrr.progress import Silent
     from brainbrr.verbs.train import recipe_of_run
     from brainbrr.verbs.train import train as run
 
-    session = Session(store, as_json, runs=runs)
-    settings = load_train_config(config or (str(resume / "config.toml") if resume else "smoke"))
+    if resume and (init or name):
+        raise UsageError("--resume goes on with a run as it is: neither --init nor --name goes with it")
+    session, launch = Session(store, as_json, runs=runs), launched()
+    staging, place = stage_of(**stage), session.settings.runs.value
+    if name and (place / name).is_dir():
+        resume, init = place / name, None
+    settings = load_train_config(config or (str(resume / "config.toml") if resume else "smoke"), changes)
+    if settings.train.deterministic:
+        make_cuda_deterministic()
     recipe = recipe_of_run(resume) if resume else settings.recipe
     asked = {"window": settings.window_spec(), "recipe": recipe, "corpus": corpus, "split": "train"}
-    staging, place = stage_of(**stage), session.settings.runs.value
     opened = open_view(session, profile or settings.profile, **asked)
-    report = run(opened, settings, runs=place, resume=resume, stage=staging, progress=progress())
-    session.show(learn_render.train, report)
-    if not as_json:
+    speaks = launch is None or launch.rank == 0
+    report = run(
+        opened,
+        settings,
+        runs=place,
+        name=name,
+        resume=resume,
+        init=init,
+        launch=launch,
+        stage=staging,
+        progress=progress() if speaks else Silent(),
+    )
+    if speaks:
+        session.show(learn_render.train, report)
+    if speaks and not as_json:
         session.out.note(f"next: brainbrr evaluate {report.run}" + (f" --store {store}" if store else ""))
     return 0
 
@@ -104,4 +137,21 @@ def score(
         out.report(fields if per_recording else {name: fields[name] for name in fields if name != "recordings"})
     else:
         learn_render.score(out, report, per_recording=per_recording)
+    return 0
+
+
+@command("runs", example="brainbrr runs 20260101-120000-smoke-1a2b3c 20260102-120000-smoke-4d5e6f")
+@click.argument("names", metavar="[RUN]...", nargs=-1)
+@click.option("--runs", metavar="DIR", help="Where runs are. Default: BRAINBRR_RUNS, config file, beside the store.")
+def runs(names: tuple[str, ...], runs: str | None, store: str | None, as_json: bool) -> int:
+    """List runs, or compare those named with the first: settings, steps, loss, scores.
+
+    A run on another view or recipe than the reference is marked as not comparable. Without names the reference is the
+    newest run on the view that most of them share.
+    """
+    from brainbrr.cli import learn_render
+    from brainbrr.verbs.runs import runs as run
+
+    session = Session(store, as_json, runs=runs)
+    session.show(learn_render.runs, run(session.settings.runs.value, names))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from brainbrr.cli.output import Output, duration, many, size
@@ -9,6 +10,7 @@ from brainbrr.cli.output import Output, duration, many, size
 if TYPE_CHECKING:
     from brainbrr.learn.evaluate import EvaluateReport
     from brainbrr.learn.train import TrainReport
+    from brainbrr.verbs.runs import RunLine, RunsReport
     from brainbrr.verbs.score import ScoreReport
 
 
@@ -20,9 +22,17 @@ def train(out: Output, report: TrainReport) -> None:
             ("view", report.view_digest),
             ("steps", str(report.steps)),
             ("loss", f"{report.loss:.4f}"),
+            ("learned on", _learned_on(report.metrics)),
+            *([("data", "SYNTHETIC: signals and labels were generated")] if report.metrics["synthetic"] else []),
             *_staged(report.metrics.get("stage")),
         ]
     )
+
+
+def _learned_on(metrics: dict[str, Any]) -> str:
+    exact = "reproducible" if metrics["deterministic"] else "not reproducible to the bit"
+    together = f" × {metrics['processes']} processes" if metrics["processes"] > 1 else ""
+    return f"{metrics['device']}{together}, {metrics['precision']}, {exact}"
 
 
 def _staged(stage: dict[str, Any] | None) -> list[tuple[str, str]]:
@@ -75,3 +85,46 @@ def _about(out: Output, found: dict[str, Any]) -> None:
     amount = f"{found['hours']:.2f} h of recording, {many(found['seizures'], 'seizure')}"
     of = f"{many(found['recordings'], 'recording')} of {many(found['patients'], 'patient')}"
     out.pairs([("scored", f"{amount}, {of}"), *scorers(found)])
+
+
+def _number(value: Any) -> str:
+    return "none" if value is None else str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+_SCORERS = {"event F1": "scorer", "AUROC": "step_scorer"}
+
+
+def runs(out: Output, report: RunsReport) -> None:
+    """Show runs beside each other, and what is no run."""
+    if report.runs:
+        head = ("run", "view", "recipe", "steps", "loss", "scores", "differs", "")
+        out.table(head, [_run(line, is_reference=line.run == report.reference) for line in report.runs])
+    else:
+        out.note(f"no runs in {report.folder}")
+    told = [scores for line in report.runs for scores in line.scores.values() if "scorer" in scores]
+    for name, scorer in sorted({(name, each[key]) for each in told for name, key in _SCORERS.items()}):
+        out.note(f"{name} by {scorer}")
+    for folder, reason in report.broken:
+        out.note(f"warning: {folder}: {reason}")
+
+
+def _run(line: RunLine, *, is_reference: bool) -> tuple[str, ...]:
+    marks = [f"not comparable: {reason}" for reason in line.not_comparable]
+    marks += ["SYNTHETIC"] * line.synthetic + ["reference"] * is_reference
+    marks += [f"started from {line.started_from[0]}"] if line.started_from else []
+    return (
+        line.run.name,
+        line.view_digest[:12],
+        line.recipe,
+        f"{line.steps} of {line.of_steps}" + ("" if line.finished else ", unfinished"),
+        "none" if line.loss is None else f"{line.loss:.4f}",
+        "; ".join(_split(split, scores) for split, scores in line.scores.items()) or "none",
+        ", ".join(f"{name}={value}" for name, value in line.differs.items()),
+        "; ".join(marks),
+    )
+
+
+def _split(split: str, scores: Mapping[str, Any]) -> str:
+    if "unreadable" in scores:
+        return f"{split}: {scores['unreadable']} cannot be read"
+    return f"{split}: event F1 {_number(scores['event_f1'])}, AUROC {_number(scores['auroc'])}"

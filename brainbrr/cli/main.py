@@ -21,7 +21,8 @@ def main() -> NoReturn:
     from brainbrr.config import wants_colour
 
     wants_json = "--json" in sys.argv[1:]
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, _interrupt)
     try:
         code = cli.main(standalone_mode=False, color=wants_colour())
     except click.exceptions.NoArgsIsHelpError as error:

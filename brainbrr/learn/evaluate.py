@@ -68,7 +68,8 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
     views = [view] if tune is None else [view, tune]
     for each in views:
         _check_like(opened, each)
-    _check_apart([("training", opened.view), *((f"split {each.split}", each.to_json()) for each in views)])
+    for seen in opened.seen():
+        _check_apart([seen, *((f"split {each.split}", each.to_json()) for each in views)])
     device = device_of(opened.config.train.device)
     model = _model(opened, len(view.channels)).to(device)
     detector: SeriesOf = lambda v, position: probabilities(model, v, position, device)  # noqa: E731

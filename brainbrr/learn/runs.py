@@ -1,6 +1,7 @@
 """A run's folder: who may be in it, how it is written, what its weights say of themselves. Knows no EEG.
 
-config.toml · view.json (frozen) · metrics.jsonl · checkpoint.safetensors · model.safetensors · later the scores.
+config.toml · view.json (frozen) · metrics.jsonl · checkpoint.safetensors (the last one) · model.safetensors · later
+the scores. A run that started from another's weights has those in init.safetensors, and what they saw in init.json.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import os
 import platform
 import secrets
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +34,8 @@ from brainbrr.views import check_frozen
 
 RUN_FORMAT = 1
 _METADATA = "brainbrr"
+_SEEN = {"run": (str,), "digest": (str,), "corpus": (str,), "recordings": (list,)}
+_IDENTITY = dict.fromkeys(("patient", "source", "content"), (str,))
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,20 @@ class Run:
     folder: Path
     config: TrainConfig
     view: Mapping[str, Any]
+    before: tuple[Mapping[str, Any], ...] = ()
+    """What the weights that it started from had seen, run by run: as init.json has it."""
+
+    def seen(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Return all that the weights have seen: a name, and a mapping with `corpus` and `recordings`, for each view.
+
+        A recording has `patient`, `source` and `content`. The run's own view is the first.
+        """
+        return [("training", self.view), *((f"training of {each['run']}", each) for each in self.before)]
+
+    @property
+    def init(self) -> Path:
+        """The weights that the run started from, where those were another run's."""
+        return self.folder / "init.safetensors"
 
     @property
     def checkpoint(self) -> Path:
@@ -77,11 +95,12 @@ class Run:
         kept = [json.dumps(row) + "\n" for row in self.history() if row["step"] < step]
         write(self.metrics, "".join(kept).encode())
 
-    def metadata(self, step: int) -> dict[str, Any]:
-        """Return what a file of weights says of itself."""
+    def metadata(self, step: int, *, world: int) -> dict[str, Any]:
+        """Return what a file of weights says of itself. `world`: by how many processes they were learned."""
         return {
             "format": RUN_FORMAT,
             "step": step,
+            "world": world,
             "view_digest": self.view["digest"],
             "recipe": self.view["recipe"],
             "config": self.config.model_dump(mode="json"),
@@ -93,28 +112,69 @@ class Run:
         }
 
 
-def create(runs: Path, config: TrainConfig, view: Mapping[str, Any]) -> Run:
-    """Make a new run's folder: its name is the time (UTC), the config's name and six random digits."""
-    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{config.name}-{secrets.token_hex(3)}"
-    run = Run(runs / name, config, view)
-    run.folder.mkdir(parents=True)
-    write(run.folder / "config.toml", config.to_toml().encode())
-    write(run.folder / "view.json", json.dumps(view, indent=1).encode())
+def name_of(config: TrainConfig) -> str:
+    """Return a new run's name: the time (UTC), the config's name and six random digits."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{config.name}-{secrets.token_hex(3)}"
+
+
+def create(
+    runs: Path, config: TrainConfig, view: Mapping[str, Any], *, name: str | None = None, init: Run | None = None
+) -> Run:
+    """Make a new run's folder, whole or not at all. `init` is the finished run that gives the first weights."""
+    before = () if init is None else tuple(_seen_by(init))
+    run = Run(runs / (name or name_of(config)), config, view, before)
+    if run.folder.exists():
+        raise UsageError("there is a run of this name", where=run.folder, fix=f"--resume {run.folder}, or another name")
+    runs.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=runs) as scratch:
+        making = replace(run, folder=Path(scratch) / "run")
+        making.folder.mkdir()
+        write(making.folder / "config.toml", config.to_toml().encode())
+        write(making.folder / "view.json", json.dumps(view, indent=1).encode())
+        if init is not None:
+            write(making.init, init.model.read_bytes())
+            write(making.folder / "init.json", json.dumps({"seen": before}).encode())
+        making.folder.rename(run.folder)
     return run
+
+
+def _seen_by(run: Run) -> Iterator[dict[str, Any]]:
+    """Yield what a run's weights had seen, in as few words as tell whether somebody else is in it."""
+    for name, view in ((run.folder.name, run.view), *((each["run"], each) for each in run.before)):
+        recordings = [{kind: entry[kind] for kind in _IDENTITY} for entry in view["recordings"]]
+        yield {"run": name, "digest": view["digest"], "corpus": view["corpus"], "recordings": recordings}
 
 
 def open_run(folder: Path) -> Run:
     """Return the run in a folder. Raises UsageError when it is none, IntegrityError for a view that is damaged."""
-    path = folder / "view.json"
     try:
         config = TrainConfig.model_validate(read_toml(folder / "config.toml"))
-        view = files.parse(files.read(path, limit=MAX_CATALOG_BYTES, folders=0), where=path)
+        view = _read(folder / "view.json")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"this is no run: {Path(str(error.filename)).name} is missing", where=folder) from None
     except ValidationError as error:
         raise UsageError(f"this run cannot be read: {explain(error)}", where=folder) from None
     check_frozen(view)
-    return Run(folder, config, view)
+    return Run(folder, config, view, _before(folder))
+
+
+def _before(folder: Path) -> tuple[Mapping[str, Any], ...]:
+    """Return what init.json says. Raises IntegrityError where it is damaged, or gone though there are such weights."""
+    path = folder / "init.json"
+    try:
+        found = files.fields(_read(path), {"seen": (list,)}, where=path)["seen"]
+    except FileNotFoundError:
+        if (folder / "init.safetensors").exists():
+            raise IntegrityError("the run started from another's weights: what those saw is gone", where=path) from None
+        return ()
+    for each in found:
+        for entry in files.fields(each, _SEEN, where=path)["recordings"]:
+            files.fields(entry, _IDENTITY, where=path)
+    return tuple(found)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return files.parse(files.read(path, limit=MAX_CATALOG_BYTES, folders=0), where=path)
 
 
 def write(path: Path, content: bytes) -> None:

@@ -1,16 +1,15 @@
 """Train a detector from a view. Reads windows, writes one run's folder; never builds an object.
 
-Resuming continues exactly: the order of windows and the learning rate are functions of the step alone.
+Resuming continues exactly: windows, augmentation, dropout and learning rate are functions of the step alone.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,23 +18,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # its usual name
 
 from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError, ViewNotReadyError
+from brainbrr.learn import loggers
 from brainbrr.learn import runs as r
-from brainbrr.learn.loader import torch_loader
+from brainbrr.learn.loader import in_this_world, torch_loader
 from brainbrr.learn.model import Detector, n_parameters
+from brainbrr.learn.starting import begin, reopen
+from brainbrr.learn.stopping import interrupts
 from brainbrr.learn.train_config import OptimiserConfig, TrainConfig, window_fields
+from brainbrr.learn.world import World, this_world
 from brainbrr.loading.augment import Augment
-from brainbrr.loading.batches import Batch
-from brainbrr.loading.loader import Choices
-from brainbrr.loading.order import Sampling
+from brainbrr.loading.loader import Choices, Loader
 from brainbrr.progress import Progress, Silent
 from brainbrr.views import View
 from brainbrr.windows import FULL, PARTIAL
 
 _NO_DECAY = ("A_log", "dt_bias", "D")
 _LOSS_OVER = 50
+Forward = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -53,82 +56,107 @@ class TrainReport:
         return {**vars(self), "run": str(self.run)}
 
 
+@dataclass(frozen=True)
+class State:
+    """All that moves: weights, the optimiser's moments, and the weights' average where one is kept."""
+
+    model: Detector
+    optimiser: torch.optim.Optimizer
+    average: dict[str, Tensor] | None
+
+    @property
+    def result(self) -> dict[str, Tensor]:
+        """The weights that the run is for."""
+        return self.model.state_dict() if self.average is None else self.average
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what a checkpoint holds."""
+        held = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        held |= {f"average.{name}": value for name, value in (self.average or {}).items()}
+        return held | r.optimiser_tensors(self.model, self.optimiser)
+
+
 def train(
-    view: View, config: TrainConfig, *, runs: Path, resume: Path | None = None, progress: Progress | None = None
+    view: View,
+    config: TrainConfig,
+    *,
+    runs: Path,
+    name: str | None = None,
+    resume: Path | None = None,
+    init: Path | None = None,
+    progress: Progress | None = None,
 ) -> TrainReport:
     """Train on every window of a view that is ready, and return where the run is.
 
     The view's own profile and window are what the run's config.toml records, whatever `config` would have chosen.
-    `resume` is the folder of a run to go on with, from its last checkpoint, as if it had never stopped.
-    Raises ViewNotReadyError for a view without a digest, UsageError for one without seizures or when view or
-    config are not the run's, BrainbrrError when the loss is no number. Ctrl-C writes a checkpoint first.
+    `resume` is the folder of a run to go on with, from its last checkpoint, as if it had never stopped; `init` that of
+    a finished run whose weights are the first ones. `name`: the new run's, below `runs`. Where torch.distributed has
+    been set up each process gives its own part of every batch, and rank 0 writes.
+    Raises ViewNotReadyError for a view without a digest; UsageError for one without seizures, when view, config or
+    number of processes are not the run's, or the weights of `init` not for this view; BrainbrrError when the loss is
+    no number. Ctrl-C, SIGTERM and SIGUSR1 write a checkpoint and raise KeyboardInterrupt.
     """
     progress = progress or Silent()
     digest = _trainable(view)
     told = {"profile": view.profile, "window": window_fields(view.window), "recipe": view.recipe.name}
     config = TrainConfig.model_validate({**config.model_dump(), **told})
+    loggers.need(config.train.log)
     device = device_of(config.train.device)
-    run = r.create(runs, config, view.to_json()) if resume is None else _reopen(resume, config, digest)
-    if resume is not None:
+    world = this_world(device)
+    state = _initial(len(view.channels), config, device)
+    if resume is None:
+        weights = state.model.state_dict()
+        run = begin(view, config, runs, name=name, init=init, weights=weights, world=world)
+    else:
+        run = reopen(resume, config, digest)
         view = View.from_json(view.store, run.view)  # in the run's own order: the digest does not cover that
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = Detector(len(view.channels), config.model).to(device)
-    optimiser = torch.optim.AdamW(_groups(model, config.train.weight_decay), lr=config.train.lr)
-    step = _restore(run, model, optimiser)
-    run.rewind(step)
+    first = step = _restore(run, state, world)
+    recent = deque((row["loss"] for row in run.history() if row["step"] < step), maxlen=_LOSS_OVER)
+    forward: Forward = torch.compile(state.model) if config.train.compile else state.model
 
-    def checkpoint(step: int) -> None:
-        tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-        r.write_tensors(run.checkpoint, tensors | r.optimiser_tensors(model, optimiser), run.metadata(step))
-
-    began, first = time.monotonic(), step
+    began = time.monotonic()
     progress.start("train", config.train.steps - step, "steps")
     try:
         with (
-            _interrupts() as interrupted,
-            run.metrics.open("a", encoding="utf-8", buffering=1) as log,
+            interrupts() as interrupted,
+            _reproducible(device, deterministic=config.train.deterministic),
+            _log(run, config, step, world) as log,
             torch_loader(view.index, view.store, _choices(config, step), mode="auto", device=device) as batches,
         ):
             while step < config.train.steps:
-                row = _step(model, optimiser, next(batches), step, config, view)
-                log.write(json.dumps({**row, "seconds": round(time.monotonic() - began, 3)}) + "\n")
+                row = _step(forward, state, batches, step, config, world, view)
+                log({**row, "seconds": round(time.monotonic() - began, 3)})
+                recent.append(row["loss"])
                 step += 1
                 progress.advance(1, note=f"loss {row['loss']:.3f}")
-                if interrupted.is_set() or step % config.train.checkpoint_every == 0 or step == config.train.steps:
-                    checkpoint(step)
-                if interrupted.is_set():
+                stop = world.any(interrupted.is_set())
+                if world.writes and (stop or step % config.train.checkpoint_every == 0 or step == config.train.steps):
+                    r.write_tensors(run.checkpoint, state.tensors(), run.metadata(step, world=world.size))
+                if stop:
                     progress.say(f"stopped after step {step}; go on with --resume {run.folder}")
                     raise KeyboardInterrupt
     finally:
         progress.stop()
-    if not run.model.exists():
-        r.write_tensors(run.model, model.state_dict(), run.metadata(step))
+    if world.writes and not run.model.exists():
+        r.write_tensors(run.model, state.result, run.metadata(step, world=world.size))
     seconds = time.monotonic() - began
+    per_step = config.train.batch * config.train.accumulate * world.size
     return TrainReport(
         run=run.folder,
         view_digest=digest,
         steps=step,
-        loss=fmean([row["loss"] for row in run.history()[-_LOSS_OVER:]] or [math.nan]),
+        loss=fmean(recent or [math.nan]),
         metrics={
-            "parameters": n_parameters(model),
+            "parameters": n_parameters(state.model),
             "windows": len(view),
             "seconds": round(seconds, 1),
-            "windows_per_second": round((step - first) * config.train.batch / seconds, 1),
+            "windows_per_second": round((step - first) * per_step / seconds, 1),
             "device": str(device),
+            "processes": world.size,
+            "precision": "bf16 autocast" if _autocasts(device, config.train) else "fp32",
+            "deterministic": device.type == "cpu" or config.train.deterministic,
             "synthetic": view.synthetic,
         },
-    )
-
-
-def _choices(config: TrainConfig, step: int) -> Choices:
-    """Return what the loader is to give, from a step on."""
-    return Choices(
-        batch=config.train.batch,
-        sampling=Sampling(config.seed, balance="balanced"),
-        augment=Augment(**config.augment.model_dump()),
-        start_step=step,
-        threads=config.train.loader_threads,
     )
 
 
@@ -147,71 +175,24 @@ def _trainable(view: View) -> str:
     return view.digest
 
 
-def _reopen(folder: Path, config: TrainConfig, digest: str) -> r.Run:
-    """Return a run to go on with. Another view or config would be another run."""
-    run = r.open_run(folder)
-    if run.view["digest"] != digest:
-        raise UsageError(
-            f"the view changed since the run began: it was {run.view['digest'][:12]}, it is {digest[:12]}",
-            where=folder,
-            fix="start a new run",
-        )
-    if run.config != config:
-        ours, theirs = run.config.model_dump(), config.model_dump()
-        changed = [name for name in ours if ours[name] != theirs[name]]
-        raise UsageError(
-            f"the config is not the run's: {', '.join(changed)}",
-            where=folder,
-            fix=f"brainbrr train --config {folder / 'config.toml'} --resume {folder}",
-        )
-    return run
+def device_of(asked: str) -> torch.device:
+    """Return the device that `auto`, `cpu` or `cuda` means here. Raises DependencyError without the one asked for."""
+    there = torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        raise DependencyError("train.device is cuda, and torch finds no such device", fix='set train.device = "auto"')
+    if there and asked != "cpu":
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
 
 
-def _restore(run: r.Run, model: Detector, optimiser: torch.optim.Optimizer) -> int:
-    """Load the run's checkpoint, if it has one, and return the step to go on with."""
-    if not run.checkpoint.exists():
-        return 0
-    tensors, metadata = r.read_tensors(run.checkpoint)
-    ours = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
-    r.load_weights(model, ours, where=run.checkpoint)
-    r.load_optimiser(model, optimiser, tensors, where=run.checkpoint)
-    step = metadata.get("step")
-    if type(step) is not int or step < 0:
-        raise IntegrityError("the checkpoint does not say of which step it is", where=run.checkpoint)
-    return step
-
-
-def _step(
-    model: Detector, optimiser: torch.optim.Optimizer, batch: Batch, step: int, config: TrainConfig, view: View
-) -> dict[str, Any]:
-    """Move the weights once, by plain cross-entropy over the samples that somebody labelled."""
-    device = next(model.parameters()).device
-    signal, label, valid = (t.to(device) for t in (batch.signal, batch.label, batch.valid))
-    rate = learning_rate(step, config.train)
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    optimiser.zero_grad(set_to_none=True)
-    losses = F.binary_cross_entropy_with_logits(model(signal), (label == 1).float(), reduction="none")
-    loss = (losses * valid).sum() / valid.sum()
-    loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.train.clip_norm)
-    if not (torch.isfinite(loss) and torch.isfinite(norm)):
-        paths = {view.recordings[i].path for i in view.index.locate(batch.index.cpu().numpy())[0]}
-        raise BrainbrrError(
-            f"the loss of step {step} is {loss.item()}, its gradient's norm {norm.item()}",
-            where=", ".join(sorted(paths)),
-            fix="look at these recordings with `brainbrr why`, or lower train.lr",
-        )
-    optimiser.step()
-    return {"step": step, "loss": loss.item(), "lr": rate, "gradient_norm": norm.item()}
-
-
-def learning_rate(step: int, config: OptimiserConfig) -> float:
-    """Return the rate of a step: linear warm-up, then a cosine down to a tenth."""
-    if step < config.warmup_steps:
-        return config.lr * (step + 1) / config.warmup_steps
-    part = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
-    return config.lr * (0.55 + 0.45 * math.cos(math.pi * part))
+def _initial(n_channels: int, config: TrainConfig, device: torch.device) -> State:
+    """Return the state before the first step: a function of the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = Detector(n_channels, config.model).to(device)
+    optimiser = torch.optim.AdamW(_groups(model, config.train.weight_decay), lr=config.train.lr)
+    average = {name: value.clone() for name, value in model.state_dict().items()} if config.train.ema else None
+    return State(model, optimiser, average)
 
 
 def _groups(model: Detector, weight_decay: float) -> list[dict[str, Any]]:
@@ -224,34 +205,156 @@ def _groups(model: Detector, weight_decay: float) -> list[dict[str, Any]]:
     return [{"params": decay, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
 
 
-def device_of(asked: str) -> torch.device:
-    """Return the device that `auto`, `cpu` or `cuda` means here. Raises DependencyError without the one asked for."""
-    there = torch.cuda.is_available()
-    if asked == "cuda" and not there:
-        raise DependencyError("train.device is cuda, and torch finds no such device", fix='set train.device = "auto"')
-    return torch.device("cuda" if there and asked != "cpu" else "cpu")
+def _restore(run: r.Run, state: State, world: World) -> int:
+    """Load the run's checkpoint, or what it started from, and return the step to go on with."""
+    if not run.checkpoint.exists():
+        if run.init.exists():
+            r.load_weights(state.model, r.read_tensors(run.init)[0], where=run.init)
+            _take(state.average, state.model.state_dict(), where=run.init)
+        return 0
+    tensors, metadata = r.read_tensors(run.checkpoint)
+    r.load_weights(state.model, _part(tensors, "model."), where=run.checkpoint)
+    _take(state.average, _part(tensors, "average."), where=run.checkpoint)
+    r.load_optimiser(state.model, state.optimiser, tensors, where=run.checkpoint)
+    step = metadata.get("step")
+    if type(step) is not int or step < 0:
+        raise IntegrityError("the checkpoint does not say of which step it is", where=run.checkpoint)
+    if (before := metadata.get("world", 1)) != world.size:
+        raise UsageError(
+            f"the run was on {before} processes, this is on {world.size}: its batches would be others",
+            where=run.folder,
+            fix=f"torchrun --nproc-per-node {before}, or start a new run",
+        )
+    return step
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _take(average: dict[str, Tensor] | None, values: Mapping[str, Tensor], *, where: Path) -> None:
+    """Put values into the average, where one is kept."""
+    if average is None:
+        return
+    if {name: value.shape for name, value in values.items()} != {name: old.shape for name, old in average.items()}:
+        raise IntegrityError("the weights' average is another model's", where=where)
+    for name, old in average.items():
+        old.copy_(values[name])
+
+
+def _choices(config: TrainConfig, step: int) -> Choices:
+    """Return what the loader is to give this process, from a step on."""
+    choices = Choices(
+        batch=config.train.batch,
+        sampling=config.train.sampling(config.seed),
+        augment=Augment(**config.augment.model_dump()),
+        start_step=step * config.train.accumulate,
+        threads=config.train.loader_threads,
+    )
+    return in_this_world(choices)
 
 
 @contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Hold Ctrl-C, and the SIGTERM of a scheduler, back until the step is whole; a second one stops at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def release() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def hold(*_: object) -> None:
-        asked.set()
-        release()
-
-    for number in before:
-        signal.signal(number, hold)
+def _reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]:
+    """Leave the caller's random numbers alone; with `deterministic`, refuse kernels that add in any order."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if deterministic:
+        torch.use_deterministic_algorithms(True)
     try:
-        yield asked
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
     finally:
-        release()
+        if deterministic:
+            torch.use_deterministic_algorithms(before)
+
+
+@contextmanager
+def _log(run: r.Run, config: TrainConfig, step: int, world: World) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Give a function that keeps what a step said: in metrics.jsonl, and where else the config asks."""
+    if not world.writes:
+        yield lambda _: None
+        return
+    run.rewind(step)
+    with (
+        run.metrics.open("a", encoding="utf-8", buffering=1) as file,
+        loggers.opened(config.train.log, run, step) as show,
+    ):
+
+        def log(row: dict[str, Any]) -> None:
+            file.write(json.dumps(row) + "\n")
+            show(row)
+
+        yield log
+
+
+def _step(
+    forward: Forward, state: State, batches: Loader, step: int, config: TrainConfig, world: World, view: View
+) -> dict[str, Any]:
+    """Move the weights once, by the mean loss over all samples of the step that somebody labelled."""
+    told = torch.zeros(2, device=world.device)  # loss, and the share of samples that somebody labelled
+    torch.manual_seed(_seed(config.seed, step, world.rank))  # for dropout
+    state.optimiser.zero_grad(set_to_none=True)
+    for _ in range(config.train.accumulate):
+        batch = next(batches)
+        signal, label, valid = (t.to(world.device) for t in (batch.signal, batch.label, batch.valid))
+        with torch.autocast(world.device.type, torch.bfloat16, enabled=_autocasts(world.device, config.train)):
+            logits = forward(signal)
+        part = (loss_of(logits.float(), (label == 1).float(), config.train) * valid).mean()
+        part.backward()
+        told += torch.stack([part.detach(), valid.float().mean()])
+    gradients = [parameter.grad for parameter in state.model.parameters() if parameter.grad is not None]
+    world.add([*gradients, told])
+    for gradient in gradients:
+        gradient /= told[1]
+    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.train.clip_norm)
+    loss, norm = torch.stack([told[0] / told[1], norm]).tolist()
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        size = config.train.accumulate * world.size * config.train.batch
+        windows = batches.order.take(step * size, size)
+        raise BrainbrrError(
+            f"the loss of step {step} is {loss}, its gradient's norm {norm}",
+            where=", ".join(sorted({view.recordings[i].path for i in view.index.locate(windows)[0]})),
+            fix="look at these recordings with `brainbrr why`, or lower train.lr",
+        )
+    rate = learning_rate(step, config.train)
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate
+    state.optimiser.step()
+    _follow(state, step, config.train.ema)
+    return {"step": step, "loss": loss, "lr": rate, "gradient_norm": norm}
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    return int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0])
+
+
+def _autocasts(device: torch.device, config: OptimiserConfig) -> bool:
+    """Say whether layers compute in bfloat16: its range is fp32's, so no loss needs scaling; a CPU is slower for it."""
+    return device.type == "cuda" and config.bf16
+
+
+def loss_of(logits: Tensor, target: Tensor, config: OptimiserConfig) -> Tensor:
+    """Return the loss of each sample, same shape: cross-entropy, or focal (Lin et al. 2017) without its alpha."""
+    weight = None if config.pos_weight == 1 else torch.full((), config.pos_weight, device=logits.device)
+    losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none", pos_weight=weight)
+    return losses * (1 - torch.exp(-losses)) ** config.focal_gamma if config.loss == "focal" else losses
+
+
+def learning_rate(step: int, config: OptimiserConfig) -> float:
+    """Return the rate of a step: linear warm-up, then a cosine down to a tenth."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    part = (step - config.warmup_steps) / max(config.steps - config.warmup_steps, 1)
+    return config.lr * (0.55 + 0.45 * math.cos(math.pi * part))
+
+
+def _follow(state: State, step: int, decay: float) -> None:
+    """Move the average towards the weights: faster in the first steps, whose weights are not worth keeping."""
+    if state.average is None:
+        return
+    kept = min(decay, (1 + step) / (10 + step))
+    for name, value in state.model.state_dict().items():
+        if value.is_floating_point():
+            state.average[name].lerp_(value, 1 - kept)
+        else:
+            state.average[name].copy_(value)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from brainbrr.loading.order import Sampling
 from brainbrr.windows import WindowSpec
+
+WEIGHTLESS = ("train.loader_threads", "train.checkpoint_every", "train.log")
+"""Settings that move no weight: free to change when a run goes on, and no difference between two runs."""
+
+Places = Annotated[int, Field(ge=0)]
 
 
 class _Section(BaseModel):
@@ -51,17 +57,54 @@ class ModelConfig(_Section):
 
 
 class OptimiserConfig(_Section):
-    """How the weights move. The learning rate warms up linearly, then falls along a cosine to a tenth."""
+    """How the weights move. The learning rate warms up linearly, then falls along a cosine to a tenth.
+
+    A step takes `accumulate` batches of each process. `balance`: the loader's, or "none" for every window once an
+    epoch; `pos_weight` weighs seizure samples, and `focal` scales a sample's loss by its error to `focal_gamma`: one
+    of the three at most. `ema` is the decay of an average of the weights that is the run's result; 0 for none.
+    `bf16` counts on CUDA only; `deterministic` makes CUDA add in one order. `log`: shown there, too.
+    """
 
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
+    accumulate: int = Field(default=1, ge=1)
     lr: float = Field(gt=0)
     warmup_steps: int = Field(default=0, ge=0)
     weight_decay: float = Field(default=0.01, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
+    balance: Literal["balanced", "upstream", "none"] | dict[Literal["background", "partial", "full"], Places] = (
+        "balanced"
+    )
+    loss: Literal["bce", "focal"] = "bce"
+    focal_gamma: float = Field(default=2.0, ge=1)
+    pos_weight: float = Field(default=1.0, gt=0)
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    bf16: bool = True
+    compile: bool = False
+    deterministic: bool = False
     checkpoint_every: int = Field(default=200, ge=1)
     loader_threads: int = Field(default=1, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    log: tuple[Literal["tensorboard", "wandb"], ...] = ()
+
+    @model_validator(mode="after")
+    def _one_mechanism(self) -> OptimiserConfig:
+        against = {
+            f"balance = {self.balance!r}": self.balance != "none",
+            'loss = "focal"': self.loss == "focal",
+            f"pos_weight = {self.pos_weight:g}": self.pos_weight != 1,
+        }
+        if len(told := [name for name, on in against.items() if on]) > 1:
+            raise ValueError(
+                f"{' and '.join(told)}: each answers the same imbalance, so together they overshoot; keep one, "
+                'and turn the others off with balance = "none", loss = "bce", pos_weight = 1'
+            )
+        return self
+
+    def sampling(self, seed: int) -> Sampling:
+        """Return how the loader chooses windows."""
+        balance = self.balance if isinstance(self.balance, str) else {str(name): n for name, n in self.balance.items()}
+        return Sampling(seed, balance=None if balance == "none" else balance)
 
 
 class AugmentConfig(_Section):
@@ -106,7 +149,7 @@ class TrainConfig(_Section):
     profile: Literal["smoke", "dev", "full"]
     recipe: str = "default"
     seed: int = Field(default=0, ge=0, lt=2**32)
-    window: dict[str, Any] = Field(default_factory=dict)
+    window: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     model: ModelConfig = ModelConfig()
     train: OptimiserConfig
     augment: AugmentConfig = AugmentConfig()
@@ -124,6 +167,15 @@ class TrainConfig(_Section):
         """Return the window that the run reads."""
         return WindowSpec.model_validate(self.window)
 
+    def settings(self) -> dict[str, Any]:
+        """Return every setting by its dotted name, but the config's own name."""
+        found: dict[str, Any] = {}
+        for name, value in self.model_dump(mode="json", exclude={"name"}).items():
+            found |= (
+                {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+            )
+        return found
+
     def to_toml(self) -> str:
         """Return every setting as the TOML file that gives this config again."""
         fields = self.model_dump(mode="json")
@@ -139,5 +191,23 @@ def window_fields(spec: WindowSpec) -> dict[str, Any]:
     return {name: value for name, value in spec.identity().items() if value is not None}
 
 
+def setting_names() -> tuple[str, ...]:
+    """Return every setting's dotted name: `seed`, `train.lr`, `window.length_s`."""
+    names: list[str] = []
+    for name, field in TrainConfig.model_fields.items():
+        inner = WindowSpec if name == "window" else field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            names += [f"{name}.{each}" for each in inner.model_fields]
+        else:
+            names.append(name)
+    return tuple(names)
+
+
 def _line(name: str, value: Any) -> str:
-    return f"{name} = {json.dumps(value, ensure_ascii=False)}"  # JSON's scalars and lists are TOML's, too
+    return f"{name} = {_toml(value)}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(_line(key, inner) for key, inner in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False)  # JSON's scalars and lists are TOML's, too

@@ -17,6 +17,7 @@ from brainbrr.verbs.view import ViewReport
 from brainbrr.views import View
 
 if TYPE_CHECKING:
+    from brainbrr.learn.launch import Launch
     from brainbrr.learn.train import TrainReport
     from brainbrr.learn.train_config import TrainConfig
 
@@ -27,6 +28,9 @@ def train(
     *,
     runs: Path,
     resume: Path | None,
+    name: str | None = None,
+    init: Path | None = None,
+    launch: Launch | None = None,
     stage: StageOptions | None = None,
     progress: Progress,
 ) -> TrainReport:
@@ -34,18 +38,23 @@ def train(
 
     The view is frozen in its store first, so that no gc takes what is trained on; the report's metrics say whether it
     could be. With `stage` it is read from copies on this node, and the metrics say where and how many bytes.
+    With `launch` this is one process of several, which meet here; rank 0 writes the run.
     """
     need_torch()
     view = preflight(report)
+    from brainbrr.learn.train import device_of
     from brainbrr.learn.train import train as learn
+    from brainbrr.learn.world import joined
 
+    asked: dict[str, Any] = {"runs": runs, "name": name, "resume": resume, "init": init, "progress": progress}
     found: dict[str, Any] = {"frozen": hold(view, progress)}
-    if stage is None:
-        trained = learn(view, config, runs=runs, resume=resume, progress=progress)
-    else:
-        with staged(view, stage, progress) as copy:
-            trained = learn(copy.view, config, runs=runs, resume=resume, progress=progress)
-        found["stage"] = copy.to_json()
+    with joined(launch, cuda=device_of(config.train.device).type == "cuda"):
+        if stage is None:
+            trained = learn(view, config, **asked)
+        else:
+            with staged(view, stage, progress) as copy:
+                trained = learn(copy.view, config, **asked)
+            found["stage"] = copy.to_json()
     return replace(trained, metrics={**trained.metrics, **found})
 
 

@@ -6,15 +6,12 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from trainings import StopAfter, changed, same_bits, with_recordings
 
 from brainbrr.config import load_train_config
 from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError, ViewNotReadyError
@@ -22,8 +19,6 @@ from brainbrr.learn import runs as r
 from brainbrr.learn.model import Detector
 from brainbrr.learn.train import TrainReport, _groups, learning_rate, train
 from brainbrr.learn.train_config import OptimiserConfig, TrainConfig
-from brainbrr.progress import Silent
-from brainbrr.recordings import ViewRecording
 from brainbrr.store.store import Store
 from brainbrr.views import View
 from brainbrr.windows import WindowSpec
@@ -31,44 +26,10 @@ from brainbrr.windows import WindowSpec
 ViewOf = Callable[..., View]
 
 
-class StopAfter(Silent):
-    """Progress that presses Ctrl-C when so many steps are done."""
-
-    def __init__(self, steps: int, number: signal.Signals = signal.SIGINT) -> None:
-        self.left, self.number = steps, number
-
-    def advance(self, n: int = 1, *, note: str = "") -> None:
-        self.left -= n
-        if self.left == 0:
-            os.kill(os.getpid(), self.number)
-
-
-def changed(config: TrainConfig, section: str, **fields: Any) -> TrainConfig:
-    told = config.model_dump()
-    told[section] = {**told[section], **fields}
-    return TrainConfig.model_validate(told)
-
-
-def with_recordings(view: View, recordings: tuple[ViewRecording, ...]) -> View:
-    return View(
-        view.store,
-        corpus=view.corpus,
-        profile=view.profile,
-        split=view.split,
-        recipe=view.recipe,
-        window=view.window,
-        recordings=recordings,
-    )
-
-
 @pytest.fixture(scope="session")
 def finished(view_of: ViewOf, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> TrainReport:
     """Six steps without a stop."""
     return train(view_of("train"), config, runs=tmp_path_factory.mktemp("runs"))
-
-
-def same_bits(one: Path, other: Path) -> bool:
-    return one.read_bytes() == other.read_bytes()
 
 
 def test_a_run_says_what_it_is(finished: TrainReport, view_of: ViewOf, config: TrainConfig) -> None:
@@ -114,47 +75,6 @@ def test_resuming_gives_the_same_bits_as_never_stopping(
     assert same_bits(run / "checkpoint.safetensors", finished.run / "checkpoint.safetensors")
     told = [[{**row, "seconds": 0} for row in r.open_run(folder).history()] for folder in (run, finished.run)]
     assert told[0] == told[1]
-
-
-def test_after_sigkill_resuming_gives_the_same_bits(
-    finished: TrainReport, view_of: ViewOf, config: TrainConfig, stored: Store, tmp_path: Path
-) -> None:
-    (tmp_path / "view.json").write_text(json.dumps(view_of("train").to_json()))
-    (tmp_path / "config.toml").write_text(config.to_toml())
-    program = f"""
-import json, time
-from pathlib import Path
-import torch
-torch.set_num_threads({torch.get_num_threads()})
-from brainbrr.config import load_train_config
-from brainbrr.learn.train import train
-from brainbrr.progress import Silent
-from brainbrr.store.store import Store
-from brainbrr.views import View
-from brainbrr.windows import WindowSpec
-class Slow(Silent):
-    def advance(self, n=1, *, note=""):
-        time.sleep(0.2)
-here = Path({str(tmp_path)!r})
-view = View.from_json(Store.open(Path({str(stored.location)!r})), json.loads((here / "view.json").read_text()))
-train(view, load_train_config(str(here / "config.toml")), runs=here / "runs", progress=Slow())
-"""
-    child = subprocess.Popen([sys.executable, "-c", program])
-    try:
-        deadline = time.monotonic() + 300  # a busy machine imports torch in minutes
-        while not (found := list(tmp_path.glob("runs/*/checkpoint.safetensors"))):
-            assert child.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
-    finally:
-        child.kill()
-        child.wait()
-    run = found[0].parent
-    assert not (run / "model.safetensors").exists()
-    with (run / "metrics.jsonl").open("a") as log:  # as if it had died later: steps that no checkpoint holds
-        log.write('{"step": 3, "loss": 9.0}\n{"step": 4, "lo')
-    train(view_of("train"), config, runs=tmp_path, resume=run)
-    assert same_bits(run / "model.safetensors", finished.run / "model.safetensors")
-    assert [row["step"] for row in r.open_run(run).history()] == list(range(6))
 
 
 def test_resuming_a_finished_run_changes_nothing(finished: TrainReport, view_of: ViewOf, config: TrainConfig) -> None:

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from brainbrr.config import load_train_config, train_config_names
 from brainbrr.eeg.recipe import load_recipe
-from brainbrr.learn.train_config import TrainConfig
+from brainbrr.learn.train_config import OptimiserConfig, TrainConfig, setting_names
+from brainbrr.loading.order import BALANCED, UPSTREAM, Sampling
 
 SMALLEST = {"name": "x", "profile": "smoke", "train": {"steps": 1, "batch": 1, "lr": 0.1}}
 
@@ -52,3 +53,43 @@ def test_what_a_config_does_not_know_is_refused(changes: dict[str, object], told
     TrainConfig.model_validate(SMALLEST)
     with pytest.raises(ValidationError, match=told):
         TrainConfig.model_validate({**SMALLEST, **changes})
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        {"loss": "focal"},
+        {"pos_weight": 3.0},
+        {"loss": "focal", "pos_weight": 3.0, "balance": "none"},
+        {"balance": {"background": 1, "full": 1}, "pos_weight": 0.5},
+    ],
+)
+def test_two_mechanisms_against_imbalance_are_refused(train: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="each answers the same imbalance"):
+        OptimiserConfig.model_validate({**SMALLEST["train"], **train})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    "train", [{"balance": "none", "loss": "focal"}, {"balance": "none", "pos_weight": 3.0}, {"balance": {"full": 2}}]
+)
+def test_one_mechanism_is_taken_and_written_as_toml(train: dict[str, object]) -> None:
+    config = TrainConfig.model_validate({**SMALLEST, "train": {**SMALLEST["train"], **train}})  # type: ignore[dict-item]
+    assert TrainConfig.model_validate(tomllib.loads(config.to_toml())) == config
+
+
+def test_balance_is_the_loaders() -> None:
+    def ratios(balance: object) -> object:
+        train = OptimiserConfig.model_validate({**SMALLEST["train"], "balance": balance})  # type: ignore[dict-item]
+        return train.sampling(3).ratios()
+
+    assert ratios("balanced") == BALANCED and ratios("upstream") == UPSTREAM
+    assert ratios({"full": 2, "partial": 0}) == {"full": 2, "partial": 0}
+    every = OptimiserConfig.model_validate({**SMALLEST["train"], "balance": "none"})  # type: ignore[dict-item]
+    assert every.sampling(3) == Sampling(3, balance=None)
+
+
+def test_every_setting_has_a_name_and_a_value() -> None:
+    config = load_train_config("smoke")
+    assert set(config.settings()) <= set(setting_names())
+    unset = {"name", "window.scale_uv", "window.channels"}
+    assert set(setting_names()) - set(config.settings()) <= unset

@@ -1,0 +1,89 @@
+"""The processes that train together: what they add up, and what they agree on. Knows tensors only.
+
+Gradients are added in one flat all-reduce, whose order of additions is the same in a process that resumes; torch's
+DistributedDataParallel regroups them after its first step. One process is a world of its own and talks to nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed
+
+from brainbrr.errors import DependencyError
+from brainbrr.learn.launch import Launch
+
+_NAME_BYTES = 255
+
+
+@dataclass(frozen=True)
+class World:
+    """This process is `rank` of `size`; tensors that it shares with the others lie on `device`."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def writes(self) -> bool:
+        """Whether this is the process that writes the run's folder."""
+        return self.rank == 0
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor, of one dtype, by its sum over all processes."""
+        if self.size == 1:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        distributed.all_reduce(flat)
+        for tensor, total in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(total.view_as(tensor))
+
+    def any(self, flag: bool) -> bool:
+        """Return whether any process says so."""
+        if self.size == 1:
+            return flag
+        count = torch.tensor([float(flag)], device=self.device)
+        self.add([count])
+        return bool(count.item())
+
+    def name(self, name: str) -> str:
+        """Return the name that rank 0 gave, of at most 255 bytes."""
+        if self.size == 1:
+            return name
+        told = name.encode().ljust(_NAME_BYTES, b"\0")
+        letters = torch.tensor(list(told), dtype=torch.uint8, device=self.device)
+        distributed.broadcast(letters, src=0)
+        return bytes(letters.tolist()).rstrip(b"\0").decode()
+
+
+def this_world(device: torch.device) -> World:
+    """Return the world as torch.distributed knows it: of one process where nobody has set it up."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return World(0, 1, device)
+    return World(distributed.get_rank(), distributed.get_world_size(), device)
+
+
+@contextmanager
+def joined(launch: Launch | None, *, cuda: bool) -> Iterator[None]:
+    """Meet the other processes of a launch at the address in the environment, over nccl or gloo, and part at the end.
+
+    With CUDA each process of a node takes the device of its local rank. Raises DependencyError where it has none.
+    """
+    if launch is None:
+        yield
+        return
+    if cuda:
+        if launch.local_rank >= torch.cuda.device_count():
+            raise DependencyError(
+                f"process {launch.local_rank} of this node finds {torch.cuda.device_count()} CUDA devices",
+                fix='launch as many processes as there are devices, or set train.device = "cpu"',
+            )
+        torch.cuda.set_device(launch.local_rank)
+    distributed.init_process_group("nccl" if cuda else "gloo", rank=launch.rank, world_size=launch.size)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,98 @@
+"""Several processes that train together: one batch in parts, equal weights everywhere, exact resume, one writer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import ROOT, TINY
+from trainings import StopAfter, changed, same_bits
+
+from brainbrr.errors import DependencyError
+from brainbrr.learn import runs as r
+from brainbrr.learn import train as trainer
+from brainbrr.learn.launch import Launch
+from brainbrr.learn.train import train
+from brainbrr.learn.train_config import TrainConfig
+from brainbrr.learn.world import World, joined
+from brainbrr.progress import Silent
+from brainbrr.store.store import Store
+from brainbrr.views import View
+
+ViewOf = Callable[..., View]
+
+
+def train_twice(rank: int, view: View, config: TrainConfig, folder: Path) -> None:
+    """As one process of two: train to the end; train, let a signal reach one process only, and go on."""
+    states: list[trainer.State] = []
+    initial = trainer._initial
+
+    def kept(*arguments: Any) -> trainer.State:
+        states.append(initial(*arguments))
+        return states[-1]
+
+    trainer._initial = kept
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    try:
+        train(view, config, runs=folder, name="whole")
+        stops = StopAfter(2, signal.SIGUSR1) if rank == 1 else Silent()
+        with pytest.raises(KeyboardInterrupt):
+            train(view, config, runs=folder, name="parts", progress=stops)
+        report = train(view, config, runs=folder, resume=folder / "parts")
+        assert report.metrics["processes"] == 2
+        (folder / f"{rank}.txt").write_text(f"{report.loss!r} {report.run.name}")
+        r.write_tensors(folder / f"{rank}.safetensors", states[-1].tensors(), {})
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns_and_resume_exactly(
+    view_of: ViewOf, config: TrainConfig, tmp_path: Path
+) -> None:
+    half = changed(config, "train", batch=2, ema=0.9)
+    torch.multiprocessing.spawn(train_twice, args=(view_of("train"), half, tmp_path), nprocs=2)
+    assert same_bits(tmp_path / "0.safetensors", tmp_path / "1.safetensors")
+    for name in ("model.safetensors", "checkpoint.safetensors"):
+        assert same_bits(tmp_path / "whole" / name, tmp_path / "parts" / name)
+    told = [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)]
+    assert told[0] == told[1]
+    alone = train(view_of("train"), changed(half, "train", batch=4), runs=tmp_path, name="alone").run
+    for ours, theirs in zip(r.open_run(tmp_path / "whole").history(), r.open_run(alone).history(), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+        assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_torchrun_trains_and_one_process_speaks(stored: Store, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path)}
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "brainbrr"]
+    words += ["train", "--config", "tiny.toml", "--name", "both", "--runs", "runs", "--store", str(stored.location)]
+    told = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.count("both") == 1 and "× 2 processes" in told.stdout
+    [run] = (tmp_path / "runs").iterdir()
+    assert r.read_tensors(run / "model.safetensors")[1]["world"] == 2
+    assert [row["step"] for row in r.open_run(run).history()] == list(range(4))
+
+
+def test_one_process_is_a_world_that_changes_nothing() -> None:
+    world = World(0, 1, torch.device("cpu"))
+    value = torch.ones(3)
+    world.add([value])
+    assert (value == 1).all() and world.writes
+    assert world.any(True) and not world.any(False) and world.name("a") == "a"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_process_without_a_device_of_its_own_says_so() -> None:
+    with pytest.raises(DependencyError, match="process 1 of this node"), joined(Launch(1, 2, 1), cuda=True):
+        pass

@@ -1,0 +1,47 @@
+"""What tests of training share beside fixtures."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from brainbrr.learn.train_config import TrainConfig
+from brainbrr.progress import Silent
+from brainbrr.recordings import ViewRecording
+from brainbrr.views import View
+
+
+class StopAfter(Silent):
+    """Progress that presses Ctrl-C when so many steps are done."""
+
+    def __init__(self, steps: int, number: signal.Signals = signal.SIGINT) -> None:
+        self.left, self.number = steps, number
+
+    def advance(self, n: int = 1, *, note: str = "") -> None:
+        self.left -= n
+        if self.left == 0:
+            os.kill(os.getpid(), self.number)
+
+
+def changed(config: TrainConfig, section: str, **fields: Any) -> TrainConfig:
+    told = config.model_dump()
+    told[section] = {**told[section], **fields}
+    return TrainConfig.model_validate(told)
+
+
+def with_recordings(view: View, recordings: tuple[ViewRecording, ...]) -> View:
+    return View(
+        view.store,
+        corpus=view.corpus,
+        profile=view.profile,
+        split=view.split,
+        recipe=view.recipe,
+        window=view.window,
+        recordings=recordings,
+    )
+
+
+def same_bits(one: Path, other: Path) -> bool:
+    return one.read_bytes() == other.read_bytes()
