@@ -29,7 +29,10 @@ def need(names: Sequence[str]) -> None:
 
 @contextmanager
 def opened(names: Sequence[str], run: r.Run, step: int) -> Iterator[Show]:
-    """Give a function that shows a step in every logger named; what they hold of steps from `step` on is replaced."""
+    """Give a function that shows a step in every logger named.
+
+    TensorBoard replaces what it held of steps from `step` on; W&B keeps it. metrics.jsonl is what counts.
+    """
     with ExitStack() as stack:
         shows = [stack.enter_context(_OPENERS[name](run, step)) for name in names]
 

@@ -45,7 +45,7 @@ class Example:
 def write_report(run: r.Run, view: View, found: Mapping[str, Any], example: Example) -> Path:
     """Write report.html into the run and return its path. `found` is what evaluate measured."""
     history = run.history()
-    synthetic = found["synthetic"] or any(entry["synthetic"] for entry in run.view["recordings"])
+    synthetic = found["synthetic"] or any(entry["synthetic"] for _, seen in run.seen() for entry in seen["recordings"])
     parts = [
         f"<h1>{escape(run.config.name)}: seizure detection on split {escape(str(view.split))}</h1>",
         f'<p class="note">run <code>{escape(run.folder.name)}</code></p>',
@@ -135,8 +135,11 @@ def _views(run: r.Run, view: View, found: Mapping[str, Any]) -> str:
         ("view digest", trained["digest"]),
         ("recipe", f"{trained['recipe']['name']}, {trained['recipe']['digest']}"),
         ("windows", f"{trained['window']['length_s']} s every {trained['window']['stride_s']} s"),
-        ("steps", f"{run.config.train.steps} of {run.config.train.batch} windows"),
+        ("steps", f"{run.config.train.steps} of {run.config.train.batch * run.config.train.accumulate} windows"),
+        ("reproducible", "always on a CPU; on CUDA " + ("too" if run.config.train.deterministic else "not promised")),
     ]
+    if run.before:
+        rows.append(("started from", " and before that ".join(each["run"] for each in run.before)))
     if found["unlabelled"]:
         rows.append(("not scored", f"{found['unlabelled']} recordings without labels"))
     cells = "".join(f"<tr><td>{name}</td><td><code>{escape(value)}</code></td></tr>" for name, value in rows)
@@ -206,7 +209,7 @@ def _loss(losses: Sequence[float]) -> str:
         + _axis("loss", low=180, high=15, top=top)
         + ticks
         + f'<text x="{_WIDTH - _RIGHT}" y="211" text-anchor="end">steps</text></svg>'
-        + '<p class="note">Cross-entropy of each step, and its mean over 20 steps.</p>'
+        + '<p class="note">The loss of each step, and its mean over 20 steps.</p>'
     )
 
 

@@ -35,7 +35,7 @@ from brainbrr.views import check_frozen
 RUN_FORMAT = 1
 _METADATA = "brainbrr"
 _SEEN = {"run": (str,), "digest": (str,), "corpus": (str,), "recordings": (list,)}
-_IDENTITY = dict.fromkeys(("patient", "source", "content"), (str,))
+_IDENTITY = {**dict.fromkeys(("patient", "source", "content"), (str,)), "synthetic": (bool,)}
 
 
 @dataclass(frozen=True)
