@@ -505,3 +505,15 @@ def test_a_gc_at_any_point_of_a_put_takes_nothing_that_the_put_acknowledges(
         proof.verify_record(store, kept.key)
         proof.verify_object(store, kept.content)
     assert n > 10 and "object durable" in reached
+
+
+@pytest.mark.parametrize("stray", ["records/.nfs0001", "findings/.nfs0001", "objects/x", f"findings/{'a' * 32}-0.json"])
+def test_what_no_deletion_took_away_hinders_no_writer_and_no_gc(store: Store, stray: str) -> None:
+    publish(store, put(store, "kept"))
+    folder = store.layout.trash / ("a" * 32)
+    (folder / stray).parent.mkdir(parents=True)
+    (folder / stray).touch()  # NFS keeps a file that somebody reads under such a name
+    (store.layout.trash / ("b" * 32)).touch()
+    trash.call_off(store.layout)
+    assert gc(store, yes=True).receipts == ()
+    whole(store)
