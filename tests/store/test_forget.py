@@ -215,3 +215,17 @@ def test_an_ingest_of_another_corpus_meanwhile_keeps_what_it_names(tmp_path: Pat
         assert store.corpora() == ("another", "third")
         assert own.key in held(store)[0] and own.content in held(store)[1], n
         whole(store)
+
+
+def test_an_ingest_that_ends_meanwhile_does_not_stop_a_cut(tmp_path: Path) -> None:
+    points = {"deletion begun", "decided"}
+    for n in range(1, 4):
+        store, records = filled(tmp_path / str(n))
+        publish(store, records["own"])
+        failpoints.listener = at(n, lambda layout=store.layout: trash.call_off(layout), points=points)
+        report = forget(store, "demo", older_than=3, yes=True)
+        assert failpoints.listener is None, "the point was not reached"
+        assert store.layout.generations("demo") == store.layout.acknowledged("demo") == [3]
+        assert sorted(each["seq"] for receipt in report.receipts for each in receipt.generations) == [1, 2]
+        assert not list(store.layout.trash.iterdir())
+        catalog.verify(store.layout, "demo")
