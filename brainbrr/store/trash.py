@@ -15,7 +15,7 @@ import errno
 import os
 import re
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 from brainbrr.digest import sha256
@@ -64,6 +64,27 @@ def folders(layout: Layout) -> list[Path]:
     """Return the folders of deletions that are running, or died; no links, which would lead out of the store."""
     named = [path for path in _listed(layout.trash) if _FOLDER.match(path.name)]
     return [path for path in named if path.is_dir() and not path.is_symlink()]
+
+
+def deleted(layout: Layout) -> Mapping[str, Mapping[str, str]]:
+    """Return what receipts say (see there), and what deletions that run or died have taken away, as of now.
+
+    Of the latter some may come back, all without having been missed.
+    """
+    taken = list(_taken(layout))  # first: what has left `gone/` by now has a receipt
+    when = {kind: dict(names) for kind, names in receipts.deleted(layout).items()}
+    for kind, name in taken:
+        when[kind][name] = receipts.now()
+    return when
+
+
+def _taken(layout: Layout) -> Iterator[tuple[str, str]]:
+    for folder in folders(layout):
+        for kind in KINDS:
+            for path in (*_listed(folder / kind), *_listed(folder / "gone" / kind)):
+                yield kind, path.name.removesuffix(".json")
+        for corpus in _listed(folder / "gone" / "catalog"):
+            yield from (("generations", f"{corpus.name}/{int(path.stem)}") for path in _generation_files(corpus))
 
 
 def sweep(layout: Layout, verb: str) -> list[Receipt]:
@@ -206,10 +227,13 @@ def _receipt(gone: Path, verb: str, corpus: str | None) -> Receipt:
 
 def _generations(folder: Path) -> Iterator[dict[str, object]]:
     for corpus in _listed(folder):
-        for path in _listed(corpus):
-            if path.suffix == ".jsonl" and path.stem.isdecimal():
-                digest = sha256(files.read(path, limit=catalogs.MAX_CATALOG_BYTES))
-                yield {"corpus": corpus.name, "seq": int(path.stem), "sha256_of": digest}
+        for path in _generation_files(corpus):
+            digest = sha256(files.read(path, limit=catalogs.MAX_CATALOG_BYTES))
+            yield {"corpus": corpus.name, "seq": int(path.stem), "sha256_of": digest}
+
+
+def _generation_files(corpus: Path) -> list[Path]:
+    return [path for path in _listed(corpus) if path.suffix == ".jsonl" and path.stem.isdecimal()]
 
 
 def _put_back(layout: Layout, folder: Path, kind: str, path: Path) -> None:
