@@ -66,7 +66,11 @@ def verify(
     """
     began, now = time.monotonic(), datetime.now(UTC)
     memory = Memory(store, host, depth, now)
-    found = memory.damage(max_age_s, None if max_seconds is None else began + max_seconds, progress)
+    try:
+        found = memory.damage(max_age_s, None if max_seconds is None else began + max_seconds, progress)
+    except KeyboardInterrupt:
+        memory.save()  # what passed by then need not be read again
+        raise
     gone = () if accept_gone else memory.gone(found)
     if trouble := memory.keep(found, gone):
         progress.say(trouble)

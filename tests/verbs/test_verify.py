@@ -19,6 +19,7 @@ import brainbrr
 from brainbrr.digest import json_digest, sha256
 from brainbrr.errors import IntegrityError
 from brainbrr.host import Host
+from brainbrr.progress import Silent
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import files, marks, receipts, sealed
 from brainbrr.store.proof import DEPTHS, Depth
@@ -397,6 +398,24 @@ def passes(host: Host) -> dict[str, int]:
         for table in (host.folder / "passes").glob("*.json")
         for name, entry in json.loads(table.read_text()).items()
     }
+
+
+class Interrupted(Silent):
+    """Ctrl-C, after five objects."""
+
+    n_done = 0
+
+    def advance(self, n: int = 1, *, note: str = "") -> None:
+        self.n_done += n
+        if self.n_done == 5:
+            raise KeyboardInterrupt
+
+
+def test_what_passed_before_ctrl_c_is_not_read_again(settled: Store, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        verify(settled, host=Host(tmp_path / "host"), progress=Interrupted())
+    report = verify(settled, host=Host(tmp_path / "host"), max_age_s=DAY_S, max_seconds=0)
+    assert report.remembered >= 5 and report.corrupt == ()
 
 
 def test_an_object_that_was_touched_is_proven_again(store: Store, tmp_path: Path) -> None:
