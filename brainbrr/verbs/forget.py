@@ -133,7 +133,8 @@ class _Plan:
             fix = f"there are: {', '.join(store.corpora()) or 'none'}"
             raise UsageError(f"no corpus is called {corpus!r}", where=store.location, fix=fix)
         if older_than is not None and (older_than not in known or older_than < 2):
-            fix = f"a number from {min(known, default=0) + 1} to {max(known, default=0)}"
+            first, last = min(known, default=0) + 1, max(known, default=0)
+            fix = f"a number from {first} to {last}" if first <= last else f"there is only generation {last}"
             raise UsageError(f"no generation is older than {older_than}, or it is not there", where=corpus, fix=fix)
         self.generations = tuple(self._generations())
         if older_than is None:
