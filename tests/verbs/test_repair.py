@@ -316,6 +316,21 @@ def test_what_cannot_be_read_is_left_where_it_is(in_sight: Store) -> None:
     assert verify(store).corrupt == ()
 
 
+def test_what_the_other_store_does_not_give_hinders_nothing_else(in_sight: Store) -> None:
+    store = in_sight
+    source = Store.open(Path(shutil.copytree(store.location, store.location.with_name("source"))))
+    first, second = shards(store)[:2]
+    catalog = store.layout.generation("demo", 1)
+    for path in (first, second, catalog):
+        flip(path, 1000)
+    for path in (shards(source)[0], source.layout.generation("demo", 1)):
+        path.chmod(0)
+    report = as_nobody(lambda: repair(store, source=source).to_json())
+    outcomes = {each["object"]: each["outcome"] for each in report["mended"] if "object" in each}
+    assert outcomes == {first.parent.name: "not restored", second.parent.name: "restored"}
+    assert [each["outcome"] for each in report["mended"] if "catalog" in each] == ["not restored"]
+
+
 def test_a_store_that_may_not_be_written_is_refused_and_stays(in_sight: Store) -> None:
     store = in_sight
     flip(shards(store)[0], 1000)
