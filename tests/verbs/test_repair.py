@@ -21,7 +21,9 @@ from brainbrr.eeg import preprocess
 from brainbrr.host import Host
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import failpoints, files, sealed
+from brainbrr.store.roots import Reader
 from brainbrr.store.store import Store
+from brainbrr.store.trash import CalledOff, Deletion
 from brainbrr.verbs.ingest import ingest
 from brainbrr.verbs.recompress import recompress
 from brainbrr.verbs.repair import RepairReport
@@ -265,6 +267,14 @@ def test_copies_and_objects_that_nobody_names_are_moved_aside(store: Store, tmp_
     assert set(outcomes(report).values()) == {"moved aside"} and report.exit_code == 0
     assert len(quarantined(store)) == len(report.mended) - 1  # a folder took its file with it
     assert verify(store, host=host).corrupt == ()  # nobody misses what was moved aside for good
+
+
+def test_a_deletion_that_ran_meanwhile_is_called_off(store: Store, other: Store) -> None:
+    flip(shards(store)[0], 1000)
+    deletion = Deletion(Reader(store.layout), "gc")
+    assert repair(store, source=other).exit_code == 0
+    with pytest.raises(CalledOff):
+        deletion.finish()
 
 
 # What a disk does not give
