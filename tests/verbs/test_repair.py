@@ -24,6 +24,7 @@ from brainbrr.store import failpoints, files, sealed
 from brainbrr.store.roots import Reader
 from brainbrr.store.store import Store
 from brainbrr.store.trash import CalledOff, Deletion
+from brainbrr.verbs.gc import gc
 from brainbrr.verbs.ingest import ingest
 from brainbrr.verbs.recompress import recompress
 from brainbrr.verbs.repair import RepairReport
@@ -324,6 +325,22 @@ def test_what_cannot_be_read_is_left_where_it_is(in_sight: Store) -> None:
     for path in (first, second.with_name("zarr.json"), record):
         path.chmod(0o444)
     assert verify(store).corrupt == ()
+
+
+def test_a_gc_deletes_nothing_where_something_cannot_be_read_and_says_what(in_sight: Store) -> None:
+    store = in_sight
+    record = store.layout.record(sorted(store.keys())[0])
+    record.chmod(0)
+
+    def refused() -> list[str]:
+        try:
+            gc(store, yes=True)
+        except brainbrr.BrainbrrError as error:
+            return [type(error).__name__, error.what, str(error.where)]
+        return []
+
+    what = "nothing is deleted from a store that cannot be read wholly: it cannot be read: Permission denied"
+    assert as_nobody(refused) == ["IntegrityError", what, str(record)]
 
 
 def test_what_the_other_store_does_not_give_hinders_nothing_else(in_sight: Store) -> None:
