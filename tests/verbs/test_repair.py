@@ -20,7 +20,7 @@ from brainbrr.digest import source_digest
 from brainbrr.eeg import preprocess
 from brainbrr.host import Host
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import failpoints, files, sealed
+from brainbrr.store import failpoints, files, marks
 from brainbrr.store.roots import Reader
 from brainbrr.store.store import Store
 from brainbrr.store.trash import CalledOff, Deletion
@@ -465,7 +465,7 @@ def with_view(store: Store) -> str:
     view = brainbrr.view(store)
     assert view.digest is not None
     store.freeze(view.digest, view.to_json())
-    sealed.publish(store.layout, store.layout.pin(view.digest), {"format": 1}, lambda: None)
+    marks.pin(store, view.digest)
     return view.digest
 
 

@@ -45,6 +45,10 @@ def settled(stored: Path) -> Store:
     return Store.open(stored)
 
 
+def mark(of: str, digest: str) -> dict[str, Any]:
+    return {"format": 1, of: digest, "created": "2026-01-01T00:00:00+00:00", "by": "a test"}
+
+
 def shards(store: Store) -> list[Path]:
     return sorted(store.location.glob("objects.zarr/*/*/c.0.0"))
 
@@ -160,7 +164,7 @@ def test_a_record_that_is_gone_is_missed_by_the_catalog_unless_that_was_meant(st
     store.layout.record(record.key).unlink()
     assert "demo was stored under it, and it is gone" in told(store, "record", "quick")[record.key]
     retired = store.layout.retirement(record.recipe)
-    sealed.publish(store.layout, retired, {"format": 1}, lambda: None)
+    marks.retire(store, record.recipe, "default")
     assert verify(store).corrupt == ()
     retired.unlink()
     give_receipt(store, records=(record.key,))
@@ -237,7 +241,7 @@ def test_what_a_frozen_view_reads_is_missed_also_where_no_catalog_names_it(cli: 
 def test_a_pin_has_to_keep_a_view_that_is_there(cli: Cli, store: Store) -> None:
     digest = frozen(store)
     for each in (digest, "0" * 64):
-        sealed.publish(store.layout, store.layout.pin(each), {"format": 1}, lambda: None)
+        sealed.publish(store.layout, store.layout.pin(each), mark("view", each), lambda: None)
     assert told(store, "pin") == {"0" * 64: "it keeps a frozen view that is not there"}
 
 
@@ -307,8 +311,8 @@ def test_what_others_leave_in_a_store_is_no_damage(store: Store) -> None:
 def everything(store: Store, cli: Cli) -> list[Path]:
     """A store with every kind of file; returns one or two of each kind."""
     digest = frozen(store)
-    sealed.publish(store.layout, store.layout.pin(digest), {"format": 1}, lambda: None)
-    sealed.publish(store.layout, store.layout.retirement("ab" * 16), {"format": 1}, lambda: None)
+    sealed.publish(store.layout, store.layout.pin(digest), mark("view", digest), lambda: None)
+    marks.retire(store, "ab" * 16, "old")
     give_receipt(store, objects=("ab" * 32,))
     generations(store)
     catalog = store.location / "catalog" / "demo"
@@ -570,3 +574,11 @@ def test_a_mark_with_a_byte_too_many_is_found_and_mended(store: Store) -> None:
     assert found["format"] == "format.json"
     assert repair(store, depth="quick").exit_code == 0
     assert store.layout.mark.read_bytes() == good
+
+
+def test_a_mark_that_lacks_what_its_readers_need_is_found(store: Store) -> None:
+    for path in (store.layout.pin("c" * 64), store.layout.retirement("c" * 32)):
+        path.parent.mkdir()
+        path.write_bytes(files.seal({"format": 1}))
+    assert told(store, "pin", "quick") == {"c" * 64: "field 'by' is missing"}
+    assert told(store, "retired", "quick") == {"c" * 32: "field 'by' is missing"}
