@@ -19,7 +19,7 @@ from brainbrr.eeg.statistics import Statistics
 from brainbrr.engines.engine import cores
 from brainbrr.errors import BrainbrrError, IntegrityError
 from brainbrr.progress import Progress, Silent
-from brainbrr.store import founding, proof, receipts
+from brainbrr.store import founding, proof, trash
 from brainbrr.store.objects import FILL, ArrayMeta, Samples
 from brainbrr.store.proof import Depth
 from brainbrr.store.records import Record
@@ -118,7 +118,7 @@ def damage(store: Store, scope: Scope = Scope(), *, progress: Progress = Silent(
             notes = misplaced if _is_bound(store, stray) else broken
         notes.found += alone.found
         notes.unreadable |= alone.unreadable
-    deleted = receipts.deleted(store.layout)
+    deleted = trash.deleted(store.layout)
     wanted = crosscheck.catalogs(store, {**lonely, **bound}, set(keys), deleted["records"], broken)
     crosscheck.views(store, {**lonely, **bound}, set(keys), wanted, broken)
     names = {
@@ -129,7 +129,7 @@ def damage(store: Store, scope: Scope = Scope(), *, progress: Progress = Silent(
     for name in strangers(store.layout):
         broken.say("stranger", name, "no store has a file of this name")
     if broken.found or misplaced.found:
-        deleted = receipts.deleted(store.layout)
+        deleted = trash.deleted(store.layout)
         for notes in (broken, misplaced):
             notes.found = [found for found in notes.found if not _was_deleted(store, found, deleted)]
     return Damage(

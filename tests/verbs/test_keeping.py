@@ -46,7 +46,9 @@ def test_gc_is_a_dry_run_until_yes(cli: Cli, store: Store) -> None:
     assert [line.split("\t")[:3] for line in lines[2:]] == [
         ["would delete", str(n), kind] for kind in ("records", "objects", "findings")
     ]
-    assert "within the grace" in cli("gc").out
+    told = cli("gc")
+    assert "within the grace" in told.out and "--yes" not in told.err  # it would change nothing
+    assert "--yes" in cli("gc", "--grace", "0s").err
     told = cli("gc", "--yes", "--grace", "0s", "--json")
     assert told.code == 0 and len(told.json["receipts"]) == 1
     assert not list(store.contents())
