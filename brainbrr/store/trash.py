@@ -30,7 +30,8 @@ from brainbrr.store.roots import Reader
 KINDS = ("views", "pins", "records", "objects", "findings")
 _DECIDED = (*KINDS, "catalog", "quarantine")
 _FOLDER = re.compile(r"[0-9a-f]{32}\Z")
-_OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+UNENDED = "9999-01-01T00:00:00+00:00"
+"""When a deletion was that is not over, or whose time does not matter: later than all else."""
 
 
 class CalledOff(Exception):  # noqa: N818  # no error: what was to be deleted is looked at anew
@@ -67,15 +68,21 @@ def folders(layout: Layout) -> list[Path]:
 
 
 def deleted(layout: Layout) -> Mapping[str, Mapping[str, str]]:
-    """Return what receipts say (see there), and what deletions that run or died have taken away, as of now.
+    """Return what receipts say (see there), and what deletions that run or died have taken away, as of UNENDED.
 
     Of the latter some may come back, all without having been missed.
     """
     taken = list(_taken(layout))  # first: what has left `gone/` by now has a receipt
     when = {kind: dict(names) for kind, names in receipts.deleted(layout).items()}
     for kind, name in taken:
-        when[kind][name] = receipts.now()
+        when[kind][name] = UNENDED
     return when
+
+
+def is_gone(layout: Layout) -> Callable[[str], bool]:
+    """Return what tells whether the record of a key was deleted on purpose, and was not stored again since."""
+    records = deleted(layout)["records"]
+    return lambda key: key in records and not os.path.lexists(layout.record(key))
 
 
 def _taken(layout: Layout) -> Iterator[tuple[str, str]]:
@@ -244,11 +251,7 @@ def _put_back(layout: Layout, folder: Path, kind: str, path: Path) -> None:
         return
     with contextlib.suppress(FileNotFoundError):
         if kind == "objects":
-            try:
-                path.rename(home)
-            except OSError as error:
-                if error.errno not in _OCCUPIED:
-                    raise
+            if not files.rename_folder(path, home):
                 _move(path, folder / "spare" / kind)  # not removed here: half of it could be put back
         else:
             with contextlib.suppress(FileExistsError):
@@ -279,7 +282,7 @@ def remove(path: Path) -> None:
             try:
                 path.rmdir()
             except OSError as error:
-                if error.errno not in _OCCUPIED:  # .nfs000...: a reader has it open still
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # .nfs000...: a reader has it open still
                     raise
         else:
             path.unlink()

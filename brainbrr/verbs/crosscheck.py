@@ -30,8 +30,11 @@ def catalogs(
             catalog = store.catalog(corpus)
         except (BrainbrrError, OSError):
             continue
-        for said in _rows(catalog, records, broken) if catalog else ():
-            if said.key not in keys and (said.recipe in retired or said.key in deleted):
+        if catalog is None:
+            continue
+        for said in _rows(catalog, records, broken):
+            # one that was deleted before this was said must be there again
+            if said.key not in keys and (said.recipe in retired or deleted.get(said.key, "") > catalog.created):
                 continue
             if said.key not in keys:
                 broken.say("record", said.key, f"{said.path} of {corpus} was stored under it, and it is gone")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from brainbrr.digest import key_of
 from brainbrr.eeg.annotations import Annotations
 from brainbrr.eeg.corpus import Corpus, RecordingFile
 from brainbrr.eeg.recipe import Recipe
@@ -103,6 +104,18 @@ def merged(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         rows=rows,
     )
+
+
+def let_go(catalog: Catalog, is_gone: Callable[[str], bool]) -> Catalog:
+    """Return a generation that does not name what was deleted on purpose: what is named and not there is damage."""
+
+    def left(row: Row) -> Row:
+        if row.source is None:
+            return row
+        there = {r: c for r, c in row.contents.items() if not is_gone(key_of(source=row.source, recipe=r))}
+        return row if len(there) == len(row.contents) else dataclasses.replace(row, contents=there)
+
+    return dataclasses.replace(catalog, rows={path: left(row) for path, row in catalog.rows.items()})
 
 
 def _refused(row: Row, error: BrainbrrError, recipe: str, *, accept: bool) -> Row:

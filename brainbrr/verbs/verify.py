@@ -196,6 +196,6 @@ def _deletion(store: Store, kind: str, name: str, deleted: Mapping[str, Mapping[
         corpus, _, file = name.partition("/")
         seq = int(file.partition(".")[0])
         if any(seq < cut for cut in store.layout.cuts(corpus)):
-            return "9999-01-01T00:00:00+00:00"  # whenever it was: nobody misses what was cut off
+            return trash.UNENDED  # whenever it was: nobody misses what was cut off
         return deleted.get("generations", {}).get(f"{corpus}/{seq}")
     return deleted.get(RECEIPTS_OF.get(kind, ""), {}).get(name)
