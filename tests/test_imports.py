@@ -31,6 +31,7 @@ HOMES = {
     "safetensors": {"learn"},
     "timescoring": {"learn"},
     "triton": {"learn"},
+    "mamba_ssm": {"learn"},
     "click": {"cli"},
     "rich": {"cli"},
     "mne": {"mne_bridge"},

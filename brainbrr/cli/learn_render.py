@@ -19,6 +19,7 @@ def train(out: Output, report: TrainReport) -> None:
             ("view", report.view_digest),
             ("steps", str(report.steps)),
             ("loss", f"{report.loss:.4f}"),
+            ("scan", f"{report.metrics['scan']} on {report.metrics['device']}"),
             *_staged(report.metrics.get("stage")),
         ]
     )

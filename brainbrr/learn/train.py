@@ -25,6 +25,7 @@ from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, Usag
 from brainbrr.learn import runs as r
 from brainbrr.learn.loader import torch_loader
 from brainbrr.learn.model import Detector, n_parameters
+from brainbrr.learn.scans import chosen
 from brainbrr.learn.train_config import OptimiserConfig, TrainConfig, window_fields
 from brainbrr.loading.augment import Augment
 from brainbrr.loading.batches import Batch
@@ -68,6 +69,7 @@ def train(
     told = {"profile": view.profile, "window": window_fields(view.window), "recipe": view.recipe.name}
     config = TrainConfig.model_validate({**config.model_dump(), **told})
     device = device_of(config.train.device)
+    scan = chosen(config.model.scan, device)
     run = r.create(runs, config, view.to_json()) if resume is None else _reopen(resume, config, digest)
     if resume is not None:
         view = View.from_json(view.store, run.view)  # in the run's own order: the digest does not cover that
@@ -116,6 +118,7 @@ def train(
             "seconds": round(seconds, 1),
             "windows_per_second": round((step - first) * config.train.batch / seconds, 1),
             "device": str(device),
+            "scan": scan,
             "synthetic": view.synthetic,
         },
     )
