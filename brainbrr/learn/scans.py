@@ -141,4 +141,5 @@ def _without_its_front(name: str) -> ModuleType:
 
 def _interpreted() -> bool:
     """Return whether Triton runs on the CPU, in its interpreter."""
-    return bool(import_module("triton").knobs.runtime.interpret)
+    knobs = getattr(import_module("triton"), "knobs", None)
+    return knobs is not None and bool(knobs.runtime.interpret)
