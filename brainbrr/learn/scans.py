@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any, Literal
 
@@ -85,7 +85,7 @@ def _within(x: Tensor, decay: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """Return what steps give to later steps of their own chunk: attention with their decay as its mask."""
     by_head = decay.transpose(2, 3)
     later = torch.ones(x.shape[2], x.shape[2], dtype=torch.bool, device=x.device).triu(1)
-    between = (by_head.unsqueeze(-1) - by_head.unsqueeze(-2)).to(x.dtype).masked_fill(later, -math.inf).exp()
+    between = (by_head.unsqueeze(-1) - by_head.unsqueeze(-2)).to(x.dtype).masked_fill_(later, -math.inf).exp_()
     weights = (c @ b.transpose(-1, -2)).unsqueeze(2) * between  # (batch, chunk, head, step, earlier step)
     return (weights @ x.transpose(2, 3)).transpose(2, 3)
 
@@ -127,11 +127,9 @@ def _without_its_front(name: str) -> ModuleType:
     """Import a module of a package without running the package's own `__init__`."""
     package = name.partition(".")[0]
     spec = find_spec(package)
-    if spec is None or spec.submodule_search_locations is None:
+    if spec is None:
         raise DependencyError(f"{name} needs {package}", fix="pip install 'brainbrr[cuda]'")
-    bare = ModuleType(package)
-    bare.__path__ = list(spec.submodule_search_locations)
-    sys.modules[package] = bare
+    sys.modules[package] = module_from_spec(spec)
     try:
         return import_module(name)
     except ImportError as error:
