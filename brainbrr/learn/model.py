@@ -30,7 +30,7 @@ class GatedRMSNorm(nn.Module):
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """Return the same shape as x."""
-        return F.rms_norm(x * F.silu(z), self.weight.shape, self.weight, eps=1e-5)
+        return F.rms_norm((x * F.silu(z)).float(), self.weight.shape, self.weight, eps=1e-5)
 
 
 class Mamba2(nn.Module):
@@ -137,12 +137,13 @@ class Detector(nn.Module):
         self.decoder = UNetDecoder(config) if config.unet else LinearDecoder(config)
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Return one logit per sample."""
+        """Return one logit per sample. Logits, and the sum that runs through the blocks, are float32 under autocast."""
         x, skips = self._run(self.stem, signal)
+        x = x.float()
         for block in self.blocks:
             x = self._run(block, x)
         logits: Tensor = self._run(self.decoder, self.norm(x), skips, signal.shape[-1])
-        return logits
+        return logits.float()
 
     def _run(self, part: nn.Module, *inputs: Any) -> Any:
         if self.checkpoint and torch.is_grad_enabled():

@@ -27,7 +27,7 @@ TRITON_CHUNK = 256
 
 
 def scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, *, chunk: int, by: str = "auto") -> Tensor:
-    """Return y, of x's shape and dtype, by the scan that `by` means for x's device: see `chosen`."""
+    """Return y, of x's shape, by the scan that `by` means for x's device: see `chosen`."""
     if chosen(by, x.device) == "triton":
         return in_triton(x, dt, a, b, c, d)
     return chunked(x, dt, a, b, c, d, chunk=chunk)

@@ -122,8 +122,19 @@ def test_bf16_autocast_keeps_the_dynamics_in_float32() -> None:
         assert parameter.grad is not None and parameter.grad.isfinite().all()
 
 
+@BOTH
+def test_logits_of_a_bf16_forward_are_float32_and_near(config: ModelConfig) -> None:
+    torch.manual_seed(0)
+    detector, signal = Detector(3, config), torch.randn(2, 3, 640)
+    exact = detector(signal)
+    with torch.autocast("cpu", torch.bfloat16):
+        coarse = detector(signal)
+    assert coarse.dtype == torch.float32 and not torch.equal(coarse, exact)
+    assert (coarse - exact).abs().max() < 0.1 * exact.std()
+
+
 @pytest.mark.parametrize(
-    ("name", "n"), [("smoke", 90_401), ("base", 1_053_169), ("large", 5_492_049), ("upstream", 32_602_689)]
+    ("name", "n"), [("smoke", 90_401), ("base", 1_121_265), ("large", 5_492_049), ("upstream", 32_602_689)]
 )
 def test_sizes_of_the_configs(name: str, n: int) -> None:
     with torch.device("meta"):

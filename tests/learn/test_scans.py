@@ -42,6 +42,10 @@ def test_chunk_size_does_not_matter() -> None:
     assert torch.allclose(scans.chunked(*x, chunk=100), scans.chunked(*x, chunk=9), rtol=1e-12, atol=1e-12)
 
 
+def test_gradients_are_those_of_finite_differences() -> None:
+    assert torch.autograd.gradcheck(lambda *given: scans.chunked(*given, chunk=4), arguments(9, torch.float64))
+
+
 def test_strong_decay_gives_no_nan_gradient() -> None:
     x, dt, a, b, c, d = arguments(64, torch.float32)
     y = scans.chunked(x, dt * 100, a, b, c, d, chunk=64)  # exp of the upper triangle would overflow
