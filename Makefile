@@ -7,7 +7,7 @@ INTO ?= .bench
 BIN = $(VENV)/bin
 BRAINBRR = $(BIN)/brainbrr
 
-.PHONY: help setup demo test check format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke bench bench-ingest bench-loader digests tones torture
+.PHONY: help setup demo test check format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke bench bench-ingest bench-loader bench-model parity digests tones torture
 
 help:            ## show these lines
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+: *##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -68,6 +68,20 @@ $(VENV)-peers/.ready: pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv $(VENV)-peers
 	grep -v '^python-dateutil==' constraints.txt > $(VENV)-peers/constraints.txt
 	$(VENV)-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(VENV)-peers/constraints.txt --requirement benchmarks/requirements.txt --editable '.[dev]'
+	@touch $@
+
+bench-model: $(VENV)-parity/.ready  ## the scans and a training step against their peers; BENCH='--quick'
+	OMP_NUM_THREADS=1 $(VENV)-parity/bin/python benchmarks/bench_model.py $(BENCH)
+
+parity: $(VENV)-parity/.ready  ## our layers against mamba-ssm's own, its Triton kernels in the interpreter or on CUDA
+	MAMBA_DETERMINISTIC=1 TRITON_INTERPRET=$$($(VENV)-parity/bin/python -c "import torch; print(int(not torch.cuda.is_available()))") \
+		$(VENV)-parity/bin/python -m pytest tests/parity -rA --durations=5
+
+$(VENV)-parity/.ready: pyproject.toml constraints.txt tests/parity/requirements.txt
+	$(PYTHON) -m venv $(VENV)-parity
+	$(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train]'
+	$(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement tests/parity/requirements.txt
+	MAMBA_SKIP_CUDA_BUILD=TRUE MAMBA_FORCE_BUILD=TRUE $(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps mamba-ssm==2.3.1
 	@touch $@
 
 digests: setup   ## the same digests under other BLAS kernels, numpys, scipys and Pythons

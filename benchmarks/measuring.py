@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -79,12 +79,12 @@ def interleaved(contenders: Mapping[str, Contender], repeats: int, folder: Path)
     }
 
 
-def heading() -> str:
+def heading(packages: Sequence[str] = ("numpy", "scipy", "mne")) -> str:
     """Return when, of what, where and how the rows below were measured."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    versions = " ".join(f"{name} {_version(name)}" for name in ("numpy", "scipy", "mne"))
+    versions = " ".join(f"{name} {_version(name)}" for name in packages)
     return (
         f"# {datetime.now(UTC):%Y-%m-%d} · commit {commit} · {os.cpu_count()} × {_processor()}{load}\n"
         f"# python {platform.python_version()} {versions} · python {shlex.join(sys.argv)}"

@@ -33,6 +33,7 @@ HOMES = {
     "triton": {"learn"},
     "wandb": {"learn"},
     "tensorboard": {"learn"},
+    "mamba_ssm": {"learn"},
     "click": {"cli"},
     "rich": {"cli"},
     "mne": {"mne_bridge"},

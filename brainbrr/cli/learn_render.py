@@ -23,6 +23,7 @@ def train(out: Output, report: TrainReport) -> None:
             ("steps", str(report.steps)),
             ("loss", f"{report.loss:.4f}"),
             ("learned on", _learned_on(report.metrics)),
+            ("scan", report.metrics["scan"]),
             *([("data", "SYNTHETIC: signals and labels were generated")] if report.metrics["synthetic"] else []),
             *_staged(report.metrics.get("stage")),
         ]

@@ -1,4 +1,4 @@
-"""The detector: a convolutional stem, bidirectional Mamba-2 blocks, one logit per sample. Knows tensors only.
+"""The detector: an encoder, bidirectional Mamba-2 blocks, a decoder to one logit per sample. Knows tensors only.
 
 `Mamba2` has mamba-ssm's parameter names and shapes (Dao & Gu 2024, arXiv 2405.21060), so state dicts load both ways.
 """
@@ -6,49 +6,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # its usual name
+from torch.utils.checkpoint import checkpoint
 
+from brainbrr.learn.scans import scan
 from brainbrr.learn.train_config import ModelConfig
+from brainbrr.learn.unet import UNetDecoder, UNetEncoder
 
 _DT_MIN, _DT_MAX, _DT_FLOOR = 1e-3, 1e-1, 1e-4
 _A_RANGE = (1.0, 16.0)
-
-
-def ssd(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, *, chunk: int) -> Tensor:
-    """Return y of h_t = exp(dt_t a) h_(t-1) + dt_t b_t x_t, y_t = c_t h_t, chunk by chunk.
-
-    x (batch, length, heads, headdim), dt (batch, length, heads) above 0, a (heads,) below 0, b and c
-    (batch, length, state), shared by all heads. Same shape as x. Chunks of equal size, at most `chunk`.
-    """
-    n_batch, length, n_heads, headdim = x.shape
-    n_chunks = -(-length // chunk)
-    size = -(-length // n_chunks)
-    if rest := n_chunks * size - length:  # a step with dt = 0 changes no state
-        x, dt = F.pad(x, (0, 0, 0, 0, 0, rest)), F.pad(dt, (0, 0, 0, rest))
-        b, c = F.pad(b, (0, 0, 0, rest)), F.pad(c, (0, 0, 0, rest))
-    x = (x * dt.unsqueeze(-1)).reshape(n_batch, n_chunks, size, n_heads, headdim)
-    b, c = (t.reshape(n_batch, n_chunks, size, -1) for t in (b, c))
-    decay = (dt * a).reshape(n_batch, n_chunks, size, n_heads).transpose(2, 3).cumsum(-1)  # (batch, chunk, head, step)
-
-    # within a chunk: attention with the decay between two steps as its mask
-    later = torch.ones(size, size, dtype=torch.bool, device=x.device).triu(1)
-    between = (decay.unsqueeze(-1) - decay.unsqueeze(-2)).masked_fill(later, -math.inf).exp()
-    weights = (c @ b.transpose(-1, -2)).unsqueeze(2) * between
-    heads = x.transpose(2, 3)  # (batch, chunk, head, step, headdim)
-    y = weights @ heads
-
-    # across chunks: what each leaves behind, carried on
-    left = (heads * (decay[..., -1:] - decay).exp().unsqueeze(-1)).transpose(-1, -2) @ b.unsqueeze(2)
-    carried = [torch.zeros_like(left[:, 0])]
-    # unbind, not slices: the backward of n slices would allocate n whole tensors
-    for leaves, total in zip(left.unbind(1)[:-1], decay[..., -1].unbind(1)[:-1], strict=True):
-        carried.append(carried[-1] * total.exp()[..., None, None] + leaves)
-    state = torch.stack(carried, dim=1)  # (batch, chunk, head, headdim, state)
-    y = y + (c.unsqueeze(2) @ state.transpose(-1, -2)) * decay.exp().unsqueeze(-1)
-    return y.transpose(2, 3).reshape(n_batch, n_chunks * size, n_heads, headdim)[:, :length]
 
 
 class GatedRMSNorm(nn.Module):
@@ -60,7 +30,7 @@ class GatedRMSNorm(nn.Module):
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         """Return the same shape as x."""
-        return F.rms_norm(x * F.silu(z), self.weight.shape, self.weight, eps=1e-5)
+        return F.rms_norm((x * F.silu(z)).float(), self.weight.shape, self.weight, eps=1e-5)
 
 
 class Mamba2(nn.Module):
@@ -69,7 +39,8 @@ class Mamba2(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.d_inner = config.expand * config.d_model
-        self.d_state, self.headdim, self.chunk = config.d_state, config.headdim, config.chunk
+        self.d_state, self.headdim = config.d_state, config.headdim
+        self.chunk, self.scan = config.chunk, config.scan
         n_heads = self.d_inner // config.headdim
         conv_dim = self.d_inner + 2 * config.d_state
         self.in_proj = nn.Linear(config.d_model, self.d_inner + conv_dim + n_heads, bias=False)
@@ -88,9 +59,8 @@ class Mamba2(nn.Module):
         z, xbc, dt = torch.split(self.in_proj(u), widths, dim=-1)
         xbc = F.silu(self.conv1d(xbc.transpose(1, 2))[..., :length].transpose(1, 2))
         x, b, c = torch.split(xbc, [self.d_inner, self.d_state, self.d_state], dim=-1)
-        x = torch.unflatten(x, -1, (-1, self.headdim))
-        y = ssd(x, F.softplus(dt + self.dt_bias), -self.A_log.exp(), b, c, chunk=self.chunk)
-        y = y + x * self.D.unsqueeze(-1)
+        x, dt = torch.unflatten(x, -1, (-1, self.headdim)), F.softplus(dt.float() + self.dt_bias)
+        y = scan(x, dt, -self.A_log.exp(), b, c, self.D, chunk=self.chunk, by=self.scan)
         return self.out_proj(self.norm(y.flatten(-2), z))  # type: ignore[no-any-return]
 
 
@@ -129,34 +99,62 @@ class Stem(nn.Module):
         self.mix = nn.Linear(n_channels * width, config.d_model)
         self.pool = nn.Linear(2 * width, config.d_model, bias=False)
 
-    def forward(self, signal: Tensor) -> Tensor:
-        """Return (batch, tokens, d_model) from (batch, channels, samples)."""
+    def forward(self, signal: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return (batch, tokens, d_model) from (batch, channels, samples), and nothing that skips the blocks."""
         n_batch, n_channels, n_samples = signal.shape
         x = signal.reshape(n_batch * n_channels, 1, n_samples)
         for conv in self.convs:
             x = F.gelu(conv(x))
         x = torch.unflatten(x, 0, (n_batch, n_channels)).permute(0, 3, 1, 2)  # (batch, token, channel, filter)
         pooled = torch.cat([x.mean(2), x.amax(2)], dim=-1)
-        return self.mix(x.flatten(2)) + self.pool(pooled)  # type: ignore[no-any-return]
+        return self.mix(x.flatten(2)) + self.pool(pooled), []
+
+
+class LinearDecoder(nn.Linear):
+    """One logit per token, held at the token's middle and linear between middles."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config.d_model, 1)
+        self.samples_per_token = config.samples_per_token
+
+    def forward(self, tokens: Tensor, _: list[Tensor], n_samples: int) -> Tensor:  # type: ignore[override]
+        """Return (batch, samples) from (batch, tokens, d_model)."""
+        logits = super().forward(tokens)  # (batch, token, 1)
+        before, after = torch.cat([logits[:, :1], logits[:, :-1]], 1), torch.cat([logits[:, 1:], logits[:, -1:]], 1)
+        n = self.samples_per_token
+        past = (torch.arange(n, device=logits.device) + 0.5) / n - 0.5  # tokens past the middle
+        # sums and products alone: the backward of F.interpolate adds in any order on CUDA
+        samples = logits * (1 - past.abs()) + before * (-past).clamp(min=0) + after * past.clamp(min=0)
+        return samples.flatten(1)[:, :n_samples]
 
 
 class Detector(nn.Module):
-    """Seizure logits per sample: (batch, channels, samples) float32 to (batch, samples)."""
+    """Seizure logits per sample: (batch, channels, samples) float32 to (batch, samples).
+
+    With `config.checkpoint` its parts keep only their inputs and are computed again in the backward pass.
+    """
 
     def __init__(self, n_channels: int, config: ModelConfig) -> None:
         super().__init__()
-        self.stem = Stem(n_channels, config)
+        self.checkpoint = config.checkpoint
+        self.stem = UNetEncoder(n_channels, config) if config.unet else Stem(n_channels, config)
         self.blocks = nn.ModuleList(BiMamba2(config) for _ in range(config.n_blocks))
         self.norm = nn.RMSNorm(config.d_model, eps=1e-5)
-        self.decoder = nn.Linear(config.d_model, 1)
+        self.decoder = UNetDecoder(config) if config.unet else LinearDecoder(config)
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Return one logit per sample, interpolated between the logits of tokens."""
-        x = self.stem(signal)
+        """Return one logit per sample. Logits, and the sum that runs through the blocks, are float32 under autocast."""
+        x, skips = self._run(self.stem, signal)
+        x = x.float()
         for block in self.blocks:
-            x = block(x)
-        logits = self.decoder(self.norm(x)).transpose(1, 2)
-        return F.interpolate(logits, size=signal.shape[-1], mode="linear", align_corners=False).squeeze(1)
+            x = self._run(block, x)
+        logits: Tensor = self._run(self.decoder, self.norm(x), skips, signal.shape[-1])
+        return logits.float()
+
+    def _run(self, part: nn.Module, *inputs: Any) -> Any:
+        if self.checkpoint and torch.is_grad_enabled():
+            return checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)  # nothing here is random
+        return part(*inputs)
 
 
 def n_parameters(model: nn.Module) -> int:

@@ -26,6 +26,7 @@ from brainbrr.learn import loggers
 from brainbrr.learn import runs as r
 from brainbrr.learn.loader import in_this_world, torch_loader
 from brainbrr.learn.model import Detector, n_parameters
+from brainbrr.learn.scans import chosen
 from brainbrr.learn.starting import begin, reopen
 from brainbrr.learn.stopping import interrupts
 from brainbrr.learn.train_config import OptimiserConfig, TrainConfig, window_fields
@@ -102,6 +103,7 @@ def train(
     config = TrainConfig.model_validate({**config.model_dump(), **told})
     loggers.need(config.train.log)
     device = device_of(config.train.device)
+    scan = chosen(config.model.scan, device)
     world = this_world(device)
     state = _initial(len(view.channels), config, device)
     if resume is None:
@@ -155,6 +157,7 @@ def train(
             "processes": world.size,
             "precision": "bf16 autocast" if _autocasts(device, config.train) else "fp32",
             "deterministic": device.type == "cpu" or config.train.deterministic,
+            "scan": scan,
             "synthetic": view.synthetic,
         },
     )

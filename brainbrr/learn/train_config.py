@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from brainbrr.loading.order import Sampling
 from brainbrr.windows import WindowSpec
 
-WEIGHTLESS = ("train.loader_threads", "train.checkpoint_every", "train.log")
+WEIGHTLESS = ("model.checkpoint", "train.loader_threads", "train.checkpoint_every", "train.log")
 """Settings that move no weight: free to change when a run goes on, and no difference between two runs."""
 
 Places = Annotated[int, Field(ge=0)]
@@ -21,10 +21,14 @@ class _Section(BaseModel):
 
 
 class ModelConfig(_Section):
-    """Size of the detector.
+    """Size of the detector, and how it is computed.
 
     `stem` gives the stride of each convolution; their product is the samples per token. `stem_width` is the number
     of filters that every channel shares; `d_inner` of a Mamba-2 layer is expand · d_model and holds heads of `headdim`.
+    `unet` puts a U-Net around the blocks instead: one stage per stride, `stem_width` wide and doubling up to d_model,
+    and `residual_convs` residual convolutions at its bottom. `scan` says which scan computes the layers: `auto` is
+    mamba-ssm's Triton kernels on CUDA, where installed, else plain torch in chunks of `chunk`. `checkpoint` computes
+    activations again in the backward pass: less memory, about a third more time.
     """
 
     d_model: int = Field(default=64, ge=8)
@@ -36,6 +40,10 @@ class ModelConfig(_Section):
     chunk: int = Field(default=64, ge=1)
     stem: tuple[int, ...] = (4, 4, 4)
     stem_width: int = Field(default=24, ge=1)
+    unet: bool = False
+    residual_convs: int = Field(default=0, ge=0)
+    scan: Literal["auto", "torch", "triton"] = "auto"
+    checkpoint: bool = False
 
     @model_validator(mode="after")
     def _whole_heads(self) -> ModelConfig:
@@ -45,7 +53,18 @@ class ModelConfig(_Section):
             )
         if not self.stem or min(self.stem) < 1:
             raise ValueError("stem: at least one stride, each at least 1")
+        if self.unet and self.unet_widths[-1] != self.d_model:
+            raise ValueError(f"the widths of the U-Net are {self.unet_widths}, and the last must be d_model")
+        if self.unet and self.stem_width % 8:
+            raise ValueError(f"stem_width = {self.stem_width} must be a multiple of 8 in a U-Net, for its group norms")
+        if self.residual_convs and not self.unet:
+            raise ValueError("residual_convs are a U-Net's: set unet = true")
         return self
+
+    @property
+    def unet_widths(self) -> tuple[int, ...]:
+        """Widths of a U-Net's stages."""
+        return tuple(self.stem_width << stage for stage in range(len(self.stem)))
 
     @property
     def samples_per_token(self) -> int:

@@ -32,6 +32,15 @@ def test_train_and_evaluate_tell_the_contracts_fields(cli: Cli, tiny: Path) -> N
     assert (run / "report.html").is_file()
 
 
+def test_train_says_by_which_scan_and_refuses_one_that_cannot_run(cli: Cli, tiny: Path) -> None:
+    told = cli("train", "--config", tiny)
+    assert "scan\ttorch" in told.out
+    tiny.write_text(TINY.replace("[model]\n", '[model]\nscan = "triton"\n'))
+    told = cli("train", "--config", tiny)
+    assert told.code == 8 and 'model.scan = "triton"' in told.err
+    assert len(list((tiny.parent / "runs").iterdir())) == 1
+
+
 def test_resume_needs_no_flag_but_the_run(cli: Cli, tiny: Path) -> None:
     run = cli("train", "--config", tiny, "--json").json["run"]
     again = cli("train", "--resume", run, "--json")

@@ -1,60 +1,17 @@
-"""The chunked scan against the recurrence it stands for, and mamba-ssm's names and shapes."""
+"""The detector: mamba-ssm's names and shapes, what sees what, and its sizes."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
-from brainbrr.learn.model import BiMamba2, Detector, Mamba2, ssd
+from brainbrr.config import load_train_config
+from brainbrr.learn.model import BiMamba2, Detector, Mamba2, n_parameters
 from brainbrr.learn.train_config import ModelConfig
 
-
-def naive(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """The recurrence, one step at a time."""
-    state = torch.zeros(*x.shape[:1], *x.shape[2:], b.shape[-1], dtype=x.dtype)
-    steps = []
-    for t in range(x.shape[1]):
-        into = (dt[:, t, :, None] * x[:, t])[..., None] * b[:, t, None, None, :]
-        state = state * (dt[:, t] * a).exp()[..., None, None] + into
-        steps.append(state @ c[:, t, None, :, None])
-    return torch.stack(steps, 1).squeeze(-1)
-
-
-def arguments(length: int, dtype: torch.dtype) -> list[Tensor]:
-    random = torch.Generator().manual_seed(length)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=random, dtype=torch.float64)
-
-    x, b, c = normal(2, length, 3, 4), normal(2, length, 5), normal(2, length, 5)
-    dt = torch.nn.functional.softplus(normal(2, length, 3) - 1)
-    a = -torch.tensor([0.5, 2.0, 16.0], dtype=torch.float64)
-    return [t.to(dtype).requires_grad_() for t in (x, dt, a, b, c)]
-
-
-@pytest.mark.parametrize("length", [1, 7, 64, 65, 200])
-def test_chunked_scan_equals_the_recurrence_in_outputs_and_gradients(length: int) -> None:
-    exact, ours = arguments(length, torch.float64), arguments(length, torch.float32)
-    truth, got = naive(*exact), ssd(*ours, chunk=16)
-    assert got.shape == truth.shape
-    weights = torch.randn(truth.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    expected = [truth, *torch.autograd.grad((truth * weights).sum(), exact)]
-    found = [got, *torch.autograd.grad((got * weights.float()).sum(), ours)]
-    for one, other in zip(found, expected, strict=True):
-        assert (one.double() - other).abs().max() <= 1e-5 * other.abs().max()
-
-
-def test_chunk_size_does_not_matter() -> None:
-    x = arguments(100, torch.float64)
-    assert torch.allclose(ssd(*x, chunk=100), ssd(*x, chunk=9), rtol=1e-12, atol=1e-12)
-
-
-def test_strong_decay_gives_no_nan_gradient() -> None:
-    x, dt, a, b, c = arguments(64, torch.float32)
-    y = ssd(x, dt * 100, a, b, c, chunk=64)  # exp of the upper triangle would overflow
-    for gradient in torch.autograd.grad(y.sum(), (x, dt, a, b, c)):
-        assert torch.isfinite(gradient).all()
+TOKENS = ModelConfig(d_model=16, n_blocks=1, stem=(4, 4), stem_width=4)
+UNET = ModelConfig(d_model=16, n_blocks=1, unet=True, stem=(2, 4), stem_width=8, residual_convs=1)
+BOTH = pytest.mark.parametrize("config", [TOKENS, UNET], ids=["tokens", "unet"])
 
 
 def test_mamba2_has_the_names_and_shapes_of_mamba_ssm() -> None:
@@ -104,13 +61,88 @@ def test_the_backward_layer_sees_what_comes_after_and_nothing_before() -> None:
     assert (block(u) != block(later)).any(-1)[0].all()
 
 
+@BOTH
 @pytest.mark.parametrize("length", [640, 650, 1])
-def test_detector_gives_one_logit_per_sample(length: int) -> None:
-    detector = Detector(3, ModelConfig(d_model=16, n_blocks=1, stem=(4, 4), stem_width=4))
+def test_detector_gives_one_logit_per_sample(config: ModelConfig, length: int) -> None:
+    detector = Detector(3, config)
     assert detector(torch.zeros(2, 3, length)).shape == (2, length)
 
 
-def test_every_parameter_learns() -> None:
-    detector = Detector(3, ModelConfig(d_model=16, n_blocks=1, stem=(4, 4), stem_width=4))
+@BOTH
+def test_every_parameter_learns(config: ModelConfig) -> None:
+    detector = Detector(3, config)
     detector(torch.randn(2, 3, 640)).square().sum().backward()
     assert [name for name, p in detector.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@BOTH
+def test_a_unets_and_a_stems_logits_stay_where_their_samples_are(config: ModelConfig) -> None:
+    torch.manual_seed(0)
+    detector = Detector(3, config)
+    detector.blocks = torch.nn.ModuleList()  # what is left sees its neighbourhood only
+    signal = torch.randn(1, 3, 640)
+    if config.unet:  # a group norm sees all of the window
+        detector.apply(lambda part: part.register_forward_hook(lambda _, i, o: i[0]) if _is_group_norm(part) else None)
+    later = signal.clone()
+    later[..., 320:] += 1
+    changed = (detector(signal) != detector(later))[0]
+    assert not changed[:200].any() and changed[340:].all()
+
+
+def _is_group_norm(part: torch.nn.Module) -> bool:
+    return isinstance(part, torch.nn.GroupNorm)
+
+
+@BOTH
+def test_checkpointing_changes_no_bit_of_any_gradient(config: ModelConfig) -> None:
+    torch.manual_seed(0)
+    plain, signal = Detector(3, config), torch.randn(2, 3, 640)
+    lean = Detector(3, config.model_copy(update={"checkpoint": True}))
+    lean.load_state_dict(plain.state_dict())
+    calls = []
+    lean.blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
+    for detector in (plain, lean):
+        detector(signal).square().sum().backward()
+    for one, other in zip(plain.parameters(), lean.parameters(), strict=True):
+        assert one.grad is not None and other.grad is not None and torch.equal(one.grad, other.grad)
+    assert len(calls) == 2  # forward, and again in the backward pass
+
+
+def test_bf16_autocast_keeps_the_dynamics_in_float32() -> None:
+    torch.manual_seed(0)
+    layer, u = Mamba2(ModelConfig(d_model=32, chunk=16)), torch.randn(2, 100, 32)
+    exact = layer(u)
+    with torch.autocast("cpu", torch.bfloat16):
+        coarse = layer(u)
+    assert coarse.dtype == torch.bfloat16
+    assert (coarse - exact).abs().max() < 0.02 * exact.abs().max()
+    coarse.float().square().sum().backward()
+    for parameter in (layer.A_log, layer.dt_bias, layer.D):
+        assert parameter.dtype == torch.float32
+        assert parameter.grad is not None and parameter.grad.isfinite().all()
+
+
+@BOTH
+def test_logits_of_a_bf16_forward_are_float32_and_near(config: ModelConfig) -> None:
+    torch.manual_seed(0)
+    detector, signal = Detector(3, config), torch.randn(2, 3, 640)
+    exact = detector(signal)
+    with torch.autocast("cpu", torch.bfloat16):
+        coarse = detector(signal)
+    assert coarse.dtype == torch.float32 and not torch.equal(coarse, exact)
+    assert (coarse - exact).abs().max() < 0.1 * exact.std()
+
+
+@pytest.mark.parametrize(
+    ("name", "n"), [("smoke", 90_401), ("base", 1_121_265), ("large", 5_492_049), ("upstream", 32_602_689)]
+)
+def test_sizes_of_the_configs(name: str, n: int) -> None:
+    with torch.device("meta"):
+        assert n_parameters(Detector(19, load_train_config(name).model)) == n
+
+
+def test_a_minute_is_960_tokens() -> None:
+    for name in ("base", "large", "upstream"):
+        with torch.device("meta"):
+            tokens, _ = Detector(19, load_train_config(name).model).stem(torch.zeros(1, 19, 15_360))
+        assert tokens.shape[1] == 960

@@ -15,25 +15,29 @@ from brainbrr.loading.order import BALANCED, UPSTREAM, Sampling
 SMALLEST = {"name": "x", "profile": "smoke", "train": {"steps": 1, "batch": 1, "lr": 0.1}}
 
 
-def test_there_are_five_configs_and_they_share_one_recipe() -> None:
-    assert set(train_config_names()) == {"smoke", "local", "workstation", "a100", "production"}
+def test_there_are_seven_configs_and_they_share_one_recipe() -> None:
+    assert set(train_config_names()) == {"smoke", "local", "base", "a100", "large", "production", "upstream"}
     configs = [load_train_config(name) for name in train_config_names()]
     assert [config.name for config in configs] == list(train_config_names())
     assert len({load_recipe(config.recipe).digest for config in configs}) == 1
     assert len({str(config.window_spec()) for config in configs}) > 1  # or this would prove nothing
 
 
-@pytest.mark.parametrize("name", ["smoke", "local", "workstation", "a100", "production"])
+@pytest.mark.parametrize("name", train_config_names())
 def test_a_config_written_as_toml_is_the_same_config(name: str) -> None:
     config = load_train_config(name)
     assert TrainConfig.model_validate(tomllib.loads(config.to_toml())) == config
 
 
-@pytest.mark.parametrize("name", ["smoke", "local", "workstation", "a100", "production"])
+@pytest.mark.parametrize("name", train_config_names())
 def test_heads_and_tokens_of_every_config_are_whole(name: str) -> None:
     config = load_train_config(name)
     assert config.window_spec().samples("length_s", 256) % config.model.samples_per_token == 0
     assert config.model.expand * config.model.d_model // config.model.headdim % 8 == 0  # for CUDA's fused convolution
+
+
+def test_production_is_the_large_model() -> None:
+    assert load_train_config("production").model == load_train_config("large").model
 
 
 @pytest.mark.parametrize(
@@ -45,6 +49,10 @@ def test_heads_and_tokens_of_every_config_are_whole(name: str) -> None:
         ({"window": {"length": "10"}}, "length"),
         ({"window": {"missing": "nan"}}, "cannot learn from NaN"),
         ({"model": {"d_model": 50, "headdim": 16}}, "no multiple of headdim"),
+        ({"model": {"unet": True}}, "the last must be d_model"),
+        ({"model": {"unet": True, "stem": [2], "stem_width": 12, "d_model": 12, "headdim": 12}}, "multiple of 8"),
+        ({"model": {"residual_convs": 1}}, "set unet = true"),
+        ({"model": {"scan": "cuda"}}, "scan"),
         ({"profile": "huge"}, "smoke"),
         ({"name": "../up"}, "pattern"),
     ],

@@ -13,7 +13,7 @@ from making import catalog_of, flips, overwrite, row_of
 
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import proof
+from brainbrr.store import catalog_proof, proof
 from brainbrr.store.catalog import Catalog, Refusal, Row
 from brainbrr.store.store import Store
 
@@ -205,6 +205,22 @@ def test_a_generation_whose_writer_died_before_it_was_acknowledged_counts(store:
     proof.verify_catalog(store, "demo")
     assert store.publish("demo", lambda latest: latest or before) == before
     assert told.exists()  # the next writer of the same words acknowledges it
+
+
+def test_a_latest_generation_that_is_not_the_one_that_was_published_is_found(store: Store) -> None:
+    path = three_generations(store)[-1]
+    catalog, _ = catalogs.generation(store.layout, "demo", 3)
+    overwrite(path, catalogs.encode(dataclasses.replace(catalog, rows={})))
+    [(name, error)] = catalog_proof.damage(store.layout, "demo")
+    assert name == "demo/00000003.jsonl" and "not the one that was published" in error.what
+
+
+def test_an_acknowledgement_in_the_place_of_another_is_what_is_damaged(store: Store) -> None:
+    three_generations(store)
+    first, second = (store.layout.acknowledgement("demo", seq) for seq in (1, 2))
+    overwrite(second, first.read_bytes())
+    [(name, error)] = catalog_proof.damage(store.layout, "demo")
+    assert name == "demo/00000002.ack.json" and "acknowledges generation 1" in error.what
 
 
 def test_a_catalog_that_was_cut_begins_there(store: Store) -> None:
