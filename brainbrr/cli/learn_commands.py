@@ -1,4 +1,4 @@
-"""The commands that learn and score: train, evaluate, score, runs. Heavy imports wait until a command runs."""
+"""The commands that learn and score: train, evaluate, score, predict, runs. Heavy imports wait until a command runs."""
 
 from __future__ import annotations
 
@@ -138,6 +138,46 @@ def score(
     else:
         learn_render.score(out, report, per_recording=per_recording)
     return 0
+
+
+@command("predict", example="brainbrr predict runs/20260101-120000-smoke-1a2b3c night.edf -o night_events.tsv")
+@click.argument("run", type=_RUN)
+@click.argument("files", metavar="EDF...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Events: a .tsv, a .csv_bi, or a folder for both.")
+@click.option("--probabilities", metavar="FILE", type=click.Path(path_type=Path), help="Also these, as safetensors.")
+@click.option("--accept-truncated", is_flag=True, help="Read files that end early up to there.")
+def predict(
+    run: Path,
+    files: tuple[Path, ...],
+    out: Path | None,
+    probabilities: Path | None,
+    accept_truncated: bool,
+    store: str | None,
+    as_json: bool,
+) -> int:
+    """Find seizures in EDF files, or in all below folders, with a run's detector and its tuned threshold.
+
+    Computes what ingest and evaluate would, needs no store and writes none; a recording of any length takes the same
+    memory. A .tsv is SzCORE's table, a .csv_bi TUSZ's; a folder gets both for each recording.
+    """
+    from brainbrr.cli import learn_render
+    from brainbrr.cli.output import Output
+    from brainbrr.verbs.predict import predict as find
+
+    report = find(
+        run,
+        files,
+        out=out,
+        probabilities=probabilities,
+        accept_truncated=accept_truncated,
+        progress=progress(),
+    )
+    output = Output(as_json=as_json)
+    if as_json:
+        output.report(report.to_json())
+    else:
+        learn_render.predict(output, report)
+    return report.exit_code
 
 
 @command("runs", example="brainbrr runs 20260101-120000-smoke-1a2b3c 20260102-120000-smoke-4d5e6f")

@@ -10,6 +10,7 @@ from brainbrr.cli.output import Output, duration, many, size
 if TYPE_CHECKING:
     from brainbrr.learn.evaluate import EvaluateReport
     from brainbrr.learn.train import TrainReport
+    from brainbrr.verbs.predict import PredictReport
     from brainbrr.verbs.runs import RunLine, RunsReport
     from brainbrr.verbs.score import ScoreReport
 
@@ -71,6 +72,26 @@ def score(out: Output, report: ScoreReport, *, per_recording: bool) -> None:
         [(row.scorer, row.name, row.value, row.interval) for row in score_rows(report.metrics)],
     )
     _about(out, report.metrics)
+
+
+def predict(out: Output, report: PredictReport) -> None:
+    """Show each recording's seizures, what was refused, and by which threshold."""
+    rows = [
+        (each.scored.path, duration(each.scored.duration_s), *span)
+        for each in report.predictions
+        for span in [(f"{start:.2f} s", f"{stop:.2f} s") for start, stop in each.events] or [("none", "")]
+    ]
+    out.table(("recording", "length", "seizure from", "to"), rows)
+    if report.failed:
+        out.title("refused")
+        out.table(("recording", "reason"), [(failure.recording, failure.reason) for failure in report.failed])
+    out.pairs([("threshold", f"{report.threshold:.4g}, from {report.threshold_from}")])
+    for each in report.predictions:
+        marks = ["SYNTHETIC data", *each.notes] if each.synthetic else each.notes
+        for note in marks:
+            out.note(f"note: {each.scored.path}: {note}")
+    for path in report.written:
+        out.note(f"written: {path}")
 
 
 def _counted(recording: dict[str, Any], scorers: list[str]) -> list[str]:

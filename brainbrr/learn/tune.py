@@ -19,6 +19,9 @@ from brainbrr.learn.train_config import EvaluateConfig
 PROBABILITIES = (*(percent / 100 for percent in range(5, 100, 5)), 0.98, 0.99)
 _N_LEVELS = 40
 
+THRESHOLDS = "thresholds.json"
+"""Where a run keeps them."""
+
 
 @dataclass(frozen=True)
 class Thresholds:

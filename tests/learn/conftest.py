@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support import EVERYTHING
 
 from brainbrr.eeg.recipe import Recipe
+from brainbrr.learn.train import train
 from brainbrr.learn.train_config import TrainConfig
 from brainbrr.store.store import Store
 from brainbrr.verbs.view import view
@@ -42,3 +44,9 @@ def config() -> TrainConfig:
             "augment": {"gain": 0.2, "drop_channel": 0.1, "polarity": True},
         }
     )
+
+
+@pytest.fixture(scope="session")
+def trained(view_of: ViewOf, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on the train split. Read only; copy it to change it."""
+    return train(view_of("train"), config, runs=tmp_path_factory.mktemp("runs")).run

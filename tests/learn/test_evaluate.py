@@ -37,11 +37,6 @@ def of(view: View, recordings: tuple[ViewRecording, ...], **changes: Any) -> Vie
     return View(view.store, **{**fields, "window": view.window, **changes}, recordings=recordings)
 
 
-@pytest.fixture(scope="session")
-def trained(view_of: ViewOf, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(view_of("train"), config, runs=tmp_path_factory.mktemp("runs")).run
-
-
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
     """A test's own copy of a finished run."""
