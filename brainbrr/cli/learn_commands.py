@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -146,12 +147,18 @@ def score(
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Events: a .tsv, a .csv_bi, or a folder for both.")
 @click.option("--probabilities", metavar="FILE", type=click.Path(path_type=Path), help="Also these, as safetensors.")
 @click.option("--accept-truncated", is_flag=True, help="Read files that end early up to there.")
+@click.option("--stream", is_flag=True, help="Online: print probabilities as they become available; `-` is stdin.")
+@click.option("--every", type=click.FloatRange(min=0), default=1, show_default=True, help="Online: seconds per look.")
+@click.option("--wait", type=click.FloatRange(min=0), default=0, show_default=True, help="Online: later, but better.")
 def predict(
     run: Path,
     files: tuple[Path, ...],
     out: Path | None,
     probabilities: Path | None,
     accept_truncated: bool,
+    stream: bool,
+    every: float,
+    wait: float,
     store: str | None,
     as_json: bool,
 ) -> int:
@@ -159,11 +166,20 @@ def predict(
 
     Computes what ingest and evaluate would, needs no store and writes none; a recording of any length takes the same
     memory. A .tsv is SzCORE's table, a .csv_bi TUSZ's; a folder gets both for each recording.
+
+    With --stream, one EDF is taken as it comes: each quarter second's probability is printed once, with the second of
+    the recording at which it was known, and depends on nothing after that. How late that is, filters included, is
+    said first. Normalisation is by what was heard so far.
     """
     from brainbrr.cli import learn_render
     from brainbrr.cli.output import Output
     from brainbrr.verbs.predict import predict as find
 
+    if stream:
+        if len(files) > 1 or out or probabilities:
+            raise UsageError("--stream takes one EDF, or `-`, and prints", fix="leave --out and --probabilities away")
+        _listen(run, files[0], every, wait, as_json=as_json)
+        return 0
     report = find(
         run,
         files,
@@ -178,6 +194,20 @@ def predict(
     else:
         learn_render.predict(output, report)
     return report.exit_code
+
+
+def _listen(run: Path, file: Path, every: float, wait: float, *, as_json: bool) -> None:
+    """Print steps as they become available: one line each."""
+    from fractions import Fraction
+
+    from brainbrr.cli import learn_render
+    from brainbrr.cli.output import Output
+    from brainbrr.eeg.edf import located
+    from brainbrr.verbs.predict import listen
+
+    with located(file), sys.stdin.buffer if file == Path("-") else file.open("rb") as stream:
+        steps = listen(run, stream, every_s=Fraction(str(every)), wait_s=Fraction(str(wait)))
+        learn_render.listen(Output(as_json=as_json), steps)
 
 
 @command("runs", example="brainbrr runs 20260101-120000-smoke-1a2b3c 20260102-120000-smoke-4d5e6f")

@@ -9,6 +9,7 @@ from brainbrr.cli.output import Output, duration, many, size
 
 if TYPE_CHECKING:
     from brainbrr.learn.evaluate import EvaluateReport
+    from brainbrr.learn.online import Online
     from brainbrr.learn.train import TrainReport
     from brainbrr.verbs.predict import PredictReport
     from brainbrr.verbs.runs import RunLine, RunsReport
@@ -92,6 +93,27 @@ def predict(out: Output, report: PredictReport) -> None:
             out.note(f"note: {each.scored.path}: {note}")
     for path in report.written:
         out.note(f"written: {path}")
+
+
+def listen(out: Output, online: Online) -> None:
+    """Print steps as they come, as tab-separated rows or as one JSON object a line; first how late they are."""
+    from brainbrr.learn.online import Step
+
+    late = f"each step is known at most {online.latency_s:.2f} s after it began"
+    out.note(f"{late}; the first ones after {online.warm_up_s:.2f} s")
+    if out.as_json:
+        out.line({"schema": 1, "latency_s": online.latency_s, "warm_up_s": online.warm_up_s})
+    else:
+        out.text("\t".join(Step._fields))
+    heard = False
+    for step in online:
+        heard = True
+        if out.as_json:
+            out.line(step._asdict())
+        else:
+            out.text(f"{step.time_s:.2f}\t{step.available_at_s:.2f}\t{step.probability:.6f}")
+    if not heard:
+        out.note("the recording ended within the warm-up: nothing was judged")
 
 
 def _counted(recording: dict[str, Any], scorers: list[str]) -> list[str]:

@@ -1,13 +1,18 @@
-"""`predict`: a run's detector on EDF files that no store needs to hold. Writes what it is told to, builds nothing."""
+"""`predict`: a run's detector on EDF files that no store needs to hold, or on a stream that is still coming.
+
+Writes what it is told to, builds nothing.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from brainbrr.eeg.live import Live
 from brainbrr.eeg.preprocess import preprocess
 from brainbrr.errors import RecordingError, UsageError
 from brainbrr.progress import Progress, Silent
@@ -16,6 +21,7 @@ from brainbrr.verbs.train import need_torch, recipe_of
 
 if TYPE_CHECKING:
     from brainbrr.learn.events import Events, Scored
+    from brainbrr.learn.online import Online
     from brainbrr.learn.predict import Predictor
 
 _RECORDINGS = (".edf", ".bdf")  # BDF is taken so that it is refused by name, not passed over
@@ -118,6 +124,21 @@ def predict(
         report.written.append(probabilities)
     report.seconds = time.monotonic() - began
     return report
+
+
+def listen(run: Path, stream: BinaryIO, *, every_s: Fraction, wait_s: Fraction) -> Online:
+    """Return a run's detector listening to an EDF that is still coming; iterating yields its steps (`Online`).
+
+    Raises EdfError and MontageError for a header that is refused, UsageError as `Online` and `Live` do.
+    """
+    need_torch()
+    from brainbrr.learn.online import Online
+    from brainbrr.learn.predict import Predictor
+    from brainbrr.learn.runs import open_run
+
+    opened = open_run(run)
+    recipe = recipe_of(opened.view)
+    return Online(Predictor.of(opened, recipe), Live(stream, recipe), every_s=every_s, wait_s=wait_s)
 
 
 def _prediction(

@@ -21,7 +21,6 @@ from brainbrr.learn import runs as r
 from brainbrr.learn.evaluate import EvaluateReport, evaluate, line_length, probabilities
 from brainbrr.learn.model import Detector
 from brainbrr.learn.score import SCORER
-from brainbrr.learn.train import train
 from brainbrr.learn.train_config import TrainConfig
 from brainbrr.progress import Silent
 from brainbrr.recordings import ViewRecording

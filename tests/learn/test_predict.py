@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -13,15 +12,12 @@ import pytest
 import torch
 
 from brainbrr.eeg import preprocess as preprocessing
-from brainbrr.eeg.annotations import read_annotations
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.learn import predict as module
 from brainbrr.learn import runs as r
 from brainbrr.learn.evaluate import probabilities
 from brainbrr.learn.predict import Predictor
 from brainbrr.learn.train_config import TrainConfig
-from brainbrr.learn.tune import Thresholds
 from brainbrr.progress import Silent
 from brainbrr.verbs.predict import PredictReport, predict
 from brainbrr.views import View
@@ -75,9 +71,7 @@ def test_windows_of_any_kind_are_read_alike(
     assert found.duration_s == view.recordings[position].n_samples / 256
 
 
-def test_a_long_recording_takes_no_more_memory_than_a_short_one(
-    trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_recording_takes_no_more_memory_than_a_short_one(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = Predictor.of(r.open_run(trained), Recipe())
     monkeypatch.setattr(module, "judge", lambda model, signal, device: signal[:, 0])
 
