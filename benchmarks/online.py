@@ -59,12 +59,12 @@ def main() -> None:
             signal_s += scored.duration_s
         seconds = time.perf_counter() - began
         label = np.concatenate(labels)
+        ours, theirs = (auroc(np.concatenate(each), label) for each in (online, both))
         print(
-            f"{len(files)} recordings, {len(label)} steps, {label.mean():.1%} seizure; every {float(chosen.every):g} s, "
-            f"wait {float(wait_s):g} s: AUROC online {auroc(np.concatenate(online), label):.4f}, whole "
-            f"{auroc(np.concatenate(both), label):.4f}; latency stated {listening.latency_s:.2f} s, seen "
-            f"{min(delays):.2f} to {max(delays):.2f} s; warm-up {listening.warm_up_s:.2f} s; "
-            f"{signal_s / seconds:.0f} x real time"
+            f"{len(files)} recordings, {len(label)} steps, {label.mean():.1%} seizure; "
+            f"every {float(chosen.every):g} s, wait {float(wait_s):g} s: AUROC online {ours:.4f}, whole {theirs:.4f}; "
+            f"latency stated {listening.latency_s:.2f} s, seen {min(delays):.2f} to {max(delays):.2f} s; "
+            f"warm-up {listening.warm_up_s:.2f} s; {signal_s / seconds:.0f} x real time"
         )
 
 

@@ -148,8 +148,10 @@ def score(
 @click.option("--probabilities", metavar="FILE", type=click.Path(path_type=Path), help="Also these, as safetensors.")
 @click.option("--accept-truncated", is_flag=True, help="Read files that end early up to there.")
 @click.option("--stream", is_flag=True, help="Online: print probabilities as they become available; `-` is stdin.")
-@click.option("--every", type=click.FloatRange(min=0), default=1, show_default=True, help="Online: seconds per look.")
-@click.option("--wait", type=click.FloatRange(min=0), default=0, show_default=True, help="Online: later, but better.")
+@click.option(
+    "--every", type=click.FloatRange(min=0), metavar="S", help="Online: seconds from look to look. Default: 1."
+)
+@click.option("--wait", type=click.FloatRange(min=0), metavar="S", help="Online: later, but better. Default: 0.")
 def predict(
     run: Path,
     files: tuple[Path, ...],
@@ -157,8 +159,8 @@ def predict(
     probabilities: Path | None,
     accept_truncated: bool,
     stream: bool,
-    every: float,
-    wait: float,
+    every: float | None,
+    wait: float | None,
     store: str | None,
     as_json: bool,
 ) -> int:
@@ -178,8 +180,10 @@ def predict(
     if stream:
         if len(files) > 1 or out or probabilities:
             raise UsageError("--stream takes one EDF, or `-`, and prints", fix="leave --out and --probabilities away")
-        _listen(run, files[0], every, wait, as_json=as_json)
+        _listen(run, files[0], 1 if every is None else every, wait or 0, as_json=as_json)
         return 0
+    if every is not None or wait is not None:
+        raise UsageError("--every and --wait are for --stream")
     report = find(
         run,
         files,
@@ -205,7 +209,8 @@ def _listen(run: Path, file: Path, every: float, wait: float, *, as_json: bool) 
     from brainbrr.eeg.edf import located
     from brainbrr.verbs.predict import listen
 
-    with located(file), sys.stdin.buffer if file == Path("-") else file.open("rb") as stream:
+    name = Path("standard input") if file == Path("-") else file
+    with located(name), sys.stdin.buffer if file == Path("-") else file.open("rb") as stream:
         steps = listen(run, stream, every_s=Fraction(str(every)), wait_s=Fraction(str(wait)))
         learn_render.listen(Output(as_json=as_json), steps)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -87,12 +88,13 @@ def predict(out: Output, report: PredictReport) -> None:
         out.title("refused")
         out.table(("recording", "reason"), [(failure.recording, failure.reason) for failure in report.failed])
     out.pairs([("threshold", f"{report.threshold:.4g}, from {report.threshold_from}")])
-    for each in report.predictions:
-        marks = ["SYNTHETIC data", *each.notes] if each.synthetic else each.notes
-        for note in marks:
-            out.note(f"note: {each.scored.path}: {note}")
-    for path in report.written:
-        out.note(f"written: {path}")
+    notes = Counter(note for each in report.predictions for note in each.notes)
+    notes["SYNTHETIC data"] = sum(each.synthetic for each in report.predictions)
+    for note, n in (+notes).items():
+        out.note(f"note: {note}" + (f" ({n} recordings)" if n > 1 else ""))
+    if report.written:
+        more = f" and {len(report.written) - 1} more" if len(report.written) > 1 else ""
+        out.note(f"written: {report.written[0]}{more}")
 
 
 def listen(out: Output, online: Online) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,3 +51,9 @@ def config() -> TrainConfig:
 def trained(view_of: ViewOf, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on the train split. Read only; copy it to change it."""
     return train(view_of("train"), config, runs=tmp_path_factory.mktemp("runs")).run
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A test's own copy of a finished run."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))

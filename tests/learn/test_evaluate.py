@@ -36,12 +36,6 @@ def of(view: View, recordings: tuple[ViewRecording, ...], **changes: Any) -> Vie
     return View(view.store, **{**fields, "window": view.window, **changes}, recordings=recordings)
 
 
-@pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    """A test's own copy of a finished run."""
-    return Path(shutil.copytree(trained, tmp_path / "run"))
-
-
 @pytest.fixture(scope="session")
 def scored(trained: Path, view_of: ViewOf, tmp_path_factory: pytest.TempPathFactory) -> EvaluateReport:
     run = Path(shutil.copytree(trained, tmp_path_factory.mktemp("scored") / "run"))
