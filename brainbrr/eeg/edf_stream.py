@@ -16,7 +16,7 @@ class EdfStream:
     """An EDF whose records are given out in their order, each as soon as it is whole.
 
     header.n_records is ENDLESS. Raises EdfError for a header that cannot be trusted, and for EDF+D, whose gaps only
-    the whole file tells; timestamps of EDF+C are not looked at.
+    the whole file tells. Timestamps are not looked at: EDF+C promises that there are no gaps.
     """
 
     def __init__(self, file: BinaryIO) -> None:

@@ -49,21 +49,23 @@ class Live:
         """Seconds from a sample to when it is given out, at most: what the filters look ahead, and one record."""
         return max(filters.look_ahead_s for filters in self._filters) + self._edf.header.record_duration_s
 
-    def blocks(self, n: int) -> Iterator[tuple[Int16, Fraction]]:
+    def blocks(self, n: int, *, first: int | None = None) -> Iterator[tuple[Int16, Fraction]]:
         """Yield n samples after n samples, int16 (channels, n), and how many seconds had to be heard for them.
 
-        Ends where the stream does: what the filters would have needed more signal for is not given out.
-        Raises EdfError for a stream that is cut off, MontageError for signals that turn out to be no copies.
+        The first block has `first` samples where that is given. Ends where the stream does: what the filters would
+        have needed more signal for is not given out. Raises EdfError for a stream that is cut off, MontageError for
+        signals that turn out to be no copies.
         """
         window = Window(self._edf, self._groups, watch=lambda *_: None)
-        start = 0
+        start, stop = 0, n if first is None else first
         while True:
-            first, last = records_of(self._groups, [filters.inputs(start, start + n) for filters in self._filters])
-            if not self._edf.wait(last):
+            spans = [filters.inputs(start, stop) for filters in self._filters]
+            held_from, held_to = records_of(self._groups, spans)
+            if not self._edf.wait(held_to):
                 return
-            window.move(first, last)
-            yield self._block(start, start + n), last * self._edf.header.record_duration_s
-            start += n
+            window.move(held_from, held_to)
+            yield self._block(start, stop), held_to * self._edf.header.record_duration_s
+            start, stop = stop, stop + n
 
     def _block(self, start: int, stop: int) -> Int16:
         block = np.full((self._n_channels, stop - start), ABSENT, dtype=np.int16)

@@ -29,9 +29,9 @@ class Step(NamedTuple):
 class Online:
     """The steps of one stream, in order, each once.
 
-    Every `every_s` seconds the detector judges the last window of what was heard, and the steps that end at least
-    `wait_s` before the window's end are given out. Normalisation is the window's own kind, by the exact statistics of
-    all samples so far; the first window is the warm-up, its steps come together.
+    Once a window was heard, and every `every_s` seconds from then on, the detector judges the last window, and the
+    steps that end at least `wait_s` before its end are given out: after the first one, the warm-up, many at once.
+    Normalisation is of the window's own kind, by the exact statistics of all samples so far.
     Raises UsageError for seconds that are no whole number of steps, or that do not fit into a window.
     """
 
@@ -45,9 +45,10 @@ class Online:
                 f"judging every {float(every_s):g} s, {float(wait_s):g} s late, does not fit into the run's window of "
                 f"{self._length / self._rate_hz:g} s"
             )
-        self.latency_s = float(every_s + wait_s + live.delay_s)
+        rest_s = Fraction(self._length % self._step, self._rate_hz)
+        self.latency_s = float(every_s + wait_s + rest_s + live.delay_s)
         """From the beginning of a step to when it is given out, at most, after the warm-up."""
-        self.warm_up_s = float(Fraction(self._first_end, self._rate_hz) + live.delay_s)
+        self.warm_up_s = float(Fraction(self._length, self._rate_hz) + live.delay_s)
         """When the first steps are given out, at most."""
 
     def _samples(self, seconds: Fraction) -> int:
@@ -56,24 +57,17 @@ class Online:
             raise UsageError(f"{float(seconds):g} s: give a multiple of {self._step / self._rate_hz:g} s")
         return int(steps) * self._step
 
-    @property
-    def _first_end(self) -> int:
-        """The end of the first window: the first judgement that has a whole one behind it."""
-        return -(-self._length // self._every) * self._every
-
     def __iter__(self) -> Iterator[Step]:
         """Yield steps as soon as they are known. Raises EdfError for a stream that is cut off."""
         predictor, live, n_channels = self._predictor, self._live, len(self._predictor.recipe.channels)
         statistics = Statistics(n_channels, live.present)
         held = np.empty((n_channels, 0), dtype=np.int16)
         signal = np.empty((1, self._rows, self._length), dtype=np.float32)
-        end = done = 0
-        for block, heard_s in live.blocks(self._every):
+        end, done = 0, 0
+        for block, heard_s in live.blocks(self._every, first=self._length):
             statistics.update(block)
             held = np.concatenate([held, block], axis=1)[:, -self._length :]
-            end += self._every
-            if end < self._first_end:
-                continue
+            end += block.shape[1]
             rows = numbers_of(
                 predictor.recipe,
                 predictor.window,
@@ -82,10 +76,8 @@ class Online:
                 statistics=statistics.result(),
             )
             fill(held, 0, rows, signal[0])
-            start = end - self._length
-            done = max(done, -(-start // self._step) * self._step)
-            stop = end - self._wait
             found = judge(predictor.model, signal, predictor.device)[0].astype(np.float64)
+            start, stop = end - self._length, (end - self._wait) // self._step * self._step
             for i, probability in enumerate(per_step(found[done - start : stop - start], self._step).tolist()):
                 yield Step((done + i * self._step) / self._rate_hz, float(heard_s), probability)
             done = stop
