@@ -62,7 +62,8 @@ def best_threshold(recordings: Sequence[Scored], candidates: Iterable[float], ru
         for i, recording in enumerate(recordings):
             found = [(start, stop) for start, stop in spans[owner == i].tolist()]
             total += szcore(recording.seizures, found, duration_s=recording.duration_s)[0]
-        return float(np.nan_to_num(rates(total.array())["f1"]))
+        f1 = float(rates(total.array())["f1"])
+        return 0.0 if np.isnan(f1) else f1  # nothing to find and nothing said: no better than any other
 
     thresholds = sorted(set(candidates))
     qualities = [event_f1(threshold) for threshold in thresholds]
