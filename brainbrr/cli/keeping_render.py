@@ -42,7 +42,8 @@ def gc(out: Output, report: GcReport) -> None:
         out.note(f"{many(report.leftovers, 'leftover')} of dead writers in tmp/{_to_be(report.dry_run)}")
     if report.unfinished:
         out.note(f"{many(report.unfinished, 'deletion')} that died{_to_be(report.dry_run)}")
-    if report.dry_run and (rows or report.leftovers or report.unfinished):
+    acts = any(each.state in ("deleted", "condemned") for each in report.unneeded)
+    if report.dry_run and (acts or report.leftovers or report.unfinished):
         out.note("nothing was changed; brainbrr gc --yes does it")
 
 

@@ -317,6 +317,9 @@ def publish(layout: Layout, corpus: str, merge: Callable[[Catalog | None], Catal
         mine = dataclasses.replace(merged, corpus=corpus, seq=before.seq + 1 if before else 1, parent=parent)
         path, data = layout.generation(corpus, mine.seq), encode(mine)
         decode(data, where=path)  # what cannot be read again is never written
+        if len(data) > MAX_CATALOG_BYTES:
+            what = f"a catalog of {len(data):,} bytes, where at most {MAX_CATALOG_BYTES:,} are read again"
+            raise UsageError(what, where=path, fix="ingest it as several corpora, each with its own --corpus")
         with files.writing(layout.root, n_bytes=len(data)):
             layout.ensure_fan_out(path.parent)
             with layout.scratch() as temporary:

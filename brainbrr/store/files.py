@@ -257,6 +257,17 @@ def link(temporary: Path, path: Path) -> bool:
     return True
 
 
+def rename_folder(folder: Path, place: Path) -> bool:
+    """Give a folder its place, whole at once; return False when something that is not empty has it already."""
+    try:
+        folder.rename(place)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        return False
+    return True
+
+
 def publish(temporary: Path, path: Path, data: bytes, *, durable: bool = True) -> bool:
     """Make `data` appear under `path`, whole, durable and once; return False when something is there already.
 

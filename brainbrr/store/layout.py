@@ -230,12 +230,14 @@ class Layout:
         return stat.S_IMODE(self.root.stat().st_mode)
 
     def make_folder(self, folder: Path) -> None:
-        """Make a folder of the store, and those above it that lack; the store's own comes with the umask's mode."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        """Make a folder of the store, and those above it that lack, but not the store's own."""
         files.make_folder(folder, self.folder_mode)
 
     def ensure_fan_out(self, folder: Path, *, group: bool = False, durable: bool = True) -> None:
-        """Make a folder durable; with `group`, one that zarr lists."""
+        """Make a folder durable; with `group`, one that zarr lists. Raises UsageError where the store is gone."""
+        if not self.mark.exists():  # what is written below an empty mount point is in no store
+            fix = "is its disk mounted? then run the same command again"
+            raise UsageError("the store is not there any more", where=self.root, fix=fix)
         self.make_folder(folder)
         files.refuse_link(folder)  # what is written must not land elsewhere either
         if durable:

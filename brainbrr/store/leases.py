@@ -21,6 +21,10 @@ from brainbrr.store.layout import Layout
 
 TTL_S = 60.0
 """A lease that nobody touched for so long is over. Its holder touches it twelve times as often."""
+_TOUCHES = 12
+
+HELD_AT_MOST = 60
+"""So many TTLs a lease is touched. A build that takes longer hangs, as far as others can tell, and they begin."""
 
 _MAX_BYTES = 1 << 12
 
@@ -37,7 +41,7 @@ def hold(layout: Layout, key: str, *, ttl_s: float = TTL_S) -> Iterator[bool]:
         yield False
         return
     over = threading.Event()
-    toucher = threading.Thread(target=_touch, args=(descriptor, over, ttl_s / 12), daemon=True)
+    toucher = threading.Thread(target=_touch, args=(descriptor, over, ttl_s / _TOUCHES), daemon=True)
     toucher.start()
     try:
         yield True
@@ -120,6 +124,8 @@ def _remove(path: Path, facts: os.stat_result) -> None:
 
 
 def _touch(descriptor: int, over: threading.Event, every_s: float) -> None:
-    while not over.wait(every_s):
+    for _ in range(_TOUCHES * HELD_AT_MOST):
+        if over.wait(every_s):
+            return
         with contextlib.suppress(OSError):  # a network that is gone for a while
             os.utime(descriptor)

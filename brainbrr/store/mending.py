@@ -5,7 +5,6 @@ Knows nothing of what is damaged, nor of EEG: verbs/repair.py decides.
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
@@ -14,8 +13,6 @@ from brainbrr.store import files
 from brainbrr.store.failpoints import reach
 from brainbrr.store.layout import Layout
 
-_OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
-
 
 def place_object(layout: Layout, folder: Path, content: str) -> bool:
     """Move a folder that holds an array, whole, to where its content belongs; False when something lies there."""
@@ -23,11 +20,7 @@ def place_object(layout: Layout, folder: Path, content: str) -> bool:
     layout.ensure_fan_out(place.parent, group=True)
     if os.path.lexists(place):
         return False
-    try:
-        folder.rename(place)
-    except OSError as error:
-        if error.errno not in _OCCUPIED:
-            raise
+    if not files.rename_folder(folder, place):
         return False
     reach("put in place")
     for each in (place.parent, folder.parent):

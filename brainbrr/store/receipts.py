@@ -31,6 +31,7 @@ OUT_OF_REACH = (
     "copies that `brainbrr train --stage` left on nodes",
     "other stores, also those that `brainbrr recompress` made",
     "backups and snapshots of this store, and the free blocks of its disk",
+    "records and objects that no catalog named any more, or not yet: `brainbrr gc --yes` deletes them",
     "what hosts remember in their users' cache folders: names and digests of files",
     "results of builds that were not reproducible, in quarantine: nothing says what they were made from",
     "the corpus itself",

@@ -126,6 +126,8 @@ class Reader:
             return known[1]
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise IntegrityError(f"it cannot be read: {error.strerror}", where=path) from error
 
     def _records(self, damaged: list[IntegrityError]) -> Iterator[tuple[str, Named]]:
         for key in self.layout.found_records():

@@ -6,7 +6,6 @@ leaves is found by its checksums, removed, and copied again.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,6 @@ from brainbrr.store.shard_files import MEND
 from brainbrr.store.store import Store
 
 _BLOCK_BYTES = 1 << 23
-_OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
 def is_copied(target: Store, content: str) -> bool:
@@ -51,17 +49,10 @@ def copy_object(source: Store, target: Store, content: str) -> int:
         folder.parent.mkdir(exist_ok=True)
         for group in (folder.parent.parent, folder.parent):
             _place(target, group / ARRAY_FILE, GROUP)
-        while True:
-            try:
-                # rename, not copy: a reader must never see half an object
-                temporary.rename(folder)
-            except OSError as error:
-                if error.errno not in _OCCUPIED:
-                    raise
-                if is_copied(target, content):
-                    return 0
-                continue
-            return n_bytes
+        while not files.rename_folder(temporary, folder):  # not copied: a reader must never see half an object
+            if is_copied(target, content):
+                return 0
+        return n_bytes
 
 
 def copy_record(record: Record, target: Store) -> None:

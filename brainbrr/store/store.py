@@ -29,8 +29,6 @@ from brainbrr.store.tiles import SAVES_AT_MOST, Codec
 if TYPE_CHECKING:
     import zarr
 
-_OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
-
 
 @dataclass(frozen=True)
 class Put:
@@ -178,20 +176,13 @@ class Store:
         if self._stands(folder, content, quarantined):
             return False
         draft.sync()
-        while True:
-            try:
-                # rename, not copy: a reader must never see half an object
-                draft.folder.rename(folder)
-            except OSError as error:
-                if error.errno not in _OCCUPIED:
-                    raise
-                if self._stands(folder, content, quarantined):
-                    return False  # a faster process wrote the same
-                continue
-            reach("object renamed")
-            files.sync_folder(folder.parent)
-            reach("object durable")
-            return True
+        while not files.rename_folder(draft.folder, folder):  # not copied: a reader must never see half an object
+            if self._stands(folder, content, quarantined):
+                return False  # a faster process wrote the same
+        reach("object renamed")
+        files.sync_folder(folder.parent)
+        reach("object durable")
+        return True
 
     def _stands(self, folder: Path, content: str, quarantined: list[Path]) -> bool:
         """Say whether a proven object lies there; a damaged one moves to quarantine."""
@@ -219,7 +210,7 @@ class Store:
             try:
                 self.layout.quarantine(draft.folder, name=content)
             except OSError as error:
-                if error.errno not in _OCCUPIED:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                     raise
         return target
 

@@ -15,10 +15,11 @@ import errno
 import os
 import re
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 from brainbrr.digest import sha256
+from brainbrr.errors import UsageError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import files, receipts
 from brainbrr.store.failpoints import reach
@@ -29,7 +30,8 @@ from brainbrr.store.roots import Reader
 KINDS = ("views", "pins", "records", "objects", "findings")
 _DECIDED = (*KINDS, "catalog", "quarantine")
 _FOLDER = re.compile(r"[0-9a-f]{32}\Z")
-_OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+UNENDED = "9999-01-01T00:00:00+00:00"
+"""When a deletion was that is not over, or whose time does not matter: later than all else."""
 
 
 class CalledOff(Exception):  # noqa: N818  # no error: what was to be deleted is looked at anew
@@ -40,7 +42,7 @@ def place(layout: Layout, kind: str, name: str) -> Path:
     """Return where something of a kind lies. Raises UsageError for what is no name of one."""
     if kind == "findings":
         key, _, version = name.partition("-")
-        return layout.findings_of(key, int(version))
+        return layout.findings_of(key, int(version) if version.isdecimal() else 0)
     of = {"views": layout.view, "pins": layout.pin, "records": layout.record, "objects": layout.object}
     return of[kind](name)
 
@@ -60,8 +62,36 @@ def call_off(layout: Layout) -> None:
 
 
 def folders(layout: Layout) -> list[Path]:
-    """Return the folders of deletions that are running, or died."""
-    return [path for path in _listed(layout.trash) if _FOLDER.match(path.name)]
+    """Return the folders of deletions that are running, or died; no links, which would lead out of the store."""
+    named = [path for path in _listed(layout.trash) if _FOLDER.match(path.name)]
+    return [path for path in named if path.is_dir() and not path.is_symlink()]
+
+
+def deleted(layout: Layout) -> Mapping[str, Mapping[str, str]]:
+    """Return what receipts say (see there), and what deletions that run or died have taken away, as of UNENDED.
+
+    Of the latter some may come back, all without having been missed.
+    """
+    taken = list(_taken(layout))  # first: what has left `gone/` by now has a receipt
+    when = {kind: dict(names) for kind, names in receipts.deleted(layout).items()}
+    for kind, name in taken:
+        when[kind][name] = UNENDED
+    return when
+
+
+def is_gone(layout: Layout) -> Callable[[str], bool]:
+    """Return what tells whether the record of a key was deleted on purpose, and was not stored again since."""
+    records = deleted(layout)["records"]
+    return lambda key: key in records and not os.path.lexists(layout.record(key))
+
+
+def _taken(layout: Layout) -> Iterator[tuple[str, str]]:
+    for folder in folders(layout):
+        for kind in KINDS:
+            for path in (*_listed(folder / kind), *_listed(folder / "gone" / kind)):
+                yield kind, path.name.removesuffix(".json")
+        for corpus in _listed(folder / "gone" / "catalog"):
+            yield from (("generations", f"{corpus.name}/{int(path.stem)}") for path in _generation_files(corpus))
 
 
 def sweep(layout: Layout, verb: str) -> list[Receipt]:
@@ -175,7 +205,7 @@ class Deletion:
 def _finish(layout: Layout, folder: Path, verb: str, corpus: str | None) -> Receipt | None:
     gone = folder / "gone"
     receipt = None
-    if any(_listed(gone / kind) for kind in _DECIDED):
+    if not gone.is_symlink() and any(_listed(gone / kind) for kind in _DECIDED):
         receipt = _receipt(gone, verb, corpus)
         receipts.write(layout, receipt)
         reach("receipt written")
@@ -204,22 +234,24 @@ def _receipt(gone: Path, verb: str, corpus: str | None) -> Receipt:
 
 def _generations(folder: Path) -> Iterator[dict[str, object]]:
     for corpus in _listed(folder):
-        for path in _listed(corpus):
-            if path.suffix == ".jsonl" and path.stem.isdecimal():
-                digest = sha256(files.read(path, limit=catalogs.MAX_CATALOG_BYTES))
-                yield {"corpus": corpus.name, "seq": int(path.stem), "sha256_of": digest}
+        for path in _generation_files(corpus):
+            digest = sha256(files.read(path, limit=catalogs.MAX_CATALOG_BYTES))
+            yield {"corpus": corpus.name, "seq": int(path.stem), "sha256_of": digest}
+
+
+def _generation_files(corpus: Path) -> list[Path]:
+    return [path for path in _listed(corpus) if path.suffix == ".jsonl" and path.stem.isdecimal()]
 
 
 def _put_back(layout: Layout, folder: Path, kind: str, path: Path) -> None:
     """Put something where it came from; where that place is occupied, what lies there is as good."""
-    home = place(layout, kind, path.name.removesuffix(".json"))
+    try:
+        home = place(layout, kind, path.name.removesuffix(".json"))
+    except UsageError:  # .nfs000..., or whatever else came here from nowhere
+        return
     with contextlib.suppress(FileNotFoundError):
         if kind == "objects":
-            try:
-                path.rename(home)
-            except OSError as error:
-                if error.errno not in _OCCUPIED:
-                    raise
+            if not files.rename_folder(path, home):
                 _move(path, folder / "spare" / kind)  # not removed here: half of it could be put back
         else:
             with contextlib.suppress(FileExistsError):
@@ -250,7 +282,7 @@ def remove(path: Path) -> None:
             try:
                 path.rmdir()
             except OSError as error:
-                if error.errno not in _OCCUPIED:  # .nfs000...: a reader has it open still
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # .nfs000...: a reader has it open still
                     raise
         else:
             path.unlink()
@@ -258,7 +290,8 @@ def remove(path: Path) -> None:
 
 
 def _listed(folder: Path) -> list[Path]:
+    """Return what lies in a folder; nothing where it is gone, or a link."""
     try:
-        return sorted(folder.iterdir())
+        return [] if folder.is_symlink() else sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []

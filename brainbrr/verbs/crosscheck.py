@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from brainbrr.digest import key_of
 from brainbrr.errors import BrainbrrError, IntegrityError
-from brainbrr.store import catalog_proof, proof, receipts, sealed
+from brainbrr.store import catalog_proof, marks, proof, receipts
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.store import Store
 from brainbrr.verbs.found import Bound, Notes
@@ -30,8 +30,11 @@ def catalogs(
             catalog = store.catalog(corpus)
         except (BrainbrrError, OSError):
             continue
-        for said in _rows(catalog, records, broken) if catalog else ():
-            if said.key not in keys and (said.recipe in retired or said.key in deleted):
+        if catalog is None:
+            continue
+        for said in _rows(catalog, records, broken):
+            # one that was deleted before this was said must be there again
+            if said.key not in keys and (said.recipe in retired or deleted.get(said.key, "") > catalog.created):
                 continue
             if said.key not in keys:
                 broken.say("record", said.key, f"{said.path} of {corpus} was stored under it, and it is gone")
@@ -109,16 +112,12 @@ def _read_by(store: Store, digest: str) -> dict[str, tuple[str, str]]:
 
 def said(store: Store, kind: str, name: str) -> bool:
     """Prove a view, pin, mark of retirement or receipt by itself; say whether it is there. Raises IntegrityError."""
-    layout = store.layout
     if kind == "view":
         _read_by(store, name)
         return store.frozen(name) is not None
     if kind == "receipt":
-        return bool(receipts.read(layout, name))
-    mark = sealed.read(layout.pin(name) if kind == "pin" else layout.retirement(name))
-    if mark is not None and mark.get("view" if kind == "pin" else "recipe", name) != name:
-        raise IntegrityError("this is the mark of another one")
-    return mark is not None
+        return bool(receipts.read(store.layout, name))
+    return (marks.pinned if kind == "pin" else marks.retired)(store, name) is not None
 
 
 def small_files(store: Store, broken: Notes) -> dict[str, list[str]]:

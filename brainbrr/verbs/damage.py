@@ -19,7 +19,7 @@ from brainbrr.eeg.statistics import Statistics
 from brainbrr.engines.engine import cores
 from brainbrr.errors import BrainbrrError, IntegrityError
 from brainbrr.progress import Progress, Silent
-from brainbrr.store import founding, proof, receipts
+from brainbrr.store import founding, proof, trash
 from brainbrr.store.objects import FILL, ArrayMeta, Samples
 from brainbrr.store.proof import Depth
 from brainbrr.store.records import Record
@@ -89,7 +89,7 @@ class Damage:
 
 def damage(store: Store, scope: Scope = Scope(), *, progress: Progress = Silent()) -> Damage:  # noqa: B008  # frozen
     """Prove everything in a store, each object read once. Several threads, a few tiles of memory each."""
-    broken, misplaced = Notes(), Notes()
+    broken, misplaced, before = Notes(), Notes(), trash.deleted(store.layout)
     contents = sorted(store.contents())
     decoded: dict[str, str] = {}
     sums = dict(scope.sums)
@@ -118,7 +118,7 @@ def damage(store: Store, scope: Scope = Scope(), *, progress: Progress = Silent(
             notes = misplaced if _is_bound(store, stray) else broken
         notes.found += alone.found
         notes.unreadable |= alone.unreadable
-    deleted = receipts.deleted(store.layout)
+    deleted = trash.deleted(store.layout)
     wanted = crosscheck.catalogs(store, {**lonely, **bound}, set(keys), deleted["records"], broken)
     crosscheck.views(store, {**lonely, **bound}, set(keys), wanted, broken)
     names = {
@@ -129,9 +129,9 @@ def damage(store: Store, scope: Scope = Scope(), *, progress: Progress = Silent(
     for name in strangers(store.layout):
         broken.say("stranger", name, "no store has a file of this name")
     if broken.found or misplaced.found:
-        deleted = receipts.deleted(store.layout)
+        deleted = trash.deleted(store.layout)
         for notes in (broken, misplaced):
-            notes.found = [found for found in notes.found if not _was_deleted(store, found, deleted)]
+            notes.found = [found for found in notes.found if not _was_deleted(store, found, before, deleted)]
     return Damage(
         contents=tuple(contents),
         proven=frozenset(proven),
@@ -257,11 +257,16 @@ def _is_bound(store: Store, record: Record) -> bool:
     return True
 
 
-def _was_deleted(store: Store, found: Found, deleted: Mapping[str, Mapping[str, str]]) -> bool:
+def _was_deleted(
+    store: Store, found: Found, before: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]
+) -> bool:
     """Say whether what was missed was deleted on purpose while we looked."""
     kind, name = kind_and_name(found)
-    listed = kind in RECEIPTS_OF and name in deleted.get(RECEIPTS_OF[kind], {})
-    return listed and not os.path.lexists(place_of(store, kind, name))
+    if kind not in RECEIPTS_OF:
+        return False
+    then, when = (said[RECEIPTS_OF[kind]].get(name) for said in (before, now))
+    meanwhile = when is not None and (when == trash.UNENDED or when != then)
+    return meanwhile and not os.path.lexists(place_of(store, kind, name))
 
 
 def copies(decoded: dict[str, str]) -> tuple[tuple[str, ...], ...]:

@@ -30,6 +30,7 @@ from brainbrr.store.trash import CalledOff, Deletion
 FORGET_FORMAT = 1
 
 _ATTEMPTS = 20
+_AGAIN = "an ingest or a training made something alive meanwhile: looking again"
 _WRITTEN_DOWN = re.compile(r"forget-[0-9a-f]{32}\.json\Z")
 _LISTS = ("sources", "keys", "contents")
 _FIELDS: dict[str, tuple[type, ...]] = {
@@ -97,7 +98,7 @@ def forget(
     plan = _Plan(store, corpus, older_than)
     if yes:
         with files.writing(store.location, n_bytes=1):
-            found += plan.cut() if older_than is not None else _delete_all(plan, progress)
+            found += _delete_all(plan, progress) if older_than is None else plan.cut(progress)
     return ForgetReport(
         store=store.location,
         corpus=corpus,
@@ -132,7 +133,8 @@ class _Plan:
             fix = f"there are: {', '.join(store.corpora()) or 'none'}"
             raise UsageError(f"no corpus is called {corpus!r}", where=store.location, fix=fix)
         if older_than is not None and (older_than not in known or older_than < 2):
-            fix = f"a number from {min(known, default=0) + 1} to {max(known, default=0)}"
+            first, last = min(known, default=0) + 1, max(known, default=0)
+            fix = f"a number from {first} to {last}" if first <= last else f"there is only generation {last}"
             raise UsageError(f"no generation is older than {older_than}, or it is not there", where=corpus, fix=fix)
         self.generations = tuple(self._generations())
         if older_than is None:
@@ -190,22 +192,32 @@ class _Plan:
         yield from (self.layout.generation(self.corpus, each["seq"]) for each in self.generations)
         yield from (self.layout.root / "quarantine" / name for name in self.quarantine)
 
-    def cut(self) -> list[Receipt]:
+    def cut(self, progress: Progress) -> list[Receipt]:
         """Let the catalog begin with a later generation, then delete those before it."""
-        seq = self.older_than or 0
+        seq, found = self.older_than or 0, list[Receipt]()
         catalogs.cut(self.layout, self.corpus, seq, receipts.now())
-        deletion = Deletion(self.reader, "forget", self.corpus)
-        for each in self.generations:
-            path = self.layout.generation(self.corpus, each["seq"])
-            deletion.decide("catalog", path, of=self.corpus)
-        receipt = deletion.finish()
+        for _ in range(_ATTEMPTS):
+            try:
+                found += filter(None, [self._delete_generations()])
+                break
+            except CalledOff:
+                progress.say(_AGAIN)
+                found += trash.sweep(self.layout, "forget")
+        else:
+            raise _always_called_off(self.corpus)
         for number in self.layout.acknowledged(self.corpus):
             if number < seq:
                 trash.remove(self.layout.acknowledgement(self.corpus, number))
         for number in self.layout.cuts(self.corpus):
             if number < seq:
                 trash.remove(self.layout.cut(self.corpus, number))
-        return [receipt] if receipt else []
+        return found
+
+    def _delete_generations(self) -> Receipt | None:
+        deletion = Deletion(self.reader, "forget", self.corpus)
+        for each in self.generations:
+            deletion.decide("catalog", self.layout.generation(self.corpus, each["seq"]), of=self.corpus)
+        return deletion.finish()
 
     def write_down(self) -> None:
         """Keep what is known of the corpus until all of it is gone."""
@@ -238,16 +250,20 @@ def _delete_all(plan: _Plan, progress: Progress) -> list[Receipt]:
         try:
             found += filter(None, [plan.delete()])
         except CalledOff:
-            progress.say("an ingest or a training made something alive meanwhile: looking again")
+            progress.say(_AGAIN)
         found += trash.sweep(layout, "forget")
         plan = _Plan(plan.store, plan.corpus, None)
         if not any(getattr(plan, kind) for kind in receipts.KINDS):
             break
     else:
-        raise BrainbrrError("writers called this off each time", where=plan.corpus, fix="stop them, and run it again")
+        raise _always_called_off(plan.corpus)
     for path in (*(written for written, _ in _written_down(layout, plan.corpus)), *layout.stale_tmp()):
         trash.remove(path)
     return found
+
+
+def _always_called_off(corpus: str) -> BrainbrrError:
+    return BrainbrrError("writers called this off each time", where=corpus, fix="stop them, and run it again")
 
 
 def _written_down(layout: Layout, corpus: str) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from brainbrr.digest import key_of
 from brainbrr.eeg.annotations import Annotations
 from brainbrr.eeg.corpus import Corpus, RecordingFile
 from brainbrr.eeg.recipe import Recipe
@@ -18,7 +19,7 @@ from brainbrr.verbs.stored import Stored
 
 @dataclass
 class Entry:
-    """What this run learned of one recording file."""
+    """What this run learned of one recording file. `out_of_reach`: nothing, not even whether it is there still."""
 
     file: RecordingFile
     n_bytes: int
@@ -29,11 +30,14 @@ class Entry:
     record: Record | Stored | None = None  # as built just now, or as found
     outcome: str | None = None  # new | reused
     was_read: bool = False
+    out_of_reach: bool = False
 
 
 def row_of(entry: Entry, before: Row | None, *, recipe: str) -> Row:
     """Return a recording's row: labels and record as read now, the rest as known before while the EDF is the same."""
-    same_file = before is not None and before.n_bytes == entry.n_bytes
+    # a link to a disk that is not mounted is no change: a gc would let go of what the recording became
+    n_bytes = before.n_bytes if before and entry.out_of_reach else entry.n_bytes
+    same_file = before is not None and before.n_bytes == n_bytes
     source = entry.source or (before.source if before and same_file else None)
     known = before if before and before.source == source else None
     signal_us, synthetic = (known.signal_us, known.synthetic) if known else (None, False)
@@ -48,7 +52,7 @@ def row_of(entry: Entry, before: Row | None, *, recipe: str) -> Row:
         session=entry.file.session,
         split=entry.file.split,
         source=source,
-        n_bytes=entry.n_bytes,
+        n_bytes=n_bytes,
         signal_us=signal_us,
         synthetic=synthetic,
         labels=entry.labels,
@@ -100,6 +104,18 @@ def merged(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         rows=rows,
     )
+
+
+def let_go(catalog: Catalog, is_gone: Callable[[str], bool]) -> Catalog:
+    """Return a generation that does not name what was deleted on purpose: what is named and not there is damage."""
+
+    def left(row: Row) -> Row:
+        if row.source is None:
+            return row
+        there = {r: c for r, c in row.contents.items() if not is_gone(key_of(source=row.source, recipe=r))}
+        return row if len(there) == len(row.contents) else dataclasses.replace(row, contents=there)
+
+    return dataclasses.replace(catalog, rows={path: left(row) for path, row in catalog.rows.items()})
 
 
 def _refused(row: Row, error: BrainbrrError, recipe: str, *, accept: bool) -> Row:

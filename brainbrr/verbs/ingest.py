@@ -26,11 +26,11 @@ from brainbrr.store.layout import INODES_PER_OBJECT
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.store.tiles import SAVES_AT_MOST, Codec
-from brainbrr.store.trash import call_off
+from brainbrr.store.trash import call_off, is_gone
 from brainbrr.verbs.build import Built, Task
 from brainbrr.verbs.builder import Builder, build_all, local_engine
 from brainbrr.verbs.examine import examine_stored
-from brainbrr.verbs.generation import Entry, merged
+from brainbrr.verbs.generation import Entry, let_go, merged
 from brainbrr.verbs.plan import bytes_needed, stays_unlabelled
 from brainbrr.verbs.recipes import refuse_retired
 from brainbrr.verbs.removals import refuse_removal
@@ -161,7 +161,7 @@ def ingest(
     picked = [entries[path] for path in chosen]
 
     def next_generation(latest: Catalog | None) -> Catalog:
-        return merged(
+        following = merged(
             latest,
             base,
             found,
@@ -171,6 +171,7 @@ def ingest(
             labelled=labels != "none",
             accept_refused=accept_refused,
         )
+        return let_go(following, is_gone(store.layout)) if store else following
 
     hashed = False
     try:

@@ -82,7 +82,7 @@ def _theirs(store: Store, source: Store, corpus: str, seq: int, bad: Iterable[_F
         digest = digest or catalogs.generation(store.layout, corpus, seq + 1)[0].parent
     try:
         data = files.read(source.layout.generation(corpus, seq), limit=catalogs.MAX_CATALOG_BYTES)
-    except (FileNotFoundError, IntegrityError):
+    except (IntegrityError, OSError):
         return None
     return data if sha256(data) == digest else None
 

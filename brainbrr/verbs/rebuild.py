@@ -106,7 +106,7 @@ def _copied(store: Store, source: Store, each: Wanted) -> bool:
         recoding.copy_object(source, store, content)
         if each.record:
             recoding.copy_record(source, store, each.key)
-    except (IntegrityError, UsageError):
+    except (IntegrityError, UsageError, OSError):  # what that one's disk does not give, the EDF may
         return False
     return True
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brainbrr.digest import is_digest
 from brainbrr.engines.engine import cores
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.progress import Progress, Silent
-from brainbrr.store import recoding
+from brainbrr.store import recoding, trash
 from brainbrr.store.store import Store
 from brainbrr.store.tiles import Codec
+from brainbrr.verbs.found import kind_and_name
 
 _THREADS = 8
 
@@ -100,6 +102,13 @@ def recompress(
     each("retired", store.layout.retired(), recoding.copy_retirement)
     each("receipt", store.layout.receipts(), recoding.copy_receipt)
     each("catalog", corpora, recoding.copy_catalog)
+    # what a gc took away there before all this was published comes back, and what it had deleted is copied again
+    trash.call_off(target.layout)
+    told = {kind_and_name(bad) for bad in failed}
+    gone = [name for name in written if not target.layout.object(name).exists()]
+    written |= _copied(store, target, {name: before[name] for name in gone}, failed, progress)
+    keys = [key for key in store.layout.found_records() if is_digest(key, 32) and ("record", key) not in told]
+    each("record", [key for key in keys if not target.layout.record(key).exists()], recoding.copy_record)
     return RecompressReport(
         store=store.location,
         to=target.location,

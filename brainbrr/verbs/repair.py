@@ -19,7 +19,7 @@ from brainbrr.eeg.quality import QUALITY_VERSION
 from brainbrr.errors import BrainbrrError, IntegrityError, RecordingError, UsageError
 from brainbrr.host import Host
 from brainbrr.progress import Progress, Silent
-from brainbrr.store import files, founding, proof, recoding
+from brainbrr.store import files, founding, proof, recoding, trash
 from brainbrr.store.failpoints import reach
 from brainbrr.store.mending import place_file, place_object
 from brainbrr.store.proof import Depth
@@ -95,6 +95,7 @@ def repair(
     mender = _Mender(store, source, Origins(store, host, roots or {}), found, memory)
     with files.writing(store.location, n_bytes=0):
         mender.mend([*found.all, *gone], workers, progress)
+        trash.call_off(store.layout)  # what came back made things alive
     trouble = memory.save() or trouble
     if trouble:
         progress.say(trouble)

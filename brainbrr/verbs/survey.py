@@ -26,7 +26,7 @@ def entry_of(file: RecordingFile) -> Entry:
     try:
         return Entry(file, file.edf.stat().st_size)
     except OSError as error:  # a broken link
-        return Entry(file, 0, error=_unreadable(file, error))
+        return Entry(file, 0, error=_unreadable(file, error), out_of_reach=True)
 
 
 def _unreadable(file: RecordingFile, error: OSError) -> RecordingError:

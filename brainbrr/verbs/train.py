@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.errors import DependencyError, IntegrityError, SpaceError, UsageError, ViewNotReadyError
+from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, SpaceError, UsageError, ViewNotReadyError
 from brainbrr.progress import Progress
 from brainbrr.store import marks
 from brainbrr.verbs.pin import need_objects
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from brainbrr.learn.launch import Launch
     from brainbrr.learn.train import TrainReport
     from brainbrr.learn.train_config import TrainConfig
+
+_AGAIN_S = 3600.0
 
 
 def train(
@@ -48,7 +52,8 @@ def train(
 
     asked: dict[str, Any] = {"runs": runs, "name": name, "resume": resume, "init": init, "progress": progress}
     found: dict[str, Any] = {"frozen": hold(view, progress)}
-    with joined(launch, cuda=device_of(config.train.device).type == "cuda"):
+    cuda = device_of(config.train.device).type == "cuda"
+    with joined(launch, cuda=cuda), _in_use(view) if found["frozen"] else nullcontext():
         if stage is None:
             trained = learn(view, config, **asked)
         else:
@@ -74,6 +79,23 @@ def hold(view: View, progress: Progress) -> bool:
     except IntegrityError as error:
         raise ViewNotReadyError(error.what, where=error.where, fix=error.fix) from None
     return frozen
+
+
+@contextmanager
+def _in_use(view: View) -> Iterator[None]:
+    """Freeze a view again every hour: `gc --views-older-than` goes by when that was last."""
+    over = Event()
+
+    def again() -> None:
+        while not over.wait(_AGAIN_S):
+            with suppress(BrainbrrError, OSError):  # a network that is gone for a while
+                marks.freeze(view.store, str(view.digest), view.to_json())
+
+    Thread(target=again, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def recipe_of_run(run: Path) -> Recipe:

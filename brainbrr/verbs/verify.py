@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,12 +12,12 @@ from typing import Any
 from brainbrr.errors import IntegrityError
 from brainbrr.host import Host, Pass, Passes, keep
 from brainbrr.progress import Progress, Silent
-from brainbrr.store import receipts
+from brainbrr.store import trash
 from brainbrr.store.layout import ARRAY_FILE, SHARD_FILE
 from brainbrr.store.proof import DEPTHS, Depth
 from brainbrr.store.store import Store
 from brainbrr.verbs.damage import Damage, Scope, damage
-from brainbrr.verbs.found import RECEIPTS_OF, REPAIR, Found, kind_and_name
+from brainbrr.verbs.found import RECEIPTS_OF, REPAIR, Found, kind_and_name, place_of
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,11 @@ def verify(
     """
     began, now = time.monotonic(), datetime.now(UTC)
     memory = Memory(store, host, depth, now)
-    found = memory.damage(max_age_s, None if max_seconds is None else began + max_seconds, progress)
+    try:
+        found = memory.damage(max_age_s, None if max_seconds is None else began + max_seconds, progress)
+    except KeyboardInterrupt:
+        memory.save()  # what passed by then need not be read again
+        raise
     gone = () if accept_gone else memory.gone(found)
     if trouble := memory.keep(found, gone):
         progress.say(trouble)
@@ -124,11 +129,13 @@ class Memory:
             return ()
         told = {kind_and_name(each) for each in found.all}
         told |= {("object", record.content) for record in found.lonely}
-        deleted = receipts.deleted(self._store.layout)
+        deleted = trash.deleted(self._store.layout)
         gone: list[Found] = []
         for kind, names in self._passes.seen.items():
             for name, seen in names.items():
                 if name in found.names.get(kind, ()) or (kind, name) in told:
+                    continue
+                if os.path.lexists(place_of(self._store, kind, name)):  # a deletion that was called off put it back
                     continue
                 when = _deletion(self._store, kind, name, deleted)
                 if when is None or datetime.fromisoformat(when) < datetime.fromisoformat(seen):
@@ -189,6 +196,6 @@ def _deletion(store: Store, kind: str, name: str, deleted: Mapping[str, Mapping[
         corpus, _, file = name.partition("/")
         seq = int(file.partition(".")[0])
         if any(seq < cut for cut in store.layout.cuts(corpus)):
-            return "9999-01-01T00:00:00+00:00"  # whenever it was: nobody misses what was cut off
+            return trash.UNENDED  # whenever it was: nobody misses what was cut off
         return deleted.get("generations", {}).get(f"{corpus}/{seq}")
     return deleted.get(RECEIPTS_OF.get(kind, ""), {}).get(name)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from making import catalog_of, flips, overwrite, row_of
 
-from brainbrr.errors import IntegrityError
+from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import proof
 from brainbrr.store.catalog import Catalog, Refusal, Row
@@ -233,3 +233,13 @@ def test_a_catalog_that_lost_its_only_generation_is_missed(store: Store) -> None
     assert store.corpora() == ("demo",)
     with pytest.raises(IntegrityError, match="generation 1 of the catalog was published"):
         store.catalog("demo")
+
+
+def test_a_generation_that_is_too_large_to_be_read_again_is_not_written(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.publish("demo", lambda _: catalog_of([row_of("a.edf")]))
+    monkeypatch.setattr(catalogs, "MAX_CATALOG_BYTES", 2000)
+    with pytest.raises(UsageError, match="at most 2,000 are read again"):
+        store.publish("demo", lambda _: catalog_of([row_of(f"{n}.edf") for n in range(20)]))
+    assert store.layout.generations("demo") == [1]

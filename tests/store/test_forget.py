@@ -155,6 +155,20 @@ def test_a_generation_that_is_not_there_is_refused_by_the_numbers_that_are(tmp_p
     with pytest.raises(UsageError) as caught:
         forget(store, "demo", older_than=older_than, yes=True)
     assert caught.value.fix == "a number from 2 to 2"
+    forget(store, "demo", older_than=2, yes=True)
+    with pytest.raises(UsageError) as caught:
+        forget(store, "demo", older_than=3)
+    assert caught.value.fix == "there is only generation 2"
+
+
+def test_what_only_generations_that_were_cut_off_named_is_said_to_be_out_of_reach(tmp_path: Path) -> None:
+    store, records = filled(tmp_path / "store")
+    forget(store, "demo", older_than=2, yes=True)
+    forget(store, "demo", yes=True)
+    assert records["left"].key in held(store)[0]
+    assert any("brainbrr gc --yes" in place for place in receipts.read_all(store.layout)[-1].out_of_reach)
+    gc(store, yes=True, grace_s=0)
+    assert records["left"].key not in held(store)[0]
 
 
 @pytest.mark.slow
@@ -215,3 +229,17 @@ def test_an_ingest_of_another_corpus_meanwhile_keeps_what_it_names(tmp_path: Pat
         assert store.corpora() == ("another", "third")
         assert own.key in held(store)[0] and own.content in held(store)[1], n
         whole(store)
+
+
+def test_an_ingest_that_ends_meanwhile_does_not_stop_a_cut(tmp_path: Path) -> None:
+    points = {"deletion begun", "decided"}
+    for n in range(1, 4):
+        store, records = filled(tmp_path / str(n))
+        publish(store, records["own"])
+        failpoints.listener = at(n, lambda layout=store.layout: trash.call_off(layout), points=points)
+        report = forget(store, "demo", older_than=3, yes=True)
+        assert failpoints.listener is None, "the point was not reached"
+        assert store.layout.generations("demo") == store.layout.acknowledged("demo") == [3]
+        assert sorted(each["seq"] for receipt in report.receipts for each in receipt.generations) == [1, 2]
+        assert not list(store.layout.trash.iterdir())
+        catalog.verify(store.layout, "demo")

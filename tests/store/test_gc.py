@@ -15,12 +15,14 @@ from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.digest import xxh3_128
 from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
+from brainbrr.host import Host
 from brainbrr.store import condemned, failpoints, marks, proof, receipts, trash
 from brainbrr.store.records import Record
 from brainbrr.store.roots import Reader
 from brainbrr.store.store import Store
 from brainbrr.store.trash import Deletion
 from brainbrr.verbs.gc import gc
+from brainbrr.verbs.verify import verify
 
 
 @pytest.fixture
@@ -505,3 +507,45 @@ def test_a_gc_at_any_point_of_a_put_takes_nothing_that_the_put_acknowledges(
         proof.verify_record(store, kept.key)
         proof.verify_object(store, kept.content)
     assert n > 10 and "object durable" in reached
+
+
+@pytest.mark.parametrize("stray", ["records/.nfs0001", "findings/.nfs0001", "objects/x", f"findings/{'a' * 32}-0.json"])
+def test_what_no_deletion_took_away_hinders_no_writer_and_no_gc(store: Store, stray: str) -> None:
+    publish(store, put(store, "kept"))
+    folder = store.layout.trash / ("a" * 32)
+    (folder / stray).parent.mkdir(parents=True)
+    (folder / stray).touch()  # NFS keeps a file that somebody reads under such a name
+    (store.layout.trash / ("b" * 32)).touch()
+    trash.call_off(store.layout)
+    assert gc(store, yes=True).receipts == ()
+    whole(store)
+
+
+def test_what_a_gc_has_taken_away_is_not_missed_whether_it_runs_still_or_died(
+    tmp_path: Path, listen: Callable[[Callable[[str], None]], None]
+) -> None:
+    points = {"taken away", "decided", "receipt written", "removed"}
+
+    def remembered(name: str) -> tuple[Store, Host]:
+        store, host = Store.create(tmp_path / name), Host(tmp_path / f"host of {name}")
+        kept, _ = put(store, "kept"), put(store, "lost")
+        publish(store, kept)
+        assert verify(store, host=host).corrupt == ()
+        return store, host
+
+    counted, _ = remembered("counted")
+    n_points = every_point(lambda: gc(counted, yes=True, grace_s=0), points=points)
+    assert n_points > 8
+    for n in range(1, n_points + 1):
+        store, host = remembered(str(n))
+        beside: list[object] = []
+        listen(at(n, lambda s=store, h=host, b=beside: b.append(verify(s, host=h).corrupt), points=points))
+        gc(store, yes=True, grace_s=0)
+        assert beside == [()], n
+        store, host = remembered(f"{n}, killed")
+        listen(at(n, die, points=points))
+        with pytest.raises(Killed):
+            gc(store, yes=True, grace_s=0)
+        assert verify(store, host=host).corrupt == (), n
+        gc(store, yes=True, grace_s=0)
+        assert verify(store, host=host).corrupt == (), n

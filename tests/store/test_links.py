@@ -11,10 +11,11 @@ import pytest
 from making import arguments, catalog_of, meta_of, row_of, samples_of
 
 from brainbrr.errors import IntegrityError
-from brainbrr.store import proof, staged_copies
+from brainbrr.store import proof, staged_copies, trash
 from brainbrr.store.objects import read_array
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
+from brainbrr.verbs.gc import gc
 from brainbrr.verbs.verify import verify
 
 META = meta_of(2, 200)
@@ -118,3 +119,20 @@ def test_a_store_whose_own_folder_is_a_link_is_not_opened(store: Store, tmp_path
 def test_a_store_may_be_reached_by_a_link(store: Store, record: Record, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(store.location)
     assert verify(Store.open(tmp_path / "link")).corrupt == ()
+
+
+@pytest.mark.parametrize("link", ["", "gone", "spare", "gone/objects", "views"])
+def test_a_link_in_trash_leads_no_deletion_and_no_calling_off_outside(store: Store, tmp_path: Path, link: str) -> None:
+    outside = tmp_path / "outside"
+    for folder in ("views", "gone/objects", "gone/catalog/demo", "spare"):
+        (outside / folder).mkdir(parents=True)
+        (outside / folder / f"{'d' * 64}.json").write_text("theirs")
+    before = contents(outside)
+    place = store.layout.trash / ("a" * 32) / link
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(outside / link)
+    trash.call_off(store.layout)
+    gc(store, yes=True)
+    trash.call_off(store.layout)
+    assert contents(outside) == before
+    assert "d" * 64 not in store.frozen_views()

@@ -314,3 +314,17 @@ def test_a_reader_needs_no_permission_to_write() -> None:
             if path.is_dir():
                 path.chmod(0o755)
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("mount_point", [False, True])
+def test_into_a_store_that_is_gone_nothing_is_written(store: Store, tmp_path: Path, mount_point: bool) -> None:
+    store.location.rename(tmp_path / "unmounted")
+    if mount_point:
+        store.location.mkdir()
+    with pytest.raises(UsageError, match="not there any more"):
+        store.publish("demo", lambda _: catalog_of([row_of("a.edf")]))
+    with pytest.raises(UsageError, match="not there any more"):
+        store.freeze(VIEW, {"format": 1})
+    with pytest.raises((UsageError, FileNotFoundError)):
+        store.put(SAMPLES, **arguments(META))
+    assert [path.name for path in store.location.rglob("*")] == (["tmp"] if mount_point else [])

@@ -109,7 +109,7 @@ def test_ingest_mends_a_missing_object(cli: Cli, store: Path, corpus: Path) -> N
 def test_an_object_without_a_record_is_an_orphan_and_never_fails(cli: Cli, store: Path) -> None:
     opened = Store.open(store)
     record = next(opened.records())
-    receipts.write(opened.layout, Receipt("gc", "2026-01-01T00:00:00+00:00", "us", records=(record.key,)))
+    receipts.write(opened.layout, Receipt("gc", "2999-01-01T00:00:00+00:00", "us", records=(record.key,)))
     content = record.content
     opened.layout.record(record.key).unlink()
     told = cli("check", "--require", "no-duplicates,verified,no-leaks", "--profile", "smoke", "--json")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,9 @@ def test_gc_is_a_dry_run_until_yes(cli: Cli, store: Store) -> None:
     assert [line.split("\t")[:3] for line in lines[2:]] == [
         ["would delete", str(n), kind] for kind in ("records", "objects", "findings")
     ]
-    assert "within the grace" in cli("gc").out
+    told = cli("gc")
+    assert "within the grace" in told.out and "--yes" not in told.err  # it would change nothing
+    assert "--yes" in cli("gc", "--grace", "0s").err
     told = cli("gc", "--yes", "--grace", "0s", "--json")
     assert told.code == 0 and len(told.json["receipts"]) == 1
     assert not list(store.contents())
@@ -121,6 +125,35 @@ def test_a_retired_recipe_is_not_ingested_until_it_is_restored(cli: Cli, store: 
     told = cli(*ingest, "--json")
     assert told.code == 0 and told.json["new"] > 0
     assert cli("view", "--profile", "smoke").code == 0
+
+
+def test_what_a_gc_deleted_once_and_was_stored_again_is_missed_when_it_is_lost(
+    cli: Cli, store: Store, corpus: Path
+) -> None:
+    ingest = ("ingest", corpus, "--workers", 1)
+    time.sleep(1.1)  # catalogs and receipts are in whole seconds
+    cli("recipe", "retire", "default")
+    cli("gc", "--yes", "--grace", "0s")
+    cli("recipe", "restore", "default")
+    assert cli("verify").code == 0  # the catalog names it still, and a receipt names it since
+    time.sleep(1.1)
+    cli(*ingest)
+    key = next(store.keys())
+    content = store.record(key).content
+    store.layout.record(key).unlink()
+    shutil.rmtree(store.layout.object(content))
+    told = cli("verify", "--json")
+    assert told.code == 4 and [each["record"] for each in told.json["corrupt"] if "record" in each] == [key]
+
+
+def test_a_generation_names_nothing_that_was_deleted_for_good(cli: Cli, store: Store, corpus: Path) -> None:
+    old = next(store.records()).recipe
+    cli("recipe", "retire", "default")
+    cli("gc", "--yes", "--grace", "0s")
+    cli("ingest", corpus, "--workers", 1, "--recipe", "10-20-ears")
+    assert not any(old in row.contents for row in store.catalog("demo").rows.values())
+    cli("recipe", "restore", "default")
+    assert cli("verify").code == 0
 
 
 def test_a_recipe_that_is_not_one_is_refused_by_what_there_is(cli: Cli, store: Store, tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from brainbrr.cli.exits import EXIT_CODES
 from brainbrr.cli.group import cli as group
 from brainbrr.errors import UsageError
 from brainbrr.store import proof, recoding
+from brainbrr.store.roots import Reader
 from brainbrr.store.store import Store
 from brainbrr.store.tiles import CODECS
+from brainbrr.store.trash import CalledOff, Deletion
 from brainbrr.verbs.recompress import recompress
 
 
@@ -187,3 +189,14 @@ def test_help_has_an_example_the_exit_codes_and_every_codec(cli: Cli) -> None:
     (codec,) = (option for option in group.commands["recompress"].params if option.name == "codec")
     assert isinstance(codec.type, click.Choice)
     assert tuple(codec.type.choices) == CODECS
+
+
+def test_a_deletion_in_the_target_that_ran_meanwhile_is_called_off(store: Store, tmp_path: Path) -> None:
+    target = Store.open(recompress(store, tmp_path / "zstd").to)
+    key = next(target.keys())
+    deletion = Deletion(Reader(target.layout), "gc")
+    deletion.decide("records", target.layout.record(key))
+    assert recompress(store, tmp_path / "zstd").exit_code == 0
+    with pytest.raises(CalledOff):
+        deletion.finish()
+    proof.verify_record(target, key)

@@ -12,14 +12,20 @@ from pathlib import Path
 import pytest
 from support import Cli
 
+from brainbrr.store.catalog import Catalog
 from brainbrr.store.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
+def catalog(tmp_path: Path) -> Catalog:
+    found = Store.open(tmp_path / "store").catalog("demo")
+    assert found is not None
+    return found
+
+
 def rows(tmp_path: Path) -> set[str]:
-    catalog = Store.open(tmp_path / "store").catalog("demo")
-    return set(catalog.rows) if catalog else set()
+    return set(catalog(tmp_path).rows)
 
 
 @pytest.fixture
@@ -56,6 +62,29 @@ def test_a_link_to_a_disk_that_is_not_there_is_no_deletion(
     assert rows(tmp_path) == ingested
     assert cli("ingest", corpus, "--profile", "smoke", "--workers", 1, "--accept-removed").code == 0
     assert rows(tmp_path) < ingested
+
+
+def test_recordings_that_are_links_to_a_disk_that_is_not_there_keep_what_they_became(
+    cli: Cli, corpus: Path, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"  # as git-annex and datalad lay a corpus out
+    disk.mkdir()
+    for edf in corpus.rglob("*.edf"):
+        edf.rename(disk / edf.name)
+        edf.symlink_to(disk / edf.name)
+    assert cli("ingest", corpus, "--profile", "smoke", "--workers", 1).code == 0
+    before = catalog(tmp_path)
+    disk.rename(tmp_path / "unmounted")
+    assert cli("ingest", corpus, "--profile", "smoke", "--workers", 1).code == 1
+    after = catalog(tmp_path)
+    assert after.seq > before.seq
+    for path, row in before.rows.items():
+        kept = after.rows[path]
+        assert (kept.source, kept.n_bytes, kept.contents) == (row.source, row.n_bytes, row.contents)
+    assert cli("gc", "--json").json["unneeded"] == []
+    (tmp_path / "unmounted").rename(disk)
+    told = cli("ingest", corpus, "--profile", "smoke", "--workers", 1, "--json")
+    assert (told.code, told.json["new"], told.json["bytes_written"]) == (0, 0, 0)
 
 
 def test_an_empty_folder_where_recordings_were_is_no_deletion(

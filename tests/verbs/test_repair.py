@@ -20,8 +20,11 @@ from brainbrr.digest import source_digest
 from brainbrr.eeg import preprocess
 from brainbrr.host import Host
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import failpoints, files, sealed
+from brainbrr.store import failpoints, files, marks
+from brainbrr.store.roots import Reader
 from brainbrr.store.store import Store
+from brainbrr.store.trash import CalledOff, Deletion
+from brainbrr.verbs.gc import gc
 from brainbrr.verbs.ingest import ingest
 from brainbrr.verbs.recompress import recompress
 from brainbrr.verbs.repair import RepairReport
@@ -267,6 +270,14 @@ def test_copies_and_objects_that_nobody_names_are_moved_aside(store: Store, tmp_
     assert verify(store, host=host).corrupt == ()  # nobody misses what was moved aside for good
 
 
+def test_a_deletion_that_ran_meanwhile_is_called_off(store: Store, other: Store) -> None:
+    flip(shards(store)[0], 1000)
+    deletion = Deletion(Reader(store.layout), "gc")
+    assert repair(store, source=other).exit_code == 0
+    with pytest.raises(CalledOff):
+        deletion.finish()
+
+
 # What a disk does not give
 
 
@@ -314,6 +325,37 @@ def test_what_cannot_be_read_is_left_where_it_is(in_sight: Store) -> None:
     for path in (first, second.with_name("zarr.json"), record):
         path.chmod(0o444)
     assert verify(store).corrupt == ()
+
+
+def test_a_gc_deletes_nothing_where_something_cannot_be_read_and_says_what(in_sight: Store) -> None:
+    store = in_sight
+    record = store.layout.record(sorted(store.keys())[0])
+    record.chmod(0)
+
+    def refused() -> list[str]:
+        try:
+            gc(store, yes=True)
+        except brainbrr.BrainbrrError as error:
+            return [type(error).__name__, error.what, str(error.where)]
+        return []
+
+    what = "nothing is deleted from a store that cannot be read wholly: it cannot be read: Permission denied"
+    assert as_nobody(refused) == ["IntegrityError", what, str(record)]
+
+
+def test_what_the_other_store_does_not_give_hinders_nothing_else(in_sight: Store) -> None:
+    store = in_sight
+    source = Store.open(Path(shutil.copytree(store.location, store.location.with_name("source"))))
+    first, second = shards(store)[:2]
+    catalog = store.layout.generation("demo", 1)
+    for path in (first, second, catalog):
+        flip(path, 1000)
+    for path in (shards(source)[0], source.layout.generation("demo", 1)):
+        path.chmod(0)
+    report = as_nobody(lambda: repair(store, source=source).to_json())
+    outcomes = {each["object"]: each["outcome"] for each in report["mended"] if "object" in each}
+    assert outcomes == {first.parent.name: "not restored", second.parent.name: "restored"}
+    assert [each["outcome"] for each in report["mended"] if "catalog" in each] == ["not restored"]
 
 
 def test_a_store_that_may_not_be_written_is_refused_and_stays(in_sight: Store) -> None:
@@ -423,7 +465,7 @@ def with_view(store: Store) -> str:
     view = brainbrr.view(store)
     assert view.digest is not None
     store.freeze(view.digest, view.to_json())
-    sealed.publish(store.layout, store.layout.pin(view.digest), {"format": 1}, lambda: None)
+    marks.pin(store, view.digest)
     return view.digest
 
 

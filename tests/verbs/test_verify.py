@@ -19,6 +19,7 @@ import brainbrr
 from brainbrr.digest import json_digest, sha256
 from brainbrr.errors import IntegrityError
 from brainbrr.host import Host
+from brainbrr.progress import Silent
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import files, marks, receipts, sealed
 from brainbrr.store.proof import DEPTHS, Depth
@@ -42,6 +43,10 @@ def settled(stored: Path) -> Store:
     """A store that nobody has touched for a while, since a younger stat is not believed. Read only."""
     time.sleep(max(0.0, 2.1 - time.time() + max(path.stat().st_ctime for path in stored.rglob("c.0.0"))))
     return Store.open(stored)
+
+
+def mark(of: str, digest: str) -> dict[str, Any]:
+    return {"format": 1, of: digest, "created": "2026-01-01T00:00:00+00:00", "by": "a test"}
 
 
 def shards(store: Store) -> list[Path]:
@@ -159,7 +164,7 @@ def test_a_record_that_is_gone_is_missed_by_the_catalog_unless_that_was_meant(st
     store.layout.record(record.key).unlink()
     assert "demo was stored under it, and it is gone" in told(store, "record", "quick")[record.key]
     retired = store.layout.retirement(record.recipe)
-    sealed.publish(store.layout, retired, {"format": 1}, lambda: None)
+    marks.retire(store, record.recipe, "default")
     assert verify(store).corrupt == ()
     retired.unlink()
     give_receipt(store, records=(record.key,))
@@ -236,7 +241,7 @@ def test_what_a_frozen_view_reads_is_missed_also_where_no_catalog_names_it(cli: 
 def test_a_pin_has_to_keep_a_view_that_is_there(cli: Cli, store: Store) -> None:
     digest = frozen(store)
     for each in (digest, "0" * 64):
-        sealed.publish(store.layout, store.layout.pin(each), {"format": 1}, lambda: None)
+        sealed.publish(store.layout, store.layout.pin(each), mark("view", each), lambda: None)
     assert told(store, "pin") == {"0" * 64: "it keeps a frozen view that is not there"}
 
 
@@ -306,8 +311,8 @@ def test_what_others_leave_in_a_store_is_no_damage(store: Store) -> None:
 def everything(store: Store, cli: Cli) -> list[Path]:
     """A store with every kind of file; returns one or two of each kind."""
     digest = frozen(store)
-    sealed.publish(store.layout, store.layout.pin(digest), {"format": 1}, lambda: None)
-    sealed.publish(store.layout, store.layout.retirement("ab" * 16), {"format": 1}, lambda: None)
+    sealed.publish(store.layout, store.layout.pin(digest), mark("view", digest), lambda: None)
+    marks.retire(store, "ab" * 16, "old")
     give_receipt(store, objects=("ab" * 32,))
     generations(store)
     catalog = store.location / "catalog" / "demo"
@@ -397,6 +402,24 @@ def passes(host: Host) -> dict[str, int]:
         for table in (host.folder / "passes").glob("*.json")
         for name, entry in json.loads(table.read_text()).items()
     }
+
+
+class Interrupted(Silent):
+    """Ctrl-C, after five objects."""
+
+    n_done = 0
+
+    def advance(self, n: int = 1, *, note: str = "") -> None:
+        self.n_done += n
+        if self.n_done == 5:
+            raise KeyboardInterrupt
+
+
+def test_what_passed_before_ctrl_c_is_not_read_again(settled: Store, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        verify(settled, host=Host(tmp_path / "host"), progress=Interrupted())
+    report = verify(settled, host=Host(tmp_path / "host"), max_age_s=DAY_S, max_seconds=0)
+    assert report.remembered >= 5 and report.corrupt == ()
 
 
 def test_an_object_that_was_touched_is_proven_again(store: Store, tmp_path: Path) -> None:
@@ -551,3 +574,11 @@ def test_a_mark_with_a_byte_too_many_is_found_and_mended(store: Store) -> None:
     assert found["format"] == "format.json"
     assert repair(store, depth="quick").exit_code == 0
     assert store.layout.mark.read_bytes() == good
+
+
+def test_a_mark_that_lacks_what_its_readers_need_is_found(store: Store) -> None:
+    for path in (store.layout.pin("c" * 64), store.layout.retirement("c" * 32)):
+        path.parent.mkdir()
+        path.write_bytes(files.seal({"format": 1}))
+    assert told(store, "pin", "quick") == {"c" * 64: "field 'by' is missing"}
+    assert told(store, "retired", "quick") == {"c" * 32: "field 'by' is missing"}
