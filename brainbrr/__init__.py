@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from brainbrr.api import check, evaluate, gc, ingest, loader, open_store, pin, repair, train, verify, view
+    from brainbrr.api import check, evaluate, gc, ingest, loader, open_store, pin, predict, repair, train, verify, view
     from brainbrr.eeg.recipe import Recipe
     from brainbrr.errors import BrainbrrError
     from brainbrr.loading.augment import Augment
@@ -29,6 +29,7 @@ __all__ = [
     "loader",
     "open_store",
     "pin",
+    "predict",
     "repair",
     "train",
     "verify",

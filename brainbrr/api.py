@@ -30,6 +30,8 @@ from brainbrr.verbs.gc import gc as _gc
 from brainbrr.verbs.ingest import IngestReport
 from brainbrr.verbs.ingest import ingest as _ingest
 from brainbrr.verbs.pin import keep
+from brainbrr.verbs.predict import PredictReport
+from brainbrr.verbs.predict import predict as _predict
 from brainbrr.verbs.repair import RepairReport
 from brainbrr.verbs.repair import repair as _repair
 from brainbrr.verbs.select import Selection, resolve_corpus
@@ -272,6 +274,30 @@ def evaluate(run: str | Path, view: View, *, tune: View | None = None) -> Evalua
     return _evaluate(Path(run), view, tune=tune, progress=Silent())
 
 
+def predict(
+    run: str | Path,
+    *files: str | Path,
+    out: Location = None,
+    probabilities: Location = None,
+    accept_truncated: bool = False,
+    progress: Progress = Silent(),  # noqa: B008  # stateless
+) -> PredictReport:
+    """Find the seizures in EDF files, or in all below folders, with a run's detector; needs no store.
+
+    Each of `predictions` has `events` in seconds, and `scored` with a probability for each `scored.step_s`. With `out`
+    the events are written (`brainbrr.verbs.predict.predict`), `listen` there follows a stream. What was refused is in
+    `failed`.
+    """
+    return _predict(
+        Path(run),
+        [Path(file) for file in files],
+        out=None if out is None else Path(out),
+        probabilities=None if probabilities is None else Path(probabilities),
+        accept_truncated=accept_truncated,
+        progress=progress,
+    )
+
+
 def _profile(settings: Settings, corpus: str | None, name: str) -> Profile:
     profiles = settings.profiles_of(corpus)
     if name not in profiles:
@@ -287,4 +313,17 @@ def _text(location: Location) -> str | None:
     return None if location is None else str(location)
 
 
-__all__ = ["check", "evaluate", "gc", "ingest", "loader", "open_store", "pin", "repair", "train", "verify", "view"]
+__all__ = [
+    "check",
+    "evaluate",
+    "gc",
+    "ingest",
+    "loader",
+    "open_store",
+    "pin",
+    "predict",
+    "repair",
+    "train",
+    "verify",
+    "view",
+]

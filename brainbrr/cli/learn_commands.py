@@ -1,7 +1,8 @@
-"""The commands that learn and score: train, evaluate, score, runs. Heavy imports wait until a command runs."""
+"""The commands that learn and score: train, evaluate, score, predict, runs. Heavy imports wait until a command runs."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,80 @@ def score(
     else:
         learn_render.score(out, report, per_recording=per_recording)
     return 0
+
+
+@command("predict", example="brainbrr predict runs/20260101-120000-smoke-1a2b3c night.edf -o night_events.tsv")
+@click.argument("run", type=_RUN)
+@click.argument("files", metavar="EDF...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Events: a .tsv, a .csv_bi, or a folder for both.")
+@click.option("--probabilities", metavar="FILE", type=click.Path(path_type=Path), help="Also these, as safetensors.")
+@click.option("--accept-truncated", is_flag=True, help="Read files that end early up to there.")
+@click.option("--stream", is_flag=True, help="Online: print probabilities as they become available; `-` is stdin.")
+@click.option(
+    "--every", type=click.FloatRange(min=0), metavar="S", help="Online: seconds from look to look. Default: 1."
+)
+@click.option("--wait", type=click.FloatRange(min=0), metavar="S", help="Online: later, but better. Default: 0.")
+def predict(
+    run: Path,
+    files: tuple[Path, ...],
+    out: Path | None,
+    probabilities: Path | None,
+    accept_truncated: bool,
+    stream: bool,
+    every: float | None,
+    wait: float | None,
+    store: str | None,
+    as_json: bool,
+) -> int:
+    """Find seizures in EDF files, or in all below folders, with a run's detector and its tuned threshold.
+
+    Computes what ingest and evaluate would, needs no store and writes none; a recording of any length takes the same
+    memory. A .tsv is SzCORE's table, a .csv_bi TUSZ's; a folder gets both for each recording.
+
+    With --stream, one EDF is taken as it comes: each quarter second's probability is printed once, with the second of
+    the recording at which it was known, and depends on nothing after that. How late that is, filters included, is
+    said first. Normalisation is by what was heard so far.
+    """
+    from brainbrr.cli import learn_render
+    from brainbrr.cli.output import Output
+    from brainbrr.verbs.predict import predict as find
+
+    if stream:
+        if len(files) > 1 or out or probabilities:
+            raise UsageError("--stream takes one EDF, or `-`, and prints", fix="leave --out and --probabilities away")
+        _listen(run, files[0], 1 if every is None else every, wait or 0, as_json=as_json)
+        return 0
+    if every is not None or wait is not None:
+        raise UsageError("--every and --wait are for --stream")
+    report = find(
+        run,
+        files,
+        out=out,
+        probabilities=probabilities,
+        accept_truncated=accept_truncated,
+        progress=progress(),
+    )
+    output = Output(as_json=as_json)
+    if as_json:
+        output.report(report.to_json())
+    else:
+        learn_render.predict(output, report)
+    return report.exit_code
+
+
+def _listen(run: Path, file: Path, every: float, wait: float, *, as_json: bool) -> None:
+    """Print steps as they become available: one line each."""
+    from fractions import Fraction
+
+    from brainbrr.cli import learn_render
+    from brainbrr.cli.output import Output
+    from brainbrr.eeg.edf import located
+    from brainbrr.verbs.predict import listen
+
+    name = Path("standard input") if file == Path("-") else file
+    with located(name), sys.stdin.buffer if file == Path("-") else file.open("rb") as stream:
+        steps = listen(run, stream, every_s=Fraction(str(every)), wait_s=Fraction(str(wait)))
+        learn_render.listen(Output(as_json=as_json), steps)
 
 
 @command("runs", example="brainbrr runs 20260101-120000-smoke-1a2b3c 20260102-120000-smoke-4d5e6f")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,9 @@ from brainbrr.cli.output import Output, duration, many, size
 
 if TYPE_CHECKING:
     from brainbrr.learn.evaluate import EvaluateReport
+    from brainbrr.learn.online import Online
     from brainbrr.learn.train import TrainReport
+    from brainbrr.verbs.predict import PredictReport
     from brainbrr.verbs.runs import RunLine, RunsReport
     from brainbrr.verbs.score import ScoreReport
 
@@ -72,6 +75,48 @@ def score(out: Output, report: ScoreReport, *, per_recording: bool) -> None:
         [(row.scorer, row.name, row.value, row.interval) for row in score_rows(report.metrics)],
     )
     _about(out, report.metrics)
+
+
+def predict(out: Output, report: PredictReport) -> None:
+    """Show each recording's seizures, what was refused, and by which threshold."""
+    rows = [
+        (each.scored.path, duration(each.scored.duration_s), *span)
+        for each in report.predictions
+        for span in [(f"{start:.2f} s", f"{stop:.2f} s") for start, stop in each.events] or [("none", "")]
+    ]
+    out.table(("recording", "length", "seizure from", "to"), rows)
+    if report.failed:
+        out.title("refused")
+        out.table(("recording", "reason"), [(failure.recording, failure.reason) for failure in report.failed])
+    out.pairs([("threshold", f"{report.threshold:.4g}, from {report.threshold_from}")])
+    notes = Counter(note for each in report.predictions for note in each.notes)
+    notes["SYNTHETIC data"] = sum(each.synthetic for each in report.predictions)
+    for note, n in (+notes).items():
+        out.note(f"note: {note}" + (f" ({n} recordings)" if n > 1 else ""))
+    if report.written:
+        more = f" and {len(report.written) - 1} more" if len(report.written) > 1 else ""
+        out.note(f"written: {report.written[0]}{more}")
+
+
+def listen(out: Output, online: Online) -> None:
+    """Print steps as they come, as tab-separated rows or as one JSON object a line; first how late they are."""
+    from brainbrr.learn.online import Step
+
+    late = f"each step is known at most {online.latency_s:.2f} s after it began"
+    out.note(f"{late}; the first ones after {online.warm_up_s:.2f} s")
+    if out.as_json:
+        out.line({"schema": 1, "latency_s": online.latency_s, "warm_up_s": online.warm_up_s})
+    else:
+        out.text("\t".join(Step._fields))
+    heard = False
+    for step in online:
+        heard = True
+        if out.as_json:
+            out.line(step._asdict())
+        else:
+            out.text(f"{step.time_s:.2f}\t{step.available_at_s:.2f}\t{step.probability:.6f}")
+    if not heard:
+        out.note("the recording ended within the warm-up: nothing was judged")
 
 
 def _counted(recording: dict[str, Any], scorers: list[str]) -> list[str]:

@@ -23,6 +23,10 @@ class Output:
         """Print the machine interface's one object."""
         click.echo(json.dumps({"schema": 1, **fields}, indent=2 if sys.stdout.isatty() else None))
 
+    def line(self, fields: dict[str, Any]) -> None:
+        """Print one of many JSON objects, each a line of its own."""
+        click.echo(json.dumps(fields))
+
     def title(self, text: str) -> None:
         """Print a line that heads what follows."""
         click.echo(click.style(text, bold=True))

@@ -120,7 +120,11 @@ class EdfHeader:
         return "brainbrr_synthetic" in self.recording_id
 
 
-def count_signals(main: bytes, size: int) -> int:
+ENDLESS = 1 << 40
+"""How many records a stream has of which nobody knows yet where it ends."""
+
+
+def count_signals(main: bytes, size: int | None) -> int:
     """Return how many signals the first 256 bytes announce, once they fit a file of `size` bytes. Raises EdfError."""
     n_signals = _integer(_text(main[252:256]), "number of signals")
     if n_signals < 1:
@@ -128,15 +132,16 @@ def count_signals(main: bytes, size: int) -> int:
     n_bytes = _integer(_text(main[184:192]), "header bytes")
     if n_bytes != (needed := 256 * (n_signals + 1)):
         raise EdfError(f"the header says it has {n_bytes} bytes; {n_signals} signals need {needed}")
-    if size < n_bytes:
+    if size is not None and size < n_bytes:
         raise EdfError(f"the file ends inside its header, after {size} of {n_bytes} bytes", fix="get the whole file")
     return n_signals
 
 
-def parse(main: bytes, table: bytes, size: int, *, accept_truncated: bool) -> tuple[EdfHeader, EdfSignal | None]:
+def parse(main: bytes, table: bytes, size: int | None, *, accept_truncated: bool) -> tuple[EdfHeader, EdfSignal | None]:
     """Return what a header says of a file of `size` bytes, and the annotation channel that keeps the time, if any.
 
-    `main` is its first 256 bytes, `table` the 256 of each signal. Raises EdfError naming signal and field.
+    `main` is its first 256 bytes, `table` the 256 of each signal. Without a size it is still coming, and has ENDLESS
+    records. Raises EdfError naming signal and field.
     """
     return _Parser(main, table, size).parse(accept_truncated=accept_truncated)
 
@@ -145,7 +150,7 @@ def parse(main: bytes, table: bytes, size: int, *, accept_truncated: bool) -> tu
 class _Parser:
     main: bytes
     table: bytes
-    size: int
+    size: int | None
     notes: list[str] = field(default_factory=list)
     has_commas: bool = False
 
@@ -228,7 +233,9 @@ class _Parser:
         """Return how many whole records to read: the header's count, tried against the file's size."""
         if record_bytes == 0:
             raise EdfError("the records hold no samples (samples per record: all 0)")
-        whole, rest = divmod(self.size - 256 - len(self.table), record_bytes)
+        if self.size is None and declared >= -1:
+            return ENDLESS
+        whole, rest = divmod((self.size or 0) - 256 - len(self.table), record_bytes)
         if declared == -1:
             self.notes.append(f"the recording was never closed (number of records -1): {whole} whole records are there")
             if rest:

@@ -49,6 +49,11 @@ class Exact:
         self._chain = Chain(group.rate, recipe.rate_hz, group.channels[0].band, certificate)
         self.n_samples = self._chain.length(group.n)
 
+    @property
+    def look_ahead_s(self) -> Fraction:
+        """Seconds of input that a sample may need after its own time, at most."""
+        return self._chain.look_ahead_s
+
     def inputs(self, start: int, stop: int) -> tuple[int, int]:
         """The chain's, near an end also what it is reflected from."""
         return self._chain.inputs(start, stop, self._group.n)

@@ -79,7 +79,7 @@ class Chain:
         if band.high_hz is not None:
             pass_hz = band.high_hz
             stop_hz = pass_hz + min((limit_hz - pass_hz) / 2, max(pass_hz / 4, Fraction(2)))
-        self._ratio = Fraction(target_hz) / rate_hz
+        self._target_hz, self._ratio = target_hz, Fraction(target_hz) / rate_hz
         self._filter = _filter_taps(target_hz, band, stop_hz)
         self._margin = len(self._filter) // 2
         self._resampler = None
@@ -94,6 +94,12 @@ class Chain:
         """Bits of fraction of what `apply` returns."""
         between = _BETWEEN_BITS if self._resampler else 0
         return between + (_FILTER_BITS if self._margin else 0)
+
+    @property
+    def look_ahead_s(self) -> Fraction:
+        """Seconds of input that an output may need after its own time, at most."""
+        beyond_s = self._resampler.look_ahead_s if self._resampler else Fraction(0)
+        return Fraction(self._margin, self._target_hz) + beyond_s
 
     def length(self, n: int) -> int:
         """Return how many samples n input samples become."""
@@ -179,7 +185,7 @@ class _Resampler:
     """
 
     def __init__(self, rate_hz: Fraction, ratio: Fraction, pass_hz: Fraction, stop_hz: Fraction) -> None:
-        self._phases, self._step = ratio.numerator, ratio.denominator
+        self._rate_hz, self._phases, self._step = rate_hz, ratio.numerator, ratio.denominator
         if max(self._phases, self._step) > MAX_RATIO_TERM:
             raise ValueError(f"resampling by {ratio} needs too many phases")
         self._kernel = Kernel(pass_hz, stop_hz, _ALIAS_DB, rate_hz * self._phases)
@@ -191,6 +197,11 @@ class _Resampler:
         self._period = math.lcm(self._phases, self._group) // self._group  # groups after which the same taps come again
         self._matrix = lru_cache(maxsize=64)(self._matrix_of)
         self._lock = threading.Lock()  # recordings of one rate share it, in threads too
+
+    @property
+    def look_ahead_s(self) -> Fraction:
+        """Seconds of input that an output's group may need after the output's own time, at most."""
+        return (self._group * Fraction(self._step, self._phases) + self._reach + 1) / self._rate_hz
 
     def inputs(self, start: int, stop: int) -> tuple[int, int]:
         """Return the span of inputs that whole groups of outputs around start to stop depend on."""

@@ -22,7 +22,7 @@ from brainbrr.eeg.edf_header import EdfHeader
 from brainbrr.eeg.filtering import Filtering, filtering_of
 from brainbrr.eeg.fir import Certificate, Float64, Int16
 from brainbrr.eeg.quantise import Lattice
-from brainbrr.eeg.reading import Group, Seen, Window, copies_of, groups_of
+from brainbrr.eeg.reading import Group, Seen, Window, copies_of, groups_of, records_of
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.eeg.statistics import Statistics
 from brainbrr.errors import EdfError
@@ -215,11 +215,7 @@ class Preprocessed:
     def _move(self, window: Window, start: int, stop: int) -> None:
         """Hold the records that output samples start to stop depend on."""
         spans = [filters.inputs(start, stop) for filters in self._filters]
-        per_record = [group.per_record for group in self._groups]
-        window.move(
-            min(first // n for (first, _), n in zip(spans, per_record, strict=True)),
-            max(-(-last // n) for (_, last), n in zip(spans, per_record, strict=True)),
-        )
+        window.move(*records_of(self._groups, spans))
 
     def _filtered(
         self, start: int, stop: int, *, only: Collection[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -39,6 +40,11 @@ class Lattice:
     def exact(self, y: float) -> int:
         """Return the stored value of one number."""
         return round(Fraction(y) * self.gain + self.offset)
+
+    def saturated(self, y: Float64) -> Float64:
+        """Return whole numbers `y` cut to those whose stored values are within ±32767."""
+        edges = sorted((edge - self.offset) / self.gain for edge in (-LARGEST, LARGEST))
+        return np.clip(y, math.ceil(edges[0]), math.floor(edges[1]))
 
     def round(self, y: Float64, out: Int16) -> None:
         """Fill `out` with the stored values of `y`.

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 
 from brainbrr.eeg.channels import Channel, ambiguous
-from brainbrr.eeg.edf import EdfFile, Int16
+from brainbrr.eeg.edf import Int16
 from brainbrr.eeg.edf_header import EdfHeader, EdfSignal
 
 _READ_BYTES = 1 << 22
@@ -66,6 +67,24 @@ class Seen:
                 self.n_at_limit += int(np.count_nonzero(beyond(samples, limit)))
 
 
+def records_of(groups: Sequence[Group], spans: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Return the records, first and last, that hold a span of samples of each group."""
+    per_record = [group.per_record for group in groups]
+    return (
+        min(first // n for (first, _), n in zip(spans, per_record, strict=True)),
+        max(-(-last // n) for (_, last), n in zip(spans, per_record, strict=True)),
+    )
+
+
+class Records(Protocol):
+    """What records are read from: a file, or a stream."""
+
+    header: EdfHeader
+
+    def records(self, first: int, last: int) -> Int16:
+        """Return records first to last: int16 (last − first, header.record_samples), all signals side by side."""
+
+
 Watch = Callable[[Group, Int16], None]
 """What is told of new samples: a group, and int16 (channels, any) of it."""
 
@@ -73,7 +92,7 @@ Watch = Callable[[Group, Int16], None]
 class Window:
     """The records of a file that are in memory. It moves forward: each record is read and watched once."""
 
-    def __init__(self, edf: EdfFile, groups: Sequence[Group], *, watch: Watch) -> None:
+    def __init__(self, edf: Records, groups: Sequence[Group], *, watch: Watch) -> None:
         self._edf, self._groups, self._watch = edf, groups, watch
         self._first = self._last = 0
         for group in groups:

@@ -15,25 +15,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from brainbrr.errors import IntegrityError, LeakError, UsageError, ViewNotReadyError
+from brainbrr.errors import LeakError, UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r
-from brainbrr.learn.event_files import bids_tsv, csv_bi
 from brainbrr.learn.events import Events, Scored, Series, events_of
 from brainbrr.learn.model import Detector
+from brainbrr.learn.predict import (
+    STEPS_PER_SECOND,
+    load_detector,
+    overlap_add,
+    per_step,
+    step_samples,
+    windows_of,
+    write_events,
+    write_probabilities,
+)
 from brainbrr.learn.report import Example, write_report
 from brainbrr.learn.score import SCORER, metrics
 from brainbrr.learn.train import device_of
 from brainbrr.learn.train_config import EvaluateConfig
-from brainbrr.learn.tune import PROBABILITIES, Thresholds, best_level, best_threshold
+from brainbrr.learn.tune import PROBABILITIES, THRESHOLDS, Thresholds, best_level, best_threshold
 from brainbrr.progress import Progress, Silent
 from brainbrr.recordings import ViewRecording
 from brainbrr.views import View
-from brainbrr.windows import Grid
 
-STEPS_PER_SECOND = 4
-"""Probabilities are kept as means over a quarter of a second."""
-
-_BATCH = 16
 _LINE_LENGTH_S = 5.0
 _BLOCK_S = 60
 
@@ -71,7 +75,7 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
     for seen in opened.seen():
         _check_apart([seen, *((f"split {each.split}", each.to_json()) for each in views)])
     device = device_of(opened.config.train.device)
-    model = _model(opened, len(view.channels)).to(device)
+    model = load_detector(opened, len(view.channels)).to(device)
     detector: SeriesOf = lambda v, position: probabilities(model, v, position, device)  # noqa: E731
     rule, seed = opened.config.evaluate, opened.config.seed
 
@@ -100,22 +104,15 @@ def probabilities(model: Detector, view: View, position: int, device: torch.devi
     Windows cover the whole recording, whatever the view does with its tail; padding is left out.
     """
     n_samples = view.recordings[position].n_samples
-    starts = Grid(view.length, min(view.stride, view.length), "shift").starts_of(n_samples)
-    total = np.zeros(n_samples, dtype=np.float64)
-    n_windows = np.zeros(n_samples, dtype=np.int32)
-    signal = np.empty((_BATCH, len(view.channels), view.length), dtype=np.float32)
-    model.eval()
-    for first in range(0, len(starts), _BATCH):
-        some = starts[first : first + _BATCH].tolist()
-        for row, start in enumerate(some):
-            view.read(position, start, signal[row])
-        with torch.inference_mode():
-            each = torch.sigmoid(model(torch.from_numpy(signal[: len(some)]).to(device))).cpu().numpy()
-        for row, start in enumerate(some):
-            n_real = min(view.length, n_samples - start)
-            total[start : start + n_real] += each[row, :n_real]
-            n_windows[start : start + n_real] += 1
-    return _per_step(total / n_windows, view.rate_hz)
+    return overlap_add(
+        model,
+        lambda start, signal: view.read(position, start, signal),
+        windows_of(n_samples, length=view.length, stride=view.stride),
+        n_samples,
+        shape=(len(view.channels), view.length),
+        rate_hz=view.rate_hz,
+        device=device,
+    )
 
 
 def line_length(view: View, position: int) -> Series:
@@ -131,21 +128,10 @@ def line_length(view: View, position: int) -> Series:
         signal = np.empty((len(view.channels), min(block + 1, n_samples - start)), dtype=np.float32)
         view.read(position, start, signal)
         differences[start : start + signal.shape[1] - 1] = np.abs(np.diff(signal, axis=1)).mean(0)
-    steps = _per_step(differences, view.rate_hz)
+    steps = per_step(differences, step_samples(view.rate_hz))
     box = np.ones(min(len(steps), round(_LINE_LENGTH_S * STEPS_PER_SECOND)))
     smooth = np.convolve(steps, box, "same") / np.convolve(np.ones(len(steps)), box, "same")
     return (smooth / (np.median(smooth) or 1.0)).astype(np.float32)
-
-
-def _step_samples(rate_hz: int) -> int:
-    return max(rate_hz // STEPS_PER_SECOND, 1)
-
-
-def _per_step(samples: np.ndarray[Any, np.dtype[np.float64]], rate_hz: int) -> Series:
-    """Return means over quarters of a second; the last may be shorter."""
-    firsts = np.arange(0, len(samples), _step_samples(rate_hz))
-    sizes = np.diff(np.append(firsts, len(samples)))
-    return (np.add.reduceat(samples, firsts) / sizes).astype(np.float32)
 
 
 def _labelled(view: View) -> list[int]:
@@ -161,7 +147,7 @@ def _labelled(view: View) -> list[int]:
 def _scored(view: View, position: int, series_of: SeriesOf) -> Scored:
     """Return one recording's series over its labelled time: what nobody labelled is not scored."""
     recording = view.recordings[position]
-    step = _step_samples(view.rate_hz)
+    step = step_samples(view.rate_hz)
     duration_s = recording.valid_until / view.rate_hz
     return Scored(
         path=recording.path,
@@ -191,7 +177,7 @@ def _watched(view: View, series_of: SeriesOf, task: str, progress: Progress) -> 
 
 def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf, progress: Progress) -> Thresholds:
     """Choose thresholds on the tuning view and keep them in the run; without one, take what the run has."""
-    kept, rule = run.folder / "thresholds.json", run.config.evaluate
+    kept, rule = run.folder / THRESHOLDS, run.config.evaluate
     if tuning is None and kept.exists():
         before = Thresholds.read(kept)
         if not set(before.tuned_on) & set(_identities(view)):  # else they would be scored where they were chosen
@@ -223,21 +209,6 @@ def _identities(view: View) -> list[str]:
 def _beats(found: Mapping[str, Any], name: str) -> bool | None:
     ours, theirs = found[name], found["baseline"][name]
     return None if ours is None or theirs is None else bool(ours > theirs)
-
-
-def _model(run: r.Run, n_channels: int) -> Detector:
-    if not run.model.exists():
-        raise UsageError(
-            "this run has not finished: it has no model.safetensors",
-            where=run.folder,
-            fix=f"brainbrr train --config {run.folder / 'config.toml'} --resume {run.folder}",
-        )
-    tensors, metadata = r.read_tensors(run.model)
-    if metadata.get("view_digest") != run.view["digest"]:
-        raise IntegrityError("the weights were trained on another view than the run's", where=run.model)
-    model = Detector(n_channels, run.config.model)
-    r.load_weights(model, tensors, where=run.model)
-    return model
 
 
 def _check_like(run: r.Run, view: View) -> None:
@@ -275,20 +246,12 @@ def _check_apart(views: list[tuple[str, Mapping[str, Any]]]) -> None:
 def _save(run: r.Run, view: View, scored: list[Scored], found: dict[str, Any], threshold: float) -> None:
     """Keep what was said: probabilities, events in TUSZ's and SzCORE's format, and the scores."""
     split = view.split or "all"
-    series = {recording.path: torch.from_numpy(recording.score) for recording in scored}
-    r.write_tensors(run.folder / f"probabilities-{split}.safetensors", series, {"step_s": scored[0].step_s})
+    write_probabilities(run.folder / f"probabilities-{split}.safetensors", scored)
     folder = run.folder / "events" / split
     if folder.is_dir():
         shutil.rmtree(folder)  # of an earlier evaluation: two would mix
     for recording in scored:
-        file = folder / recording.path
-        if not file.resolve().is_relative_to(folder.resolve()):
-            raise IntegrityError(f"the view names a recording outside its corpus: {recording.path}")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        events = events_of(recording, threshold, run.config.evaluate)
-        r.write(file.with_suffix(".csv_bi"), csv_bi(recording, events).encode())
-        table = file.with_name(f"{file.stem.removesuffix('_eeg')}_events.tsv")
-        r.write(table, bids_tsv(recording, events).encode())
+        write_events(folder, recording, events_of(recording, threshold, run.config.evaluate))
     said = {
         "view_digest": view.digest,
         "corpus": view.corpus,

@@ -19,6 +19,9 @@ from brainbrr.learn.train_config import EvaluateConfig
 PROBABILITIES = (*(percent / 100 for percent in range(5, 100, 5)), 0.98, 0.99)
 _N_LEVELS = 40
 
+THRESHOLDS = "thresholds.json"
+"""Where a run keeps them."""
+
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -59,7 +62,8 @@ def best_threshold(recordings: Sequence[Scored], candidates: Iterable[float], ru
         for i, recording in enumerate(recordings):
             found = [(start, stop) for start, stop in spans[owner == i].tolist()]
             total += szcore(recording.seizures, found, duration_s=recording.duration_s)[0]
-        return float(np.nan_to_num(rates(total.array())["f1"]))
+        f1 = float(rates(total.array())["f1"])
+        return 0.0 if np.isnan(f1) else f1  # nothing to find and nothing said: no better than any other
 
     thresholds = sorted(set(candidates))
     qualities = [event_f1(threshold) for threshold in thresholds]

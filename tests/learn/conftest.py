@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support import EVERYTHING
 
 from brainbrr.eeg.recipe import Recipe
+from brainbrr.learn.train import train
 from brainbrr.learn.train_config import TrainConfig
 from brainbrr.store.store import Store
 from brainbrr.verbs.view import view
@@ -42,3 +45,15 @@ def config() -> TrainConfig:
             "augment": {"gain": 0.2, "drop_channel": 0.1, "polarity": True},
         }
     )
+
+
+@pytest.fixture(scope="session")
+def trained(view_of: ViewOf, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on the train split. Read only; copy it to change it."""
+    return train(view_of("train"), config, runs=tmp_path_factory.mktemp("runs")).run
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A test's own copy of a finished run."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))

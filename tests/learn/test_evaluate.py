@@ -21,7 +21,6 @@ from brainbrr.learn import runs as r
 from brainbrr.learn.evaluate import EvaluateReport, evaluate, line_length, probabilities
 from brainbrr.learn.model import Detector
 from brainbrr.learn.score import SCORER
-from brainbrr.learn.train import train
 from brainbrr.learn.train_config import TrainConfig
 from brainbrr.progress import Silent
 from brainbrr.recordings import ViewRecording
@@ -35,17 +34,6 @@ ViewOf = Callable[..., View]
 def of(view: View, recordings: tuple[ViewRecording, ...], **changes: Any) -> View:
     fields = {"corpus": view.corpus, "profile": view.profile, "split": view.split, "recipe": view.recipe}
     return View(view.store, **{**fields, "window": view.window, **changes}, recordings=recordings)
-
-
-@pytest.fixture(scope="session")
-def trained(view_of: ViewOf, config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(view_of("train"), config, runs=tmp_path_factory.mktemp("runs")).run
-
-
-@pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    """A test's own copy of a finished run."""
-    return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
 @pytest.fixture(scope="session")

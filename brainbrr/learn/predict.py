@@ -1,0 +1,232 @@
+"""What a detector says of one recording: windows in order, the mean over all that hold a sample, by quarter seconds.
+
+`evaluate` reads its windows from a store, `predict` from a file as it passes by. Holds a few windows at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from brainbrr.eeg.preprocess import Preprocessed
+from brainbrr.eeg.recipe import Recipe
+from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.learn import runs as r
+from brainbrr.learn.event_files import bids_tsv, csv_bi
+from brainbrr.learn.events import Events, Scored, Series, events_of
+from brainbrr.learn.model import Detector
+from brainbrr.learn.train import device_of
+from brainbrr.learn.train_config import EvaluateConfig
+from brainbrr.learn.tune import THRESHOLDS, Thresholds
+from brainbrr.loading.indexing import rows_of
+from brainbrr.loading.passing import Passing, numbers_of
+from brainbrr.progress import Progress
+from brainbrr.windows import Grid, WindowSpec
+
+STEPS_PER_SECOND = 4
+"""Probabilities are kept as means over a quarter of a second."""
+
+BATCH = 16
+"""Windows that are judged together: the last bits of a probability may depend on it."""
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+Doubles = np.ndarray[Any, np.dtype[np.float64]]
+
+Read = Callable[[int, Floats], None]
+"""Fills a window, float32 (rows, length), from a sample of the recording on; zeros past its end."""
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A run's detector, and all that it needs to read an EDF as it read its training."""
+
+    model: Detector
+    device: torch.device
+    recipe: Recipe
+    window: WindowSpec
+    rule: EvaluateConfig
+    threshold: float
+    threshold_from: str
+
+    @classmethod
+    def of(cls, run: r.Run, recipe: Recipe) -> Predictor:
+        """Return a finished run's, with the thresholds that were tuned for it, else its config's.
+
+        `recipe` is the run's. Raises as `load_detector`; IntegrityError for thresholds that cannot be read.
+        """
+        window, rule = WindowSpec.model_validate(run.view["window"]), run.config.evaluate
+        device = device_of(run.config.train.device)
+        model = load_detector(run, len(rows_of(recipe.channels, (), window)[0])).to(device)
+        threshold, chosen = rule.threshold, "config.toml: none was tuned"
+        if (kept := run.folder / THRESHOLDS).exists():
+            tuned = Thresholds.read(kept)
+            threshold, chosen = tuned.detector, tuned.chosen
+        return cls(model, device, recipe, window, rule, threshold, chosen)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """A window's rows and length."""
+        rows, _ = rows_of(self.recipe.channels, (), self.window)
+        return len(rows), self.window.samples("length_s", self.recipe.rate_hz)
+
+    def scored(self, name: str, made: Preprocessed, progress: Progress) -> Scored:
+        """Return the probabilities of one recording: bit for bit those that `evaluate` computes from a store.
+
+        Raises MontageError where the window needs an absent channel that cannot be interpolated.
+        """
+        rate_hz, n_samples = self.recipe.rate_hz, made.n_samples
+        rows = numbers_of(self.recipe, self.window, absent=made.absent, k=made.k, statistics=made.statistics)
+        stride = self.window.samples("stride_s", rate_hz)
+        starts = windows_of(n_samples, length=self.shape[1], stride=stride)
+        progress.start(f"predict {name}", len(starts), "windows")
+        score = overlap_add(
+            self.model,
+            Passing(made.blocks(), rows).read,
+            starts,
+            n_samples,
+            shape=self.shape,
+            rate_hz=rate_hz,
+            device=self.device,
+            advance=progress.advance,
+        )
+        return Scored(
+            path=name,
+            patient=Path(name).name.partition("_")[0],
+            score=score,
+            step_s=step_samples(rate_hz) / rate_hz,
+            duration_s=n_samples / rate_hz,
+            seizures=[],
+        )
+
+    def events(self, scored: Scored) -> Events:
+        """Return a recording's seizures by the threshold and the rule of the run."""
+        return events_of(scored, self.threshold, self.rule)
+
+
+def load_detector(run: r.Run, n_channels: int) -> Detector:
+    """Return a finished run's detector for windows of so many rows.
+
+    Raises UsageError for a run that has not finished, IntegrityError for weights that are not its own.
+    """
+    if not run.model.exists():
+        raise UsageError(
+            "this run has not finished: it has no model.safetensors",
+            where=run.folder,
+            fix=f"brainbrr train --config {run.folder / 'config.toml'} --resume {run.folder}",
+        )
+    tensors, metadata = r.read_tensors(run.model)
+    if metadata.get("view_digest") != run.view["digest"]:
+        raise IntegrityError("the weights were trained on another view than the run's", where=run.model)
+    model = Detector(n_channels, run.config.model)
+    r.load_weights(model, tensors, where=run.model)
+    return model
+
+
+def judge(model: Detector, signal: Floats, device: torch.device) -> Floats:
+    """Return the probability of a seizure at each sample: float32 (windows, length) from (windows, rows, length)."""
+    model.eval()
+    with torch.inference_mode():
+        found: Floats = torch.sigmoid(model(torch.from_numpy(signal).to(device))).cpu().numpy()
+    return found
+
+
+def windows_of(n_samples: int, *, length: int, stride: int) -> list[int]:
+    """Return the first sample of each window that is judged: together they cover the recording, the last shifted."""
+    starts: list[int] = Grid(length, min(stride, length), "shift").starts_of(n_samples).tolist()
+    return starts
+
+
+def overlap_add(
+    model: Detector,
+    read: Read,
+    starts: list[int],
+    n_samples: int,
+    *,
+    shape: tuple[int, int],
+    rate_hz: int,
+    device: torch.device,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Series:
+    """Return the probability of one recording, (steps,): the mean over all windows that hold a sample.
+
+    `starts` are those of `windows_of`, read once each, in order; `shape` is a window's (rows, length). Padding is left
+    out. `advance` is told of windows that are done.
+    """
+    _, length = shape
+    signal = np.empty((min(BATCH, len(starts)), *shape), dtype=np.float32)
+    mean = _Mean(step_samples(rate_hz))
+    for first in range(0, len(starts), BATCH):
+        some = starts[first : first + BATCH]
+        for row, start in enumerate(some):
+            read(start, signal[row])
+        for start, window in zip(some, judge(model, signal[: len(some)], device), strict=True):
+            mean.add(start, window[: min(length, n_samples - start)])
+        advance(len(some))
+    return mean.finish()
+
+
+class _Mean:
+    """The mean of windows that come in order, by steps: what no later window can hold is kept as steps alone."""
+
+    def __init__(self, step: int) -> None:
+        self._step, self._first = step, 0
+        self._total, self._n_windows = np.zeros(0), np.zeros(0, dtype=np.int32)
+        self._steps: list[Series] = []
+
+    def add(self, start: int, window: Floats) -> None:
+        self._keep((start - self._first) // self._step * self._step)
+        stop = start - self._first + len(window)
+        more = max(stop - len(self._total), 0)
+        self._total, self._n_windows = np.pad(self._total, (0, more)), np.pad(self._n_windows, (0, more))
+        self._total[start - self._first : stop] += window
+        self._n_windows[start - self._first : stop] += 1
+
+    def finish(self) -> Series:
+        self._keep(len(self._total))
+        return np.concatenate(self._steps)
+
+    def _keep(self, n: int) -> None:
+        """Make steps of the first n samples, and forget them."""
+        if n:
+            self._steps.append(per_step(self._total[:n] / self._n_windows[:n], self._step))
+            self._first += n
+            self._total, self._n_windows = self._total[n:], self._n_windows[n:]
+
+
+def step_samples(rate_hz: int) -> int:
+    """Return how many samples one step has."""
+    return max(rate_hz // STEPS_PER_SECOND, 1)
+
+
+def per_step(samples: Doubles, step: int) -> Series:
+    """Return the means of so many samples each; the last may have fewer."""
+    firsts = np.arange(0, len(samples), step)
+    sizes = np.diff(np.append(firsts, len(samples)))
+    return (np.add.reduceat(samples, firsts) / sizes).astype(np.float32)
+
+
+def write_probabilities(file: Path, scored: Sequence[Scored]) -> None:
+    """Write the probabilities of recordings under their names, as safetensors whose metadata has `step_s`."""
+    series = {recording.path: torch.from_numpy(recording.score) for recording in scored}
+    r.write_tensors(file, series, {"step_s": scored[0].step_s})
+
+
+def write_events(folder: Path, recording: Scored, events: Events) -> list[Path]:
+    """Write a recording's events below a folder, in TUSZ's and in SzCORE's format; return the two files.
+
+    Raises IntegrityError for a name that leads out of the folder.
+    """
+    file = folder / recording.path
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise IntegrityError(f"the view names a recording outside its corpus: {recording.path}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    binary = file.with_suffix(".csv_bi")
+    table = file.with_name(f"{file.stem.removesuffix('_eeg')}_events.tsv")
+    r.write(binary, csv_bi(recording, events).encode())
+    r.write(table, bids_tsv(recording, events).encode())
+    return [binary, table]

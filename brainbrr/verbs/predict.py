@@ -1,0 +1,208 @@
+"""`predict`: a run's detector on EDF files that no store needs to hold, or on a stream that is still coming.
+
+Writes what it is told to, builds nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from brainbrr.eeg.live import Live
+from brainbrr.eeg.preprocess import preprocess
+from brainbrr.errors import RecordingError, UsageError
+from brainbrr.progress import Progress, Silent
+from brainbrr.verbs.ingest import Failure
+from brainbrr.verbs.train import need_torch, recipe_of
+
+if TYPE_CHECKING:
+    from brainbrr.learn.events import Events, Scored
+    from brainbrr.learn.online import Online
+    from brainbrr.learn.predict import Predictor
+
+_RECORDINGS = (".edf", ".bdf")  # BDF is taken so that it is refused by name, not passed over
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the detector says of one recording, and what is odd about it."""
+
+    scored: Scored
+    events: Events
+    source: str
+    synthetic: bool
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the machine interface's fields: all but the probabilities."""
+        return {
+            "recording": self.scored.path,
+            "duration_s": self.scored.duration_s,
+            "events": self.events,
+            "source": self.source,
+            "synthetic": self.synthetic,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass
+class PredictReport:
+    """What a run's detector says of some recordings; probabilities are in `predictions[i].scored.score`."""
+
+    run: Path
+    threshold: float
+    threshold_from: str
+    predictions: list[Prediction] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+    written: list[Path] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """1 when a recording was refused."""
+        return int(bool(self.failed))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the machine interface's fields."""
+        return {
+            "run": str(self.run),
+            "threshold": self.threshold,
+            "threshold_from": self.threshold_from,
+            "recordings": [prediction.to_json() for prediction in self.predictions],
+            "failed": [vars(failure) for failure in self.failed],
+            "written": [str(path) for path in self.written],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def predict(
+    run: Path,
+    files: Sequence[Path],
+    *,
+    out: Path | None = None,
+    probabilities: Path | None = None,
+    accept_truncated: bool = False,
+    progress: Progress = Silent(),  # noqa: B008  # stateless
+) -> PredictReport:
+    """Return the seizures that a run's detector finds in EDF files, and in all those below folders.
+
+    The samples are what `ingest` would store, and the probabilities what `evaluate` would compute from them. Nothing
+    of a long recording is held but a few windows: it is read three times instead. Thresholds are the run's, else its
+    config's. With `out` events are written: for one file to a `.tsv` (SzCORE's table) or a `.csv_bi` (TUSZ's), else
+    both for each recording into a folder. `probabilities` is a safetensors file of all, as `evaluate` writes it.
+    A refused recording is in the report, the rest goes on. Raises UsageError for files that are not there, for what
+    is no run, and for one that has not finished.
+    """
+    need_torch()
+    from brainbrr.learn.predict import Predictor, write_probabilities
+    from brainbrr.learn.runs import open_run
+
+    began = time.monotonic()
+    found = _recordings(files)
+    write = _writer(found, out) if out else None
+    if probabilities is not None:
+        _need_folder(probabilities)
+    opened = open_run(run)
+    predictor = Predictor.of(opened, recipe_of(opened.view))
+    seen = {recording["source"] for _, view in opened.seen() for recording in view["recordings"]}
+    report = PredictReport(run, predictor.threshold, predictor.threshold_from)
+    for name, path in found.items():
+        try:
+            prediction = _prediction(predictor, name, path, accept_truncated, seen, progress)
+        except RecordingError as error:
+            report.failed.append(Failure(name, type(error).__name__, error.what, error.fix, accepted=False))
+            continue
+        report.predictions.append(prediction)
+        if write is not None:
+            report.written += write(prediction)
+    if probabilities is not None and report.predictions:
+        write_probabilities(probabilities, [prediction.scored for prediction in report.predictions])
+        report.written.append(probabilities)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def listen(run: Path, stream: BinaryIO, *, every_s: Fraction, wait_s: Fraction) -> Online:
+    """Return a run's detector listening to an EDF that is still coming; iterating yields its steps (`Online`).
+
+    Raises EdfError and MontageError for a header that is refused, UsageError as `Online` and `Live` do.
+    """
+    need_torch()
+    from brainbrr.learn.online import Online
+    from brainbrr.learn.predict import Predictor
+    from brainbrr.learn.runs import open_run
+
+    opened = open_run(run)
+    recipe = recipe_of(opened.view)
+    return Online(Predictor.of(opened, recipe), Live(stream, recipe), every_s=every_s, wait_s=wait_s)
+
+
+def _prediction(
+    predictor: Predictor, name: str, path: Path, accept_truncated: bool, seen: Collection[str], progress: Progress
+) -> Prediction:
+    progress.start(f"read {name}", None, "recordings")
+    try:
+        made = preprocess(path, predictor.recipe, accept_truncated=accept_truncated)
+        scored = predictor.scored(name, made, progress)
+    finally:
+        progress.stop()
+    facts = made.facts
+    notes = [*facts["notes"]]
+    if made.absent:
+        notes.append(f"channels missing: {', '.join(made.absent)}")
+    if facts["flat"]:
+        notes.append(f"flat channels: {', '.join(facts['flat'])}")
+    if made.source in seen:
+        notes.append("the detector was trained on this recording")
+    return Prediction(scored, predictor.events(scored), made.source, facts["synthetic"], tuple(notes))
+
+
+def _recordings(files: Sequence[Path]) -> dict[str, Path]:
+    """Return what to predict by its name: the path below the folder that was given, or the file's own name."""
+    found: dict[str, Path] = {}
+    for given in files:
+        if not given.exists():
+            raise UsageError("there is no such file or folder", where=given)
+        below = [given] if given.is_file() else sorted(path for path in given.rglob("*") if _is_recording(path))
+        if not below:
+            raise UsageError("no EDF file below this folder", where=given)
+        for path in below:
+            name = path.name if path == given else path.relative_to(given).as_posix()
+            if found.setdefault(name, path) != path:
+                raise UsageError(f"two recordings are called {name}", where=path, fix="give a folder that holds both")
+    return found
+
+
+def _is_recording(path: Path) -> bool:
+    return path.suffix.lower() in _RECORDINGS and path.is_file() and not path.name.startswith(".")
+
+
+def _writer(found: dict[str, Path], out: Path) -> Callable[[Prediction], list[Path]]:
+    """Return what writes the events of a recording, and returns the files. Raises UsageError, before any work."""
+    from brainbrr.learn.event_files import bids_tsv, csv_bi
+    from brainbrr.learn.predict import write_events
+    from brainbrr.learn.runs import write
+
+    formats = {".tsv": bids_tsv, ".csv_bi": csv_bi}
+    if out.is_dir() or not out.suffix:
+        return lambda prediction: write_events(out, prediction.scored, prediction.events)
+    if out.suffix not in formats:
+        raise UsageError(f"events are written as {' or '.join(formats)}, or into a folder", where=out)
+    if len(found) > 1:
+        raise UsageError(f"{len(found)} recordings, and one file for their events", where=out, fix="give a folder")
+    _need_folder(out)
+
+    def one(prediction: Prediction) -> list[Path]:
+        write(out, formats[out.suffix](prediction.scored, prediction.events).encode())
+        return [out]
+
+    return one
+
+
+def _need_folder(file: Path) -> None:
+    if not file.absolute().parent.is_dir():
+        raise UsageError("the folder for this file is not there", where=file)

@@ -1,0 +1,128 @@
+"""Prediction from files: the bits of evaluation from the store, whatever the length, and events by the run's rule."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from eeg.edf_bytes import File, noise
+
+import brainbrr
+from brainbrr.eeg import preprocess as preprocessing
+from brainbrr.eeg.montage import TEN_TWENTY
+from brainbrr.eeg.recipe import Recipe
+from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.learn import predict as module
+from brainbrr.learn import runs as r
+from brainbrr.learn.evaluate import probabilities
+from brainbrr.learn.predict import Predictor
+from brainbrr.learn.train_config import TrainConfig
+from brainbrr.learn.tune import Thresholds
+from brainbrr.progress import Silent
+from brainbrr.verbs.predict import PredictReport, predict
+from brainbrr.views import View
+from brainbrr.windows import WindowSpec
+
+ViewOf = Callable[..., View]
+CPU = torch.device("cpu")
+
+
+def scores(report: PredictReport) -> dict[str, Any]:
+    return {each.scored.path: each.scored.score for each in report.predictions}
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_a_file_gets_the_very_probabilities_that_evaluate_computes_from_the_store(
+    trained: Path, view_of: ViewOf, generated: Path, monkeypatch: pytest.MonkeyPatch, blocks: bool
+) -> None:
+    if blocks:
+        monkeypatch.setattr(preprocessing, "_WHOLE_BYTES", 0)
+        monkeypatch.setattr(preprocessing, "_BLOCK_BYTES", 1 << 18)
+    model = Predictor.of(r.open_run(trained), Recipe()).model
+    found = scores(predict(trained, [generated]))
+    views = [view_of(split) for split in ("train", "dev", "eval")]
+    assert len(found) == sum(len(view.recordings) for view in views)
+    assert any(recording.record.array.absent for view in views for recording in view.recordings)
+    for view in views:
+        for position, recording in enumerate(view.recordings):
+            assert np.array_equal(found[recording.path], probabilities(model, view, position, CPU)), recording.path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"normalise": "zscore", "clip": "10"},
+        {"normalise": "fixed", "scale_uv": "50", "reference": "bipolar"},
+        {"normalise": "none", "reference": "average", "channels": ["C3", "Pz"]},
+        {"length_s": "40", "missing": "zero"},
+    ],
+)
+def test_windows_of_any_kind_are_read_alike(
+    trained: Path, view_of: ViewOf, generated: Path, config: TrainConfig, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    window = WindowSpec(**{**config.window, **changes})
+    view = view_of("train", window=window)
+    position = next(i for i, recording in enumerate(view.recordings) if recording.record.array.absent)
+    model = module.Detector(len(view.channels), config.model)
+    predictor = Predictor(model, CPU, Recipe(), window, config.evaluate, 0.5, "")
+    made = preprocessing.preprocess(generated / view.recordings[position].path, Recipe())
+    found = predictor.scored("x.edf", made, Silent())
+    assert np.array_equal(found.score, probabilities(model, view, position, CPU))
+    assert found.duration_s == view.recordings[position].n_samples / 256
+
+
+def test_a_long_recording_takes_no_more_memory_than_a_short_one(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preprocessing, "_WHOLE_BYTES", 0)
+    monkeypatch.setattr(preprocessing, "_BLOCK_BYTES", 1 << 20)
+
+    def peak(seconds: int) -> int:
+        file = File([noise(name, seconds=seconds) for name in TEN_TWENTY]).write(tmp_path)
+        tracemalloc.start()
+        assert not predict(trained, [file]).failed
+        reached = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return reached
+
+    peak(20)  # what is made once
+    assert peak(1000) < peak(120) + (1 << 20) < 19 * 2 * 256 * 1000
+
+
+def test_the_threshold_is_the_one_that_was_tuned(run: Path, generated: Path, view_of: ViewOf) -> None:
+    edf = generated / view_of("eval").recordings[0].path
+    report = predict(run, [edf])
+    assert (report.threshold, report.threshold_from) == (0.5, "config.toml: none was tuned")
+    Thresholds(0.001, 1.0, "split dev").write(run / "thresholds.json")
+    report = predict(run, [edf])
+    assert (report.threshold, report.threshold_from) == (0.001, "split dev")
+    [prediction] = report.predictions
+    assert prediction.events == [(0.0, prediction.scored.duration_s)] and prediction.synthetic
+    (run / "thresholds.json").write_text("{}")
+    with pytest.raises(IntegrityError, match="thresholds cannot be read"):
+        predict(run, [edf])
+
+
+def test_what_the_detector_was_trained_on_is_said(trained: Path, generated: Path, view_of: ViewOf) -> None:
+    said = "the detector was trained on this recording"
+    for split, is_known in (("train", True), ("eval", False)):
+        [prediction] = predict(trained, [generated / view_of(split).recordings[0].path]).predictions
+        assert (said in prediction.notes) is is_known
+
+
+def test_nothing_is_written_that_was_not_asked_for(run: Path, generated: Path, tmp_path: Path) -> None:
+    before = sorted(path for path in tmp_path.rglob("*"))
+    report = brainbrr.predict(run, generated / "edf" / "eval")
+    assert len(report.predictions) == 4 and not report.written
+    assert sorted(path for path in tmp_path.rglob("*")) == before
+
+
+def test_a_run_that_has_not_finished_is_refused(run: Path, generated: Path) -> None:
+    (run / "model.safetensors").unlink()
+    with pytest.raises(UsageError, match="has not finished"):
+        predict(run, [generated])
