@@ -13,7 +13,7 @@ from making import catalog_of, flips, overwrite, row_of
 
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import catalog_proof, proof
+from brainbrr.store import catalog_proof, files, proof
 from brainbrr.store.catalog import Catalog, Refusal, Row
 from brainbrr.store.store import Store
 
@@ -259,3 +259,21 @@ def test_a_generation_that_is_too_large_to_be_read_again_is_not_written(
     with pytest.raises(UsageError, match="at most 2,000 are read again"):
         store.publish("demo", lambda _: catalog_of([row_of(f"{n}.edf") for n in range(20)]))
     assert store.layout.generations("demo") == [1]
+
+
+def test_a_cut_that_names_another_generation_is_what_is_damaged(store: Store) -> None:
+    three_generations(store)
+    catalogs.cut(store.layout, "demo", 2, "2026-01-01T00:00:00+00:00")
+    path = store.layout.cut("demo", 2)
+    said = files.parse(path.read_bytes(), where=path)
+    said.pop("sha256", None)
+    overwrite(path, files.seal({**said, "parent": "e" * 64}))
+    [(name, error)] = catalog_proof.damage(store.layout, "demo")
+    assert name == "demo/00000002.cut.json" and "names another generation" in error.what
+
+
+def test_the_first_generation_has_nothing_before_it_to_cut_off(store: Store) -> None:
+    three_generations(store)
+    with pytest.raises(UsageError, match="none before it"):
+        catalogs.cut(store.layout, "demo", 1, "2026-01-01T00:00:00+00:00")
+    assert not store.layout.cut("demo", 1).exists()
