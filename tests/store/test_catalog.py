@@ -277,3 +277,12 @@ def test_the_first_generation_has_nothing_before_it_to_cut_off(store: Store) -> 
     with pytest.raises(UsageError, match="none before it"):
         catalogs.cut(store.layout, "demo", 1, "2026-01-01T00:00:00+00:00")
     assert not store.layout.cut("demo", 1).exists()
+
+
+def test_a_cut_in_the_place_of_another_says_which_it_is(store: Store) -> None:
+    three_generations(store)
+    for seq in (2, 3):
+        catalogs.cut(store.layout, "demo", seq, "2026-01-01T00:00:00+00:00")
+    overwrite(store.layout.cut("demo", 3), store.layout.cut("demo", 2).read_bytes())
+    [(name, error)] = catalog_proof.damage(store.layout, "demo")
+    assert name == "demo/00000003.cut.json" and "this is the cut at 2" in error.what

@@ -2,8 +2,8 @@
 
 `python tests/torture/mutants.py --full` tries all mutants; `--list` prints them; `--sample N` takes N of them, evenly.
 They are found by what the code says, not by a list, so new code is covered by itself. Each is applied to a copy of the
-checkout, in which tests run until the first fails. Those that no test can catch are in EXCUSED, each with the reason;
-one that is caught, or gone, must leave that list.
+checkout, in which the tests that come by its lines run until the first fails. Those that no test can catch are in
+EXCUSED, each with the reason; one that is caught, or gone, must leave that list.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import coverage
 import pytest
 from excused import EXCUSED
 
@@ -55,6 +57,8 @@ LAST = (
 QUICK = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 SECONDS = 60
 """Of one test: a mutant may make the code try for ever."""
+_FEW = 8
+"""So many mutants are tried by whole files of tests, without finding out first which tests come by them."""
 PRELOADED = ("numpy", "zarr", "scipy.signal", "xxhash", "google_crc32c", "numcodecs", "pydantic", "click")
 
 
@@ -149,13 +153,14 @@ class InOrder:
 
     tests: tuple[str, ...]
     failed: Path
+    seconds: int
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         files = [test.partition("::")[0] for test in self.tests]
         items.sort(key=lambda item: files.index(item.nodeid.partition("::")[0]))
 
     def pytest_runtest_setup(self) -> None:
-        signal.alarm(SECONDS)
+        signal.alarm(self.seconds)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport | pytest.CollectReport) -> None:
         if report.failed:
@@ -164,32 +169,65 @@ class InOrder:
     pytest_collectreport = pytest_runtest_logreport
 
 
-def tests_of(module: str, folder: Path) -> list[list[str]]:
-    """Return the test files to run for a module: its own and the first, then all others."""
+class Mapped:
+    """A plugin that tells coverage which test runs."""
+
+    def __init__(self, tracer: coverage.Coverage) -> None:
+        self.tracer = tracer
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        self.tracer.switch_context(item.nodeid.partition("[")[0])
+
+
+def files_for(module: str, folder: Path) -> list[str]:
+    """Return the test files for a module: its own, the first, and all others."""
     own = [f"{kind}test_{module}.py" for kind in ("store/", "verbs/", "")]
-    first = [name for name in dict.fromkeys([*own, *FIRST]) if (folder / name).exists()]
     store = sorted(f"store/{path.name}" for path in folder.glob("store/test_*.py"))
-    return [[f"tests/{name}" for name in names] for names in (first, [n for n in (*store, *LAST) if n not in first])]
+    return [f"tests/{name}" for name in dict.fromkeys([*own, *FIRST, *store, *LAST]) if (folder / name).exists()]
 
 
 class Checkout:
     """A copy of the checkout, in which one mutant at a time lives."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.sound, self.seconds = folder, set[str](), itertools.count(1)
+    def __init__(self, folder: Path, trace: Path) -> None:
+        self.folder, self.sound, self.seconds, self.trace = folder, set[str](), itertools.count(1), trace
         for name in ("brainbrr", "configs", "tests"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "store").mkdir()
         for name in ("pyproject.toml", "store/README.md"):
             shutil.copy(ROOT / name, folder / name)
 
+    def map(self) -> None:
+        """Run all tests, without a mutant, and write down which lines each comes by. Raises where one fails."""
+        stems = sorted({Path(path).stem for pattern in SEARCHED for path in self.folder.glob(pattern)})
+        tests = list(dict.fromkeys(test for stem in stems for test in files_for(stem, self.folder / "tests")))
+        if failed := self._tested(tests, trace=True):
+            raise RuntimeError(f"{failed} fails without any mutant")
+
+    def _tests_of(self, mutant: Mutant, path: Path) -> list[str]:
+        """Return the tests that come by a mutant, in order; for what runs on import, or in other processes, all."""
+        ordered = files_for(path.stem, self.folder / "tests")
+        if not self.trace.exists():
+            return ordered
+        lines = path.read_bytes()
+        first, last = (lines.count(b"\n", 0, at) + 1 for at in (mutant.start, mutant.stop))
+        data = coverage.CoverageData(str(self.trace))
+        data.read()
+        mapped = self.trace.with_name("0") / mutant.path
+        by_line = data.contexts_by_lineno(str(mapped))
+        tests = {test for n in range(first, last + 1) for test in by_line.get(n, ()) if test}
+        known = [test for test in tests if test.partition("::")[0] in ordered]
+        return sorted(known, key=lambda test: (ordered.index(test.partition("::")[0]), test)) or ordered
+
     def caught(self, mutant: Mutant) -> str | None:
         """Return the test that fails with a mutant in place, None when all pass."""
         path = self.folder / mutant.path
         good = path.read_bytes()
         try:
+            tests = self._tests_of(mutant, path)
             self._write(path, good[: mutant.start] + mutant.new.encode() + good[mutant.stop :])
-            test = next(filter(None, map(self._tested, tests_of(path.stem, self.folder / "tests"))), None)
+            test = self._tested(tests)
         finally:
             self._write(path, good)
         if test and "::" in test and test not in self.sound:
@@ -198,12 +236,23 @@ class Checkout:
             self.sound.add(test)
         return test
 
+    @contextmanager
+    def _traced(self) -> Iterator[list[object]]:
+        """Give the plugins that write down which lines each test comes by."""
+        tracer = coverage.Coverage(data_file=str(self.trace), source=[str(self.folder / "brainbrr")])
+        tracer.start()
+        try:
+            yield [Mapped(tracer)]
+        finally:
+            tracer.stop()
+            tracer.save()
+
     def _write(self, path: Path, source: bytes) -> None:
         """Write a source at a second of its own: by that, Python knows whether what it compiled is of this source."""
         path.write_bytes(source)
         os.utime(path, (next(self.seconds),) * 2)
 
-    def _tested(self, tests: Sequence[str]) -> str | None:
+    def _tested(self, tests: Sequence[str], *, trace: bool = False) -> str | None:
         """Run tests in a fork that has imported all libraries but brainbrr; return the one that fails."""
         log, failed = self.folder / "log", self.folder / "failed"
         failed.unlink(missing_ok=True)
@@ -217,7 +266,9 @@ class Checkout:
                 os.dup2(descriptor, 1)
                 os.dup2(descriptor, 2)
                 options = [*QUICK, "--basetemp", str(self.folder / "tmp")]
-                code = int(pytest.main([*options, *tests], plugins=[InOrder(tuple(tests), failed)]))
+                in_order = InOrder(tuple(tests), failed, 0 if trace else SECONDS)
+                with self._traced() if trace else nullcontext([]) as plugins:
+                    code = int(pytest.main([*options, *tests], plugins=[in_order, *plugins]))
                 sys.stdout.flush()
                 os._exit(code)
             except BaseException:  # noqa: BLE001  # told by the log
@@ -240,13 +291,14 @@ def try_all(mutants: Mapping[str, Mutant], folder: Path, *, jobs: int, say: bool
     for name in PRELOADED:
         __import__(name)
     children = []
-    for job in range(jobs):
+    checkouts = [Checkout(folder / str(job), folder / "trace") for job in range(jobs)]
+    if len(mutants) > _FEW:
+        checkouts[0].map()
+    for job, checkout in enumerate(checkouts):
         child = os.fork()
         if child == 0:
             code = 1
             try:
-                (folder / str(job)).mkdir()
-                checkout = Checkout(folder / str(job))
                 with (folder / f"said-{job}").open("w") as said:
                     for name in list(mutants)[job::jobs]:
                         line = f"{name}\t{checkout.caught(mutants[name]) or ''}\n"
