@@ -88,8 +88,7 @@ def _read(path: Path) -> Condemned:
         raise FileNotFoundError(path)
     names = {kind: frozenset(map(str, found[kind])) for kind in CONDEMNED}
     whole = (
-        found["format"] == CONDEMNED_FORMAT
-        and all(is_digest(name, 32) for name in names["records"])
+        all(is_digest(name, 32) for name in names["records"])
         and all(is_digest(name, 64) for name in names["objects"])
         and all(_FINDINGS.match(name) for name in names["findings"])
     )

@@ -286,3 +286,15 @@ def test_a_cut_in_the_place_of_another_says_which_it_is(store: Store) -> None:
     overwrite(store.layout.cut("demo", 3), store.layout.cut("demo", 2).read_bytes())
     [(name, error)] = catalog_proof.damage(store.layout, "demo")
     assert name == "demo/00000003.cut.json" and "this is the cut at 2" in error.what
+
+
+def test_of_two_generations_that_do_not_continue_each_other_the_child_is_believed(store: Store) -> None:
+    path = three_generations(store)[1]
+    catalog, _ = catalogs.generation(store.layout, "demo", 2)
+    other = catalogs.encode(dataclasses.replace(catalog, rows={}))
+    told = store.layout.acknowledgement("demo", 2)
+    said = files.unseal(told.read_bytes(), where=told)
+    overwrite(path, other)
+    overwrite(told, files.seal({**said, "sha256_of": hashlib.sha256(other).hexdigest()}))
+    [(name, error)] = catalog_proof.damage(store.layout, "demo")
+    assert name == "demo/00000002.jsonl" and "do not continue each other" in error.what

@@ -16,7 +16,7 @@ from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 from brainbrr.digest import xxh3_128
 from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
 from brainbrr.host import Host
-from brainbrr.store import condemned, failpoints, marks, proof, receipts, trash
+from brainbrr.store import condemned, failpoints, files, marks, proof, receipts, sealed, trash
 from brainbrr.store.records import Record
 from brainbrr.store.roots import Reader
 from brainbrr.store.store import Store
@@ -549,3 +549,22 @@ def test_what_a_gc_has_taken_away_is_not_missed_whether_it_runs_still_or_died(
         assert verify(store, host=host).corrupt == (), n
         gc(store, yes=True, grace_s=0)
         assert verify(store, host=host).corrupt == (), n
+
+
+def test_a_list_that_another_gc_works_off_meanwhile_is_none(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    condemned.condemn(store.layout, {"records": [], "objects": [], "findings": []})
+    real = sealed.read
+
+    def worked_off(path: Path, *rest: object, **more: object) -> object:
+        path.unlink()
+        return real(path, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sealed, "read", worked_off)
+    assert condemned.lists(store.layout) == ([], [])
+
+
+@pytest.mark.parametrize("damage", [{"records": ["../../x"]}, {"objects": ["0"]}, {"findings": ["."]}])
+def test_a_list_of_what_has_no_name_of_ours_is_damaged(store: Store, damage: dict[str, object]) -> None:
+    path = condemned.condemn(store.layout, {"records": [], "objects": [], "findings": []}).path
+    overwrite(path, files.seal({**files.unseal(path.read_bytes(), where=path), **damage}))
+    assert condemned.lists(store.layout) == ([], [path])
