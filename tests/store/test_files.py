@@ -135,3 +135,15 @@ def test_a_write_that_fails_names_the_store(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=f"Bad file descriptor: '{tmp_path}'"), files.writing(tmp_path, n_bytes=1):
         files.write_all(descriptor, b"x")
     os.close(descriptor)
+
+
+def test_a_folder_takes_an_empty_place_alone_and_a_place_that_cannot_be_is_an_error(tmp_path: Path) -> None:
+    folder, place = tmp_path / "folder", tmp_path / "place"
+    folder.mkdir()
+    (folder / "file").touch()
+    place.mkdir()
+    assert files.rename_folder(folder, place) and (place / "file").exists()
+    folder.mkdir()
+    assert not files.rename_folder(folder, place) and folder.exists()
+    with pytest.raises(FileNotFoundError):
+        files.rename_folder(folder, tmp_path / "nowhere" / "place")

@@ -81,3 +81,13 @@ def test_an_objects_format_is_proven_by_nothing_so_another_one_is_damage(full: S
     overwrite(path, path.read_bytes().replace(b'"format":1', b'"format":2'))
     with pytest.raises(IntegrityError, match="format 1"):
         chunks.inspect(full.layout.object(content), codec="none")
+
+
+@pytest.mark.parametrize("come_by", [Store.open, Store.create])
+def test_a_store_that_lost_its_mark_is_told_from_none(full: Store, come_by: Callable[[Path], Store]) -> None:
+    full.layout.mark.unlink()
+    with pytest.raises(FormatError, match="lost its format.json") as lost:
+        come_by(full.location)
+    mark = str(lost.value.fix).partition(": ")[2].partition(", or")[0]
+    full.layout.mark.write_text(mark)
+    assert come_by(full.location).record(KEY) == full.record(KEY)
