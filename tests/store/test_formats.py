@@ -86,7 +86,7 @@ def test_an_objects_format_is_proven_by_nothing_so_another_one_is_damage(full: S
 @pytest.mark.parametrize("come_by", [Store.open, Store.create])
 def test_a_store_that_lost_its_mark_is_told_from_none(full: Store, come_by: Callable[[Path], Store]) -> None:
     full.layout.mark.unlink()
-    with pytest.raises(FormatError, match="lost its format.json") as lost:
+    with pytest.raises(FormatError, match="has lost its format") as lost:
         come_by(full.location)
     mark = str(lost.value.fix).partition(": ")[2].partition(", or")[0]
     full.layout.mark.write_text(mark)
