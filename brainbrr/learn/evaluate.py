@@ -21,6 +21,7 @@ from brainbrr.learn.events import Events, Scored, Series, events_of
 from brainbrr.learn.model import Detector
 from brainbrr.learn.predict import (
     STEPS_PER_SECOND,
+    judging_device,
     load_detector,
     overlap_add,
     per_step,
@@ -31,7 +32,6 @@ from brainbrr.learn.predict import (
 )
 from brainbrr.learn.report import Example, write_report
 from brainbrr.learn.score import SCORER, metrics
-from brainbrr.learn.train import device_of
 from brainbrr.learn.train_config import EvaluateConfig
 from brainbrr.learn.tune import PROBABILITIES, THRESHOLDS, Thresholds, best_level, best_threshold
 from brainbrr.progress import Progress, Silent
@@ -74,7 +74,7 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
         _check_like(opened, each)
     for seen in opened.seen():
         _check_apart([seen, *((f"split {each.split}", each.to_json()) for each in views)])
-    device = device_of(opened.config.train.device)
+    device = judging_device(opened)
     model = load_detector(opened, len(view.channels)).to(device)
     detector: SeriesOf = lambda v, position: probabilities(model, v, position, device)  # noqa: E731
     rule, seed = opened.config.evaluate, opened.config.seed

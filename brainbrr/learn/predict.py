@@ -60,7 +60,7 @@ class Predictor:
         `recipe` is the run's. Raises as `load_detector`; IntegrityError for thresholds that cannot be read.
         """
         window, rule = WindowSpec.model_validate(run.view["window"]), run.config.evaluate
-        device = device_of(run.config.train.device)
+        device = judging_device(run)
         model = load_detector(run, len(rows_of(recipe.channels, (), window)[0])).to(device)
         threshold, chosen = rule.threshold, "config.toml: none was tuned"
         if (kept := run.folder / THRESHOLDS).exists():
@@ -122,9 +122,20 @@ def load_detector(run: r.Run, n_channels: int) -> Detector:
     tensors, metadata = r.read_tensors(run.model)
     if metadata.get("view_digest") != run.view["digest"]:
         raise IntegrityError("the weights were trained on another view than the run's", where=run.model)
-    model = Detector(n_channels, run.config.model)
+    config = run.config.model
+    if config.scan == "triton":  # as the training was told; here whichever scan there is
+        config = config.model_copy(update={"scan": "auto"})
+    model = Detector(n_channels, config)
     r.load_weights(model, tensors, where=run.model)
     return model
+
+
+def judging_device(run: r.Run) -> torch.device:
+    """Return where a run's detector judges: CUDA where there is one, unless the run was told to stay on the CPU.
+
+    A training that was told `cuda` must not end up on a CPU; whoever has its weights may have nothing else.
+    """
+    return device_of("cpu" if run.config.train.device == "cpu" else "auto")
 
 
 def judge(model: Detector, signal: Floats, device: torch.device) -> Floats:
