@@ -113,6 +113,11 @@ def test_what_cannot_be_done_is_said_before_any_work(cli: Cli, run: Path, edfs: 
         ([*edfs, "--stream"], "one EDF"),
         ([edfs[0], "--stream", "-o", tmp_path / "x.tsv"], "one EDF"),
         ([edfs[0], "--stream", "--every", 5], "does not fit"),
+        ([edfs[0], "--stream", "--every", "inf"], "seconds are meant"),
+        ([edfs[0], "--stream", "--wait", "nan"], "seconds are meant"),
+        ([tmp_path / "none.edf", "--stream"], "no such file"),
+        ([tmp_path / "a", "--stream"], "a folder"),
+        (["-"], "--stream"),
     ):
         told = cli("predict", run, *words)
         assert told.code == 2 and said in told.err, (words, told.err)
