@@ -95,12 +95,13 @@ class Run:
         kept = [json.dumps(row) + "\n" for row in self.history() if row["step"] < step]
         write(self.metrics, "".join(kept).encode())
 
-    def metadata(self, step: int, *, world: int) -> dict[str, Any]:
-        """Return what a file of weights says of itself. `world`: by how many processes they were learned."""
+    def metadata(self, step: int, *, world: int, threads: int) -> dict[str, Any]:
+        """Return what a file of weights says of itself: of which step, by how many processes, by how many threads each."""
         return {
             "format": RUN_FORMAT,
             "step": step,
             "world": world,
+            "threads": threads,
             "view_digest": self.view["digest"],
             "recipe": self.view["recipe"],
             "config": self.config.model_dump(mode="json"),
