@@ -96,7 +96,7 @@ class Run:
         write(self.metrics, "".join(kept).encode())
 
     def metadata(self, step: int, *, world: int, threads: int) -> dict[str, Any]:
-        """Return what a file of weights says of itself: of which step, by how many processes, by how many threads each."""
+        """Return what a file of weights says of itself: of which step, by how many processes and threads."""
         return {
             "format": RUN_FORMAT,
             "step": step,
