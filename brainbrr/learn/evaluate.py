@@ -81,7 +81,7 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
 
     thresholds = _thresholds(opened, view, tune, detector, progress)
     scored = list(_watched(view, detector, f"score {view.split}", progress))
-    baseline = _all(view, line_length)
+    baseline = list(_watched(view, line_length, f"line length of {view.split}", progress))
     found = {
         **metrics(scored, thresholds.detector, rule, seed=seed),
         "unlabelled": len(view.recordings) - len(scored),
@@ -183,23 +183,20 @@ def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf,
         if not set(before.tuned_on) & set(_identities(view)):  # else they would be scored where they were chosen
             return before
     if tuning is None:  # an untuned baseline would be no rival: its scale means nothing
-        baseline = best_level(_all(View.from_json(view.store, run.view), line_length), rule)
+        training = View.from_json(view.store, run.view)
+        baseline = best_level(list(_watched(training, line_length, "line length of the training", progress)), rule)
         return Thresholds(rule.threshold, baseline, "config.toml, the baseline's from the training")
     series = list(_watched(tuning, detector, f"tune on {tuning.split}", progress))
     if not any(recording.seizures for recording in series):
         raise UsageError(f"split {tuning.split} has no seizures to tune on", fix="tune on another, or on none")
     chosen = Thresholds(
         detector=best_threshold(series, PROBABILITIES, rule),
-        baseline=best_level(_all(tuning, line_length), rule),
+        baseline=best_level(list(_watched(tuning, line_length, f"line length of {tuning.split}", progress)), rule),
         chosen=f"split {tuning.split}, view {str(tuning.digest)[:12]}",
         tuned_on=tuple(_identities(tuning)),
     )
     chosen.write(kept)
     return chosen
-
-
-def _all(view: View, series_of: SeriesOf) -> list[Scored]:
-    return [_scored(view, position, series_of) for position in _labelled(view)]
 
 
 def _identities(view: View) -> list[str]:
