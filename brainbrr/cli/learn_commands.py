@@ -58,7 +58,7 @@ def train(
     session, launch = Session(store, as_json, runs=runs), launched()
     staging, place = stage_of(**stage), session.settings.runs.value
     if name and (place / name).is_dir():
-        resume, init = place / name, None
+        resume = place / name
     recipe = recipe_of_run(resume) if resume else None
     settings = load_train_config(config or (str(resume / "config.toml") if resume else "smoke"), changes)
     if settings.train.deterministic:

@@ -141,7 +141,7 @@ def create(
 
 def _seen_by(run: Run) -> Iterator[dict[str, Any]]:
     """Yield what a run's weights had seen, in as few words as tell whether somebody else is in it."""
-    for name, view in ((run.folder.name, run.view), *((each["run"], each) for each in run.before)):
+    for name, view in ((run.folder.resolve().name, run.view), *((each["run"], each) for each in run.before)):
         recordings = [{kind: entry[kind] for kind in _IDENTITY} for entry in view["recordings"]]
         yield {"run": name, "digest": view["digest"], "corpus": view["corpus"], "recordings": recordings}
 

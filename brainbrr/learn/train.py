@@ -92,8 +92,9 @@ def train(
 
     The view's own profile and window are what the run's config.toml records, whatever `config` would have chosen.
     `resume` is the folder of a run to go on with, from its last checkpoint, as if it had never stopped; `init` that of
-    a finished run whose weights are the first ones. `name`: the new run's, below `runs`. Where torch.distributed has
-    been set up each process gives its own part of every batch, and rank 0 writes.
+    a finished run whose weights are the first ones; with both, the one that the run started from. `name`: the new
+    run's, below `runs`. Where torch.distributed has been set up each process gives its own part of every batch, and
+    rank 0 writes.
     Raises ViewNotReadyError for a view without a digest; UsageError for one without seizures, when view, config or
     number of processes are not the run's, or the weights of `init` not for this view; BrainbrrError when the loss is
     no number. Ctrl-C, SIGTERM and SIGUSR1 write a checkpoint and raise KeyboardInterrupt.
@@ -111,7 +112,7 @@ def train(
         weights = state.model.state_dict()
         run = begin(view, config, runs, name=name, init=init, weights=weights, world=world)
     else:
-        run = reopen(resume, config, digest)
+        run = reopen(resume, config, digest, init=init)
         view = View.from_json(view.store, run.view)  # in the run's own order: the digest does not cover that
     first, threads = _restore(run, state, world)
     step = first

@@ -82,6 +82,10 @@ def test_a_run_from_others_weights_says_so_and_is_not_scored_on_what_those_saw(c
     assert cli("train", *short, "--name", "first").code == 0
     told = cli("train", *short, "--init", tiny.parent / "runs" / "first", "--name", "second")
     assert told.code == 0 and "SYNTHETIC" in told.out
+    for place, code in (("first", 0), ("second", 2)):
+        again = cli("train", *short, "--init", tiny.parent / "runs" / place, "--name", "second")
+        assert again.code == code and ("it started from first" in again.err) is (code == 2)
+    assert cli("train", *short, "--init", tiny.parent / "runs" / "second", "--name", "first").code == 2
     listed = {Path(line["run"]).name: line for line in cli("runs", "--json").json["runs"]}
     assert (listed["first"]["started_from"], listed["second"]["started_from"]) == ([], ["first"])
 
