@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import torch
 from support import ROOT, TINY, Cli
 
 from brainbrr.learn.runs import open_run, read_tensors
+from brainbrr.verbs.runs import SCORES
 
 
 @pytest.fixture
@@ -133,5 +135,11 @@ def test_another_recipe_and_scores_that_cannot_be_read_are_told_of(cli: Cli, cor
     assert told[1]["not_comparable"] == ["another recipe"]
     assert told[0]["scores"] == {"eval": {"unreadable": "evaluation-eval.json"}}
     assert "cannot be read" in cli("runs").out
+    whole = {**dict.fromkeys(SCORES, 0.5), "scorer": "s", "step_scorer": "s"}
+    for wrong in ({"event_f1": "abc"}, {"auroc": [1]}, {"scorer": 1}):
+        said = json.dumps({"view_digest": "d", "metrics": {**whole, **wrong}})
+        (tiny.parent / "runs" / "a" / "evaluation-eval.json").write_text(said)
+        shown = cli("runs")
+        assert shown.code == 0 and "cannot be read" in shown.out, wrong
     refused = cli("train", *short, "--set", f"recipe={recipe}", "--init", tiny.parent / "runs" / "a")
     assert refused.code == 2 and "recipe" in refused.err
