@@ -221,7 +221,9 @@ def _restore(run: r.Run, state: State, world: World) -> tuple[int, int]:
     The number of threads is the order of additions on a CPU: another one would give other last bits.
     """
     if not run.checkpoint.exists():
-        if run.init.exists():
+        if run.before:
+            if not run.init.exists():
+                raise IntegrityError("the weights that the run started from are gone", where=run.init)
             r.load_weights(state.model, r.read_tensors(run.init)[0], where=run.init)
             _take(state.average, state.model.state_dict(), where=run.init)
         return 0, torch.get_num_threads()
