@@ -90,7 +90,7 @@ def train(
 
 
 @command("evaluate", example="brainbrr evaluate runs/20260101-120000-smoke-1a2b3c --split eval")
-@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("run", type=_RUN)
 @click.option("--split", default="eval", show_default=True)
 @click.option("--tune", default="dev", show_default=True, help="The split that thresholds are chosen on; `none`: keep.")
 @click.option("--profile", type=PROFILES, help="Default: the run's.")

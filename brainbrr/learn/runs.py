@@ -33,6 +33,8 @@ from brainbrr.toml_files import explain, read_toml
 from brainbrr.views import check_frozen
 
 RUN_FORMAT = 1
+_ROOT = Path(__file__).resolve().parents[2]
+_COMMIT = ("--always", "--dirty", "--abbrev=40", "--exclude=*")
 _METADATA = "brainbrr"
 _SEEN = {"run": (str,), "digest": (str,), "corpus": (str,), "recordings": (list,)}
 _IDENTITY = {**dict.fromkeys(("patient", "source", "content"), (str,)), "synthetic": (bool,)}
@@ -109,7 +111,7 @@ class Run:
                 "python": platform.python_version(),
                 **{package: version(package) for package in ("brainbrr", "torch", "numpy")},
             },
-            "git_commit": _commit(),
+            "git_commit": commit_of(_ROOT),
         }
 
 
@@ -187,9 +189,8 @@ def write(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -249,14 +250,13 @@ def load_optimiser(
                 optimiser.state[parameter][field] = value.clone().to("cpu" if field == "step" else parameter.device)
 
 
-def _commit() -> str | None:
-    """Return the commit of brainbrr's checkout, or None for an installed package."""
-    root = Path(__file__).resolve().parents[2]
+def commit_of(root: Path) -> str | None:
+    """Return the commit of a checkout, with "-dirty" where its files are not those; None for what is no checkout."""
     if not (root / ".git").exists():
         return None
     try:
         done = subprocess.run(  # noqa: S603
-            ["git", "-C", str(root), "rev-parse", "HEAD"],  # noqa: S607  # git as the user has it
+            ["git", "--no-optional-locks", "-C", str(root), "describe", *_COMMIT],  # noqa: S607  # git as the user has it
             capture_output=True,
             text=True,
             check=False,
