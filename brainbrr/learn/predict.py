@@ -227,17 +227,21 @@ def write_probabilities(file: Path, scored: Sequence[Scored]) -> None:
     r.write_tensors(file, series, {"step_s": scored[0].step_s})
 
 
+def event_paths(folder: Path, name: str) -> tuple[Path, Path]:
+    """Return where the events of a recording go below a folder: TUSZ's file, SzCORE's table."""
+    file = folder / name
+    return file.with_suffix(".csv_bi"), file.with_name(f"{file.stem.removesuffix('_eeg')}_events.tsv")
+
+
 def write_events(folder: Path, recording: Scored, events: Events) -> list[Path]:
     """Write a recording's events below a folder, in TUSZ's and in SzCORE's format; return the two files.
 
     Raises IntegrityError for a name that leads out of the folder.
     """
-    file = folder / recording.path
-    if not file.resolve().is_relative_to(folder.resolve()):
+    binary, table = event_paths(folder, recording.path)
+    if not binary.resolve().is_relative_to(folder.resolve()):
         raise IntegrityError(f"the view names a recording outside its corpus: {recording.path}")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    binary = file.with_suffix(".csv_bi")
-    table = file.with_name(f"{file.stem.removesuffix('_eeg')}_events.tsv")
+    binary.parent.mkdir(parents=True, exist_ok=True)
     r.write(binary, csv_bi(recording, events).encode())
     r.write(table, bids_tsv(recording, events).encode())
     return [binary, table]
