@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,17 @@ def train(
     session, launch = Session(store, as_json, runs=runs), launched()
     staging, place = stage_of(**stage), session.settings.runs.value
     if name and (place / name).is_dir():
-        resume, init = place / name, None
+        resume = place / name
+    recipe = recipe_of_run(resume) if resume else None
     settings = load_train_config(config or (str(resume / "config.toml") if resume else "smoke"), changes)
     if settings.train.deterministic:
         make_cuda_deterministic()
-    recipe = recipe_of_run(resume) if resume else settings.recipe
-    asked = {"window": settings.window_spec(), "recipe": recipe, "corpus": corpus, "split": "train"}
+    asked = {
+        "window": settings.window_spec(),
+        "recipe": recipe or settings.recipe,
+        "corpus": corpus,
+        "split": "train",
+    }
     opened = open_view(session, profile or settings.profile, **asked)
     speaks = launch is None or launch.rank == 0
     report = run(
@@ -84,7 +90,7 @@ def train(
 
 
 @command("evaluate", example="brainbrr evaluate runs/20260101-120000-smoke-1a2b3c --split eval")
-@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("run", type=_RUN)
 @click.option("--split", default="eval", show_default=True)
 @click.option("--tune", default="dev", show_default=True, help="The split that thresholds are chosen on; `none`: keep.")
 @click.option("--profile", type=PROFILES, help="Default: the run's.")
@@ -182,8 +188,8 @@ def predict(
             raise UsageError("--stream takes one EDF, or `-`, and prints", fix="leave --out and --probabilities away")
         _listen(run, files[0], 1 if every is None else every, wait or 0, as_json=as_json)
         return 0
-    if every is not None or wait is not None:
-        raise UsageError("--every and --wait are for --stream")
+    if every is not None or wait is not None or Path("-") in files:
+        raise UsageError("--every, --wait and `-` are for --stream")
     report = find(
         run,
         files,
@@ -209,6 +215,13 @@ def _listen(run: Path, file: Path, every: float, wait: float, *, as_json: bool) 
     from brainbrr.eeg.edf import located
     from brainbrr.verbs.predict import listen
 
+    for option, seconds in (("--every", every), ("--wait", wait)):
+        if not isfinite(seconds):
+            raise UsageError(f"{option} {seconds:g}: seconds are meant")
+    if file != Path("-") and not file.exists():
+        raise UsageError("there is no such file", where=file)
+    if file.is_dir():
+        raise UsageError("--stream takes one EDF, this is a folder", where=file)
     name = Path("standard input") if file == Path("-") else file
     with located(name), sys.stdin.buffer if file == Path("-") else file.open("rb") as stream:
         steps = listen(run, stream, every_s=Fraction(str(every)), wait_s=Fraction(str(wait)))

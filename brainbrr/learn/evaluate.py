@@ -21,6 +21,7 @@ from brainbrr.learn.events import Events, Scored, Series, events_of
 from brainbrr.learn.model import Detector
 from brainbrr.learn.predict import (
     STEPS_PER_SECOND,
+    judging_device,
     load_detector,
     overlap_add,
     per_step,
@@ -31,7 +32,6 @@ from brainbrr.learn.predict import (
 )
 from brainbrr.learn.report import Example, write_report
 from brainbrr.learn.score import SCORER, metrics
-from brainbrr.learn.train import device_of
 from brainbrr.learn.train_config import EvaluateConfig
 from brainbrr.learn.tune import PROBABILITIES, THRESHOLDS, Thresholds, best_level, best_threshold
 from brainbrr.progress import Progress, Silent
@@ -74,14 +74,14 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
         _check_like(opened, each)
     for seen in opened.seen():
         _check_apart([seen, *((f"split {each.split}", each.to_json()) for each in views)])
-    device = device_of(opened.config.train.device)
+    device = judging_device(opened)
     model = load_detector(opened, len(view.channels)).to(device)
     detector: SeriesOf = lambda v, position: probabilities(model, v, position, device)  # noqa: E731
     rule, seed = opened.config.evaluate, opened.config.seed
 
     thresholds = _thresholds(opened, view, tune, detector, progress)
     scored = list(_watched(view, detector, f"score {view.split}", progress))
-    baseline = _all(view, line_length)
+    baseline = list(_watched(view, line_length, f"line length of {view.split}", progress))
     found = {
         **metrics(scored, thresholds.detector, rule, seed=seed),
         "unlabelled": len(view.recordings) - len(scored),
@@ -183,23 +183,20 @@ def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf,
         if not set(before.tuned_on) & set(_identities(view)):  # else they would be scored where they were chosen
             return before
     if tuning is None:  # an untuned baseline would be no rival: its scale means nothing
-        baseline = best_level(_all(View.from_json(view.store, run.view), line_length), rule)
+        training = View.from_json(view.store, run.view)
+        baseline = best_level(list(_watched(training, line_length, "line length of the training", progress)), rule)
         return Thresholds(rule.threshold, baseline, "config.toml, the baseline's from the training")
     series = list(_watched(tuning, detector, f"tune on {tuning.split}", progress))
     if not any(recording.seizures for recording in series):
         raise UsageError(f"split {tuning.split} has no seizures to tune on", fix="tune on another, or on none")
     chosen = Thresholds(
         detector=best_threshold(series, PROBABILITIES, rule),
-        baseline=best_level(_all(tuning, line_length), rule),
+        baseline=best_level(list(_watched(tuning, line_length, f"line length of {tuning.split}", progress)), rule),
         chosen=f"split {tuning.split}, view {str(tuning.digest)[:12]}",
         tuned_on=tuple(_identities(tuning)),
     )
     chosen.write(kept)
     return chosen
-
-
-def _all(view: View, series_of: SeriesOf) -> list[Scored]:
-    return [_scored(view, position, series_of) for position in _labelled(view)]
 
 
 def _identities(view: View) -> list[str]:

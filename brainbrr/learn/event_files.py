@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def bids_tsv(recording: Scored, events: Events) -> str:
 
 
 def _mean(recording: Scored, start: float, stop: float) -> float:
-    part = recording.score[int(start / recording.step_s) : max(int(stop / recording.step_s), 1)]
+    first, last = round(start / recording.step_s), math.ceil(stop / recording.step_s - 1e-6)  # the last may be short
+    part = recording.score[first:last]
     return float(part.mean()) if len(part) else 0.0
 
 

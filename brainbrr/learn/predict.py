@@ -60,7 +60,7 @@ class Predictor:
         `recipe` is the run's. Raises as `load_detector`; IntegrityError for thresholds that cannot be read.
         """
         window, rule = WindowSpec.model_validate(run.view["window"]), run.config.evaluate
-        device = device_of(run.config.train.device)
+        device = judging_device(run)
         model = load_detector(run, len(rows_of(recipe.channels, (), window)[0])).to(device)
         threshold, chosen = rule.threshold, "config.toml: none was tuned"
         if (kept := run.folder / THRESHOLDS).exists():
@@ -122,9 +122,20 @@ def load_detector(run: r.Run, n_channels: int) -> Detector:
     tensors, metadata = r.read_tensors(run.model)
     if metadata.get("view_digest") != run.view["digest"]:
         raise IntegrityError("the weights were trained on another view than the run's", where=run.model)
-    model = Detector(n_channels, run.config.model)
+    config = run.config.model
+    if config.scan == "triton":  # as the training was told; here whichever scan there is
+        config = config.model_copy(update={"scan": "auto"})
+    model = Detector(n_channels, config)
     r.load_weights(model, tensors, where=run.model)
     return model
+
+
+def judging_device(run: r.Run) -> torch.device:
+    """Return where a run's detector judges: CUDA where there is one, unless the run was told to stay on the CPU.
+
+    A training that was told `cuda` must not end up on a CPU; whoever has its weights may have nothing else.
+    """
+    return device_of("cpu" if run.config.train.device == "cpu" else "auto")
 
 
 def judge(model: Detector, signal: Floats, device: torch.device) -> Floats:
@@ -216,17 +227,21 @@ def write_probabilities(file: Path, scored: Sequence[Scored]) -> None:
     r.write_tensors(file, series, {"step_s": scored[0].step_s})
 
 
+def event_paths(folder: Path, name: str) -> tuple[Path, Path]:
+    """Return where the events of a recording go below a folder: TUSZ's file, SzCORE's table."""
+    file = folder / name
+    return file.with_suffix(".csv_bi"), file.with_name(f"{file.stem.removesuffix('_eeg')}_events.tsv")
+
+
 def write_events(folder: Path, recording: Scored, events: Events) -> list[Path]:
     """Write a recording's events below a folder, in TUSZ's and in SzCORE's format; return the two files.
 
     Raises IntegrityError for a name that leads out of the folder.
     """
-    file = folder / recording.path
-    if not file.resolve().is_relative_to(folder.resolve()):
+    binary, table = event_paths(folder, recording.path)
+    if not binary.resolve().is_relative_to(folder.resolve()):
         raise IntegrityError(f"the view names a recording outside its corpus: {recording.path}")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    binary = file.with_suffix(".csv_bi")
-    table = file.with_name(f"{file.stem.removesuffix('_eeg')}_events.tsv")
+    binary.parent.mkdir(parents=True, exist_ok=True)
     r.write(binary, csv_bi(recording, events).encode())
     r.write(table, bids_tsv(recording, events).encode())
     return [binary, table]

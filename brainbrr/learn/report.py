@@ -27,7 +27,7 @@ table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.25rem .
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 td.i{color:#777;font-size:.8em;white-space:nowrap}th[colspan='5']{padding-top:.9rem;color:#1f6fc4}code{font-size:.85em;overflow-wrap:anywhere}
 .synthetic{background:#7a1f00;color:#fff;padding:.5rem .8rem;font-weight:600}.note{color:#555;font-size:.9em}
-svg{width:100%;height:auto}text{font:11px system-ui,sans-serif;fill:#444}
+svg{width:100%;height:auto;overflow:visible}tr,svg{break-inside:avoid}text{font:11px system-ui,sans-serif;fill:#444}
 """
 
 
@@ -49,7 +49,7 @@ def write_report(run: r.Run, view: View, found: Mapping[str, Any], example: Exam
     parts = [
         f"<h1>{escape(run.config.name)}: seizure detection on split {escape(str(view.split))}</h1>",
         f'<p class="note">run <code>{escape(run.folder.name)}</code></p>',
-        '<p class="synthetic">SYNTHETIC DATA: every signal and label here was generated; '
+        '<p class="synthetic">SYNTHETIC DATA: signals and labels were generated; '
         "these scores say nothing of any patient.</p>"
         if synthetic
         else "",
@@ -136,7 +136,11 @@ def _views(run: r.Run, view: View, found: Mapping[str, Any]) -> str:
         ("recipe", f"{trained['recipe']['name']}, {trained['recipe']['digest']}"),
         ("windows", f"{trained['window']['length_s']} s every {trained['window']['stride_s']} s"),
         ("steps", f"{run.config.train.steps} of {run.config.train.batch * run.config.train.accumulate} windows"),
-        ("reproducible", "always on a CPU; on CUDA " + ("too" if run.config.train.deterministic else "not promised")),
+        (
+            "reproducible",
+            "on a CPU, by as many threads; on CUDA " + ("too" if run.config.train.deterministic else "not"),
+        ),
+        *_weights(run),
     ]
     if run.before:
         rows.append(("started from", " and before that ".join(each["run"] for each in run.before)))
@@ -144,6 +148,18 @@ def _views(run: r.Run, view: View, found: Mapping[str, Any]) -> str:
         rows.append(("not scored", f"{found['unlabelled']} recordings without labels"))
     cells = "".join(f"<tr><td>{name}</td><td><code>{escape(value)}</code></td></tr>" for name, value in rows)
     return f"<table>{cells}</table>"
+
+
+def _weights(run: r.Run) -> list[tuple[str, str]]:
+    """Say what the weights are, and by what they were learned: they may be somebody else's, so no field is sure."""
+    tensors, said = r.read_tensors(run.model)
+    versions = said.get("versions")
+    told = ", ".join(f"{name} {each}" for name, each in versions.items()) if isinstance(versions, dict) else "unknown"
+    return [
+        ("detector", f"{sum(value.numel() for value in tensors.values()):,} parameters, seed {run.config.seed}"),
+        ("learned by", told),
+        ("git commit", str(said.get("git_commit") or "unknown: an installed package")),
+    ]
 
 
 def _omissions(run: r.Run, view: View) -> str:
@@ -186,8 +202,8 @@ def _recording(example: Example) -> str:
         f'<svg viewBox="0 0 {_WIDTH} 350" role="img" aria-label="probability over time">'
         f"{shades}{bars}{''.join(lines)}{ticks}"
         f'<text x="{_WIDTH - _RIGHT}" y="343" text-anchor="end">seconds</text></svg>'
-        f'<p class="note"><code>{escape(detector.path)}</code>: reference seizures shaded, detected events as bars, '
-        "thresholds dashed.</p>"
+        f'<p class="note"><code>{escape(detector.path)}</code>, the one with the most seizures: reference shaded, '
+        "detected events as bars, thresholds dashed.</p>"
     )
 
 

@@ -33,6 +33,8 @@ from brainbrr.toml_files import explain, read_toml
 from brainbrr.views import check_frozen
 
 RUN_FORMAT = 1
+_ROOT = Path(__file__).resolve().parents[2]
+_COMMIT = ("--always", "--dirty", "--abbrev=40", "--exclude=*")
 _METADATA = "brainbrr"
 _SEEN = {"run": (str,), "digest": (str,), "corpus": (str,), "recordings": (list,)}
 _IDENTITY = {**dict.fromkeys(("patient", "source", "content"), (str,)), "synthetic": (bool,)}
@@ -95,12 +97,13 @@ class Run:
         kept = [json.dumps(row) + "\n" for row in self.history() if row["step"] < step]
         write(self.metrics, "".join(kept).encode())
 
-    def metadata(self, step: int, *, world: int) -> dict[str, Any]:
-        """Return what a file of weights says of itself. `world`: by how many processes they were learned."""
+    def metadata(self, step: int, *, world: int, threads: int) -> dict[str, Any]:
+        """Return what a file of weights says of itself: of which step, by how many processes and threads."""
         return {
             "format": RUN_FORMAT,
             "step": step,
             "world": world,
+            "threads": threads,
             "view_digest": self.view["digest"],
             "recipe": self.view["recipe"],
             "config": self.config.model_dump(mode="json"),
@@ -108,7 +111,7 @@ class Run:
                 "python": platform.python_version(),
                 **{package: version(package) for package in ("brainbrr", "torch", "numpy")},
             },
-            "git_commit": _commit(),
+            "git_commit": commit_of(_ROOT),
         }
 
 
@@ -140,7 +143,7 @@ def create(
 
 def _seen_by(run: Run) -> Iterator[dict[str, Any]]:
     """Yield what a run's weights had seen, in as few words as tell whether somebody else is in it."""
-    for name, view in ((run.folder.name, run.view), *((each["run"], each) for each in run.before)):
+    for name, view in ((run.folder.resolve().name, run.view), *((each["run"], each) for each in run.before)):
         recordings = [{kind: entry[kind] for kind in _IDENTITY} for entry in view["recordings"]]
         yield {"run": name, "digest": view["digest"], "corpus": view["corpus"], "recordings": recordings}
 
@@ -186,9 +189,8 @@ def write(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -248,14 +250,13 @@ def load_optimiser(
                 optimiser.state[parameter][field] = value.clone().to("cpu" if field == "step" else parameter.device)
 
 
-def _commit() -> str | None:
-    """Return the commit of brainbrr's checkout, or None for an installed package."""
-    root = Path(__file__).resolve().parents[2]
+def commit_of(root: Path) -> str | None:
+    """Return the commit of a checkout, with "-dirty" where its files are not those; None for what is no checkout."""
     if not (root / ".git").exists():
         return None
     try:
         done = subprocess.run(  # noqa: S603
-            ["git", "-C", str(root), "rev-parse", "HEAD"],  # noqa: S607  # git as the user has it
+            ["git", "--no-optional-locks", "-C", str(root), "describe", *_COMMIT],  # noqa: S607  # git as the user has it
             capture_output=True,
             text=True,
             check=False,

@@ -90,7 +90,7 @@ def szcore(reference: Events, hypothesis: Events, *, duration_s: float) -> tuple
 
     def annotation(events: Events, hz: int) -> Annotation:
         # sorted, since timescoring merges neighbours in the order given and scores unsorted ones wrong
-        return Annotation(sorted(events), hz, round(duration_s * hz))
+        return Annotation(sorted(events), hz, max(round(duration_s * hz), 1))
 
     event = EventScoring(annotation(reference, _EVENT_HZ), annotation(hypothesis, _EVENT_HZ))
     sample = SampleScoring(annotation(reference, _SAMPLE_HZ), annotation(hypothesis, _SAMPLE_HZ), fs=_SAMPLE_HZ)

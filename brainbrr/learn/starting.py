@@ -67,9 +67,16 @@ def _startable(folder: Path, view: View, weights: Weights) -> r.Run:
     return run
 
 
-def reopen(folder: Path, config: TrainConfig, digest: str) -> r.Run:
-    """Return a run to go on with. Another view or config would be another run."""
+def reopen(folder: Path, config: TrainConfig, digest: str, *, init: Path | None) -> r.Run:
+    """Return a run to go on with. Another view or config, or other first weights, would be another run."""
     run = r.open_run(folder)
+    began = run.before[0]["run"] if run.before else "none"
+    if init is not None and (asked := init.resolve().name) != began:
+        raise UsageError(
+            f"the run did not start from {asked}: it started from {began}",
+            where=folder,
+            fix="leave --init away, or give the new run another name",
+        )
     if run.view["digest"] != digest:
         raise UsageError(
             f"the view changed since the run began: it was {run.view['digest'][:12]}, it is {digest[:12]}",

@@ -39,6 +39,7 @@ from brainbrr.windows import FULL, PARTIAL
 
 _NO_DECAY = ("A_log", "dt_bias", "D")
 _LOSS_OVER = 50
+_MOST_THREADS = 4096
 Forward = Callable[[Tensor], Tensor]
 
 
@@ -91,8 +92,9 @@ def train(
 
     The view's own profile and window are what the run's config.toml records, whatever `config` would have chosen.
     `resume` is the folder of a run to go on with, from its last checkpoint, as if it had never stopped; `init` that of
-    a finished run whose weights are the first ones. `name`: the new run's, below `runs`. Where torch.distributed has
-    been set up each process gives its own part of every batch, and rank 0 writes.
+    a finished run whose weights are the first ones; with both, the one that the run started from. `name`: the new
+    run's, below `runs`. Where torch.distributed has been set up each process gives its own part of every batch, and
+    rank 0 writes.
     Raises ViewNotReadyError for a view without a digest; UsageError for one without seizures, when view, config or
     number of processes are not the run's, or the weights of `init` not for this view; BrainbrrError when the loss is
     no number. Ctrl-C, SIGTERM and SIGUSR1 write a checkpoint and raise KeyboardInterrupt.
@@ -110,9 +112,12 @@ def train(
         weights = state.model.state_dict()
         run = begin(view, config, runs, name=name, init=init, weights=weights, world=world)
     else:
-        run = reopen(resume, config, digest)
+        run = reopen(resume, config, digest, init=init)
         view = View.from_json(view.store, run.view)  # in the run's own order: the digest does not cover that
-    first = step = _restore(run, state, world)
+    first, threads = _restore(run, state, world)
+    step = first
+    if device.type == "cpu" and threads != torch.get_num_threads():
+        progress.say(f"torch threads: {threads}, as the run began; another number would give other bits")
     recent = deque((row["loss"] for row in run.history() if row["step"] < step), maxlen=_LOSS_OVER)
     forward: Forward = torch.compile(state.model) if config.train.compile else state.model
 
@@ -121,7 +126,7 @@ def train(
     try:
         with (
             interrupts() as interrupted,
-            _reproducible(device, deterministic=config.train.deterministic),
+            _reproducible(device, deterministic=config.train.deterministic, threads=threads),
             _log(run, config, step, world) as log,
             torch_loader(view.index, view.store, _choices(config, step), mode="auto", device=device) as batches,
         ):
@@ -133,14 +138,16 @@ def train(
                 progress.advance(1, note=f"loss {row['loss']:.3f}")
                 stop = world.any(interrupted.is_set())
                 if world.writes and (stop or step % config.train.checkpoint_every == 0 or step == config.train.steps):
-                    r.write_tensors(run.checkpoint, state.tensors(), run.metadata(step, world=world.size))
+                    r.write_tensors(
+                        run.checkpoint, state.tensors(), run.metadata(step, world=world.size, threads=threads)
+                    )
                 if stop:
                     progress.say(f"stopped after step {step}; go on with --resume {run.folder}")
                     raise KeyboardInterrupt
     finally:
         progress.stop()
     if world.writes and not run.model.exists():
-        r.write_tensors(run.model, state.result, run.metadata(step, world=world.size))
+        r.write_tensors(run.model, state.result, run.metadata(step, world=world.size, threads=threads))
     seconds = time.monotonic() - began
     per_step = config.train.batch * config.train.accumulate * world.size
     return TrainReport(
@@ -208,27 +215,34 @@ def _groups(model: Detector, weight_decay: float) -> list[dict[str, Any]]:
     return [{"params": decay, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
 
 
-def _restore(run: r.Run, state: State, world: World) -> int:
-    """Load the run's checkpoint, or what it started from, and return the step to go on with."""
+def _restore(run: r.Run, state: State, world: World) -> tuple[int, int]:
+    """Load the run's checkpoint, or what it started from; return the step to go on with, and by how many threads.
+
+    The number of threads is the order of additions on a CPU: another one would give other last bits.
+    """
     if not run.checkpoint.exists():
-        if run.init.exists():
+        if run.before:
+            if not run.init.exists():
+                raise IntegrityError("the weights that the run started from are gone", where=run.init)
             r.load_weights(state.model, r.read_tensors(run.init)[0], where=run.init)
             _take(state.average, state.model.state_dict(), where=run.init)
-        return 0
+        return 0, torch.get_num_threads()
     tensors, metadata = r.read_tensors(run.checkpoint)
     r.load_weights(state.model, _part(tensors, "model."), where=run.checkpoint)
     _take(state.average, _part(tensors, "average."), where=run.checkpoint)
     r.load_optimiser(state.model, state.optimiser, tensors, where=run.checkpoint)
-    step = metadata.get("step")
-    if type(step) is not int or step < 0:
-        raise IntegrityError("the checkpoint does not say of which step it is", where=run.checkpoint)
+    step, threads = metadata.get("step"), metadata.get("threads", torch.get_num_threads())
+    if type(step) is not int or step < 0 or type(threads) is not int or not 0 < threads <= _MOST_THREADS:
+        raise IntegrityError(
+            "the checkpoint does not say of which step it is, by how many threads", where=run.checkpoint
+        )
     if (before := metadata.get("world", 1)) != world.size:
         raise UsageError(
             f"the run was on {before} processes, this is on {world.size}: its batches would be others",
             where=run.folder,
             fix=f"torchrun --nproc-per-node {before}, or start a new run",
         )
-    return step
+    return step, threads
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -258,9 +272,13 @@ def _choices(config: TrainConfig, step: int) -> Choices:
 
 
 @contextmanager
-def _reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]:
-    """Leave the caller's random numbers alone; with `deterministic`, refuse kernels that add in any order."""
-    before = torch.are_deterministic_algorithms_enabled()
+def _reproducible(device: torch.device, *, deterministic: bool, threads: int) -> Iterator[None]:
+    """Compute by so many threads; with `deterministic`, refuse kernels that add in any order.
+
+    Leaves the caller's random numbers and threads alone.
+    """
+    before, threads_before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    torch.set_num_threads(threads)
     if deterministic:
         torch.use_deterministic_algorithms(True)
     try:
@@ -269,6 +287,7 @@ def _reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None
     finally:
         if deterministic:
             torch.use_deterministic_algorithms(before)
+        torch.set_num_threads(threads_before)
 
 
 @contextmanager

@@ -42,6 +42,8 @@ class Thresholds:
         try:
             found = json.loads(file.read_bytes())
             numbers = float(found["detector"]), float(found["baseline"])
+            if not np.isfinite(numbers).all():
+                raise ValueError("a threshold is no number")
             return cls(*numbers, str(found["chosen"]), tuple(found.get("tuned_on", ())))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise IntegrityError(

@@ -184,11 +184,16 @@ def _is_recording(path: Path) -> bool:
 def _writer(found: dict[str, Path], out: Path) -> Callable[[Prediction], list[Path]]:
     """Return what writes the events of a recording, and returns the files. Raises UsageError, before any work."""
     from brainbrr.learn.event_files import bids_tsv, csv_bi
-    from brainbrr.learn.predict import write_events
+    from brainbrr.learn.predict import event_paths, write_events
     from brainbrr.learn.runs import write
 
     formats = {".tsv": bids_tsv, ".csv_bi": csv_bi}
     if out.is_dir() or not out.suffix:
+        owner: dict[Path, str] = {}
+        for name in found:
+            for file in event_paths(out, name):
+                if (other := owner.setdefault(file, name)) != name:
+                    raise UsageError(f"{other} and {name} would both be written to it", where=file)
         return lambda prediction: write_events(out, prediction.scored, prediction.events)
     if out.suffix not in formats:
         raise UsageError(f"events are written as {' or '.join(formats)}, or into a folder", where=out)

@@ -136,8 +136,13 @@ def _scores(run: Run) -> dict[str, dict[str, Any]]:
     for file in sorted(run.folder.glob("evaluation-*.json")):
         try:
             said = json.loads(file.read_bytes())
-            told = {name: said["metrics"][name] for name in (*SCORES, "scorer", "step_scorer")}
-            scores: dict[str, Any] = {"view_digest": said["view_digest"], **told}
+            numbers = {name: said["metrics"][name] for name in SCORES}
+            words = {name: said["metrics"][name] for name in ("scorer", "step_scorer")}
+            if not all(isinstance(value, int | float | None) for value in numbers.values()):
+                raise TypeError("a score is no number")
+            if not all(isinstance(value, str) for value in words.values()):
+                raise TypeError("a scorer is no name")
+            scores: dict[str, Any] = {"view_digest": said["view_digest"], **numbers, **words}
         except (ValueError, TypeError, KeyError, RecursionError):
             scores = {"unreadable": file.name}
         found[file.stem.removeprefix("evaluation-")] = scores

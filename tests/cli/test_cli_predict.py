@@ -101,6 +101,9 @@ def test_a_file_without_the_montage_is_a_montage_error(cli: Cli, run: Path, data
 def test_what_cannot_be_done_is_said_before_any_work(cli: Cli, run: Path, edfs: list[Path], tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     twin = Path(shutil.copy(edfs[0], tmp_path / "a"))
+    (tmp_path / "same").mkdir()
+    for name in ("x.edf", "x_eeg.edf"):
+        shutil.copy(edfs[0], tmp_path / "same" / name)
     for words, said in (
         ([tmp_path / "none.edf"], "no such file"),
         ([run], "no EDF file"),
@@ -109,10 +112,16 @@ def test_what_cannot_be_done_is_said_before_any_work(cli: Cli, run: Path, edfs: 
         ([edfs[0], "-o", tmp_path / "x.txt"], ".tsv or .csv_bi"),
         ([edfs[0], "-o", tmp_path / "b" / "x.tsv"], "folder for this file is not there"),
         ([edfs[0], "--probabilities", tmp_path / "b" / "x"], "folder for this file is not there"),
+        ([tmp_path / "same", "-o", tmp_path / "out"], "x.edf and x_eeg.edf would both be written"),
         ([edfs[0], "--every", 2], "--stream"),
         ([*edfs, "--stream"], "one EDF"),
         ([edfs[0], "--stream", "-o", tmp_path / "x.tsv"], "one EDF"),
         ([edfs[0], "--stream", "--every", 5], "does not fit"),
+        ([edfs[0], "--stream", "--every", "inf"], "seconds are meant"),
+        ([edfs[0], "--stream", "--wait", "nan"], "seconds are meant"),
+        ([tmp_path / "none.edf", "--stream"], "no such file"),
+        ([tmp_path / "a", "--stream"], "a folder"),
+        (["-"], "--stream"),
     ):
         told = cli("predict", run, *words)
         assert told.code == 2 and said in told.err, (words, told.err)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import torch
 from support import ROOT, TINY, Cli
 
 from brainbrr.learn.runs import open_run, read_tensors
+from brainbrr.verbs.runs import SCORES
 
 
 @pytest.fixture
@@ -82,6 +84,10 @@ def test_a_run_from_others_weights_says_so_and_is_not_scored_on_what_those_saw(c
     assert cli("train", *short, "--name", "first").code == 0
     told = cli("train", *short, "--init", tiny.parent / "runs" / "first", "--name", "second")
     assert told.code == 0 and "SYNTHETIC" in told.out
+    for place, code in (("first", 0), ("second", 2)):
+        again = cli("train", *short, "--init", tiny.parent / "runs" / place, "--name", "second")
+        assert again.code == code and ("it started from first" in again.err) is (code == 2)
+    assert cli("train", *short, "--init", tiny.parent / "runs" / "second", "--name", "first").code == 2
     listed = {Path(line["run"]).name: line for line in cli("runs", "--json").json["runs"]}
     assert (listed["first"]["started_from"], listed["second"]["started_from"]) == ([], ["first"])
 
@@ -129,5 +135,11 @@ def test_another_recipe_and_scores_that_cannot_be_read_are_told_of(cli: Cli, cor
     assert told[1]["not_comparable"] == ["another recipe"]
     assert told[0]["scores"] == {"eval": {"unreadable": "evaluation-eval.json"}}
     assert "cannot be read" in cli("runs").out
+    whole = {**dict.fromkeys(SCORES, 0.5), "scorer": "s", "step_scorer": "s"}
+    for wrong in ({"event_f1": "abc"}, {"auroc": [1]}, {"scorer": 1}):
+        said = json.dumps({"view_digest": "d", "metrics": {**whole, **wrong}})
+        (tiny.parent / "runs" / "a" / "evaluation-eval.json").write_text(said)
+        shown = cli("runs")
+        assert shown.code == 0 and "cannot be read" in shown.out, wrong
     refused = cli("train", *short, "--set", f"recipe={recipe}", "--init", tiny.parent / "runs" / "a")
     assert refused.code == 2 and "recipe" in refused.err

@@ -91,6 +91,8 @@ def test_thresholds_are_never_tuned_on_the_split_that_is_scored(cli: Cli, tiny: 
 def test_a_folder_that_is_no_run_is_said_to_be_none(cli: Cli, tiny: Path, tmp_path: Path) -> None:
     run = Path(cli("train", "--config", tiny, "--json").json["run"])
     assert cli("evaluate", tmp_path / "store").code == 2
+    told = cli("train", "--resume", tmp_path / "store")
+    assert told.code == 2 and "this is no run" in told.err
     (run / "view.json").write_text("[]")
     assert cli("evaluate", run).code == 4  # a run, and damaged
 

@@ -19,6 +19,8 @@ from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import IntegrityError, LeakError, UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r
 from brainbrr.learn.evaluate import EvaluateReport, evaluate, line_length, probabilities
+from brainbrr.learn.event_files import bids_tsv, csv_bi
+from brainbrr.learn.events import Scored
 from brainbrr.learn.model import Detector
 from brainbrr.learn.score import SCORER
 from brainbrr.learn.train_config import TrainConfig
@@ -241,6 +243,12 @@ def test_the_report_stands_alone_and_says_that_the_data_is_synthetic(scored: Eva
         for said in (f"{found['auroc']:.3f}", f"{low:.3f} to {high:.3f}", found["nedc"]["taes"]["scorer"]):
             assert said in page, said
     assert page.count("<svg") == page.count("</svg>") == 2
+    tensors, learned = r.read_tensors(scored.run / "model.safetensors")
+    for told in (
+        f"{sum(each.numel() for each in tensors.values()):,} parameters",
+        f"torch {learned['versions']['torch']}",
+    ):
+        assert told in page, told
 
 
 def test_the_report_says_when_the_baseline_wins(scored: EvaluateReport) -> None:
@@ -248,3 +256,24 @@ def test_the_report_says_when_the_baseline_wins(scored: EvaluateReport) -> None:
     for name, title in (("auroc", "AUROC"), ("auprc", "AUPRC"), ("event_f1", "event F1")):
         beats = scored.metrics[name] > scored.metrics["baseline"][name]
         assert f"The detector {'beats' if beats else 'does NOT beat'} the line-length baseline in {title}." in page
+
+
+def test_the_confidence_of_an_event_counts_a_last_step_that_is_short() -> None:
+    recording = Scored("a.edf", "a", np.array([0.2, 0.4, 1.0], dtype=np.float32), 0.25, 0.6, [])
+    rows = [line.split(",") for line in csv_bi(recording, [(0.5, 0.6)]).splitlines()[6:]]
+    assert [(row[3], row[4]) for row in rows] == [("bckg", "0.7000"), ("seiz", "1.0000")]
+    assert bids_tsv(recording, [(0.25, 0.6)]).splitlines()[1].split("\t")[3] == "0.7000"
+
+
+class Tasks(Silent):
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def start(self, task: str, total: int | None, unit: str) -> None:
+        self.names.append(task)
+
+
+def test_nothing_that_takes_long_is_silent(run: Path, view_of: ViewOf) -> None:
+    tasks = Tasks()
+    evaluate(run, view_of("eval"), tune=view_of("dev"), progress=tasks)
+    assert tasks.names == ["tune on dev", "line length of dev", "score eval", "line length of eval"]

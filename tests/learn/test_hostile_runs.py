@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,33 @@ def test_weights_of_another_model_are_refused(tmp_path: Path, weight: torch.Tens
         r.load_optimiser(model, optimiser, {"optimiser.weight.exp_avg": weight}, where=tmp_path)
     r.load_weights(model, {"weight": torch.ones(2, 2)}, where=tmp_path)
     assert model.weight.sum() == 4
+
+
+def test_the_commit_of_a_checkout_says_where_its_files_are_others(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        told = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@y", *words]
+        return subprocess.run(told, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert r.commit_of(tmp_path) is None
+    git("init")
+    (tmp_path / "a").write_text("1")
+    git("add", "a")
+    git("commit", "-m", "first")
+    git("tag", "-a", "-m", "t", "v1")
+    assert r.commit_of(tmp_path) == git("rev-parse", "HEAD")
+    (tmp_path / "a").write_text("2")
+    assert r.commit_of(tmp_path) == git("rev-parse", "HEAD") + "-dirty"
+
+
+def test_a_write_that_is_interrupted_leaves_the_old_file_alone_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    r.write(tmp_path / "a", b"old")
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        r.write(tmp_path / "a", b"new")
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"old"]

@@ -75,6 +75,16 @@ def test_a_run_that_died_before_its_first_checkpoint_still_starts_from_the_other
     assert same_bits(died.model, tuned / "model.safetensors")
 
 
+def test_a_run_whose_first_weights_are_gone_does_not_start_from_others(
+    view_of: ViewOf, short: TrainConfig, tuned: Path, tmp_path: Path
+) -> None:
+    died = Path(shutil.copytree(tuned, tmp_path / "died"))
+    for name in ("checkpoint", "model", "init"):
+        (died / f"{name}.safetensors").unlink()
+    with pytest.raises(IntegrityError, match="started from are gone"):
+        train(view_of("train"), short, runs=tmp_path, resume=died)
+
+
 def test_weights_that_learned_from_something_else_are_refused(
     view_of: ViewOf, short: TrainConfig, first: Path, tmp_path: Path
 ) -> None:

@@ -126,3 +126,15 @@ def test_a_run_that_has_not_finished_is_refused(run: Path, generated: Path) -> N
     (run / "model.safetensors").unlink()
     with pytest.raises(UsageError, match="has not finished"):
         predict(run, [generated])
+
+
+def test_a_run_that_was_trained_on_cuda_is_read_wherever_one_is(run: Path, generated: Path) -> None:
+    before = scores(predict(run, [generated]))
+    file = run / "config.toml"
+    told = file.read_text().replace('device = "cpu"', 'device = "cuda"').replace('scan = "auto"', 'scan = "triton"')
+    file.write_text(told)
+    predictor = Predictor.of(r.open_run(run), Recipe())
+    assert predictor.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    if predictor.device.type == "cpu":
+        after = scores(predict(run, [generated]))
+        assert all(np.array_equal(after[name], score) for name, score in before.items())

@@ -37,6 +37,11 @@ def test_unsorted_hypotheses_score_as_sorted_ones() -> None:
     assert szcore([(305.0, 320.0)], events, duration_s=800) == szcore([(305.0, 320.0)], sorted(events), duration_s=800)
 
 
+def test_a_recording_shorter_than_a_sample_of_the_scorers_is_scored() -> None:
+    event, sample = szcore([(0, 0.01)], [], duration_s=0.01)
+    assert (event.hits, event.false, sample.false, event.seconds) == (0, 0, 0, 0.01)
+
+
 def test_counts_are_those_of_timescoring_on_nedc_pairs(data: Path) -> None:
     by_hz = json.loads((data / "scores" / "nedc_v6.0.0" / "expected" / "timescoring_0.0.7.json").read_text())
     pairs = nedc_pairs(data)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from trainings import StopAfter, changed, same_bits
 
-from brainbrr.errors import DependencyError, UsageError
+from brainbrr.errors import DependencyError, IntegrityError, UsageError
 from brainbrr.learn import runs as r
 from brainbrr.learn.train import _initial, loss_of, train
 from brainbrr.learn.train_config import OptimiserConfig, TrainConfig
@@ -99,10 +99,39 @@ def test_a_resume_with_an_average_and_more_readers_gives_the_same_bits(
     assert same_bits(run / "checkpoint.safetensors", whole / "checkpoint.safetensors")
 
 
+def test_a_resume_computes_by_as_many_threads_as_the_run_began_with(
+    view_of: ViewOf, config: TrainConfig, tmp_path: Path
+) -> None:
+    before = torch.get_num_threads()
+    watch = Watch(torch.get_num_threads)
+    try:
+        torch.set_num_threads(3)
+        with pytest.raises(KeyboardInterrupt):
+            train(view_of("train"), config, runs=tmp_path, progress=StopAfter(2))
+        [run] = tmp_path.iterdir()
+        torch.set_num_threads(2)
+        train(view_of("train"), config, runs=tmp_path, resume=run, progress=watch)
+        assert watch.answers == [3] * 4 and torch.get_num_threads() == 2
+        assert r.read_tensors(run / "model.safetensors")[1]["threads"] == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [0, "2", 1.0, True, 10**9])
+def test_a_checkpoint_of_no_number_of_threads_is_damaged(
+    view_of: ViewOf, config: TrainConfig, tmp_path: Path, threads: Any
+) -> None:
+    run = r.open_run(train(view_of("train"), changed(config, "train", steps=1), runs=tmp_path).run)
+    tensors, metadata = r.read_tensors(run.checkpoint)
+    r.write_tensors(run.checkpoint, tensors, {**metadata, "threads": threads})
+    with pytest.raises(IntegrityError, match="how many threads"):
+        train(view_of("train"), run.config, runs=tmp_path, resume=run.folder)
+
+
 def test_a_run_of_several_processes_does_not_go_on_in_one(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:
     run = r.open_run(train(view_of("train"), changed(config, "train", steps=1), runs=tmp_path).run)
     tensors, _ = r.read_tensors(run.checkpoint)
-    r.write_tensors(run.checkpoint, tensors, run.metadata(1, world=2))
+    r.write_tensors(run.checkpoint, tensors, run.metadata(1, world=2, threads=1))
     with pytest.raises(UsageError, match="was on 2 processes, this is on 1"):
         train(view_of("train"), run.config, runs=tmp_path, resume=run.folder)
 

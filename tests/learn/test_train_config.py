@@ -54,6 +54,7 @@ def test_production_is_the_large_model() -> None:
         ({"model": {"residual_convs": 1}}, "set unet = true"),
         ({"model": {"scan": "cuda"}}, "scan"),
         ({"profile": "huge"}, "smoke"),
+        ({"train": {**SMALLEST["train"], "clip_norm": float("inf")}}, "finite"),  # type: ignore[dict-item]
         ({"name": "../up"}, "pattern"),
     ],
 )

@@ -30,7 +30,13 @@ def test_thresholds_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert Thresholds.read(tmp_path / "thresholds.json") == chosen
 
 
-@pytest.mark.parametrize("text", ["", "[]", "[" * 100_000, "{}", '{"detector": null, "baseline": 1, "chosen": ""}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "[" * 100_000, "{}", '{"detector": null, "baseline": 1, "chosen": ""}'),
+        *('{"detector": NaN, "baseline": 1, "chosen": ""}', '{"detector": 0.5, "baseline": "inf", "chosen": ""}'),
+    ],
+)
 def test_thresholds_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "t").write_text(text)
     with pytest.raises(IntegrityError, match="cannot be read"):
