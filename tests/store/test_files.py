@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from making import flips
 
 from brainbrr.digest import canonical_json
-from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.errors import IntegrityError, SpaceError, UsageError
 from brainbrr.store import files
 
 json_values = st.recursive(
@@ -147,3 +147,13 @@ def test_a_folder_takes_an_empty_place_alone_and_a_place_that_cannot_be_is_an_er
     assert not files.rename_folder(folder, place) and folder.exists()
     with pytest.raises(FileNotFoundError):
         files.rename_folder(folder, tmp_path / "nowhere" / "place")
+
+
+@pytest.mark.parametrize(("what", "more"), [("bytes", {"n_inodes": 1}), ("inodes", {"n_bytes": 1})])
+def test_what_does_not_fit_is_refused_before_it_is_begun(tmp_path: Path, what: str, more: dict[str, int]) -> None:
+    files.check_space(tmp_path, n_bytes=1, n_inodes=1)
+    if what == "inodes" and not os.statvfs(tmp_path).f_files:
+        pytest.skip("this file system does not count inodes")
+    with pytest.raises(SpaceError, match=f"{what} are needed") as refused:
+        files.check_space(tmp_path, **{f"n_{what}": 1 << 60, **more})
+    assert str(refused.value.fix).startswith("free at least 1,152,") and what in str(refused.value.fix)

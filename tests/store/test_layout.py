@@ -164,3 +164,9 @@ def test_strange_folders_and_files_are_named_by_their_place(store: Store) -> Non
 
 def test_layout_is_a_value(tmp_path: Path) -> None:
     assert Layout(tmp_path) == Layout(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "../format", "20260101T000000Z-0123", "20260101T000000Z-0123456789AB", "x" * 99])
+def test_what_names_no_receipt_reaches_no_path(store: Store, name: str) -> None:
+    with pytest.raises(UsageError, match="names no receipt"):
+        store.layout.receipt(name)
