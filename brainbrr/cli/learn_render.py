@@ -49,7 +49,7 @@ def _staged(stage: dict[str, Any] | None) -> list[tuple[str, str]]:
 
 def evaluate(out: Output, report: EvaluateReport) -> None:
     """Show the scores, each with its scorer and interval, the baseline beside it."""
-    from brainbrr.learn.score_table import score_rows
+    from brainbrr.learn.score_table import score_rows, verdict
 
     found = report.metrics
     out.title(f"scores on split {found['split']}" + (" of SYNTHETIC data" if found["synthetic"] else ""))
@@ -59,6 +59,8 @@ def evaluate(out: Output, report: EvaluateReport) -> None:
     _about(out, found)
     thresholds = f"{found['threshold']:.4g}, line length {found['baseline']['threshold']:.4g}"
     out.pairs([("thresholds", f"{thresholds}, from {found['threshold_from']}")])
+    for sentence in verdict(found):
+        out.note(sentence)
 
 
 def score(out: Output, report: ScoreReport, *, per_recording: bool) -> None:

@@ -12,13 +12,12 @@ import numpy as np
 
 from brainbrr.learn import runs as r
 from brainbrr.learn.events import Events, Scored, Series
-from brainbrr.learn.score_table import NO_VALUE, score_rows, scorers
+from brainbrr.learn.score_table import NO_VALUE, score_rows, scorers, verdict
 from brainbrr.views import View
 
 _WIDTH, _LEFT, _RIGHT = 860, 56, 12
 _DETECTOR, _BASELINE, _SEIZURE, _EVENT = "#1f6fc4", "#8a8a8a", "#f4c7b5", "#1f6fc4"
 _MAX_POINTS = 1200
-_FEW_PATIENTS = 10
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1c1c1c;max-width:900px;margin:2rem auto;padding:0 1rem}
@@ -43,7 +42,10 @@ class Example:
 
 
 def write_report(run: r.Run, view: View, found: Mapping[str, Any], example: Example) -> Path:
-    """Write report.html into the run and return its path. `found` is what evaluate measured."""
+    """Write report-SPLIT.html into the run, and the same as report.html: the last evaluation's. Return its path.
+
+    `found` is what evaluate measured.
+    """
     history = run.history()
     synthetic = found["synthetic"] or any(entry["synthetic"] for _, seen in run.seen() for entry in seen["recordings"])
     parts = [
@@ -54,7 +56,7 @@ def write_report(run: r.Run, view: View, found: Mapping[str, Any], example: Exam
         if synthetic
         else "",
         "<h2>Scores</h2>",
-        f"<p>{escape(_verdict(found))}</p>",
+        f"<p>{escape(' '.join(verdict(found)))}</p>",
         _scores(found),
         _scorer(found),
         "<h2>One recording</h2>",
@@ -70,7 +72,8 @@ def write_report(run: r.Run, view: View, found: Mapping[str, Any], example: Exam
         f"<title>{escape(run.folder.name)}</title><style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
     )
     path = run.folder / "report.html"
-    r.write(path, page.encode())
+    for each in (run.folder / f"report-{view.split}.html", path):
+        r.write(each, page.encode())
     return path
 
 
@@ -89,27 +92,6 @@ def _scores(found: Mapping[str, Any]) -> str:
     thresholds = "".join(f"<td class=n>{each['threshold']:.3g}</td><td></td>" for each in (found, found["baseline"]))
     parts.append(f"<tr><td>threshold of the events</td>{thresholds}</tr>")
     return f"<table>{''.join(parts)}</table>"
-
-
-def _verdict(found: Mapping[str, Any]) -> str:
-    words = {
-        True: "The detector beats the line-length baseline in {}.",
-        False: "The detector does NOT beat the line-length baseline in {}.",
-        None: "Detector and baseline cannot be compared in {}: nothing to score.",
-    }
-    titles = {"auroc": "AUROC", "auprc": "AUPRC", "event_f1": "event F1"}
-    said = [words[beats].format(titles[name]) for name, beats in found["beats_baseline"].items()]
-    unsure = [title for name, title in titles.items() if _overlap(found, name)]
-    if unsure:
-        said.append(f"Where the intervals overlap the difference may be chance: {', '.join(unsure)}.")
-    if found["patients"] < _FEW_PATIENTS:
-        said.append(f"{found['seizures']} seizures of {found['patients']} patients are few: differences may be chance.")
-    return " ".join(said)
-
-
-def _overlap(found: Mapping[str, Any], name: str) -> bool:
-    ours, theirs = found["intervals"][name], found["baseline"]["intervals"][name]
-    return bool(ours and theirs and ours[0] <= theirs[1] and theirs[0] <= ours[1])
 
 
 def _scorer(found: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Scores as rows for people: who scored, what, the value and its interval. Formats; computes nothing."""
+"""Scores for people: rows of who scored, what, value and interval, and the verdict. Formats; computes nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 NO_VALUE = "–"
+_FEW_PATIENTS = 10
 
 _STEPS = {
     "auroc": ("AUROC", "{:.3f}"),
@@ -75,6 +76,28 @@ def scorers(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("intervals", found["intervals_by"]),
     ]
     return [(name, scorer) for name, scorer in told if scorer]
+
+
+def verdict(found: Mapping[str, Any]) -> list[str]:
+    """Return in sentences whether the detector beats the baseline, and how sure that is."""
+    words = {
+        True: "The detector beats the line-length baseline in {}.",
+        False: "The detector does NOT beat the line-length baseline in {}.",
+        None: "Detector and baseline cannot be compared in {}: nothing to score.",
+    }
+    titles = {"auroc": "AUROC", "auprc": "AUPRC", "event_f1": "event F1"}
+    said = [words[beats].format(titles[name]) for name, beats in found["beats_baseline"].items()]
+    unsure = [title for name, title in titles.items() if _overlap(found, name)]
+    if unsure:
+        said.append(f"Where the intervals overlap the difference may be chance: {', '.join(unsure)}.")
+    if found["patients"] < _FEW_PATIENTS:
+        said.append(f"{found['seizures']} seizures of {found['patients']} patients are few: differences may be chance.")
+    return said
+
+
+def _overlap(found: Mapping[str, Any], name: str) -> bool:
+    ours, theirs = found["intervals"][name], found["baseline"]["intervals"][name]
+    return bool(ours and theirs and ours[0] <= theirs[1] and theirs[0] <= ours[1])
 
 
 def _swept(

@@ -59,7 +59,8 @@ def test_a_run_of_a_recipe_file_can_be_evaluated(cli: Cli, corpus: Path, tiny: P
     assert cli("ingest", corpus, "--recipe", recipe, "--workers", 1).code == 0
     tiny.write_text(TINY.replace('profile = "full"', f'profile = "full"\nrecipe = "{recipe}"'))
     run = cli("train", "--config", tiny, "--json").json["run"]
-    assert cli("evaluate", run).code == 0
+    told = cli("evaluate", run)
+    assert told.code == 0 and told.err.count("line-length baseline in ") + told.out.count("line-length baseline in ") == 3
 
 
 @pytest.mark.slow
