@@ -60,7 +60,9 @@ def test_a_run_of_a_recipe_file_can_be_evaluated(cli: Cli, corpus: Path, tiny: P
     tiny.write_text(TINY.replace('profile = "full"', f'profile = "full"\nrecipe = "{recipe}"'))
     run = cli("train", "--config", tiny, "--json").json["run"]
     told = cli("evaluate", run)
-    assert told.code == 0 and told.err.count("line-length baseline in ") + told.out.count("line-length baseline in ") == 3
+    assert (
+        told.code == 0 and told.err.count("line-length baseline in ") + told.out.count("line-length baseline in ") == 3
+    )
 
 
 @pytest.mark.slow

@@ -136,3 +136,10 @@ def test_a_link_in_trash_leads_no_deletion_and_no_calling_off_outside(store: Sto
     trash.call_off(store.layout)
     assert contents(outside) == before
     assert "d" * 64 not in store.frozen_views()
+
+
+def test_no_folder_is_made_use_of_behind_a_link(store: Store, tmp_path: Path) -> None:
+    folder = store.layout.record("ab" * 16).parent
+    folder.symlink_to(tmp_path)
+    with pytest.raises(IntegrityError, match="a link lies where a folder belongs"):
+        store.layout.ensure_fan_out(folder)

@@ -218,3 +218,16 @@ def test_short_writes_are_finished(store: Store, monkeypatch: pytest.MonkeyPatch
 def test_files_are_read_only_once_they_are_finished(tmp_path: Path) -> None:
     files.write(tmp_path / "file", b"x")
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o444
+
+
+def test_every_folder_above_a_new_store_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    real = files.sync_folder
+
+    def sync(folder: Path) -> None:
+        real(folder)
+        synced.append(folder)
+
+    monkeypatch.setattr(files, "sync_folder", sync)
+    Store.create(tmp_path / "a" / "b" / "store")
+    assert {tmp_path, tmp_path / "a", tmp_path / "a" / "b"} <= set(synced)
