@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from keeping import publish, put, view_of
 from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.errors import IntegrityError, NotReproducibleError
-from brainbrr.store import failpoints, files, objects, proof
+from brainbrr.store import failpoints, files, founding, marks, mending, objects, proof, trash
+from brainbrr.store.roots import Reader
 from brainbrr.store.store import Store
+from brainbrr.store.trash import Deletion
+from brainbrr.verbs.forget import forget
+from brainbrr.verbs.gc import gc
 
 META = meta_of(2, 400)
 SAMPLES = samples_of(META)
@@ -27,7 +32,7 @@ def trace(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def short(path: Any) -> str:
         text = str(Path(path).relative_to(store.location))
-        text = re.sub(r"tmp/[^/]+", "tmp/*", text)
+        text = re.sub(r"receipts/.+", "receipts/*.json", re.sub(r"tmp/[^/]+", "tmp/*", text))
         text = re.sub(r"ID\.[0-9a-f]{12}$", "ID.*", re.sub(r"[0-9a-f]{32,64}", "ID", text))
         return re.sub(r"(?<=/)[0-9a-f]{2}(?=/|$)", "ab", text)
 
@@ -231,3 +236,84 @@ def test_every_folder_above_a_new_store_is_durable(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(files, "sync_folder", sync)
     Store.create(tmp_path / "a" / "b" / "store")
     assert {tmp_path, tmp_path / "a", tmp_path / "a" / "b"} <= set(synced)
+
+
+RECEIPT = ["fsync .", "fsync tmp/*", "link tmp/* receipts/*.json", "fsync receipts"]
+
+
+def away(kind: str, place: str, name: str) -> list[str]:
+    """How one thing is taken away, durably, and then decided upon."""
+    return [
+        f"rename {place}/{name} trash/ID/{kind}/{name}",
+        f"fsync {place}",
+        f"fsync trash/ID/{kind}",
+        f"rename trash/ID/{kind}/{name} trash/ID/gone/{kind}/{name}",
+    ]
+
+
+def test_a_gc_takes_each_kind_away_durably_before_it_decides_and_says_so_before_it_deletes(
+    store: Store, trace: list[str]
+) -> None:
+    put(store, "lost")
+    trace.clear()
+    gc(store, yes=True, grace_s=0)
+    assert trace == [
+        *("fsync tmp/*", "rename tmp/* trash/ID", "fsync trash", "fsync trash/ID/views"),
+        *away("records", "records/ab", "ID.json"),
+        *away("objects", "objects.zarr/ab", "ID"),
+        *away("findings", "findings/ab", "ID-1.json"),
+        *RECEIPT,
+    ]
+
+
+def test_what_a_deletion_took_is_back_durably(store: Store, trace: list[str]) -> None:
+    record = put(store, "taken")
+    deletion = Deletion(Reader(store.layout), "gc")
+    for kind, name in (("records", record.key), ("objects", record.content)):
+        path = trash.place(store.layout, kind, name)
+        path.rename(deletion.folder / kind / path.name)
+    trace.clear()
+    trash.call_off(store.layout)
+    assert trace == [
+        "rename trash/ID trash/ID",
+        *("link trash/ID/records/ID.json records/ab/ID.json", "fsync records/ab"),
+        *("rename trash/ID/objects/ID objects.zarr/ab/ID", "fsync objects.zarr/ab"),
+    ]
+
+
+def test_a_forget_takes_a_catalog_away_whole_and_durably(store: Store, trace: list[str]) -> None:
+    publish(store, put(store, "kept"))
+    trace.clear()
+    forget(store, "demo", yes=True)
+    at = trace.index("rename catalog/demo trash/ID/gone/catalog/demo")
+    assert trace[at + 1 : at + 3] == ["fsync trash/ID/gone/catalog", "fsync catalog"]
+
+
+def test_a_mark_is_taken_back_durably_after_its_receipt(store: Store, trace: list[str]) -> None:
+    digest, said = view_of(put(store, "seen"))
+    marks.freeze(store, digest, said)
+    marks.pin(store, digest)
+    trace.clear()
+    marks.unpin(store, digest)
+    assert trace == [*RECEIPT, "fsync pins"]
+
+
+def test_what_is_mended_is_durable_where_it_comes_to_and_where_it_came_from(store: Store, trace: list[str]) -> None:
+    record = put(store, "misplaced")
+    aside = store.location / "quarantine"
+    array = store.layout.object(record.content).rename(aside / "array")
+    file = store.layout.record(record.key).rename(aside / "file")
+    trace.clear()
+    mending.place_object(store.layout, array, record.content)
+    mending.place_file(store.layout, file, store.layout.record(record.key))
+    founding.mend_mark(store.layout)
+    assert trace == [
+        *(
+            "fsync objects.zarr",
+            "rename quarantine/array objects.zarr/ab/ID",
+            "fsync objects.zarr/ab",
+            "fsync quarantine",
+        ),
+        *("fsync records", "link quarantine/file records/ab/ID.json", "fsync records/ab", "fsync quarantine"),
+        *("fsync tmp/*", "fsync ."),
+    ]
