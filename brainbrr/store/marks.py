@@ -108,7 +108,7 @@ def restore(store: Store, recipe: str) -> bool:
 
 def _mark(path: Path, kinds: sealed.Kinds, of: str, digest: str) -> dict[str, Any] | None:
     found = sealed.read(path, kinds)
-    if found is not None and (found["format"], found[of]) != (MARK_FORMAT, digest):
+    if found is not None and found[of] != digest:
         raise IntegrityError(f"this is the mark of another {of}", where=path)
     return found
 

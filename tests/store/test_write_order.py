@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from keeping import publish, put, view_of
 from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
+from brainbrr.digest import sha256
 from brainbrr.errors import IntegrityError, NotReproducibleError
+from brainbrr.store import catalog as catalogs
 from brainbrr.store import failpoints, files, founding, marks, mending, objects, proof, trash
 from brainbrr.store.roots import Reader
 from brainbrr.store.store import Store
@@ -317,3 +320,24 @@ def test_what_is_mended_is_durable_where_it_comes_to_and_where_it_came_from(stor
         *("fsync records", "link quarantine/file records/ab/ID.json", "fsync records/ab", "fsync quarantine"),
         *("fsync tmp/*", "fsync ."),
     ]
+
+
+def test_a_generation_comes_back_into_a_catalog_whose_folder_is_gone(store: Store, trace: list[str]) -> None:
+    publish(store, put(store, "kept"))
+    path = store.layout.generation("demo", 1)
+    data = path.read_bytes()
+    shutil.rmtree(path.parent)
+    trace.clear()
+    mending.replace_generation(store.layout, "demo", 1, data)
+    assert trace[0] == "fsync catalog" and path.read_bytes() == data
+    assert catalogs.acknowledged_digest(store.layout, "demo", 1) == sha256(data)
+
+
+def test_no_quarantined_thing_is_overwritten(store: Store) -> None:
+    for name in ("first", "second"):
+        (store.location / "tmp" / name).mkdir(parents=True)
+        (store.location / "tmp" / name / name).touch()
+    first = store.layout.quarantine(store.location / "tmp" / "first", name="x")
+    with pytest.raises(OSError, match="not empty"):
+        store.layout.quarantine(store.location / "tmp" / "second", name="x")
+    assert first is not None and [path.name for path in first.iterdir()] == ["first"]

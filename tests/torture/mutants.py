@@ -50,6 +50,8 @@ LAST = (
     "verbs/test_verify.py",
     "verbs/test_repair.py",
     "verbs/test_removals.py",
+    "verbs/test_keeping.py",
+    "verbs/test_check.py",
     "test_promises.py",
     "verbs/test_recovery.py",
 )
