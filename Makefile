@@ -90,7 +90,7 @@ digests: setup   ## the same digests under other BLAS kernels, numpys, scipys an
 tones: setup     ## what the filters do at each rate; TONES='--plot FILE.png'
 	$(BIN)/python tests/eeg/tones.py $(TONES)
 
-torture: setup   ## all that can go wrong, at full length (about 75 min on 2 cores); prints the counts
+torture: setup   ## all that can go wrong, at full length (one to two hours on 2 cores); prints the counts
 	$(BIN)/python tests/torture/kill_points.py
 	$(BIN)/python tests/torture/random_kills.py --kills 2000
 	$(BIN)/python tests/torture/damages.py --damages 10000
