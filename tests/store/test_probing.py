@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from brainbrr.store import probing
 from brainbrr.store.probing import probe
 from brainbrr.store.store import Store
 
@@ -92,3 +94,13 @@ def test_a_probe_leaves_nothing_and_other_trouble_is_no_lack(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(FileNotFoundError):
         probe(tmp_path / "gone" / "probe", folder_mode=0o755)
+
+
+def test_trouble_that_is_no_lack_is_not_called_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(OSError, match="No space left"):
+        probing.probe(tmp_path / "probe", folder_mode=0o755)
+    assert not (tmp_path / "probe").exists()

@@ -208,7 +208,7 @@ class Checkout:
             raise RuntimeError(f"{failed} fails without any mutant")
 
     def _tests_of(self, mutant: Mutant, path: Path) -> list[str]:
-        """Return the tests that come by a mutant, in order; for what runs on import, or in other processes, all."""
+        """Return the tests that come by a mutant, after its own, which may do so in other processes; on import, all."""
         ordered = files_for(path.stem, self.folder / "tests")
         if not self.trace.exists():
             return ordered
@@ -219,8 +219,11 @@ class Checkout:
         mapped = self.trace.with_name("0") / mutant.path
         by_line = data.contexts_by_lineno(str(mapped))
         tests = {test for n in range(first, last + 1) for test in by_line.get(n, ()) if test}
-        known = [test for test in tests if test.partition("::")[0] in ordered]
-        return sorted(known, key=lambda test: (ordered.index(test.partition("::")[0]), test)) or ordered
+        own = [file for file in ordered if file.endswith(f"/test_{path.stem}.py")]
+        known = [test for test in tests if test.partition("::")[0] in set(ordered) - set(own)]
+        if not known:
+            return ordered
+        return own + sorted(known, key=lambda test: (ordered.index(test.partition("::")[0]), test))
 
     def caught(self, mutant: Mutant) -> str | None:
         """Return the test that fails with a mutant in place, None when all pass."""
