@@ -64,3 +64,12 @@ def test_a_sealed_file_that_is_no_receipt_is_refused(store: Store, change: dict[
 def test_a_receipt_says_who_and_when() -> None:
     assert receipts.whoever().count("@") == 1
     assert receipts.now() > "2026"
+
+
+def test_a_receipt_in_the_place_of_another_is_no_receipt(store: Store) -> None:
+    path = receipts.write(store.layout, WHOLE)
+    other = store.layout.receipt(f"{path.stem[:-12]}{'0' * 12}")
+    other.write_bytes(path.read_bytes())
+    with pytest.raises(IntegrityError, match="another receipt than its name says"):
+        receipts.read(store.layout, other.stem)
+    assert receipts.read_all(store.layout) == (WHOLE,)

@@ -52,6 +52,7 @@ LAST = (
     "verbs/test_removals.py",
     "verbs/test_keeping.py",
     "verbs/test_check.py",
+    "verbs/test_recompress.py",
     "test_promises.py",
     "verbs/test_recovery.py",
 )
