@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from brainbrr.store import probing
+from brainbrr.errors import UsageError
+from brainbrr.store import files
 from brainbrr.store.probing import probe
 from brainbrr.store.store import Store
 
@@ -102,5 +103,11 @@ def test_trouble_that_is_no_lack_is_not_called_one(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "link", full)
     with pytest.raises(OSError, match="No space left"):
-        probing.probe(tmp_path / "probe", folder_mode=0o755)
+        probe(tmp_path / "probe", folder_mode=0o755)
     assert not (tmp_path / "probe").exists()
+
+
+def test_a_file_that_reads_back_as_something_else_is_a_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "read", lambda path: b"brainbrs")
+    with pytest.raises(UsageError, match="cannot write and flush small files"):
+        probe(tmp_path / "probe", folder_mode=0o755)
