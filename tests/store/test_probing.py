@@ -97,9 +97,15 @@ def test_a_probe_leaves_nothing_and_other_trouble_is_no_lack(tmp_path: Path) -> 
         probe(tmp_path / "gone" / "probe", folder_mode=0o755)
 
 
-def test_trouble_that_is_no_lack_is_not_called_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+@pytest.mark.parametrize("n", [1, 2])
+def test_trouble_that_is_no_lack_is_not_called_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    calls, real = [0], os.link
+
+    def full(*names: Path) -> None:
+        calls[0] += 1
+        if calls[0] == n:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(*names)
 
     monkeypatch.setattr(os, "link", full)
     with pytest.raises(OSError, match="No space left"):

@@ -71,3 +71,8 @@ def test_a_receipt_in_the_place_of_another_is_no_receipt(store: Store) -> None:
     with pytest.raises(IntegrityError, match="another receipt than its name says"):
         receipts.read(store.layout, other.stem)
     assert receipts.read_all(store.layout) == (WHOLE,)
+
+
+def test_a_receipt_that_is_not_there_is_an_error(store: Store) -> None:
+    with pytest.raises(IntegrityError, match="not there"):
+        receipts.read(store.layout, "20260101T000000Z-0123456789ab")

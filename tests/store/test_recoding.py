@@ -45,6 +45,13 @@ def test_an_object_under_anothers_name_is_not_copied(store: Store, target: Store
     assert not list(target.contents())
 
 
+def test_a_folder_that_no_content_has_is_damage(store: Store, target: Store, record: Record) -> None:
+    stray = store.layout.object(record.content).with_name(record.content[:63])
+    store.layout.object(record.content).rename(stray)
+    with pytest.raises(IntegrityError, match="does not lie in its place"):
+        recoding.copy_object(store, target, stray.name)
+
+
 def test_a_record_follows_its_object_and_replaces_no_other_content(store: Store, target: Store, record: Record) -> None:
     with pytest.raises(UsageError, match="is not there"):
         recoding.copy_record(store, target, record.key)

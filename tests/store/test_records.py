@@ -9,6 +9,7 @@ from brainbrr.digest import canonical_json
 from brainbrr.errors import IntegrityError
 from brainbrr.store import files, proof
 from brainbrr.store.records import Record
+from brainbrr.store.roots import Reader
 from brainbrr.store.store import Store
 
 META = meta_of(2, 300, absent=(1,))
@@ -105,3 +106,18 @@ def test_a_file_that_is_no_record_is_found(store: Store, record: Record) -> None
     with pytest.raises(IntegrityError, match="not in a record's place"):
         proof.verify_record(store, "aa/notes.json")
     assert proof.unproven_record(store, "aa/notes.json") is None
+
+
+@pytest.mark.parametrize("checks", ["0", "g" * 16, "0" * 7, "0" * 800, ""])
+def test_checks_are_eight_digits_for_each_tile(record: Record, checks: str) -> None:
+    said = record.to_json()
+    assert len(said["checks"]) == 8 * record.array.n_tiles
+    with pytest.raises(IntegrityError, match="8 hex digits for each"):
+        Record.from_json({**said, "checks": checks})
+
+
+def test_what_keeps_things_alive_believes_no_record_under_anothers_name(store: Store, record: Record) -> None:
+    path = store.layout.record(record.key)
+    assert Reader(store.layout).record(path, record.key) is not None
+    with pytest.raises(IntegrityError, match="this is the record of key"):
+        Reader(store.layout).record(path, "e" * 32)
