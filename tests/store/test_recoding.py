@@ -109,3 +109,6 @@ def test_small_files_are_copied_whole_or_not_at_all(store: Store, target: Store,
     overwrite(findings, findings.read_bytes().replace(b"100", b"101"))
     with pytest.raises(IntegrityError):
         recoding.copy_findings(store, target, f"{record.key}-1")
+    findings.rename(findings.with_name("stray.json"))
+    with pytest.raises(IntegrityError):
+        recoding.copy_findings(store, target, "stray")
