@@ -121,3 +121,6 @@ def test_what_keeps_things_alive_believes_no_record_under_anothers_name(store: S
     assert Reader(store.layout).record(path, record.key) is not None
     with pytest.raises(IntegrityError, match="this is the record of key"):
         Reader(store.layout).record(path, "e" * 32)
+    overwrite(path, files.seal({**record.to_json(), "source": "f" * 32}))
+    with pytest.raises(IntegrityError):
+        Reader(store.layout).record(path, record.key)
