@@ -124,3 +124,10 @@ def test_what_keeps_things_alive_believes_no_record_under_anothers_name(store: S
     overwrite(path, files.seal({**record.to_json(), "source": "f" * 32}))
     with pytest.raises(IntegrityError):
         Reader(store.layout).record(path, record.key)
+
+
+@pytest.mark.parametrize("named", [{"key": "x", "content": "c" * 64}, {"key": "a" * 32, "content": "../x"}])
+def test_what_keeps_things_alive_believes_no_view_that_names_no_digests(store: Store, named: dict[str, str]) -> None:
+    store.freeze("e" * 64, {"format": 1, "recordings": [named]})
+    with pytest.raises(IntegrityError):
+        Reader(store.layout).view("e" * 64)
