@@ -72,8 +72,9 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
     views = [view] if tune is None else [view, tune]
     for each in views:
         _check_like(opened, each)
+    asked = [(f"split {each.split}", each.to_json()) for each in views]
     for seen in opened.seen():
-        _check_apart([seen, *((f"split {each.split}", each.to_json()) for each in views)])
+        _check_apart([seen, *asked])
     device = judging_device(opened)
     model = load_detector(opened, len(view.channels)).to(device)
     detector: SeriesOf = lambda v, position: probabilities(model, v, position, device)  # noqa: E731

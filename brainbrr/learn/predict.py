@@ -15,7 +15,7 @@ import torch
 
 from brainbrr.eeg.preprocess import Preprocessed
 from brainbrr.eeg.recipe import Recipe
-from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.errors import IntegrityError
 from brainbrr.learn import runs as r
 from brainbrr.learn.event_files import bids_tsv, csv_bi
 from brainbrr.learn.events import Events, Scored, Series, events_of
@@ -113,15 +113,7 @@ def load_detector(run: r.Run, n_channels: int) -> Detector:
 
     Raises UsageError for a run that has not finished, IntegrityError for weights that are not its own.
     """
-    if not run.model.exists():
-        raise UsageError(
-            "this run has not finished: it has no model.safetensors",
-            where=run.folder,
-            fix=f"brainbrr train --config {run.folder / 'config.toml'} --resume {run.folder}",
-        )
-    tensors, metadata = r.read_tensors(run.model)
-    if metadata.get("view_digest") != run.view["digest"]:
-        raise IntegrityError("the weights were trained on another view than the run's", where=run.model)
+    tensors = run.weights()
     config = run.config.model
     if config.scan == "triton":  # as the training was told; here whichever scan there is
         config = config.model_copy(update={"scan": "auto"})

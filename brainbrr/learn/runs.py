@@ -33,6 +33,8 @@ from brainbrr.toml_files import explain, read_toml
 from brainbrr.views import check_frozen
 
 RUN_FORMAT = 1
+LOSS_OVER = 50
+"""A run's loss is the mean over so many of its last steps."""
 _ROOT = Path(__file__).resolve().parents[2]
 _COMMIT = ("--always", "--dirty", "--abbrev=40", "--exclude=*")
 _METADATA = "brainbrr"
@@ -56,6 +58,22 @@ class Run:
         A recording has `patient`, `source` and `content`. The run's own view is the first.
         """
         return [("training", self.view), *((f"training of {each['run']}", each) for each in self.before)]
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights of a finished training.
+
+        Raises UsageError for a run that has not finished, IntegrityError for weights that are not its own.
+        """
+        if not self.model.exists():
+            raise UsageError(
+                "this run has not finished: it has no model.safetensors",
+                where=self.folder,
+                fix=f"brainbrr train --config {self.folder / 'config.toml'} --resume {self.folder}",
+            )
+        tensors, metadata = read_tensors(self.model)
+        if metadata.get("view_digest") != self.view["digest"]:
+            raise IntegrityError("the weights were trained on another view than the run's", where=self.model)
+        return tensors
 
     @property
     def init(self) -> Path:

@@ -50,7 +50,7 @@ class Judged:
 
     event: Counts
     sample: Counts
-    overlap: Tally
+    ovlp: Tally
     epoch: Tally
     taes: Tally
     latencies: tuple[float, ...]
@@ -74,28 +74,33 @@ class Judged:
         counts = {
             "szcore_event": self.event,
             "szcore_sample": self.sample,
-            **{f"nedc_{name}": getattr(self, field).seizure for name, field in _NEDC.items()},
+            **{f"nedc_{name}": getattr(self, name).seizure for name in _NEDC},
         }
         return {
             name: {"hits": each.hits, "false": each.false, "reference": each.reference} for name, each in counts.items()
         }
 
 
-_NEDC = {"ovlp": "overlap", "epoch": "epoch", "taes": "taes"}
-_NEDC_SCORERS = {"ovlp": nedc.OVLP, "epoch": nedc.EPOCH, "taes": nedc.TAES}
+_NEDC = {"ovlp": nedc.OVLP, "epoch": nedc.EPOCH, "taes": nedc.TAES}
 
 
 def szcore(reference: Events, hypothesis: Events, *, duration_s: float) -> tuple[Counts, Counts]:
     """Return one recording's event counts and sample counts, by timescoring with its defaults."""
+    masks = (_annotation(events, _SAMPLE_HZ, duration_s) for events in (reference, hypothesis))
+    sample = SampleScoring(*masks, fs=_SAMPLE_HZ)
+    by_sample = Counts(int(sample.tp), int(sample.fp), int(sample.refTrue), duration_s)
+    return szcore_event(reference, hypothesis, duration_s=duration_s), by_sample
 
-    def annotation(events: Events, hz: int) -> Annotation:
-        # sorted, since timescoring merges neighbours in the order given and scores unsorted ones wrong
-        return Annotation(sorted(events), hz, max(round(duration_s * hz), 1))
 
-    event = EventScoring(annotation(reference, _EVENT_HZ), annotation(hypothesis, _EVENT_HZ))
-    sample = SampleScoring(annotation(reference, _SAMPLE_HZ), annotation(hypothesis, _SAMPLE_HZ), fs=_SAMPLE_HZ)
-    by_event = Counts(int(event.tp), int(event.fp), int(event.refTrue), duration_s)
-    return by_event, Counts(int(sample.tp), int(sample.fp), int(sample.refTrue), duration_s)
+def szcore_event(reference: Events, hypothesis: Events, *, duration_s: float) -> Counts:
+    """Return one recording's event counts alone: a threshold is chosen by them."""
+    event = EventScoring(*(_annotation(events, _EVENT_HZ, duration_s) for events in (reference, hypothesis)))
+    return Counts(int(event.tp), int(event.fp), int(event.refTrue), duration_s)
+
+
+def _annotation(events: Events, hz: int, duration_s: float) -> Annotation:
+    # sorted, since timescoring merges neighbours in the order given and scores unsorted ones wrong
+    return Annotation(sorted(events), hz, max(round(duration_s * hz), 1))
 
 
 def latencies(reference: Events, hypothesis: Events) -> tuple[float, ...]:
@@ -118,7 +123,7 @@ def event_metrics(outcomes: Sequence[Outcome], bootstrap: Bootstrap) -> tuple[di
         return by_patient(patients, np.array([each.array() for each in counts]))
 
     event, sample = added([each.event for each in judged]), added([each.sample for each in judged])
-    nedcs = {name: added([getattr(each, field).seizure for each in judged]) for name, field in _NEDC.items()}
+    nedcs = {name: added([getattr(each, name).seizure for each in judged]) for name in _NEDC}
     nedcs["epoch"][:, 3] /= nedc.EPOCH_S  # NEDC counts the false alarms of epochs in their seconds
     means = _named(rates(event), rates(sample))
     flagged = by_patient(
@@ -138,7 +143,7 @@ def event_metrics(outcomes: Sequence[Outcome], bootstrap: Bootstrap) -> tuple[di
         "patients_scored": {name: int((~np.isnan(values)).sum()) for name, values in means.items()},
         "scorer": SCORER,
         "micro": {**told(_named(rates(event.sum(0)), rates(sample.sum(0)))), "scorer": MICRO_SCORER},
-        "nedc": {name: {**told(rates(counts.sum(0))), "scorer": _NEDC_SCORERS[name]} for name, counts in nedcs.items()},
+        "nedc": {name: {**told(rates(counts.sum(0))), "scorer": _NEDC[name]} for name, counts in nedcs.items()},
     }
     weighed = bootstrap.weights @ flagged
     intervals = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.errors import UsageError
 from brainbrr.learn import runs as r
 from brainbrr.learn.train_config import WEIGHTLESS, TrainConfig
 from brainbrr.learn.world import World
@@ -40,12 +40,7 @@ def begin(
 def _startable(folder: Path, view: View, weights: Weights) -> r.Run:
     """Return a run whose weights can start another one on this view: same recipe, same rows, same model."""
     run = r.open_run(folder)
-    if not run.model.exists():
-        raise UsageError(
-            "the run to start from has not finished: it has no model.safetensors",
-            where=folder,
-            fix=f"finish it with --resume {folder}, or go on with it instead",
-        )
+    found = run.weights()
     ours, theirs = view.window.identity(), run.view["window"]
     differing = [f"window.{key}" for key in ours if key not in _FREE_ON_INIT and ours[key] != theirs.get(key)]
     differing += ["recipe"] * (run.view["recipe"]["digest"] != view.recipe.digest)
@@ -55,9 +50,6 @@ def _startable(folder: Path, view: View, weights: Weights) -> r.Run:
             where=folder,
             fix=f"--config {folder / 'config.toml'}, or train from scratch",
         )
-    found, metadata = r.read_tensors(run.model)
-    if metadata.get("view_digest") != run.view["digest"]:
-        raise IntegrityError("the weights were trained on another view than the run's", where=run.model)
     if {key: value.shape for key, value in found.items()} != {key: value.shape for key, value in weights.items()}:
         raise UsageError(
             "the weights to start from are of another model than the config's",

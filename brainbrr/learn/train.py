@@ -38,7 +38,6 @@ from brainbrr.views import View
 from brainbrr.windows import FULL, PARTIAL
 
 _NO_DECAY = ("A_log", "dt_bias", "D")
-_LOSS_OVER = 50
 _MOST_THREADS = 4096
 Forward = Callable[[Tensor], Tensor]
 
@@ -118,7 +117,7 @@ def train(
     step = first
     if device.type == "cpu" and threads != torch.get_num_threads():
         progress.say(f"torch threads: {threads}, as the run began; another number would give other bits")
-    recent = deque((row["loss"] for row in run.history() if row["step"] < step), maxlen=_LOSS_OVER)
+    recent = deque((row["loss"] for row in run.history() if row["step"] < step), maxlen=r.LOSS_OVER)
     forward: Forward = torch.compile(state.model) if config.train.compile else state.model
 
     began = time.monotonic()

@@ -13,7 +13,7 @@ from brainbrr.errors import IntegrityError
 from brainbrr.learn import runs as r
 from brainbrr.learn.counts import Counts, rates
 from brainbrr.learn.events import Pool, Scored
-from brainbrr.learn.score import szcore
+from brainbrr.learn.score import szcore_event
 from brainbrr.learn.train_config import EvaluateConfig
 
 PROBABILITIES = (*(percent / 100 for percent in range(5, 100, 5)), 0.98, 0.99)
@@ -63,7 +63,7 @@ def best_threshold(recordings: Sequence[Scored], candidates: Iterable[float], ru
         total = Counts()
         for i, recording in enumerate(recordings):
             found = [(start, stop) for start, stop in spans[owner == i].tolist()]
-            total += szcore(recording.seizures, found, duration_s=recording.duration_s)[0]
+            total += szcore_event(recording.seizures, found, duration_s=recording.duration_s)
         f1 = float(rates(total.array())["f1"])
         return 0.0 if np.isnan(f1) else f1  # nothing to find and nothing said: no better than any other
 

@@ -257,12 +257,16 @@ def link(temporary: Path, path: Path) -> bool:
     return True
 
 
+OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+"""What the rename of a folder fails with where something has its place already."""
+
+
 def rename_folder(folder: Path, place: Path) -> bool:
     """Give a folder its place, whole at once; return False when something that is not empty has it already."""
     try:
         folder.rename(place)
     except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+        if error.errno not in OCCUPIED:
             raise
         return False
     return True

@@ -6,7 +6,6 @@ Format and promises: store/README.md.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -210,7 +209,7 @@ class Store:
             try:
                 self.layout.quarantine(draft.folder, name=content)
             except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                if error.errno not in files.OCCUPIED:
                     raise
         return target
 

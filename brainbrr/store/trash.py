@@ -79,10 +79,13 @@ def deleted(layout: Layout) -> Mapping[str, Mapping[str, str]]:
     return when
 
 
-def is_gone(layout: Layout) -> Callable[[str], bool]:
-    """Return what tells whether the record of a key was deleted on purpose, and was not stored again since."""
+def is_gone(layout: Layout) -> Callable[[str], bool] | None:
+    """Return what tells whether the record of a key was deleted on purpose, and was not stored again since.
+
+    None where no record ever was.
+    """
     records = deleted(layout)["records"]
-    return lambda key: key in records and not os.path.lexists(layout.record(key))
+    return (lambda key: key in records and not os.path.lexists(layout.record(key))) if records else None
 
 
 def _taken(layout: Layout) -> Iterator[tuple[str, str]]:

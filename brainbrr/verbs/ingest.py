@@ -171,7 +171,8 @@ def ingest(
             labelled=labels != "none",
             accept_refused=accept_refused,
         )
-        return let_go(following, is_gone(store.layout)) if store else following
+        gone = is_gone(store.layout) if store else None
+        return let_go(following, gone) if gone else following
 
     hashed = False
     try:

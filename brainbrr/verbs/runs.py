@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 SCORES = ("event_f1", "auroc", "sensitivity", "false_alarms_per_day")
 """What is shown of an evaluation."""
 
-_LOSS_OVER = 50
-
 
 @dataclass(frozen=True)
 class RunLine:
@@ -106,7 +104,7 @@ def _named(folder: Path, name: str) -> Path:
 
 
 def _line(folder: Path) -> RunLine:
-    from brainbrr.learn.runs import open_run
+    from brainbrr.learn.runs import LOSS_OVER, open_run
 
     run = open_run(folder)
     history = run.history()
@@ -122,7 +120,7 @@ def _line(folder: Path) -> RunLine:
         steps=history[-1]["step"] + 1 if history else 0,
         of_steps=run.config.train.steps,
         finished=run.model.exists(),
-        loss=fmean(row["loss"] for row in history[-_LOSS_OVER:]) if history else None,
+        loss=fmean(row["loss"] for row in history[-LOSS_OVER:]) if history else None,
         started_from=tuple(each["run"] for each in run.before),
         scores=_scores(run),
         settings=run.config.settings(),

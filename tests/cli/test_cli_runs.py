@@ -13,18 +13,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import ROOT, TINY, Cli
+from support import ROOT, Cli
 
 from brainbrr.learn.runs import open_run, read_tensors
 from brainbrr.verbs.runs import SCORES
-
-
-@pytest.fixture
-def tiny(cli: Cli, corpus: Path, tmp_path: Path) -> Path:
-    assert cli("ingest", corpus, "--workers", 1).code == 0
-    file = tmp_path / "tiny.toml"
-    file.write_text(TINY)
-    return file
 
 
 def begin(folder: Path, *words: object) -> subprocess.Popen[str]:

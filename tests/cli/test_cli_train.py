@@ -8,14 +8,6 @@ import pytest
 from support import TINY, Cli
 
 
-@pytest.fixture
-def tiny(cli: Cli, corpus: Path, tmp_path: Path) -> Path:
-    assert cli("ingest", corpus, "--workers", 1).code == 0
-    file = tmp_path / "tiny.toml"
-    file.write_text(TINY)
-    return file
-
-
 def test_train_and_evaluate_tell_the_contracts_fields(cli: Cli, tiny: Path) -> None:
     trained = cli("train", "--config", tiny, "--json")
     assert trained.code == 0
