@@ -33,7 +33,7 @@ def begin(
     name = world.name(name or r.name_of(config))
     if world.writes:
         r.create(runs, config, view.to_json(), name=name, init=before)
-    world.any(False)  # from here on rank 0 has made it
+    world.meet()
     return r.open_run(runs / name)
 
 

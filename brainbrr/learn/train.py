@@ -95,13 +95,14 @@ def train(
     run's, below `runs`. Where torch.distributed has been set up each process gives its own part of every batch, and
     rank 0 writes.
     Raises ViewNotReadyError for a view without a digest; UsageError for one without seizures, when view, config or
-    number of processes are not the run's, or the weights of `init` not for this view; BrainbrrError when the loss is
-    no number. Ctrl-C, SIGTERM and SIGUSR1 write a checkpoint and raise KeyboardInterrupt.
+    number of processes are not the run's, or the weights of `init` not for this view; IntegrityError when processes
+    find different checkpoints; BrainbrrError when the loss is no number. Ctrl-C, SIGTERM and SIGUSR1 write a checkpoint
+    and raise KeyboardInterrupt.
     """
     progress = progress or Silent()
     digest = _trainable(view)
-    told = {"profile": view.profile, "window": window_fields(view.window), "recipe": view.recipe.name}
-    config = TrainConfig.model_validate({**config.model_dump(), **told})
+    of_view = {"profile": view.profile, "window": window_fields(view.window), "recipe": view.recipe.name}
+    config = TrainConfig.model_validate({**config.model_dump(), **of_view})
     loggers.need(config.train.log)
     device = device_of(config.train.device)
     scan = chosen(config.model.scan, device)
@@ -114,6 +115,12 @@ def train(
         run = reopen(resume, config, digest, init=init)
         view = View.from_json(view.store, run.view)  # in the run's own order: the digest does not cover that
     first, threads = _restore(run, state, world)
+    if len(set(steps := world.all(first))) > 1:
+        raise IntegrityError(
+            f"the processes find the checkpoints of different steps: {', '.join(map(str, steps))} by rank",
+            where=run.checkpoint,
+            fix="the same command again, once every node shows the same file",
+        )
     step = first
     if device.type == "cpu" and threads != torch.get_num_threads():
         progress.say(f"torch threads: {threads}, as the run began; another number would give other bits")
@@ -136,10 +143,11 @@ def train(
                 step += 1
                 progress.advance(1, note=f"loss {row['loss']:.3f}")
                 stop = world.any(interrupted.is_set())
-                if world.writes and (stop or step % config.train.checkpoint_every == 0 or step == config.train.steps):
-                    r.write_tensors(
-                        run.checkpoint, state.tensors(), run.metadata(step, world=world.size, threads=threads)
-                    )
+                if stop or step % config.train.checkpoint_every == 0 or step == config.train.steps:
+                    if world.writes:
+                        told = run.metadata(step, world=world.size, threads=threads)
+                        r.write_tensors(run.checkpoint, state.tensors(), told)
+                    world.meet()
                 if stop:
                     progress.say(f"stopped after step {step}; go on with --resume {run.folder}")
                     raise KeyboardInterrupt
@@ -147,6 +155,7 @@ def train(
         progress.stop()
     if world.writes and not run.model.exists():
         r.write_tensors(run.model, state.result, run.metadata(step, world=world.size, threads=threads))
+    world.meet()
     seconds = time.monotonic() - began
     per_step = config.train.batch * config.train.accumulate * world.size
     return TrainReport(

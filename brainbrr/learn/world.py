@@ -41,13 +41,22 @@ class World:
         for tensor, total in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(total.view_as(tensor))
 
+    def all(self, number: int) -> list[int]:
+        """Return what each process says, in the order of ranks. Nobody returns before everybody has said it."""
+        if self.size == 1:
+            return [number]
+        told = torch.zeros(self.size, dtype=torch.int64, device=self.device)
+        told[self.rank] = number
+        self.add([told])
+        return [int(other) for other in told.tolist()]
+
+    def meet(self) -> None:
+        """Return once every process is here: what rank 0 wrote before is there now."""
+        self.all(0)
+
     def any(self, flag: bool) -> bool:
         """Return whether any process says so."""
-        if self.size == 1:
-            return flag
-        count = torch.tensor([float(flag)], device=self.device)
-        self.add([count])
-        return bool(count.item())
+        return any(self.all(int(flag)))
 
     def name(self, name: str) -> str:
         """Return the name that rank 0 gave, of at most 255 bytes."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import torch
 from support import ROOT, TINY
 from trainings import StopAfter, changed, same_bits
 
-from brainbrr.errors import DependencyError
+from brainbrr.errors import DependencyError, IntegrityError
 from brainbrr.learn import runs as r
 from brainbrr.learn import train as trainer
 from brainbrr.learn.launch import Launch
@@ -30,25 +32,37 @@ ViewOf = Callable[..., View]
 
 
 def train_twice(rank: int, view: View, config: TrainConfig, folder: Path) -> None:
-    """As one process of two: train to the end; train, let a signal reach one process only, and go on."""
+    """As one process of two: train to the end; train, let a signal reach one process only, and go on.
+
+    Rank 0 is slow to write, so whoever does not wait for it looks for a checkpoint too early.
+    """
     states: list[trainer.State] = []
-    initial = trainer._initial
+    initial, write = trainer._initial, r.write_tensors
 
     def kept(*arguments: Any) -> trainer.State:
         states.append(initial(*arguments))
         return states[-1]
 
-    trainer._initial = kept
+    def slowly(*arguments: Any) -> None:
+        time.sleep(0.2)
+        write(*arguments)
+
+    trainer._initial, r.write_tensors = kept, slowly
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     try:
         train(view, config, runs=folder, name="whole")
+        assert (folder / "whole" / "model.safetensors").exists()
         stops = StopAfter(2, signal.SIGUSR1) if rank == 1 else Silent()
         with pytest.raises(KeyboardInterrupt):
             train(view, config, runs=folder, name="parts", progress=stops)
+        if rank == 1:
+            shutil.copytree(folder / "parts", folder / "behind", ignore=shutil.ignore_patterns("checkpoint*"))
+        with pytest.raises(IntegrityError, match="different steps: 2, 0 by rank"):
+            train(view, config, runs=folder, resume=folder / ("behind" if rank else "parts"))
         report = train(view, config, runs=folder, resume=folder / "parts")
         assert report.metrics["processes"] == 2
         (folder / f"{rank}.txt").write_text(f"{report.loss!r} {report.run.name}")
-        r.write_tensors(folder / f"{rank}.safetensors", states[-1].tensors(), {})
+        write(folder / f"{rank}.safetensors", states[-1].tensors(), {})
     finally:
         torch.distributed.destroy_process_group()
 
