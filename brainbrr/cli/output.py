@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import click
@@ -46,8 +46,8 @@ class Output:
         for name, value in rows:
             click.echo(f"  {click.style(name.ljust(width), dim=True)}  {value}")
 
-    def table(self, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Print rows under a head."""
+    def table(self, head: Sequence[str], rows: Iterable[Sequence[Any]], *, whole: Collection[str] = ()) -> None:
+        """Print rows under a head. Columns named in `whole` stay on one line where a terminal is narrow."""
         cells = [[str(cell) for cell in row] for row in rows]
         if not sys.stdout.isatty():
             for row in [list(head), *cells]:
@@ -56,7 +56,9 @@ class Output:
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(*head, box=None, pad_edge=False, header_style="dim")
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name in head:
+            table.add_column(name, no_wrap=name in whole, overflow="fold")  # broken rather than cut
         for row in cells:
             table.add_row(*row)
         Console().print(table)
@@ -121,9 +123,10 @@ class BarProgress:
         self._bar = rich_progress.Progress(
             *columns,
             rich_progress.TimeRemainingColumn(),
-            rich_progress.TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+            rich_progress.TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, ratio=1)),
             console=self._console,
             transient=True,
+            expand=True,
         )
         self._task = self._bar.add_task(task, total=total, note="")
         self._bar.start()
