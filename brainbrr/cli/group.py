@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +13,7 @@ import click
 
 from brainbrr.cli.exits import epilog
 from brainbrr.cli.output import Output
+from brainbrr.errors import BrainbrrError
 
 if TYPE_CHECKING:
     from brainbrr.config import Settings
@@ -43,8 +47,7 @@ class Session:
         from brainbrr.config import resolve
 
         self.settings: Settings = resolve(store=store, runs=runs, jobs=jobs, scheduler=scheduler)
-        self.store_flag = store
-        self.out = Output(as_json=as_json)
+        self.out = Output(as_json=as_json, aim=partial(aimed, store=store))
         for warning in self.settings.warnings:
             self.out.note(f"warning: {warning}")
 
@@ -73,11 +76,27 @@ class Session:
             render(self.out, report)
 
 
+def aimed(text: str, *, store: str | None) -> str:
+    """Return a text whose commands go to the store that this one was given, so that they do what they say if pasted."""
+    if store is None or "--store" in text:
+        return text
+    names = "|".join(cli.commands.keys() - {"store"})
+    return re.sub(rf"\bbrainbrr ({names})\b", lambda found: f"{found[0]} --store {shlex.quote(store)}", text)
+
+
 def command(name: str, *, example: str, parent: click.Group = cli) -> Callable[[Callable[..., int]], click.Command]:
     """Register a command with the options that every command has; its function returns the exit code."""
 
     def register(function: Callable[..., int]) -> click.Command:
-        decorated = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")(function)
+        @wraps(function)
+        def aiming(*, store: str | None, **asked: Any) -> int:
+            try:
+                return function(store=store, **asked)
+            except BrainbrrError as error:
+                error.fix = error.fix and aimed(error.fix, store=store)
+                raise
+
+        decorated = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")(aiming)
         decorated = click.option(
             "--store", metavar="DIR", help="The store. Default: BRAINBRR_STORE, config file, nearest store/ upwards."
         )(decorated)

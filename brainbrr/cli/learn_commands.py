@@ -80,12 +80,12 @@ def train(
         init=run_named(place, init) if init else None,
         launch=launch,
         stage=staging,
-        progress=progress() if speaks else Silent(),
+        progress=progress(session.out.aim) if speaks else Silent(),
     )
     if speaks:
         session.show(learn_render.train, report)
     if speaks and not as_json:
-        session.out.note(f"next: brainbrr evaluate {report.run}" + (f" --store {store}" if store else ""))
+        session.out.note(f"next: brainbrr evaluate {report.run}")
     return 0
 
 

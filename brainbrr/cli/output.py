@@ -5,23 +5,33 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import click
 
 _EVERY_S = 10.0
 
+_COMMANDS = ("fix", "mend", "leave_out")
+"""The fields of a report that hold commands."""
+
 
 class Output:
-    """Results to stdout, everything else to stderr."""
+    """Results to stdout, everything else to stderr. `aim` makes the commands in them fit to be pasted."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, aim: Callable[[str], str] = str) -> None:
         self.as_json = as_json
+        self.aim = aim
 
     def report(self, fields: dict[str, Any]) -> None:
         """Print the machine interface's one object."""
-        click.echo(json.dumps({"schema": 1, **fields}, indent=2 if sys.stdout.isatty() else None))
+        told = {"schema": 1, **self._aimed(fields)}
+        click.echo(json.dumps(told, indent=2 if sys.stdout.isatty() else None))
+
+    def _aimed(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: self.aim(v) if k in _COMMANDS and v is not None else self._aimed(v) for k, v in value.items()}
+        return [self._aimed(each) for each in value] if isinstance(value, list | tuple) else value
 
     def line(self, fields: dict[str, Any]) -> None:
         """Print one of many JSON objects, each a line of its own."""
@@ -37,7 +47,7 @@ class Output:
 
     def pairs(self, rows: Iterable[tuple[str, str]]) -> None:
         """Print names and values."""
-        rows = list(rows)
+        rows = [(name, self.aim(value)) for name, value in rows]
         if not sys.stdout.isatty():
             for name, value in rows:
                 click.echo(f"{name}\t{value}")
@@ -65,11 +75,14 @@ class Output:
 
     def note(self, text: str) -> None:
         """Print a line to stderr."""
-        click.echo(text, err=True)
+        click.echo(self.aim(text), err=True)
 
 
 class LineProgress:
     """Progress as plain lines on stderr, one every ten seconds: for pipes and logs."""
+
+    def __init__(self, aim: Callable[[str], str]) -> None:
+        self._aim = aim
 
     def start(self, task: str, total: int | None, unit: str) -> None:
         """Begin a task."""
@@ -92,7 +105,7 @@ class LineProgress:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        click.echo(text, err=True)
+        click.echo(self._aim(text), err=True)
 
     def stop(self) -> None:
         """Nothing to clear."""
@@ -101,9 +114,10 @@ class LineProgress:
 class BarProgress:
     """Progress as one live line on a terminal: done, rate, time left."""
 
-    def __init__(self) -> None:
+    def __init__(self, aim: Callable[[str], str]) -> None:
         from rich.console import Console
 
+        self._aim = aim
         self._console = Console(stderr=True)
         self._bar: Any = None
 
@@ -137,7 +151,7 @@ class BarProgress:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(self._aim(text), highlight=False, markup=False)
 
     def stop(self) -> None:
         """Clear the bar."""
@@ -146,9 +160,9 @@ class BarProgress:
             self._bar = None
 
 
-def progress() -> LineProgress | BarProgress:
+def progress(aim: Callable[[str], str] = str) -> LineProgress | BarProgress:
     """Return bars on a terminal, lines elsewhere."""
-    return BarProgress() if sys.stderr.isatty() else LineProgress()
+    return BarProgress(aim) if sys.stderr.isatty() else LineProgress(aim)
 
 
 def amount(n: float, unit: str) -> str:

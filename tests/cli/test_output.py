@@ -39,7 +39,7 @@ def test_a_runs_name_is_never_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_bars_count_and_time_come_before_its_note(monkeypatch: pytest.MonkeyPatch) -> None:
     narrow(monkeypatch)
-    bar = BarProgress()
+    bar = BarProgress(str)
     bar.start("line length of train", 120, "recordings")
     bar.advance(7, note=NOTE)
     with bar._console.capture() as drawn:
