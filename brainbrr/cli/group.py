@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from brainbrr.store.store import Store
 
 
+class Verbs(click.Group):
+    """Commands, each listed with its whole first sentence, however narrow the terminal is."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, found.get_short_help_str(200)) for name, found in sorted(self.commands.items())])
+
+
 @click.group(
+    cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=epilog("brainbrr ingest data_ext4/tusz --profile dev && brainbrr view --profile dev"),
 )
@@ -84,7 +94,12 @@ def aimed(text: str, *, store: str | None) -> str:
     return re.sub(rf"\bbrainbrr ({names})\b", lambda found: f"{found[0]} --store {shlex.quote(store)}", text)
 
 
-def command(name: str, *, example: str, parent: click.Group = cli) -> Callable[[Callable[..., int]], click.Command]:
+_STORE = "The store. Default: BRAINBRR_STORE, config file, nearest store/ upwards."
+
+
+def command(
+    name: str, *, example: str, parent: click.Group = cli, store_help: str = _STORE
+) -> Callable[[Callable[..., int]], click.Command]:
     """Register a command with the options that every command has; its function returns the exit code."""
 
     def register(function: Callable[..., int]) -> click.Command:
@@ -97,9 +112,7 @@ def command(name: str, *, example: str, parent: click.Group = cli) -> Callable[[
                 raise
 
         decorated = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")(aiming)
-        decorated = click.option(
-            "--store", metavar="DIR", help="The store. Default: BRAINBRR_STORE, config file, nearest store/ upwards."
-        )(decorated)
+        decorated = click.option("--store", metavar="DIR", help=store_help)(decorated)
         return parent.command(name, epilog=epilog(example))(decorated)
 
     return register

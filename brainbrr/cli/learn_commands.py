@@ -91,8 +91,10 @@ def train(
 
 @command("evaluate", example="brainbrr evaluate runs/20260101-120000-smoke-1a2b3c --split eval")
 @click.argument("run")
-@click.option("--split", default="eval", show_default=True)
-@click.option("--tune", default="dev", show_default=True, help="The split that thresholds are chosen on; `none`: keep.")
+@click.option("--split", default="eval", show_default=True, metavar="SPLIT", help="What is scored.")
+@click.option(
+    "--tune", metavar="SPLIT", default="dev", show_default=True, help="Where thresholds are chosen; `none`: keep them."
+)
 @click.option("--profile", type=PROFILES, help="Default: the run's.")
 def evaluate(run: str, split: str, tune: str, profile: str | None, store: str | None, as_json: bool) -> int:
     """Score RUN, a folder or a name, on a split that it was not trained on, beside a line-length baseline."""
@@ -115,12 +117,23 @@ def evaluate(run: str, split: str, tune: str, profile: str | None, store: str | 
     return 0
 
 
-@command("score", example="brainbrr score data_ext4/tusz/edf/eval runs/20260101-120000-smoke-1a2b3c/events/eval")
+@command(
+    "score",
+    example="brainbrr score data_ext4/tusz/edf/eval runs/20260101-120000-smoke-1a2b3c/events/eval",
+    store_help="Taken, as by every command; none is read.",
+)
 @click.argument("reference", metavar="REF", type=click.Path(path_type=Path, exists=True))
 @click.argument("hypothesis", metavar="HYP", type=click.Path(path_type=Path, exists=True))
 @click.option("--per-recording", is_flag=True, help="Also what each scorer counted in each recording.")
-@click.option("--resamples", default=1000, show_default=True, type=click.IntRange(100, 10_000), help="Of the patients.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the resamples.")
+@click.option(
+    "--resamples",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(100, 10_000),
+    metavar="N",
+    help="Of the patients.",
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), metavar="N", help="Of the resamples.")
 def score(
     reference: Path,
     hypothesis: Path,
@@ -148,7 +161,11 @@ def score(
     return 0
 
 
-@command("predict", example="brainbrr predict runs/20260101-120000-smoke-1a2b3c night.edf -o night_events.tsv")
+@command(
+    "predict",
+    example="brainbrr predict runs/20260101-120000-smoke-1a2b3c night.edf -o night_events.tsv",
+    store_help="Beside which runs lie, for RUN by name; it is not read.",
+)
 @click.argument("run")
 @click.argument("files", metavar="EDF...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Events: a .tsv, a .csv_bi, or a folder for both.")
@@ -158,7 +175,12 @@ def score(
 @click.option(
     "--every", type=click.FloatRange(min=0), metavar="S", help="Online: seconds from look to look. Default: 1."
 )
-@click.option("--wait", type=click.FloatRange(min=0), metavar="S", help="Online: later, but better. Default: 0.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    metavar="S",
+    help="Online: what each step waits for more signal: later, but better. Default: 0.",
+)
 def predict(
     run: str,
     files: tuple[Path, ...],
