@@ -96,6 +96,19 @@ def exists(root: Path) -> bool:
         raise _unreadable(root, error) from None
 
 
+def is_there(root: Path) -> bool:
+    """Say whether a store is there, or a place for one. Raises UsageError for neither, FormatError for a lost mark."""
+    if exists(root):
+        return True
+    try:
+        _refuse_foreign(Layout(root.absolute()))
+    except UsageError:
+        if not exists(root):  # unless another process has just made it
+            raise
+        return True
+    return False
+
+
 def open_existing(root: Path) -> Layout:
     """Open a store; needs no permission to write.
 

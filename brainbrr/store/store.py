@@ -67,8 +67,8 @@ class Store:
 
     @classmethod
     def open_if_there(cls, location: Path) -> Store | None:
-        """Open a store, or return None where there is none."""
-        return cls.open(location) if founding.exists(location) else None
+        """Open a store, or return None where one could be made. Raises UsageError where none could."""
+        return cls.open(location) if founding.is_there(location) else None
 
     @property
     def location(self) -> Path:
