@@ -235,6 +235,9 @@ def check(out: Output, report: CheckReport) -> None:
         rows += [("", problem) for problem in problems[:_SHOWN]]
         if len(problems) > _SHOWN:
             rows.append(("", f"and {len(problems) - _SHOWN} more; all of them with --json"))
+    if report.missing and "complete" in report.required:
+        corpora = sorted({each["corpus"] for each in report.missing if each["corpus"]})
+        rows += [("mend", f"brainbrr view --corpus {corpus} says what is missing") for corpus in corpora[:_SHOWN]]
     out.pairs([*rows, *mending(report.corrupt)])
 
 
@@ -282,7 +285,9 @@ def plan(out: Output, report: PlanReport) -> None:
     """Show what an ingest would take."""
     out.title(f"plan for {report.corpus}, profile {report.profile or 'full'}")
     estimate = "unknown: no recording could be measured"
-    if report.seconds_estimate is not None:
+    if report.seconds_estimate == 0:
+        estimate = "none: nothing to build"
+    elif report.seconds_estimate is not None:
         estimate = f"{duration(report.seconds_estimate)} on {report.executor}, if each place is as fast as the "
         estimate += f"{many(report.sampled, 'recording')} preprocessed here"
     out.pairs(

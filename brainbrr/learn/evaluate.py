@@ -189,7 +189,9 @@ def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf,
         return Thresholds(rule.threshold, baseline, "config.toml, the baseline's from the training")
     series = list(_watched(tuning, detector, f"tune on {tuning.split}", progress))
     if not any(recording.seizures for recording in series):
-        raise UsageError(f"split {tuning.split} has no seizures to tune on", fix="tune on another, or on none")
+        raise UsageError(
+            f"split {tuning.split} has no seizures to tune on", fix="choose another --tune, or --tune none"
+        )
     chosen = Thresholds(
         detector=best_threshold(series, PROBABILITIES, rule),
         baseline=best_level(list(_watched(tuning, line_length, f"line length of {tuning.split}", progress)), rule),

@@ -91,7 +91,9 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
     if unsure:
         said.append(f"Where the intervals overlap the difference may be chance: {', '.join(unsure)}.")
     if found["patients"] < _FEW_PATIENTS:
-        said.append(f"{found['seizures']} seizures of {found['patients']} patients are few: differences may be chance.")
+        said.append(
+            f"Few seizures ({found['seizures']}) and patients ({found['patients']}): differences may be chance."
+        )
     return said
 
 

@@ -100,10 +100,10 @@ def select(catalog: Catalog, profile: Profile, *, split: str | None, selection: 
 def _known(kind: str, asked: Iterable[str], there: set[str], catalog: Catalog) -> None:
     unknown = sorted(set(asked) - there)
     if unknown:
-        raise UsageError(
-            f"corpus {catalog.corpus!r} has no {kind} {unknown[0]!r}",
-            fix=f"{kind}s there: {', '.join(sorted(there)[:8])}{' ...' if len(there) > 8 else ''}",
-        )
+        fix = f"{kind}s there: {', '.join(sorted(there)[:8])}{' ...' if len(there) > 8 else ''}"
+        if kind == "split" and there == {"none"}:
+            fix = "it names no splits: ingest a tree with folders train, dev and eval"
+        raise UsageError(f"corpus {catalog.corpus!r} has no {kind} {unknown[0]!r}", fix=fix)
 
 
 @dataclass(frozen=True)

@@ -237,3 +237,8 @@ def test_an_unreadable_catalog_never_passes_for_complete_or_without_leaks(cli: C
     for required in ("complete", "no-leaks", "verified"):
         assert cli("check", "--require", required, "--profile", "smoke").code == 4
     assert cli("check", "--require", "no-duplicates", "--profile", "smoke").code == 0
+
+
+def test_what_is_missing_is_said_to_be_shown_by_view(cli: Cli, store: Path) -> None:
+    told = cli("check", "--profile", "full")
+    assert told.code == 3 and "mend\tbrainbrr view --corpus demo says what is missing" in told.out

@@ -56,6 +56,15 @@ def test_every_file_of_an_unlabelled_tree_is_stored_or_refused_for_a_reason(
     assert cli("verify").code == 0
 
 
+def test_a_tree_without_splits_says_what_training_needs(cli: Cli, corpus: Path) -> None:
+    plain = corpus.parent / "plain"
+    shutil.copytree(next(corpus.rglob("*.edf")).parent, plain)
+    assert cli("ingest", plain, "--workers", 1).code == 0
+    told = cli("view", "--split", "train", "--json")
+    assert told.code == 2 and told.json["fix"] == "it names no splits: ingest a tree with folders train, dev and eval"
+    assert "time\tnone: nothing to build" in cli("plan", plain).out
+
+
 def test_native_bipolar_channels_are_a_recipe_of_their_own(cli: Cli, data: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "bipolar.toml"
     own = [name for name in CHB_MIT if name != "T4-T6"]  # these files hold T8-P8 twice, over different noise
