@@ -27,9 +27,10 @@ class Line:
     text: str
 
     def refuse(self, what: str, fix: str) -> AnnotationError:
-        """Return the error that names this line and shows it."""
+        """Return the error that shows this line and where it stands; of many files with one mistake, the same words."""
         row = self.text if len(self.text) <= 120 else f"{self.text[:117]}..."
-        return AnnotationError(f"{what}: {row!r}", where=f"{self.path}:{self.number}", fix=fix)
+        what = f"{what}: {row!r}, line {self.number} of the {self.path.suffix}"
+        return AnnotationError(what, where=f"{self.path}:{self.number}", fix=fix)
 
 
 def read_lines(path: Path) -> Iterator[Line]:
@@ -51,16 +52,17 @@ def read_lines(path: Path) -> Iterator[Line]:
     except UnicodeDecodeError as error:
         number = data.count(b"\n", 0, error.start) + 1
         raise AnnotationError(
-            f"byte 0x{data[error.start]:02x} is not UTF-8",
+            f"byte 0x{data[error.start]:02x} is not UTF-8, line {number} of the {path.suffix}",
             where=f"{path}:{number}",
             fix="restore the file from the corpus, or save it as UTF-8",
         ) from None
     if not text.strip():
         raise AnnotationError("the label file is empty", where=path, fix="restore it from the corpus")
     if control := _CONTROL.search(text):
+        number = text.count("\n", 0, control.start()) + 1
         raise AnnotationError(
-            f"a control character, {control[0]!r}",
-            where=f"{path}:{text.count(chr(10), 0, control.start()) + 1}",
+            f"a control character, {control[0]!r}, line {number} of the {path.suffix}",
+            where=f"{path}:{number}",
             fix="restore the file from the corpus",
         )
     # Not splitlines(): it also breaks at form feeds and the like, and line numbers would drift.

@@ -383,6 +383,7 @@ def test_a_malformed_file_is_refused_with_its_line_and_a_way_out(
         read_annotations({role: path})
     assert message in error.value.what
     assert error.value.where == (str(path) if line is None else f"{path}:{line}")
+    assert line is None or error.value.what.endswith(f"line {line} of the {path.suffix}")  # a catalog keeps no `where`
     assert error.value.fix
 
 
