@@ -91,6 +91,8 @@ def predict(out: Output, report: PredictReport) -> None:
     if report.failed:
         out.title("refused")
         out.table(("recording", "reason"), [(failure.recording, failure.reason) for failure in report.failed])
+        for fix in sorted({failure.fix for failure in report.failed if failure.fix}):
+            out.note(f"fix: {fix}")
     out.pairs([("threshold", f"{report.threshold:.4g}, from {report.threshold_from}")])
     notes = Counter(note for each in report.predictions for note in each.notes)
     notes["SYNTHETIC data"] = sum(each.synthetic for each in report.predictions)

@@ -33,6 +33,7 @@ from brainbrr.verbs.mend_catalog import mend_catalogs
 from brainbrr.verbs.mended import Mended
 from brainbrr.verbs.origins import Origins
 from brainbrr.verbs.rebuild import Wanted, rebuild
+from brainbrr.verbs.select import resolve_corpus
 from brainbrr.verbs.verify import Memory
 
 _AGAIN = "brainbrr repair again, when its disk or network answers"
@@ -81,9 +82,14 @@ def repair(
     """Prove a store as deep as asked, and mend what is damaged: from `source`, another store, else from its EDF.
 
     `roots`: where corpora lie; for others, where this host last ingested them from. What a disk does not give is left
-    where it is. Raises UsageError for a store that cannot be written, SpaceError.
+    where it is. Raises UsageError for a store that cannot be written and for roots that are none, SpaceError.
     """
     began = time.monotonic()
+    for corpus, root in (roots or {}).items():
+        if source is None:  # which may bring a catalog back
+            resolve_corpus(store, corpus)
+        if not root.is_dir():
+            raise UsageError("there is no such folder", where=root, fix=f"--root {corpus}=DIR, or --from STORE")
     if source is not None and source.location.resolve() == store.location.resolve():
         raise UsageError("this is the store itself", where=source.location, fix="--from names another store")
     memory = Memory(store, host, depth, datetime.now(UTC))

@@ -594,11 +594,12 @@ def kill(run: Callable[[], object], n: int) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
-def test_repair_refuses_itself_and_a_root_without_a_corpus(cli: Cli, store: Store) -> None:
+def test_repair_refuses_itself_and_a_root_without_a_corpus(cli: Cli, store: Store, tmp_path: Path) -> None:
     def told(*options: object) -> Told:
         return cli("repair", *options)
 
     assert told("--from", store.location).code == 2
-    assert told("--root", "somewhere").code == 2
+    for wrong in ("somewhere", f"nobody={tmp_path}", f"demo={tmp_path / 'nowhere'}"):
+        assert told("--root", wrong).code == 2
     assert told("--quick", "--checksums").code == 2
     assert told().code == 0
