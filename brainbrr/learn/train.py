@@ -100,7 +100,7 @@ def train(
     and raise KeyboardInterrupt.
     """
     progress = progress or Silent()
-    digest = _trainable(view)
+    digest = trainable(view)
     of_view = {"profile": view.profile, "window": window_fields(view.window), "recipe": view.recipe.name}
     config = TrainConfig.model_validate({**config.model_dump(), **of_view})
     loggers.need(config.train.log)
@@ -178,7 +178,7 @@ def train(
     )
 
 
-def _trainable(view: View) -> str:
+def trainable(view: View) -> str:
     """Return the digest of a view that one can learn from."""
     if view.state != "ready" or view.digest is None:
         raise ViewNotReadyError(f"the view is {view.state}: training never builds", fix="ingest the corpus first")

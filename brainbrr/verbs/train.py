@@ -46,10 +46,11 @@ def train(
     """
     need_torch()
     view = preflight(report)
-    from brainbrr.learn.train import device_of
+    from brainbrr.learn.train import device_of, trainable
     from brainbrr.learn.train import train as learn
     from brainbrr.learn.world import joined
 
+    trainable(view)  # before it is frozen: what teaches nothing need not stay
     asked: dict[str, Any] = {"runs": runs, "name": name, "resume": resume, "init": init, "progress": progress}
     found: dict[str, Any] = {"frozen": hold(view, progress)}
     cuda = device_of(config.train.device).type == "cuda"

@@ -108,3 +108,10 @@ def test_a_view_that_cannot_be_read_is_an_error_at_once(cli: Cli, tiny: Path) ->
     tiny.write_text(TINY.replace("[window]", '[window]\nchannels = ["Xx"]'))
     told = cli("view", "--config", tiny, "--profile", "full")
     assert told.code == 2 and "Xx" in told.err
+
+
+def test_a_view_that_teaches_nothing_is_not_frozen(cli: Cli, corpus: Path, tiny: Path) -> None:
+    cli("ingest", corpus, "--corpus", "silent", "--labels", "none", "--workers", 1)
+    told = cli("train", "--config", tiny, "--corpus", "silent")
+    assert told.code == 2 and "nothing to learn" in told.err
+    assert list((tiny.parent / "store" / "views").iterdir()) == []
