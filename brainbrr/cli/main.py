@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import signal
@@ -55,7 +56,8 @@ def _complain(
     if wants_json:
         kind = kind if code != 130 else "Interrupted"
         fields = {"schema": 1, "error": kind, "what": what, "where": where, "fix": fix, "exit": code}
-        click.echo(json.dumps(fields))
+        with contextlib.suppress(OSError):  # where it goes to is full, which stderr says
+            click.echo(json.dumps(fields))
     click.echo(f"{click.style('error:', fg='red', bold=True)} {BrainbrrError(what, where=where, fix=fix)}", err=True)
     if context is not None:
         click.echo(f"try: {context.command_path} --help", err=True)
