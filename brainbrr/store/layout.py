@@ -36,6 +36,7 @@ _GENERATION = re.compile(r"([0-9]{8})\.jsonl\Z")
 _ACKNOWLEDGED = re.compile(r"([0-9]{8})\.ack\.json\Z")
 _CUT = re.compile(r"([0-9]{8})\.cut\.json\Z")
 _RECEIPT = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}\.json\Z")
+_FAN_OUT = re.compile(r"[0-9a-f]{2}\Z")
 _CORPUS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 
 
@@ -180,6 +181,17 @@ class Layout:
         """Return the corpora that have a catalog."""
         names = filter(_CORPUS.match, _names(self.root / "catalog"))
         return tuple(name for name in names if self.generations(name) or self.acknowledged(name))
+
+    def lost_folders(self) -> Iterator[Path]:
+        """Yield where a folder of what names others has to be and is not: to who lists it, it would look empty."""
+        for name in ("records", "catalog", "views"):
+            if not (self.root / name).is_dir():
+                yield self.root / name
+        for folder, kind in ((self.records, _FAN_OUT), (self.root / "catalog", _CORPUS)):
+            for path in (folder / name for name in _names(folder) if kind.match(name)):
+                with contextlib.suppress(FileNotFoundError):  # forgotten just now
+                    if not stat.S_ISDIR(path.lstat().st_mode):
+                        yield path
 
     @staticmethod
     def fan_outs(folder: Path) -> Iterator[Path]:

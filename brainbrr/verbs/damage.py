@@ -127,7 +127,8 @@ def damage(store: Store, scope: Scope = Scope(), *, progress: Progress = Silent(
         **{kind: frozenset(found) for kind, found in crosscheck.small_files(store, broken).items()},
     }
     for name in strangers(store.layout):
-        broken.say("stranger", name, "no store has a file of this name")
+        if name not in broken.names("folder"):
+            broken.say("stranger", name, "no store has a file of this name")
     if broken.found or misplaced.found:
         deleted = trash.deleted(store.layout)
         for notes in (broken, misplaced):

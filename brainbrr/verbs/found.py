@@ -29,8 +29,8 @@ RECEIPTS_OF = {
 Found = dict[str, str]
 """One damage: {kind: name, "reason": why, "fix": what mends it}.
 
-Kinds: format, object, group, record, findings, catalog (a file of it), recording (CORPUS/PATH), view, pin, retired,
-receipt, stranger.
+Kinds: format, folder, object, group, record, findings, catalog (a file of it), recording (CORPUS/PATH), view, pin,
+retired, receipt, stranger.
 """
 
 

@@ -139,6 +139,8 @@ class _Mender:
         for kind in ("view", "pin", "retired", "receipt"):
             for each in kinds[kind]:
                 self._note(self._small(kind, each))
+        for each in kinds["folder"]:
+            self._note(Mended.of(each, "not restored", "nothing says what was in it", each["fix"]))
         for each in kinds["recording"]:
             self._note(Mended.of(each, "not restored", "only its EDF says which length is right", each["fix"]))
 
