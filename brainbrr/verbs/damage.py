@@ -58,7 +58,7 @@ class Damage:
     """What is damaged, and what was read on the way.
 
     What is `misplaced` is whole, but lies under another's name; `broken` is everything else. `unreadable` is what the
-    disk, the network or a permission kept from being read: nothing is known of its bytes.
+    disk, the network, a permission or a newer format kept from being read: nothing is known of what it says.
     """
 
     contents: tuple[str, ...]

@@ -28,7 +28,7 @@ from brainbrr.verbs import crosscheck
 from brainbrr.verbs.build import one_blas_thread
 from brainbrr.verbs.damage import Damage, Scope, damage
 from brainbrr.verbs.examine import keep_findings
-from brainbrr.verbs.found import Found, kind_and_name, place_of
+from brainbrr.verbs.found import REPAIR, Found, kind_and_name, place_of
 from brainbrr.verbs.mend_catalog import mend_catalogs
 from brainbrr.verbs.mended import Mended
 from brainbrr.verbs.origins import Origins
@@ -116,11 +116,16 @@ class _Mender:
     def mend(self, damaged: Iterable[Found], workers: int | None, progress: Progress) -> None:
         """Mend all of it."""
         kinds: dict[str, list[Found]] = defaultdict(list)
+        hidden = {name.partition("/")[0] for kind, name in self._found.unreadable if kind == "catalog"}
         for each in damaged:
-            if kind_and_name(each) in self._found.unreadable:
-                self._note(Mended.of(each, "left", "it cannot be read now, so nothing is known of its bytes", _AGAIN))
+            kind, name = kind_and_name(each)
+            if (kind, name) in self._found.unreadable:
+                fix = each["fix"] if each["fix"] != REPAIR else _AGAIN
+                self._note(Mended.of(each, "left", "it cannot be read now, so nothing is known of what it says", fix))
+            elif kind == "catalog" and name.partition("/")[0] in hidden:
+                self._note(Mended.of(each, "left", "another file of this catalog cannot be read now", _AGAIN))
             else:
-                kinds[kind_and_name(each)[0]].append(each)
+                kinds[kind].append(each)
         for each in kinds["stranger"]:
             self._aside(each, "nothing reads it")
         self._objects(kinds["object"])

@@ -327,6 +327,16 @@ def test_what_cannot_be_read_is_left_where_it_is(in_sight: Store) -> None:
     assert verify(store).corrupt == ()
 
 
+def test_what_cannot_be_read_hinders_nothing_else(in_sight: Store) -> None:
+    store = in_sight
+    hidden, lost = (store.layout.record(key) for key in sorted(store.keys())[:2])
+    hidden.chmod(0)
+    lost.unlink()
+    report = as_nobody(lambda: repair(store).to_json())
+    outcomes = {each["record"]: each["outcome"] for each in report["mended"] if "record" in each}
+    assert outcomes == {hidden.stem: "left", lost.stem: "not restored"}
+
+
 def test_a_gc_deletes_nothing_where_something_cannot_be_read_and_says_what(in_sight: Store) -> None:
     store = in_sight
     record = store.layout.record(sorted(store.keys())[0])
