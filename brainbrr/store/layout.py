@@ -6,6 +6,7 @@ Identifiers are checked as hex before they name a file, so no text from outside 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import stat
@@ -31,6 +32,7 @@ FOLDERS = ("objects.zarr", "records", "findings", "catalog", "views", "tmp", "qu
 LATER = ("pins", "retired", "receipts", "leases")
 """Made when something is first written there."""
 
+_NAME_BYTES = 255
 _FINDINGS = re.compile(r"[0-9a-f]{32}-[1-9][0-9]{0,5}\.json\Z")
 _GENERATION = re.compile(r"([0-9]{8})\.jsonl\Z")
 _ACKNOWLEDGED = re.compile(r"([0-9]{8})\.ack\.json\Z")
@@ -278,7 +280,10 @@ class Layout:
 
         Raises IntegrityError where the way to it leads through a link: what lies there is another's.
         """
-        target = self.root / "quarantine" / (name or f"{path.name}.{uuid.uuid4().hex[:12]}")
+        kept = path.name
+        while len(os.fsencode(kept)) > _NAME_BYTES - 13:
+            kept = kept[:-1]
+        target = self.root / "quarantine" / (name or f"{kept}.{uuid.uuid4().hex[:12]}")
         self.make_folder(target.parent)
         try:
             files.refuse_link(path.parent)

@@ -5,6 +5,7 @@ Nothing is deleted and nothing that differs is put in its stead. Running it agai
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import defaultdict
@@ -35,6 +36,8 @@ from brainbrr.verbs.origins import Origins
 from brainbrr.verbs.rebuild import Wanted, rebuild
 from brainbrr.verbs.verify import Memory
 
+_IMMOVABLE = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM)
+"""How what is not ours refuses: a disk that is mounted there, another user's folder."""
 _AGAIN = "brainbrr repair again, when its disk or network answers"
 _FIX = {
     "view": "brainbrr repair --from STORE, or freeze the view again",
@@ -127,7 +130,13 @@ class _Mender:
             else:
                 kinds[kind].append(each)
         for each in kinds["stranger"]:
-            self._aside(each, "nothing reads it")
+            try:
+                self._aside(each, "nothing reads it")
+            except OSError as error:
+                if error.errno not in _IMMOVABLE:
+                    raise
+                how = f"it cannot be moved aside: {error.strerror}"
+                self._note(Mended.of(each, "left", how, "move it out of the store by hand"))
         self._objects(kinds["object"])
         for each in kinds["group"]:
             self._store.layout.ensure_group(place_of(self._store, *kind_and_name(each)).parent)

@@ -259,7 +259,8 @@ def test_copies_and_objects_that_nobody_names_are_moved_aside(store: Store, tmp_
     folder = shards(store)[0].parent
     shutil.copytree(folder, folder.with_name("copy"))
     shutil.copytree(folder, store.layout.objects / "00" / ("00" + "a" * 62))
-    (store.location / "notes.txt").touch()
+    for name in ("notes.txt", "x" * 255, "µ" * 127):
+        (store.location / name).touch()
     (store.layout.records / "zz").mkdir()
     (store.layout.records / "zz" / "notes.txt").touch()
     (store.layout.findings / folder.name[:2]).mkdir(exist_ok=True)
@@ -325,6 +326,18 @@ def test_what_cannot_be_read_is_left_where_it_is(in_sight: Store) -> None:
     for path in (first, second.with_name("zarr.json"), record):
         path.chmod(0o444)
     assert verify(store).corrupt == ()
+
+
+def test_what_cannot_be_moved_aside_hinders_nothing_else(in_sight: Store) -> None:
+    store = in_sight
+    snapshots, group = store.location / "snapshots", store.layout.objects / "zarr.json"
+    snapshots.mkdir()
+    snapshots.chmod(0o555)
+    group.unlink()
+    report = as_nobody(lambda: repair(store).to_json())
+    outcomes = {each.get("stranger", each.get("group")): each["outcome"] for each in report["mended"]}
+    assert outcomes == {"snapshots": "left", "zarr.json": "restored"}
+    assert snapshots.exists() and group.exists()
 
 
 def test_what_cannot_be_read_hinders_nothing_else(in_sight: Store) -> None:
