@@ -138,7 +138,7 @@ class Memory:
                 if os.path.lexists(place_of(self._store, kind, name)):  # a deletion that was called off put it back
                     continue
                 when = _deletion(self._store, kind, name, deleted)
-                if when is None or datetime.fromisoformat(when) < datetime.fromisoformat(seen):
+                if when is None or when < seen:
                     gone.append({kind: name, "reason": f"it was here on {seen}, and is gone", "fix": REPAIR})
         return tuple(gone)
 
