@@ -113,16 +113,16 @@ def view(
     window = load_train_config(config).window_spec() if config else WindowSpec()
     selection = _selection(patients, where, exclude, min_quality)
     report = open_view(session, profile, window=window, selection=selection, **asked)
-    session.show(render.view, report)
-    if report.state != "ready":
-        return 3
-    if frozen:
+    ready = report.state == "ready"
+    if ready and frozen:  # before the report: a file that cannot be written is the one thing that --json says
         frozen.write_bytes(canonical_json(report.view.to_json()) + b"\n")
-        session.out.note(f"frozen into {frozen}")
-    if index:
+    if ready and index:
         report.view.index.save(index)
-        session.out.note(f"index in {index}")
-    return 0
+    session.show(render.view, report)
+    for said, path in (("frozen into", frozen), ("index in", index)):
+        if ready and path:
+            session.out.note(f"{said} {path}")
+    return 0 if ready else 3
 
 
 @command("bench", example="brainbrr bench --profile full --split train")

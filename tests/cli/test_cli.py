@@ -142,3 +142,10 @@ def test_ctrl_c_leaves_a_store_that_the_same_command_finishes(corpus: Path, tmp_
     assert told["new"] + told["reused"] == 18 and told["reused"] > 0
     gate = subprocess.run([sys.executable, "-m", "brainbrr", "check"], env=environment, capture_output=True, text=True)
     assert gate.returncode == 0, gate.stdout
+
+
+def test_a_file_that_cannot_be_written_is_all_that_json_says(cli: Cli, corpus: Path) -> None:
+    cli("ingest", corpus, "--workers", 1)
+    for option in ("--out", "--index"):
+        told = cli("view", option, corpus / "SYNTHETIC.json" / "view", "--json")
+        assert told.code == 1 and "SYNTHETIC.json" in told.json["what"]

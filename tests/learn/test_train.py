@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -197,3 +198,23 @@ def test_a_schedulers_sigterm_leaves_a_checkpoint_and_a_renamed_corpus_resumes_e
     assert renamed.digest == view.digest
     again = train(renamed, config, runs=tmp_path, resume=run)
     assert same_bits(again.run / "model.safetensors", finished.run / "model.safetensors")
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_scheduler_may_say_it_twice(
+    view_of: ViewOf, config: TrainConfig, tmp_path: Path, request: pytest.FixtureRequest, second: signal.Signals
+) -> None:
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # as the command line has them
+        before = signal.signal(number, signal.default_int_handler)
+        request.addfinalizer(partial(signal.signal, number, before))
+    with pytest.raises(KeyboardInterrupt):
+        train(view_of("train"), config, runs=tmp_path, progress=StopAfter(2, signal.SIGTERM, second))
+    [run] = tmp_path.iterdir()
+    assert r.read_tensors(run / "checkpoint.safetensors")[1]["step"] == 2
+
+
+def test_a_second_ctrl_c_stops_at_once(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(view_of("train"), config, runs=tmp_path, progress=StopAfter(2, signal.SIGINT, signal.SIGINT))
+    [run] = tmp_path.iterdir()
+    assert not (run / "checkpoint.safetensors").exists()
