@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
-from brainbrr.errors import IntegrityError, NotReproducibleError, UsageError
+from brainbrr.errors import IntegrityError, NotReproducibleError, SpaceError, UsageError
 from brainbrr.store import proof
 from brainbrr.store.objects import FILL
 from brainbrr.store.store import Store
@@ -49,6 +49,13 @@ def test_an_unknown_key_has_no_record_and_a_lost_object_is_damage(store: Store) 
         with pytest.raises(IntegrityError):
             use("0" * 64)
     assert store.object_bytes("0" * 64) == 0
+
+
+def test_an_object_larger_than_its_disk_is_refused_before_it_is_begun(store: Store) -> None:
+    before = tree(store.location)
+    with pytest.raises(SpaceError, match="bytes are needed"), store.draft(meta_of(512, 1 << 40)):
+        pass
+    assert tree(store.location) == before
 
 
 def test_putting_the_same_again_writes_nothing(store: Store) -> None:
