@@ -29,6 +29,10 @@ class Host:
         text = read_table(self.folder / "roots.json").get(f"{store.resolve()}::{corpus}")
         return Path(text) if isinstance(text, str) else None
 
+    def knows(self, store: Path) -> bool:
+        """Say whether something was ingested into a store of this place before. Raises OSError."""
+        return any(name.startswith(f"{store.resolve()}::") for name in read_table(self.folder / "roots.json"))
+
     def remember_root(self, store: Path, corpus: str, root: Path) -> None:
         """Remember a corpus's root for the commands that brainbrr prints. Raises OSError."""
         roots = read_table(self.folder / "roots.json")
