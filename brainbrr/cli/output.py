@@ -37,7 +37,7 @@ class Output:
 
     def pairs(self, rows: Iterable[tuple[str, str]]) -> None:
         """Print names and values."""
-        rows = list(rows)
+        rows = [(name, in_one_line(value)) for name, value in rows]
         if not sys.stdout.isatty():
             for name, value in rows:
                 click.echo(f"{name}\t{value}")
@@ -48,17 +48,18 @@ class Output:
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Print rows under a head."""
-        cells = [[str(cell) for cell in row] for row in rows]
+        cells = [[in_one_line(str(cell)) for cell in row] for row in rows]
         if not sys.stdout.isatty():
             for row in [list(head), *cells]:
                 click.echo("\t".join(row))
             return
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(*head, box=None, pad_edge=False, header_style="dim")
         for row in cells:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # names of files, in which brackets are no markup
         Console().print(table)
 
     def note(self, text: str) -> None:
@@ -141,6 +142,11 @@ class BarProgress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def in_one_line(text: str) -> str:
+    """Return a text in which what would end a line or move a cursor, or is no Unicode, is written as an escape."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def progress() -> LineProgress | BarProgress:

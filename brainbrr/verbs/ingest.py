@@ -33,7 +33,7 @@ from brainbrr.verbs.examine import examine_stored
 from brainbrr.verbs.generation import Entry, keys_of, let_go, merged
 from brainbrr.verbs.plan import bytes_needed, stays_unlabelled
 from brainbrr.verbs.recipes import refuse_retired
-from brainbrr.verbs.removals import refuse_removal
+from brainbrr.verbs.removals import refuse_lost_store, refuse_removal
 from brainbrr.verbs.select import members
 from brainbrr.verbs.stored import is_there, remember, stored
 from brainbrr.verbs.survey import entry_of, hash_sources, read_labels
@@ -127,6 +127,8 @@ def ingest(
     began = time.monotonic()
     found = locate(root, name=corpus)
     files = scan(found)
+    if store is None:
+        refuse_lost_store(_needed(location), host)
     if not dry_run and (store is None or codec is not None):
         store = Store.create(_needed(location, store), codec=codec)
     if store is not None:
