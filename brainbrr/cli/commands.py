@@ -111,12 +111,14 @@ def plan(
     return 0
 
 
-@command("demo", example="brainbrr demo --into .demo")
+@command("demo", example="brainbrr demo --into .demo", store_help="The store. Default: store/ in the folder of --into.")
 @click.option(
     "--into", type=click.Path(path_type=Path), default=Path(".demo"), show_default=True, help="Folder for it."
 )
-@click.option("--recordings", type=click.IntRange(min=6), default=18, show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--recordings", type=click.IntRange(min=6), metavar="N", default=18, show_default=True, help="To generate, from 6."
+)
+@click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Of the generated corpus.")
 def demo(into: Path, recordings: int, seed: int, store: str | None, as_json: bool) -> int:
     """Run the whole journey on a generated corpus: ingest, three profiles, training, evaluation, report."""
     from brainbrr.cli import learn_render, render

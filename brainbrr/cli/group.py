@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +13,24 @@ import click
 
 from brainbrr.cli.exits import epilog
 from brainbrr.cli.output import Output
+from brainbrr.errors import BrainbrrError
 
 if TYPE_CHECKING:
     from brainbrr.config import Settings
     from brainbrr.store.store import Store
 
 
+class Verbs(click.Group):
+    """Commands, each listed with its whole first sentence, however narrow the terminal is."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, found.get_short_help_str(200)) for name, found in sorted(self.commands.items())])
+
+
 @click.group(
+    cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=epilog("brainbrr ingest data_ext4/tusz --profile dev && brainbrr view --profile dev"),
 )
@@ -43,8 +57,7 @@ class Session:
         from brainbrr.config import resolve
 
         self.settings: Settings = resolve(store=store, runs=runs, jobs=jobs, scheduler=scheduler)
-        self.store_flag = store
-        self.out = Output(as_json=as_json)
+        self.out = Output(as_json=as_json, aim=partial(aimed, store=store))
         for warning in self.settings.warnings:
             self.out.note(f"warning: {warning}")
 
@@ -73,14 +86,33 @@ class Session:
             render(self.out, report)
 
 
-def command(name: str, *, example: str, parent: click.Group = cli) -> Callable[[Callable[..., int]], click.Command]:
+def aimed(text: str, *, store: str | None) -> str:
+    """Return a text whose commands go to the store that this one was given, so that they do what they say if pasted."""
+    if store is None or "--store" in text:
+        return text
+    names = "|".join(cli.commands.keys() - {"store"})
+    return re.sub(rf"\bbrainbrr ({names})\b", lambda found: f"{found[0]} --store {shlex.quote(store)}", text)
+
+
+_STORE = "The store. Default: BRAINBRR_STORE, config file, nearest store/ upwards."
+
+
+def command(
+    name: str, *, example: str, parent: click.Group = cli, store_help: str = _STORE
+) -> Callable[[Callable[..., int]], click.Command]:
     """Register a command with the options that every command has; its function returns the exit code."""
 
     def register(function: Callable[..., int]) -> click.Command:
-        decorated = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")(function)
-        decorated = click.option(
-            "--store", metavar="DIR", help="The store. Default: BRAINBRR_STORE, config file, nearest store/ upwards."
-        )(decorated)
+        @wraps(function)
+        def aiming(*, store: str | None, **asked: Any) -> int:
+            try:
+                return function(store=store, **asked)
+            except BrainbrrError as error:
+                error.fix = error.fix and aimed(error.fix, store=store)
+                raise
+
+        decorated = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")(aiming)
+        decorated = click.option("--store", metavar="DIR", help=store_help)(decorated)
         return parent.command(name, epilog=epilog(example))(decorated)
 
     return register

@@ -44,7 +44,7 @@ def gc(out: Output, report: GcReport) -> None:
         out.note(f"{many(report.unfinished, 'deletion')} that died{_to_be(report.dry_run)}")
     acts = any(each.state in ("deleted", "condemned") for each in report.unneeded)
     if report.dry_run and (acts or report.leftovers or report.unfinished):
-        out.note("nothing was changed; brainbrr gc --yes does it")
+        out.note("nothing was changed; the same with --yes does it")
 
 
 def _to_be(dry_run: bool) -> str:

@@ -10,12 +10,10 @@ from typing import Any
 import click
 
 from brainbrr.cli.group import PROFILES, Session, command, corpus_option
-from brainbrr.cli.output import progress
+from brainbrr.cli.output import Output, progress
 from brainbrr.cli.staging import stage_of, stage_options
 from brainbrr.cli.view_commands import open_view
 from brainbrr.errors import UsageError
-
-_RUN = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
 @command("train", example="brainbrr train --config smoke --profile smoke --set train.lr=0.001")
@@ -23,8 +21,8 @@ _RUN = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change one setting: train.lr=0.001.")
 @click.option("--profile", type=PROFILES, help="Default: the config's.")
 @corpus_option
-@click.option("--resume", type=_RUN, help="Go on with this run.")
-@click.option("--init", type=_RUN, help="Start from the weights of this finished run, on this view.")
+@click.option("--resume", metavar="RUN", help="Go on with this run: its folder, or its name.")
+@click.option("--init", metavar="RUN", help="Start from the weights of this finished run, on this view.")
 @click.option("--name", metavar="NAME", help="Call the run so; go on with it where it is there.")
 @click.option("--runs", metavar="DIR", help="Where runs go. Default: BRAINBRR_RUNS, config file, beside the store.")
 @stage_options
@@ -33,8 +31,8 @@ def train(
     changes: tuple[str, ...],
     profile: str | None,
     corpus: str | None,
-    resume: Path | None,
-    init: Path | None,
+    resume: str | None,
+    init: str | None,
     name: str | None,
     runs: str | None,
     store: str | None,
@@ -50,23 +48,25 @@ def train(
     from brainbrr.cli import learn_render
     from brainbrr.config import launched, load_train_config, make_cuda_deterministic
     from brainbrr.progress import Silent
-    from brainbrr.verbs.train import recipe_of_run
+    from brainbrr.verbs.runs import run_named
+    from brainbrr.verbs.train import recipe_of, view_of
     from brainbrr.verbs.train import train as run
 
     if resume and (init or name):
         raise UsageError("--resume goes on with a run as it is: neither --init nor --name goes with it")
     session, launch = Session(store, as_json, runs=runs), launched()
     staging, place = stage_of(**stage), session.settings.runs.value
+    before = run_named(place, resume) if resume else None
     if name and (place / name).is_dir():
-        resume = place / name
-    recipe = recipe_of_run(resume) if resume else None
-    settings = load_train_config(config or (str(resume / "config.toml") if resume else "smoke"), changes)
+        before = place / name
+    begun = view_of(before) if before else None
+    settings = load_train_config(config or (str(before / "config.toml") if before else "smoke"), changes)
     if settings.train.deterministic:
         make_cuda_deterministic()
     asked = {
         "window": settings.window_spec(),
-        "recipe": recipe or settings.recipe,
-        "corpus": corpus,
+        "recipe": recipe_of(begun) if begun else settings.recipe,
+        "corpus": corpus or (begun["corpus"] if begun else None),
         "split": "train",
     }
     opened = open_view(session, profile or settings.profile, **asked)
@@ -76,32 +76,36 @@ def train(
         settings,
         runs=place,
         name=name,
-        resume=resume,
-        init=init,
+        resume=before,
+        init=run_named(place, init) if init else None,
         launch=launch,
         stage=staging,
-        progress=progress() if speaks else Silent(),
+        progress=progress(session.out.aim) if speaks else Silent(),
     )
     if speaks:
         session.show(learn_render.train, report)
     if speaks and not as_json:
-        session.out.note(f"next: brainbrr evaluate {report.run}" + (f" --store {store}" if store else ""))
+        session.out.note(f"next: brainbrr evaluate {report.run}")
     return 0
 
 
 @command("evaluate", example="brainbrr evaluate runs/20260101-120000-smoke-1a2b3c --split eval")
-@click.argument("run", type=_RUN)
-@click.option("--split", default="eval", show_default=True)
-@click.option("--tune", default="dev", show_default=True, help="The split that thresholds are chosen on; `none`: keep.")
+@click.argument("run")
+@click.option("--split", default="eval", show_default=True, metavar="SPLIT", help="What is scored.")
+@click.option(
+    "--tune", metavar="SPLIT", default="dev", show_default=True, help="Where thresholds are chosen; `none`: keep them."
+)
 @click.option("--profile", type=PROFILES, help="Default: the run's.")
-def evaluate(run: Path, split: str, tune: str, profile: str | None, store: str | None, as_json: bool) -> int:
-    """Score a run on a split that it was not trained on, beside a line-length baseline."""
+def evaluate(run: str, split: str, tune: str, profile: str | None, store: str | None, as_json: bool) -> int:
+    """Score RUN, a folder or a name, on a split that it was not trained on, beside a line-length baseline."""
     from brainbrr.cli import learn_render
     from brainbrr.verbs.evaluate import evaluate as score
+    from brainbrr.verbs.runs import run_named
 
     session = Session(store, as_json)
+    folder = run_named(session.settings.runs.value, run)
     report = score(
-        run,
+        folder,
         split=split,
         tune=None if tune == "none" else tune,
         open_view=lambda chosen, **asked: open_view(session, profile or chosen, **asked),
@@ -109,16 +113,27 @@ def evaluate(run: Path, split: str, tune: str, profile: str | None, store: str |
     )
     session.show(learn_render.evaluate, report)
     if not as_json:
-        session.out.note(f"report: {run / 'report.html'}")
+        session.out.note(f"report: {folder / 'report.html'}")
     return 0
 
 
-@command("score", example="brainbrr score data_ext4/tusz/edf/eval runs/20260101-120000-smoke-1a2b3c/events/eval")
+@command(
+    "score",
+    example="brainbrr score data_ext4/tusz/edf/eval runs/20260101-120000-smoke-1a2b3c/events/eval",
+    store_help="Taken, as by every command; none is read.",
+)
 @click.argument("reference", metavar="REF", type=click.Path(path_type=Path, exists=True))
 @click.argument("hypothesis", metavar="HYP", type=click.Path(path_type=Path, exists=True))
 @click.option("--per-recording", is_flag=True, help="Also what each scorer counted in each recording.")
-@click.option("--resamples", default=1000, show_default=True, type=click.IntRange(100, 10_000), help="Of the patients.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the resamples.")
+@click.option(
+    "--resamples",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(100, 10_000),
+    metavar="N",
+    help="Of the patients.",
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), metavar="N", help="Of the resamples.")
 def score(
     reference: Path,
     hypothesis: Path,
@@ -134,7 +149,6 @@ def score(
     are over patients, what stands before the first "_" of a name. Needs no store.
     """
     from brainbrr.cli import learn_render
-    from brainbrr.cli.output import Output
     from brainbrr.verbs.score import score as run
 
     report = run(reference, hypothesis, resamples=resamples, seed=seed, progress=progress())
@@ -147,8 +161,12 @@ def score(
     return 0
 
 
-@command("predict", example="brainbrr predict runs/20260101-120000-smoke-1a2b3c night.edf -o night_events.tsv")
-@click.argument("run", type=_RUN)
+@command(
+    "predict",
+    example="brainbrr predict runs/20260101-120000-smoke-1a2b3c night.edf -o night_events.tsv",
+    store_help="Beside which runs lie, for RUN by name; it is not read.",
+)
+@click.argument("run")
 @click.argument("files", metavar="EDF...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Events: a .tsv, a .csv_bi, or a folder for both.")
 @click.option("--probabilities", metavar="FILE", type=click.Path(path_type=Path), help="Also these, as safetensors.")
@@ -157,9 +175,14 @@ def score(
 @click.option(
     "--every", type=click.FloatRange(min=0), metavar="S", help="Online: seconds from look to look. Default: 1."
 )
-@click.option("--wait", type=click.FloatRange(min=0), metavar="S", help="Online: later, but better. Default: 0.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    metavar="S",
+    help="Online: what each step waits for more signal: later, but better. Default: 0.",
+)
 def predict(
-    run: Path,
+    run: str,
     files: tuple[Path, ...],
     out: Path | None,
     probabilities: Path | None,
@@ -170,7 +193,7 @@ def predict(
     store: str | None,
     as_json: bool,
 ) -> int:
-    """Find seizures in EDF files, or in all below folders, with a run's detector and its tuned threshold.
+    """Find seizures in EDF files, or in all below folders, with the detector and threshold of RUN, a folder or name.
 
     Computes what ingest and evaluate would, needs no store and writes none; a recording of any length takes the same
     memory. A .tsv is SzCORE's table, a .csv_bi TUSZ's; a folder gets both for each recording.
@@ -180,38 +203,35 @@ def predict(
     said first. Normalisation is by what was heard so far.
     """
     from brainbrr.cli import learn_render
-    from brainbrr.cli.output import Output
     from brainbrr.verbs.predict import predict as find
+    from brainbrr.verbs.runs import run_named
 
+    session = Session(store, as_json)
+    folder = run_named(session.settings.runs.value, run)
     if stream:
         if len(files) > 1 or out or probabilities:
             raise UsageError("--stream takes one EDF, or `-`, and prints", fix="leave --out and --probabilities away")
-        _listen(run, files[0], 1 if every is None else every, wait or 0, as_json=as_json)
+        _listen(folder, files[0], 1 if every is None else every, wait or 0, session.out)
         return 0
     if every is not None or wait is not None or Path("-") in files:
         raise UsageError("--every, --wait and `-` are for --stream")
     report = find(
-        run,
+        folder,
         files,
         out=out,
         probabilities=probabilities,
         accept_truncated=accept_truncated,
         progress=progress(),
     )
-    output = Output(as_json=as_json)
-    if as_json:
-        output.report(report.to_json())
-    else:
-        learn_render.predict(output, report)
+    session.show(learn_render.predict, report)
     return report.exit_code
 
 
-def _listen(run: Path, file: Path, every: float, wait: float, *, as_json: bool) -> None:
+def _listen(run: Path, file: Path, every: float, wait: float, out: Output) -> None:
     """Print steps as they become available: one line each."""
     from fractions import Fraction
 
     from brainbrr.cli import learn_render
-    from brainbrr.cli.output import Output
     from brainbrr.eeg.edf import located
     from brainbrr.verbs.predict import listen
 
@@ -225,7 +245,7 @@ def _listen(run: Path, file: Path, every: float, wait: float, *, as_json: bool) 
     name = Path("standard input") if file == Path("-") else file
     with located(name), sys.stdin.buffer if file == Path("-") else file.open("rb") as stream:
         steps = listen(run, stream, every_s=Fraction(str(every)), wait_s=Fraction(str(wait)))
-        learn_render.listen(Output(as_json=as_json), steps)
+        learn_render.listen(out, steps)
 
 
 @command("runs", example="brainbrr runs 20260101-120000-smoke-1a2b3c 20260102-120000-smoke-4d5e6f")

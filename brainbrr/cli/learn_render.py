@@ -55,7 +55,8 @@ def evaluate(out: Output, report: EvaluateReport) -> None:
     out.title(f"scores on split {found['split']}" + (" of SYNTHETIC data" if found["synthetic"] else ""))
     both = zip(score_rows(found), score_rows(found["baseline"]), strict=True)
     head = ("scorer", "score", "detector", "95 % interval", "line length", "95 % interval")
-    out.table(head, [(a.scorer, a.name, a.value, a.interval, b.value, b.interval) for a, b in both])
+    rows = [(a.scorer, a.name, a.value, a.interval, b.value, b.interval) for a, b in both]
+    out.table(head, rows, whole=head[2:])
     _about(out, found)
     thresholds = f"{found['threshold']:.4g}, line length {found['baseline']['threshold']:.4g}"
     out.pairs([("thresholds", f"{thresholds}, from {found['threshold_from']}")])
@@ -146,7 +147,8 @@ def runs(out: Output, report: RunsReport) -> None:
     """Show runs beside each other, and what is no run."""
     if report.runs:
         head = ("run", "view", "recipe", "steps", "loss", "scores", "differs", "")
-        out.table(head, [_run(line, is_reference=line.run == report.reference) for line in report.runs])
+        rows = [_run(line, is_reference=line.run == report.reference) for line in report.runs]
+        out.table(head, rows, whole=("run", "loss"))
     else:
         out.note(f"no runs in {report.folder}")
     told = [scores for line in report.runs for scores in line.scores.values() if "scorer" in scores]

@@ -5,23 +5,33 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import click
 
 _EVERY_S = 10.0
 
+_COMMANDS = ("fix", "mend", "leave_out")
+"""The fields of a report that hold commands."""
+
 
 class Output:
-    """Results to stdout, everything else to stderr."""
+    """Results to stdout, everything else to stderr. `aim` makes the commands in them fit to be pasted."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, aim: Callable[[str], str] = str) -> None:
         self.as_json = as_json
+        self.aim = aim
 
     def report(self, fields: dict[str, Any]) -> None:
         """Print the machine interface's one object."""
-        click.echo(json.dumps({"schema": 1, **fields}, indent=2 if sys.stdout.isatty() else None))
+        told = {"schema": 1, **self._aimed(fields)}
+        click.echo(json.dumps(told, indent=2 if sys.stdout.isatty() else None))
+
+    def _aimed(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: self.aim(v) if k in _COMMANDS and v is not None else self._aimed(v) for k, v in value.items()}
+        return [self._aimed(each) for each in value] if isinstance(value, list | tuple) else value
 
     def line(self, fields: dict[str, Any]) -> None:
         """Print one of many JSON objects, each a line of its own."""
@@ -37,7 +47,7 @@ class Output:
 
     def pairs(self, rows: Iterable[tuple[str, str]]) -> None:
         """Print names and values."""
-        rows = [(name, in_one_line(value)) for name, value in rows]
+        rows = [(name, in_one_line(self.aim(value))) for name, value in rows]
         if not sys.stdout.isatty():
             for name, value in rows:
                 click.echo(f"{name}\t{value}")
@@ -46,8 +56,8 @@ class Output:
         for name, value in rows:
             click.echo(f"  {click.style(name.ljust(width), dim=True)}  {value}")
 
-    def table(self, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Print rows under a head."""
+    def table(self, head: Sequence[str], rows: Iterable[Sequence[Any]], *, whole: Collection[str] = ()) -> None:
+        """Print rows under a head. Columns named in `whole` stay on one line where a terminal is narrow."""
         cells = [[in_one_line(str(cell)) for cell in row] for row in rows]
         if not sys.stdout.isatty():
             for row in [list(head), *cells]:
@@ -57,18 +67,23 @@ class Output:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*head, box=None, pad_edge=False, header_style="dim")
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name in head:
+            table.add_column(name, no_wrap=name in whole, overflow="fold")  # broken rather than cut
         for row in cells:
             table.add_row(*map(Text, row))  # names of files, in which brackets are no markup
         Console().print(table)
 
     def note(self, text: str) -> None:
         """Print a line to stderr."""
-        click.echo(text, err=True)
+        click.echo(self.aim(text), err=True)
 
 
 class LineProgress:
     """Progress as plain lines on stderr, one every ten seconds: for pipes and logs."""
+
+    def __init__(self, aim: Callable[[str], str]) -> None:
+        self._aim = aim
 
     def start(self, task: str, total: int | None, unit: str) -> None:
         """Begin a task."""
@@ -91,7 +106,7 @@ class LineProgress:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        click.echo(text, err=True)
+        click.echo(self._aim(text), err=True)
 
     def stop(self) -> None:
         """Nothing to clear."""
@@ -100,9 +115,10 @@ class LineProgress:
 class BarProgress:
     """Progress as one live line on a terminal: done, rate, time left."""
 
-    def __init__(self) -> None:
+    def __init__(self, aim: Callable[[str], str]) -> None:
         from rich.console import Console
 
+        self._aim = aim
         self._console = Console(stderr=True)
         self._bar: Any = None
 
@@ -122,9 +138,10 @@ class BarProgress:
         self._bar = rich_progress.Progress(
             *columns,
             rich_progress.TimeRemainingColumn(),
-            rich_progress.TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+            rich_progress.TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, ratio=1)),
             console=self._console,
             transient=True,
+            expand=True,
         )
         self._task = self._bar.add_task(task, total=total, note="")
         self._bar.start()
@@ -135,7 +152,7 @@ class BarProgress:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(self._aim(text), highlight=False, markup=False)
 
     def stop(self) -> None:
         """Clear the bar."""
@@ -149,9 +166,9 @@ def in_one_line(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def progress() -> LineProgress | BarProgress:
+def progress(aim: Callable[[str], str] = str) -> LineProgress | BarProgress:
     """Return bars on a terminal, lines elsewhere."""
-    return BarProgress() if sys.stderr.isatty() else LineProgress()
+    return BarProgress(aim) if sys.stderr.isatty() else LineProgress(aim)
 
 
 def amount(n: float, unit: str) -> str:

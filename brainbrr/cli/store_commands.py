@@ -154,12 +154,12 @@ def _root(text: str) -> tuple[str, Path]:
 @command("check", example="brainbrr check --require no-duplicates,complete,verified,no-leaks --profile full")
 @click.option("--require", default="no-duplicates,complete,verified,no-leaks", show_default=True, metavar="A,B")
 @click.option("--profile", type=PROFILES, default="full", show_default=True, help="What `complete` and `no-leaks` see.")
-@corpus_option
+@click.option("--corpus", metavar="NAME", help="Which corpus. Default: all.")
 @recipe_option
 def check(require: str, profile: str, corpus: str | None, recipe: str, store: str | None, as_json: bool) -> int:
     """The gate for CI: no array twice, nothing missing, nothing damaged, nobody in two splits.
 
-    Looks at the store alone; whether EDF or label files changed since is what `view` says. Default: all corpora.
+    Looks at the store alone; whether EDF or label files changed since is what `view` says.
     """
     from brainbrr.cli import render
     from brainbrr.eeg.recipe import load_recipe

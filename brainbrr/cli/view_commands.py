@@ -27,8 +27,6 @@ def open_view(session: Session, profile: str, **asked: Any) -> ViewReport:
     corpus = resolve_corpus(store, corpus) if store else corpus
     recipe = load_recipe(named) if isinstance(named, str) else named
     flags = ["--recipe", named if isinstance(named, str) else named.name] if recipe.digest != Recipe().digest else []
-    if session.store_flag is not None:
-        flags += ["--store", session.store_flag]
     return run(
         store,
         location=session.location,

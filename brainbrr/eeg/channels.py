@@ -104,5 +104,5 @@ def ambiguous(name: str, signals: Sequence[EdfSignal], why: str) -> MontageError
     """Return the error for several signals that name one channel and are not copies of each other."""
     return MontageError(
         f"{name} is ambiguous: {' and '.join(map(str, signals))} {why}",
-        fix="relabel the one that is not meant, or leave the recording out with `brainbrr ingest --accept-refused`",
+        fix="relabel the one that is not meant, or leave the file out with `brainbrr ingest ROOT --accept-refused`",
     )

@@ -70,6 +70,6 @@ def find_channels(labels: Sequence[str], wanted: Sequence[str]) -> dict[str, lis
         raise MontageError(
             f"{len(absent)} of {len(wanted)} channels are missing: {', '.join(absent)}",
             fix="choose a recipe with this corpus's channels (`--recipe chb-mit` for native bipolar ones), "
-            "or leave it out with `brainbrr ingest --accept-refused`",
+            "or leave it out with `brainbrr ingest ROOT --accept-refused`",
         )
     return found

@@ -149,7 +149,7 @@ def train(
                         r.write_tensors(run.checkpoint, state.tensors(), told)
                     world.meet()
                 if stop:
-                    progress.say(f"stopped after step {step}; go on with --resume {run.folder}")
+                    progress.say(f"stopped after step {step}; go on with: brainbrr train --resume {run.folder}")
                     raise KeyboardInterrupt
     finally:
         progress.stop()

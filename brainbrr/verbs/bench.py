@@ -221,7 +221,10 @@ def _advice(report: BenchReport, found: dict[str, float], index: Index, batch: i
             'larger than memory: shuffle = "block" reads each byte once; train --stage DIR if it is remote',
         )
     if report.codec == "zstd" and streams[best] < 0.5 * report.limit_windows_per_second:
-        return "decode", "zstd tiles cost most of the time: `brainbrr recompress --codec none` trades bytes for it"
+        return (
+            "decode",
+            "zstd tiles cost most of the time: `brainbrr recompress --to DIR --codec none` trades bytes for it",
+        )
     bound = (
         "copy: memory itself" if streams[best] > 0.8 * report.limit_windows_per_second else "threads of this machine"
     )

@@ -79,7 +79,7 @@ def runs(folder: Path, names: Sequence[str] = ()) -> RunsReport:
     need_torch()
     broken: list[tuple[Path, str]] = []
     if names:
-        lines = [_line(_named(folder, name)) for name in names]
+        lines = [_line(run_named(folder, name)) for name in names]
         return RunsReport(folder, lines[0].run, tuple(_against(lines[0], lines)), ())
     lines = []
     for each in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -96,7 +96,8 @@ def runs(folder: Path, names: Sequence[str] = ()) -> RunsReport:
     return RunsReport(folder, reference.run, tuple(_against(reference, lines)), tuple(broken))
 
 
-def _named(folder: Path, name: str) -> Path:
+def run_named(folder: Path, name: str) -> Path:
+    """Return the folder of a run: a path, or its name in the folder of runs. Raises UsageError for neither."""
     for path in (Path(name), folder / name):
         if path.is_dir():
             return path

@@ -98,12 +98,12 @@ def _in_use(view: View) -> Iterator[None]:
         over.set()
 
 
-def recipe_of_run(run: Path) -> Recipe:
-    """Return the recipe that a run was trained under. Raises UsageError for what is no run."""
+def view_of(run: Path) -> Mapping[str, Any]:
+    """Return the frozen view that a run learns from. Raises UsageError for what is no run."""
     need_torch()
     from brainbrr.learn.runs import open_run
 
-    return recipe_of(open_run(run).view)
+    return open_run(run).view
 
 
 def recipe_of(frozen: Mapping[str, Any]) -> Recipe:

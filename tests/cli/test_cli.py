@@ -33,6 +33,11 @@ def test_every_help_has_an_example_and_the_exit_codes(cli: Cli, name: str) -> No
     assert max(map(len, told.out.splitlines())) < 100
 
 
+def test_help_lists_commands_by_whole_sentences(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "..." not in cli("--help").out.split("Commands:")[1]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_takes_json_and_store(name: str) -> None:
     options = {option for p in COMMANDS[name].params for option in p.opts if isinstance(p, click.Option)}

@@ -33,11 +33,23 @@ def test_train_says_by_which_scan_and_refuses_one_that_cannot_run(cli: Cli, tiny
     assert len(list((tiny.parent / "runs").iterdir())) == 1
 
 
-def test_resume_needs_no_flag_but_the_run(cli: Cli, tiny: Path) -> None:
+def test_resume_needs_no_flag_but_the_run(cli: Cli, corpus: Path, tiny: Path) -> None:
     run = cli("train", "--config", tiny, "--json").json["run"]
+    assert cli("ingest", corpus, "--corpus", "another", "--workers", 1).code == 0
     again = cli("train", "--resume", run, "--json")
     assert again.code == 0
     assert (again.json["run"], again.json["steps"]) == (run, 4)
+
+
+def test_a_run_goes_by_the_name_that_runs_lists(cli: Cli, corpus: Path, tiny: Path) -> None:
+    cli("train", "--config", tiny, "--json")
+    [name] = [Path(run["run"]).name for run in cli("runs", "--json").json["runs"]]
+    assert cli("train", "--resume", name).code == 0
+    assert cli("train", "--config", tiny, "--init", name).code == 0
+    assert cli("evaluate", name).code == 0
+    assert cli("predict", name, next(corpus.rglob("*.edf"))).code == 0
+    told = cli("evaluate", "nobody", "--json")
+    assert told.code == 2 and told.json["fix"] == "`brainbrr runs` lists them"
 
 
 def test_a_split_that_the_run_was_trained_on_is_a_leak(cli: Cli, tiny: Path) -> None:
