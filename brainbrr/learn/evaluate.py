@@ -65,7 +65,8 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
     used, unless they were chosen on a patient of this view, else the config's. Recordings without labels are left
     out and counted; hours are hours of recording.
     Raises LeakError when the view, the tuning view and the training share a patient, source or content,
-    ViewNotReadyError for a view without a digest, UsageError for another recipe or window than the run's.
+    ViewNotReadyError for a view without a digest, UsageError for another recipe or window than the run's, and for
+    kept thresholds that were tuned under another rule than its config's.
     """
     progress = progress or Silent()
     opened = r.open_run(run)
@@ -91,6 +92,7 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
         "split": view.split,
         "synthetic": view.synthetic,
         "threshold_from": thresholds.chosen,
+        "rule": rule.rule(),
         "baseline": {"name": "line length", **metrics(baseline, thresholds.baseline, rule, seed=seed)},
     }
     found["beats_baseline"] = {name: _beats(found, name) for name in ("auroc", "auprc", "event_f1")}
@@ -180,13 +182,13 @@ def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf,
     """Choose thresholds on the tuning view and keep them in the run; without one, take what the run has."""
     kept, rule = run.folder / THRESHOLDS, run.config.evaluate
     if tuning is None and kept.exists():
-        before = Thresholds.read(kept)
+        before = Thresholds.read(kept, rule)
         if not set(before.tuned_on) & set(_identities(view)):  # else they would be scored where they were chosen
             return before
     if tuning is None:  # an untuned baseline would be no rival: its scale means nothing
         training = View.from_json(view.store, run.view)
         baseline = best_level(list(_watched(training, line_length, "line length of the training", progress)), rule)
-        return Thresholds(rule.threshold, baseline, "config.toml, the baseline's from the training")
+        return Thresholds(rule.threshold, baseline, "config.toml, the baseline's from the training", rule.rule())
     series = list(_watched(tuning, detector, f"tune on {tuning.split}", progress))
     if not any(recording.seizures for recording in series):
         raise UsageError(f"split {tuning.split} has no seizures to tune on", fix="tune on another, or on none")
@@ -194,6 +196,7 @@ def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf,
         detector=best_threshold(series, PROBABILITIES, rule),
         baseline=best_level(list(_watched(tuning, line_length, f"line length of {tuning.split}", progress)), rule),
         chosen=f"split {tuning.split}, view {str(tuning.digest)[:12]}",
+        rule=rule.rule(),
         tuned_on=tuple(_identities(tuning)),
     )
     chosen.write(kept)

@@ -57,14 +57,14 @@ class Predictor:
     def of(cls, run: r.Run, recipe: Recipe) -> Predictor:
         """Return a finished run's, with the thresholds that were tuned for it, else its config's.
 
-        `recipe` is the run's. Raises as `load_detector`; IntegrityError for thresholds that cannot be read.
+        `recipe` is the run's. Raises as `load_detector` and `Thresholds.read`.
         """
         window, rule = WindowSpec.model_validate(run.view["window"]), run.config.evaluate
         device = judging_device(run)
         model = load_detector(run, len(rows_of(recipe.channels, (), window)[0])).to(device)
         threshold, chosen = rule.threshold, "config.toml: none was tuned"
         if (kept := run.folder / THRESHOLDS).exists():
-            tuned = Thresholds.read(kept)
+            tuned = Thresholds.read(kept, rule)
             threshold, chosen = tuned.detector, tuned.chosen
         return cls(model, device, recipe, window, rule, threshold, chosen)
 

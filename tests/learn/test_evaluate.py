@@ -78,6 +78,19 @@ def test_thresholds_are_chosen_once_and_kept(scored: EvaluateReport, view_of: Vi
     (scored.run / "thresholds.json").write_text(json.dumps(kept))
 
 
+def test_thresholds_are_tuned_again_where_the_rule_changed(
+    scored: EvaluateReport, view_of: ViewOf, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(scored.run, tmp_path / "run"))
+    said = (run / "config.toml").read_text()
+    assert "min_duration_s = 5.0" in said and "min_duration_s = 5" in (run / "report.html").read_text()
+    (run / "config.toml").write_text(said.replace("min_duration_s = 5.0", "min_duration_s = 0.0"))
+    with pytest.raises(UsageError, match=r"min_duration_s was 5\.0, is 0\.0"):
+        evaluate(run, view_of("eval"))
+    assert evaluate(run, view_of("eval"), tune=view_of("dev")).metrics["rule"]["min_duration_s"] == 0
+    evaluate(run, view_of("eval"))
+
+
 def test_without_a_tuning_split_the_configs_threshold_counts(run: Path, view_of: ViewOf) -> None:
     found = evaluate(run, view_of("eval")).metrics
     assert found["threshold"] == 0.5

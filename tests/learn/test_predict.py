@@ -21,7 +21,7 @@ from brainbrr.learn import predict as module
 from brainbrr.learn import runs as r
 from brainbrr.learn.evaluate import probabilities
 from brainbrr.learn.predict import Predictor
-from brainbrr.learn.train_config import TrainConfig
+from brainbrr.learn.train_config import EvaluateConfig, TrainConfig
 from brainbrr.learn.tune import Thresholds
 from brainbrr.progress import Silent
 from brainbrr.verbs.predict import PredictReport, predict
@@ -98,7 +98,7 @@ def test_the_threshold_is_the_one_that_was_tuned(run: Path, generated: Path, vie
     edf = generated / view_of("eval").recordings[0].path
     report = predict(run, [edf])
     assert (report.threshold, report.threshold_from) == (0.5, "config.toml: none was tuned")
-    Thresholds(0.001, 1.0, "split dev").write(run / "thresholds.json")
+    Thresholds(0.001, 1.0, "split dev", EvaluateConfig().rule()).write(run / "thresholds.json")
     report = predict(run, [edf])
     assert (report.threshold, report.threshold_from) == (0.001, "split dev")
     [prediction] = report.predictions
