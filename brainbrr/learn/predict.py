@@ -131,10 +131,15 @@ def judging_device(run: r.Run) -> torch.device:
 
 
 def judge(model: Detector, signal: Floats, device: torch.device) -> Floats:
-    """Return the probability of a seizure at each sample: float32 (windows, length) from (windows, rows, length)."""
+    """Return the probability of a seizure at each sample: float32 (windows, length) from (windows, rows, length).
+
+    Raises IntegrityError where it is no number: nothing would ever be found.
+    """
     model.eval()
     with torch.inference_mode():
         found: Floats = torch.sigmoid(model(torch.from_numpy(signal).to(device))).cpu().numpy()
+    if np.isnan(found).any():
+        raise IntegrityError("the detector's weights give probabilities that are no numbers", fix="train again")
     return found
 
 

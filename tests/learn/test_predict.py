@@ -138,3 +138,11 @@ def test_a_run_that_was_trained_on_cuda_is_read_wherever_one_is(run: Path, gener
     if predictor.device.type == "cpu":
         after = scores(predict(run, [generated]))
         assert all(np.array_equal(after[name], score) for name, score in before.items())
+
+
+def test_weights_that_give_no_numbers_are_refused_not_silent(run: Path, generated: Path, view_of: ViewOf) -> None:
+    tensors, said = r.read_tensors(run / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("weight"))
+    r.write_tensors(run / "model.safetensors", {**tensors, name: tensors[name] * np.nan}, said)
+    with pytest.raises(IntegrityError, match="no numbers"):
+        predict(run, [generated / view_of("eval").recordings[0].path])
