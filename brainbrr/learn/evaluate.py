@@ -6,7 +6,7 @@ Reads a view, writes into the run's folder: probabilities, events, thresholds, s
 from __future__ import annotations
 
 import json
-import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,21 +245,32 @@ def _check_apart(views: list[tuple[str, Mapping[str, Any]]]) -> None:
 
 
 def _save(run: r.Run, view: View, scored: list[Scored], found: dict[str, Any], threshold: float) -> None:
-    """Keep what was said: probabilities, events in TUSZ's and SzCORE's format, and the scores."""
+    """Keep what was said: probabilities, events in TUSZ's and SzCORE's format, and the scores.
+
+    All of it takes the place of an earlier evaluation's once it is whole: the scores leave first, and come last.
+    """
     split = view.split or "all"
-    write_probabilities(run.folder / f"probabilities-{split}.safetensors", scored)
-    folder = run.folder / "events" / split
-    if folder.is_dir():
-        shutil.rmtree(folder)  # of an earlier evaluation: two would mix
-    for recording in scored:
-        write_events(folder, recording, events_of(recording, threshold, run.config.evaluate))
+    names = (f"evaluation-{split}.json", f"events/{split}", f"probabilities-{split}.safetensors")
     said = {
         "view_digest": view.digest,
         "corpus": view.corpus,
         "omitted": [vars(omission) for omission in view.omitted],
         "metrics": found,
     }
-    r.write(run.folder / f"evaluation-{split}.json", json.dumps(said, indent=1).encode())
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=run.folder) as scratch:
+        new, old = (Path(scratch) / age for age in ("new", "old"))
+        for folder in (new / "events", old / "events", run.folder / "events"):
+            folder.mkdir(parents=True, exist_ok=True)
+        scores, events, probabilities = (new / name for name in names)
+        write_probabilities(probabilities, scored)
+        for recording in scored:
+            write_events(events, recording, events_of(recording, threshold, run.config.evaluate))
+        r.write(scores, json.dumps(said, indent=1).encode())
+        for name in names:
+            if (run.folder / name).exists():
+                (run.folder / name).rename(old / name)
+        for name in reversed(names):
+            (new / name).rename(run.folder / name)
 
 
 def _example(scored: list[Scored], baseline: list[Scored], thresholds: Thresholds, rule: EvaluateConfig) -> Example:
