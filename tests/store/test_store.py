@@ -92,6 +92,20 @@ def test_a_second_content_of_a_key_goes_to_quarantine_and_the_first_stays(store:
     assert proof.decode(store, "aa/looked-at") == kept[0].name
 
 
+@pytest.mark.parametrize(("error", "told"), [(errno.ENOTEMPTY, NotReproducibleError), (errno.EIO, OSError)])
+def test_a_second_content_that_cannot_be_set_aside_is_not_said_to_be_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: int, told: type[Exception]
+) -> None:
+    store.put(SAMPLES, **arguments(META))
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(type(store.layout), "quarantine", refused)  # ENOTEMPTY: a faster process set the same aside
+    with pytest.raises(told):
+        store.put(SAMPLES[:, ::-1].copy(), **arguments(META))
+
+
 def test_a_damaged_object_moves_to_quarantine_and_ours_takes_its_place(store: Store) -> None:
     record = store.put(SAMPLES, **arguments(META)).record
     folder = store.layout.object(record.content)
