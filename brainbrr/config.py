@@ -201,7 +201,7 @@ def _change(table: dict[str, Any], change: str) -> None:
 
 
 def launched(environ: Mapping[str, str] | None = None) -> Launch | None:
-    """Return what torchrun said of this process, None where nobody did. Raises ConfigError for no whole numbers."""
+    """Return what torchrun said of this process, None where nobody did. Raises ConfigError for half of it."""
     from brainbrr.learn.launch import Launch
 
     environ = os.environ if environ is None else environ
@@ -209,6 +209,10 @@ def launched(environ: Mapping[str, str] | None = None) -> Launch | None:
         return None
     try:
         rank, size = int(environ["RANK"]), int(environ["WORLD_SIZE"])
+        if not 0 <= rank < size:
+            raise ValueError(f"no process {rank} of {size}")
+        if lacking := [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in environ]:
+            raise ValueError(f"{' and '.join(lacking)} would say where the processes meet")
         return Launch(rank, size, int(environ.get("LOCAL_RANK", rank)))
     except ValueError as error:
         raise ConfigError(f"RANK, WORLD_SIZE or LOCAL_RANK in the environment: {error}", fix="use torchrun") from None

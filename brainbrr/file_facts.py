@@ -45,8 +45,11 @@ class FileFacts:
         """Return what `read` says of a file, and keep it if the file stood still meanwhile. Raises OSError."""
         before, began_ns = moves(self._stat(path)), time.time_ns()
         fact = read()
-        # began, not now: an edit in the tick of the last one, while a slow read was under way, shows in no stat
-        if began_ns - max(before[1:3]) > _SETTLED_NS and before == moves(self._stat(path)):
+        # began, not now: an edit in the tick of the last one, while a slow read was under way, shows in no stat.
+        # An mtime that somebody put into the future is as far from the tick of any edit as one in the past.
+        _, mtime_ns, ctime_ns, _ = before
+        settled = began_ns - ctime_ns > _SETTLED_NS and abs(began_ns - mtime_ns) > _SETTLED_NS
+        if settled and before == moves(self._stat(path)):
             self._facts[name] = [*before, fact]
             self._changed = True
         return fact

@@ -29,6 +29,10 @@ class Host:
         text = read_table(self.folder / "roots.json").get(f"{store.resolve()}::{corpus}")
         return Path(text) if isinstance(text, str) else None
 
+    def knows(self, store: Path) -> bool:
+        """Say whether something was ingested into a store of this place before. Raises OSError."""
+        return any(name.startswith(f"{store.resolve()}::") for name in read_table(self.folder / "roots.json"))
+
     def remember_root(self, store: Path, corpus: str, root: Path) -> None:
         """Remember a corpus's root for the commands that brainbrr prints. Raises OSError."""
         roots = read_table(self.folder / "roots.json")
@@ -125,8 +129,12 @@ class Passes:
         names = said.get("names")
         self.seen: dict[str, dict[str, str]] = {}
         """By kind and name: when (ISO 8601) it was last there."""
+        self.tried: dict[str, int] = {}
+        """When (s since 1970) an object was last looked at of which no pass is remembered: damaged, or just written."""
         if said.get("made") == self._made and isinstance(names, dict):
             self.seen = {kind: dict(found) for kind, found in names.items() if isinstance(found, dict)}
+            tried = said.get("tried")
+            self.tried = {n: at_s for n, at_s in tried.items() if type(at_s) is int} if isinstance(tried, dict) else {}
 
     def last(self, content: str, shard: Path, metadata: Path) -> Pass | None:
         """Return an object's last passes; None where there are none, or a file of it moved since."""
@@ -145,6 +153,7 @@ class Passes:
         """
         before = self.last(content, shard, metadata)
         self._facts.forget([content])
+        self.tried[content] = now_s
         sums: str | None = None
 
         def read() -> list[Any]:
@@ -168,13 +177,17 @@ class Passes:
         """Know nothing of names any more."""
         for name in names:
             self.seen.get(kind, {}).pop(name, None)
+            if kind == "object":
+                self.tried.pop(name, None)
         if kind == "object":
             self._facts.forget(names)
 
     def save(self) -> None:
         """Keep it all for the next run. Raises OSError."""
         self._facts.save()
-        write_table(self._table, {"made": self._made, "names": self.seen})
+        for name in self._facts.names():
+            self.tried.pop(name, None)
+        write_table(self._table, {"made": self._made, "names": self.seen, "tried": self.tried})
 
 
 def keep(remember: Callable[[], None]) -> str | None:

@@ -153,10 +153,15 @@ def test_a_change_changes_one_setting_whatever_its_text_holds() -> None:
 
 
 def test_what_torchrun_says_is_read() -> None:
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
     assert launched({"RANK": "0"}) is None
-    assert launched({"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}) == Launch(rank=5, size=8, local_rank=1)
-    with pytest.raises(ConfigError, match="RANK"):
-        launched({"RANK": "one", "WORLD_SIZE": "2"})
+    told = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
+    assert launched(told | meeting) == Launch(rank=5, size=8, local_rank=1)
+    for rank in ("one", "8", "-1"):
+        with pytest.raises(ConfigError, match="RANK"):
+            launched({**told, **meeting, "RANK": rank})
+    with pytest.raises(ConfigError, match="MASTER_ADDR and MASTER_PORT would say where the processes meet"):
+        launched(told)
 
 
 def test_a_workspace_of_cublas_that_somebody_chose_stays() -> None:

@@ -47,7 +47,7 @@ class Output:
 
     def pairs(self, rows: Iterable[tuple[str, str]]) -> None:
         """Print names and values."""
-        rows = [(name, self.aim(value)) for name, value in rows]
+        rows = [(name, in_one_line(self.aim(value))) for name, value in rows]
         if not sys.stdout.isatty():
             for name, value in rows:
                 click.echo(f"{name}\t{value}")
@@ -58,19 +58,20 @@ class Output:
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[Any]], *, whole: Collection[str] = ()) -> None:
         """Print rows under a head. Columns named in `whole` stay on one line where a terminal is narrow."""
-        cells = [[str(cell) for cell in row] for row in rows]
+        cells = [[in_one_line(str(cell)) for cell in row] for row in rows]
         if not sys.stdout.isatty():
             for row in [list(head), *cells]:
                 click.echo("\t".join(row))
             return
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(box=None, pad_edge=False, header_style="dim")
         for name in head:
             table.add_column(name, no_wrap=name in whole, overflow="fold")  # broken rather than cut
         for row in cells:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # names of files, in which brackets are no markup
         Console().print(table)
 
     def note(self, text: str) -> None:
@@ -158,6 +159,11 @@ class BarProgress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def in_one_line(text: str) -> str:
+    """Return a text in which what would end a line or move a cursor, or is no Unicode, is written as an escape."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def progress(aim: Callable[[str], str] = str) -> LineProgress | BarProgress:

@@ -6,7 +6,7 @@ Reads a view, writes into the run's folder: probabilities, events, thresholds, s
 from __future__ import annotations
 
 import json
-import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +65,8 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
     used, unless they were chosen on a patient of this view, else the config's. Recordings without labels are left
     out and counted; hours are hours of recording.
     Raises LeakError when the view, the tuning view and the training share a patient, source or content,
-    ViewNotReadyError for a view without a digest, UsageError for another recipe or window than the run's.
+    ViewNotReadyError for a view without a digest, UsageError for another recipe or window than the run's, and for
+    kept thresholds that were tuned under another rule than its config's.
     """
     progress = progress or Silent()
     opened = r.open_run(run)
@@ -91,6 +92,7 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
         "split": view.split,
         "synthetic": view.synthetic,
         "threshold_from": thresholds.chosen,
+        "rule": rule.rule(),
         "baseline": {"name": "line length", **metrics(baseline, thresholds.baseline, rule, seed=seed)},
     }
     found["beats_baseline"] = {name: _beats(found, name) for name in ("auroc", "auprc", "event_f1")}
@@ -180,13 +182,13 @@ def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf,
     """Choose thresholds on the tuning view and keep them in the run; without one, take what the run has."""
     kept, rule = run.folder / THRESHOLDS, run.config.evaluate
     if tuning is None and kept.exists():
-        before = Thresholds.read(kept)
+        before = Thresholds.read(kept, rule)
         if not set(before.tuned_on) & set(_identities(view)):  # else they would be scored where they were chosen
             return before
     if tuning is None:  # an untuned baseline would be no rival: its scale means nothing
         training = View.from_json(view.store, run.view)
         baseline = best_level(list(_watched(training, line_length, "line length of the training", progress)), rule)
-        return Thresholds(rule.threshold, baseline, "config.toml, the baseline's from the training")
+        return Thresholds(rule.threshold, baseline, "config.toml, the baseline's from the training", rule.rule())
     series = list(_watched(tuning, detector, f"tune on {tuning.split}", progress))
     if not any(recording.seizures for recording in series):
         raise UsageError(
@@ -196,6 +198,7 @@ def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf,
         detector=best_threshold(series, PROBABILITIES, rule),
         baseline=best_level(list(_watched(tuning, line_length, f"line length of {tuning.split}", progress)), rule),
         chosen=f"split {tuning.split}, view {str(tuning.digest)[:12]}",
+        rule=rule.rule(),
         tuned_on=tuple(_identities(tuning)),
     )
     chosen.write(kept)
@@ -244,21 +247,32 @@ def _check_apart(views: list[tuple[str, Mapping[str, Any]]]) -> None:
 
 
 def _save(run: r.Run, view: View, scored: list[Scored], found: dict[str, Any], threshold: float) -> None:
-    """Keep what was said: probabilities, events in TUSZ's and SzCORE's format, and the scores."""
+    """Keep what was said: probabilities, events in TUSZ's and SzCORE's format, and the scores.
+
+    All of it takes the place of an earlier evaluation's once it is whole: the scores leave first, and come last.
+    """
     split = view.split or "all"
-    write_probabilities(run.folder / f"probabilities-{split}.safetensors", scored)
-    folder = run.folder / "events" / split
-    if folder.is_dir():
-        shutil.rmtree(folder)  # of an earlier evaluation: two would mix
-    for recording in scored:
-        write_events(folder, recording, events_of(recording, threshold, run.config.evaluate))
+    names = (f"evaluation-{split}.json", f"events/{split}", f"probabilities-{split}.safetensors")
     said = {
         "view_digest": view.digest,
         "corpus": view.corpus,
         "omitted": [vars(omission) for omission in view.omitted],
         "metrics": found,
     }
-    r.write(run.folder / f"evaluation-{split}.json", json.dumps(said, indent=1).encode())
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=run.folder) as scratch:
+        new, old = (Path(scratch) / age for age in ("new", "old"))
+        for folder in (new / "events", old / "events", run.folder / "events"):
+            folder.mkdir(parents=True, exist_ok=True)
+        scores, events, probabilities = (new / name for name in names)
+        write_probabilities(probabilities, scored)
+        for recording in scored:
+            write_events(events, recording, events_of(recording, threshold, run.config.evaluate))
+        r.write(scores, json.dumps(said, indent=1).encode())
+        for name in names:
+            if (run.folder / name).exists():
+                (run.folder / name).rename(old / name)
+        for name in reversed(names):
+            (new / name).rename(run.folder / name)
 
 
 def _example(scored: list[Scored], baseline: list[Scored], thresholds: Thresholds, rule: EvaluateConfig) -> Example:

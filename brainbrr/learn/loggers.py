@@ -69,8 +69,21 @@ def _wandb(run: r.Run, step: int) -> Iterator[Show]:
 
     config = {**run.config.model_dump(mode="json"), "view_digest": run.view["digest"], "recipe": run.view["recipe"]}
     name = run.folder.name
-    with wandb.init(project="brainbrr", id=name, name=name, dir=run.folder, config=config, resume="allow") as online:
+    quiet = wandb.Settings(console="off")  # else it sends what the terminal shows: an error names recordings
+    try:
+        online = wandb.init(
+            project="brainbrr", id=name, name=name, dir=run.folder, config=config, resume="allow", settings=quiet
+        )
+    except wandb.errors.Error as error:
+        raise DependencyError(
+            f"W&B does not begin: {error}", fix="`wandb login`, or WANDB_MODE=offline, or take it out of train.log"
+        ) from None
+    exit_code = 1
+    try:
         yield lambda row: online.log(_numbers(row), step=row["step"])
+        exit_code = 0
+    finally:  # not `with`: that prints, and sends, the traceback
+        online.finish(exit_code=exit_code)
 
 
 _OPENERS = {"tensorboard": _tensorboard, "wandb": _wandb}

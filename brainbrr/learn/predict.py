@@ -57,14 +57,14 @@ class Predictor:
     def of(cls, run: r.Run, recipe: Recipe) -> Predictor:
         """Return a finished run's, with the thresholds that were tuned for it, else its config's.
 
-        `recipe` is the run's. Raises as `load_detector`; IntegrityError for thresholds that cannot be read.
+        `recipe` is the run's. Raises as `load_detector` and `Thresholds.read`.
         """
         window, rule = WindowSpec.model_validate(run.view["window"]), run.config.evaluate
         device = judging_device(run)
         model = load_detector(run, len(rows_of(recipe.channels, (), window)[0])).to(device)
         threshold, chosen = rule.threshold, "config.toml: none was tuned"
         if (kept := run.folder / THRESHOLDS).exists():
-            tuned = Thresholds.read(kept)
+            tuned = Thresholds.read(kept, rule)
             threshold, chosen = tuned.detector, tuned.chosen
         return cls(model, device, recipe, window, rule, threshold, chosen)
 
@@ -131,10 +131,15 @@ def judging_device(run: r.Run) -> torch.device:
 
 
 def judge(model: Detector, signal: Floats, device: torch.device) -> Floats:
-    """Return the probability of a seizure at each sample: float32 (windows, length) from (windows, rows, length)."""
+    """Return the probability of a seizure at each sample: float32 (windows, length) from (windows, rows, length).
+
+    Raises IntegrityError where it is no number: nothing would ever be found.
+    """
     model.eval()
     with torch.inference_mode():
         found: Floats = torch.sigmoid(model(torch.from_numpy(signal).to(device))).cpu().numpy()
+    if np.isnan(found).any():
+        raise IntegrityError("the detector's weights give probabilities that are no numbers", fix="train again")
     return found
 
 

@@ -97,9 +97,11 @@ def _scores(found: Mapping[str, Any]) -> str:
 def _scorer(found: Mapping[str, Any]) -> str:
     named = (scorer if scorer.startswith(name) else f"{name}: {scorer}" for name, scorer in scorers(found))
     items = "".join(f"<li>{escape(each)}</li>" for each in named)
+    rule = ", ".join(f"{name} = {value:g}" for name, value in found["rule"].items())
     return (
         f'<div class="note"><p>{NO_VALUE}: no patient has that score. Small: 95 % intervals. Thresholds from '
-        f"{escape(found['threshold_from'])}; the baseline is line length over 5 s, scored by the same code.</p>"
+        f"{escape(found['threshold_from'])}, events by {escape(rule)}; the baseline is line length over 5 s, scored by "
+        "the same code.</p>"
         f"<ul>{items}</ul></div>"
     )
 

@@ -202,7 +202,7 @@ def write(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash, sees the old one or the new one, never half."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        with files.naming(path), temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

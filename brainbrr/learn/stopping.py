@@ -13,24 +13,26 @@ _ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 @contextmanager
 def interrupts() -> Iterator[threading.Event]:
-    """Hold signals back: give what is set when one came. A second one does at once what it did before."""
+    """Hold signals back: give what is set when one came. A second Ctrl-C does at once what it did before.
+
+    A scheduler may say it twice, to all of a job's processes while their launcher passes it on: only a person means
+    more by that.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
     before = {number: signal.getsignal(number) for number in _ASKING}
 
-    def release() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def hold(*_: object) -> None:
+    def hold(number: int, *_: object) -> None:
         asked.set()
-        release()
+        if number == signal.SIGINT:
+            signal.signal(number, before[signal.SIGINT])
 
     for number in before:
         signal.signal(number, hold)
     try:
         yield asked
     finally:
-        release()
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -96,8 +96,8 @@ def train(
     rank 0 writes.
     Raises ViewNotReadyError for a view without a digest; UsageError for one without seizures, when view, config or
     number of processes are not the run's, or the weights of `init` not for this view; IntegrityError when processes
-    find different checkpoints; BrainbrrError when the loss is no number. Ctrl-C, SIGTERM and SIGUSR1 write a checkpoint
-    and raise KeyboardInterrupt.
+    find different runs or checkpoints; BrainbrrError when the loss is no number, or a process is gone. Ctrl-C, SIGTERM
+    and SIGUSR1 write a checkpoint and raise KeyboardInterrupt.
     """
     progress = progress or Silent()
     digest = trainable(view)
@@ -108,6 +108,12 @@ def train(
     scan = chosen(config.model.scan, device)
     world = this_world(device)
     state = _initial(len(view.channels), config, device)
+    if len(set(world.all(int(resume is None)))) > 1:
+        raise IntegrityError(
+            "some processes find the run, others do not",
+            where=resume or (runs / name if name else runs),
+            fix="the same command again, once every node shows the same folder",
+        )
     if resume is None:
         weights = state.model.state_dict()
         run = begin(view, config, runs, name=name, init=init, weights=weights, world=world)

@@ -160,6 +160,10 @@ class EvaluateConfig(_Section):
     merge_gap_s: float = Field(default=10.0, ge=0)
     resamples: int = Field(default=1000, ge=100, le=10_000)
 
+    def rule(self) -> dict[str, float]:
+        """Return what makes events of probabilities beside the threshold, which is tuned under it."""
+        return self.model_dump(exclude={"threshold", "resamples"})
+
 
 class TrainConfig(_Section):
     """One training: which view, which model, how long. Closed: an unknown key is refused."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from brainbrr.errors import IntegrityError
+from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.learn import runs as r
 from brainbrr.learn.counts import Counts, rates
 from brainbrr.learn.events import Pool, Scored
@@ -22,14 +22,17 @@ _N_LEVELS = 40
 THRESHOLDS = "thresholds.json"
 """Where a run keeps them."""
 
+_AGAIN = "`brainbrr evaluate RUN` tunes again, on split dev"
+
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where detector and baseline begin to say seizure, what chose it, and on which patients and sources."""
+    """Where detector and baseline begin to say seizure: what chose it, under which rule, on whose recordings."""
 
     detector: float
     baseline: float
     chosen: str
+    rule: Mapping[str, float]
     tuned_on: tuple[str, ...] = ()
 
     def write(self, file: Path) -> None:
@@ -37,18 +40,27 @@ class Thresholds:
         r.write(file, json.dumps(vars(self), indent=1).encode())
 
     @classmethod
-    def read(cls, file: Path) -> Thresholds:
-        """Return what `write` kept. Raises IntegrityError for anything else."""
+    def read(cls, file: Path, rule: EvaluateConfig) -> Thresholds:
+        """Return what `write` kept. Raises IntegrityError for anything else, UsageError for those of another rule."""
         try:
             found = json.loads(file.read_bytes())
             numbers = float(found["detector"]), float(found["baseline"])
             if not np.isfinite(numbers).all():
                 raise ValueError("a threshold is no number")
-            return cls(*numbers, str(found["chosen"]), tuple(found.get("tuned_on", ())))
+            kept = cls(*numbers, str(found["chosen"]), dict(found["rule"]), tuple(found.get("tuned_on", ())))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise IntegrityError(
-                f"the run's thresholds cannot be read: {error}", where=file, fix="tune again"
-            ) from None
+            raise IntegrityError(f"the run's thresholds cannot be read: {error}", where=file, fix=_AGAIN) from None
+        now = rule.rule()
+        others = [
+            f"{name} was {kept.rule.get(name)}, is {now[name]}" for name in now if kept.rule.get(name) != now[name]
+        ]
+        if others:
+            raise UsageError(
+                f"the run's thresholds were tuned under another rule of events: {', '.join(others)}"[:400],
+                where=file,
+                fix=_AGAIN,
+            )
+        return kept
 
 
 def best_threshold(recordings: Sequence[Scored], candidates: Iterable[float], rule: EvaluateConfig) -> float:

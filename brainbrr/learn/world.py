@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed
 
-from brainbrr.errors import DependencyError
+from brainbrr.errors import BrainbrrError, DependencyError
 from brainbrr.learn.launch import Launch
 
 _NAME_BYTES = 255
@@ -37,7 +37,8 @@ class World:
         if self.size == 1:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        distributed.all_reduce(flat)
+        with _all_there():
+            distributed.all_reduce(flat)
         for tensor, total in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(total.view_as(tensor))
 
@@ -64,8 +65,20 @@ class World:
             return name
         told = name.encode().ljust(_NAME_BYTES, b"\0")
         letters = torch.tensor(list(told), dtype=torch.uint8, device=self.device)
-        distributed.broadcast(letters, src=0)
+        with _all_there():
+            distributed.broadcast(letters, src=0)
         return bytes(letters.tolist()).rstrip(b"\0").decode()
+
+
+@contextmanager
+def _all_there() -> Iterator[None]:
+    """Raise BrainbrrError where another process is gone: what ended it is the error to look at."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise BrainbrrError(
+            f"another process of the training is gone: {error!s:.200}", fix="see what that process said"
+        ) from None
 
 
 def this_world(device: torch.device) -> World:

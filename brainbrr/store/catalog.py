@@ -301,20 +301,30 @@ def _read(layout: Layout, corpus: str, seq: int) -> bytes:
         raise IntegrityError("a generation of the catalog is missing", where=path) from None
 
 
-def publish(layout: Layout, corpus: str, merge: Callable[[Catalog | None], Catalog], decoded: Decoded) -> Catalog:
+def publish(
+    layout: Layout,
+    corpus: str,
+    merge: Callable[[Catalog | None], Catalog],
+    decoded: Decoded,
+    not_before: Callable[[Catalog], str] = lambda _: "",
+) -> Catalog:
     """Write the next generation that `merge` makes of the latest one, and return it.
 
     When another process was faster, its generation is merged again. Nothing is written when rows,
-    layout and labelled are what they were. Raises SpaceError when the disk is full.
+    layout and labelled are what they were, unless they were written down before `not_before` says of them.
+    Raises SpaceError when the disk is full.
     """
     while True:
         found = latest(layout, corpus, decoded)
         before, parent = found if found else (None, None)
         merged = merge(before)
-        if before is not None and parent is not None and _says(merged) == _says(before):
+        created = not_before(merged)
+        unchanged = before is not None and before.created >= created and _says(merged) == _says(before)
+        if before is not None and parent is not None and unchanged:
             acknowledge(layout, corpus, before.seq, parent)  # whoever published it may not have come so far
             return before
-        mine = dataclasses.replace(merged, corpus=corpus, seq=before.seq + 1 if before else 1, parent=parent)
+        created, seq = max(created, merged.created), before.seq + 1 if before else 1
+        mine = dataclasses.replace(merged, corpus=corpus, seq=seq, parent=parent, created=created)
         path, data = layout.generation(corpus, mine.seq), encode(mine)
         decode(data, where=path)  # what cannot be read again is never written
         if len(data) > MAX_CATALOG_BYTES:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from brainbrr.errors import IntegrityError
+from brainbrr.errors import FormatError, IntegrityError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store.layout import Layout
 
-Bad = tuple[str, IntegrityError | OSError]
+Bad = tuple[str, IntegrityError | FormatError | OSError]
 """A file's path below `catalog`, and what is wrong with it."""
 
 
@@ -42,7 +42,7 @@ def damage(layout: Layout, corpus: str) -> Iterator[Bad]:
         try:
             if (said := catalogs.acknowledged_digest(layout, corpus, seq)) is not None:
                 told[seq] = said
-        except (IntegrityError, OSError) as error:
+        except (IntegrityError, FormatError, OSError) as error:
             yield name_of(layout.acknowledgement(corpus, seq)), error
         path = layout.generation(corpus, seq)
         try:
@@ -50,7 +50,7 @@ def damage(layout: Layout, corpus: str) -> Iterator[Bad]:
             if told.get(seq, digest) != digest:
                 raise IntegrityError(f"generation {seq} of the catalog is not the one that was published", where=path)
             whole[seq] = catalog.parent, digest
-        except (IntegrityError, OSError) as error:
+        except (IntegrityError, FormatError, OSError) as error:
             yield name_of(path), error
     for before, seq in pairwise([first - 1, *there]):
         if before != seq - 1:  # a gap is told once, however wide
@@ -67,5 +67,5 @@ def damage(layout: Layout, corpus: str) -> Iterator[Bad]:
             parent = catalogs.cut_parent(layout, corpus, seq)
             if seq in whole and parent != whole[seq][0]:
                 raise IntegrityError("the cut names another generation than the one that was cut off")
-        except (IntegrityError, OSError) as error:
+        except (IntegrityError, FormatError, OSError) as error:
             yield name_of(layout.cut(corpus, seq)), error

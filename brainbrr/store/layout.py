@@ -6,6 +6,7 @@ Identifiers are checked as hex before they name a file, so no text from outside 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import stat
@@ -31,11 +32,13 @@ FOLDERS = ("objects.zarr", "records", "findings", "catalog", "views", "tmp", "qu
 LATER = ("pins", "retired", "receipts", "leases")
 """Made when something is first written there."""
 
+_NAME_BYTES = 255
 _FINDINGS = re.compile(r"[0-9a-f]{32}-[1-9][0-9]{0,5}\.json\Z")
 _GENERATION = re.compile(r"([0-9]{8})\.jsonl\Z")
 _ACKNOWLEDGED = re.compile(r"([0-9]{8})\.ack\.json\Z")
 _CUT = re.compile(r"([0-9]{8})\.cut\.json\Z")
 _RECEIPT = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}\.json\Z")
+_FAN_OUT = re.compile(r"[0-9a-f]{2}\Z")
 _CORPUS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 
 
@@ -181,6 +184,17 @@ class Layout:
         names = filter(_CORPUS.match, _names(self.root / "catalog"))
         return tuple(name for name in names if self.generations(name) or self.acknowledged(name))
 
+    def lost_folders(self) -> Iterator[Path]:
+        """Yield where a folder of what names others has to be and is not: to who lists it, it would look empty."""
+        for name in ("records", "catalog", "views"):
+            if not (self.root / name).is_dir():
+                yield self.root / name
+        for folder, kind in ((self.records, _FAN_OUT), (self.root / "catalog", _CORPUS)):
+            for path in (folder / name for name in _names(folder) if kind.match(name)):
+                with contextlib.suppress(FileNotFoundError):  # forgotten just now
+                    if not stat.S_ISDIR(path.lstat().st_mode):
+                        yield path
+
     @staticmethod
     def fan_outs(folder: Path) -> Iterator[Path]:
         """Yield the folders inside a folder, by name; links too, since somebody must report them."""
@@ -266,7 +280,10 @@ class Layout:
 
         Raises IntegrityError where the way to it leads through a link: what lies there is another's.
         """
-        target = self.root / "quarantine" / (name or f"{path.name}.{uuid.uuid4().hex[:12]}")
+        kept = path.name
+        while len(os.fsencode(kept)) > _NAME_BYTES - 13:
+            kept = kept[:-1]
+        target = self.root / "quarantine" / (name or f"{kept}.{uuid.uuid4().hex[:12]}")
         self.make_folder(target.parent)
         try:
             files.refuse_link(path.parent)

@@ -84,6 +84,8 @@ class Receipt:
         found = {_OUT_OF_REACH: [], **files.fields(value, {**_FIELDS, **more}, where=where)}
         if found.pop("format") != RECEIPT_FORMAT:
             raise IntegrityError(f"not a receipt of format {RECEIPT_FORMAT}", where=where)
+        if not _is_time(found["created"]):
+            raise IntegrityError(f"created = {found['created'][:40]!r} is no time as receipts say it", where=where)
         for name in (*_ALL, _OUT_OF_REACH):
             if name == "generations":
                 found[name] = tuple(files.fields(each, _GENERATION, where=where) for each in found[name])
@@ -96,6 +98,14 @@ class Receipt:
 def now() -> str:
     """Return the time as receipts say it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _is_time(text: str) -> bool:
+    """Say whether a text is a time as now() says it: such texts are compared, not read."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).isoformat(timespec="seconds") == text
+    except (ValueError, OverflowError):
+        return False
 
 
 def whoever() -> str:

@@ -63,10 +63,12 @@ class Reader:
     def read(self, *, without_corpus: str | None = None, without_views: frozenset[str] = frozenset()) -> Roots:
         """Return what is alive now, or would be if this corpus and these views were gone.
 
-        Raises IntegrityError where a record, catalog, view or pin cannot be read.
+        Raises IntegrityError where a record, catalog, view, pin or mark of retirement cannot be read, or a folder of
+        these is not there.
         """
-        retired = frozenset(self.layout.retired())
-        damaged: list[IntegrityError] = []
+        lost = self.layout.lost_folders()
+        damaged = [IntegrityError("a folder of the store is not there", where=folder) for folder in lost]
+        retired = frozenset(self._retired(damaged))
         sources: set[str] = set()
         keys: set[str] = set()
         contents: set[str] = set()
@@ -128,6 +130,19 @@ class Reader:
             return None
         except OSError as error:
             raise IntegrityError(f"it cannot be read: {error.strerror}", where=path) from error
+
+    def _retired(self, damaged: list[IntegrityError]) -> Iterator[str]:
+        for recipe in self.layout.retired():
+            path = self.layout.retirement(recipe)
+            try:
+                said = sealed.read(path)
+                if said is not None and said.get("recipe") != recipe:
+                    raise IntegrityError("this is the mark of another recipe", where=path)
+            except IntegrityError as error:
+                damaged.append(error)
+                continue
+            if said is not None:
+                yield recipe
 
     def _records(self, damaged: list[IntegrityError]) -> Iterator[tuple[str, Named]]:
         for key in self.layout.found_records():

@@ -20,6 +20,15 @@ from brainbrr.store.tiles import Bytes
 MEND = "brainbrr repair restores it, and keeps the damaged one in quarantine"
 
 
+_SMALL_INDEX = 1 << 20
+"""Bytes of an index that are read at once: those of a recording of a week. A hole takes memory, and none of a disk."""
+
+
+def _hole(descriptor: int, start: int) -> int:
+    """Return where the first hole at or after a byte of a file begins; its end where it has none, or nobody knows."""
+    return os.lseek(descriptor, start, os.SEEK_HOLE)
+
+
 class Scratch:
     """Buffers that reads of one thread share, one after the other: they grow to the largest and stay."""
 
@@ -140,6 +149,8 @@ def _opened(path: Path, folder: Path, sizes: range, n_last: int, mapped: bool | 
         if state.st_size not in sizes:
             wanted = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
             raise IntegrityError(f"the shard has {state.st_size:,} bytes instead of {wanted}", where=path, fix=MEND)
+        if n_last > _SMALL_INDEX and _hole(descriptor, state.st_size - n_last) < state.st_size:
+            raise IntegrityError("the shard's index has a hole", where=path, fix=MEND)
         last = os.pread(descriptor, n_last, state.st_size - n_last)
         if mounts.is_local(state.st_dev, folder) if mapped is None else mapped:
             return MappedFile(descriptor, state.st_size), last

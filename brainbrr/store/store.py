@@ -302,9 +302,9 @@ class Store:
         found = catalogs.latest(self.layout, corpus, self._decoded)
         return found[0] if found else None
 
-    def publish(self, corpus: str, merge: Callable[[Catalog | None], Catalog]) -> Catalog:
+    def publish(self, corpus: str, merge: Callable[[Catalog | None], Catalog], **choices: Any) -> Catalog:
         """Write the next generation of a catalog: `merge` makes it of the latest, again when another was faster."""
-        return catalogs.publish(self.layout, corpus, merge, self._decoded)
+        return catalogs.publish(self.layout, corpus, merge, self._decoded, **choices)
 
     # Findings
 

@@ -15,7 +15,7 @@ import errno
 import os
 import re
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from brainbrr.digest import sha256
@@ -86,6 +86,16 @@ def is_gone(layout: Layout) -> Callable[[str], bool] | None:
     """
     records = deleted(layout)["records"]
     return (lambda key: key in records and not os.path.lexists(layout.record(key))) if records else None
+
+
+def stored_again(layout: Layout, keys: Iterable[str]) -> str:
+    """Return when the last of some keys was deleted whose record is there again; "" where none was.
+
+    A receipt excuses what was named before it, so that what is there since has to be named anew to be missed.
+    """
+    records = receipts.deleted(layout)["records"]
+    again = (key for key in keys if key in records and layout.record(key).exists()) if records else ()
+    return max((records[key] for key in again), default="")
 
 
 def _taken(layout: Layout) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from brainbrr.store.store import Store
 from brainbrr.verbs.found import Bound, Notes
 from brainbrr.views import frozen_digest
 
+_PUT_BACK = "put it back from a copy of the store, or ingest again all that was in it"
 _OURS = {"digest", "recipe", "window", "recordings", "omitted"}
 
 
@@ -123,6 +124,10 @@ def said(store: Store, kind: str, name: str) -> bool:
 def small_files(store: Store, broken: Notes) -> dict[str, list[str]]:
     """Prove findings, marks of retirement and receipts; return the names of these, and of catalogs, views and pins."""
     layout = store.layout
+    for folder in layout.lost_folders():
+        # what lies in the place of records is told as a record or a stranger, and what they were, catalogs say
+        if folder.parent != layout.records and (folder.is_symlink() or not folder.exists()):
+            broken.say("folder", folder.relative_to(layout.root).as_posix(), "this folder is not there", _PUT_BACK)
     names: dict[str, list[str]] = defaultdict(list)
     for name in store.found_findings():
         names["findings"].append(name)

@@ -58,7 +58,7 @@ class Damage:
     """What is damaged, and what was read on the way.
 
     What is `misplaced` is whole, but lies under another's name; `broken` is everything else. `unreadable` is what the
-    disk, the network or a permission kept from being read: nothing is known of its bytes.
+    disk, the network, a permission or a newer format kept from being read: nothing is known of what it says.
     """
 
     contents: tuple[str, ...]
@@ -127,7 +127,8 @@ def damage(store: Store, scope: Scope = Scope(), *, progress: Progress = Silent(
         **{kind: frozenset(found) for kind, found in crosscheck.small_files(store, broken).items()},
     }
     for name in strangers(store.layout):
-        broken.say("stranger", name, "no store has a file of this name")
+        if name not in broken.names("folder"):
+            broken.say("stranger", name, "no store has a file of this name")
     if broken.found or misplaced.found:
         deleted = trash.deleted(store.layout)
         for notes in (broken, misplaced):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from brainbrr.digest import is_digest
-from brainbrr.errors import BrainbrrError
+from brainbrr.errors import BrainbrrError, FormatError
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 
@@ -29,8 +29,8 @@ RECEIPTS_OF = {
 Found = dict[str, str]
 """One damage: {kind: name, "reason": why, "fix": what mends it}.
 
-Kinds: format, object, group, record, findings, catalog (a file of it), recording (CORPUS/PATH), view, pin, retired,
-receipt, stranger.
+Kinds: format, folder, object, group, record, findings, catalog (a file of it), recording (CORPUS/PATH), view, pin,
+retired, receipt, stranger.
 """
 
 
@@ -66,8 +66,8 @@ class Notes:
 
     def note(self, kind: str, name: str, error: BrainbrrError | OSError) -> None:
         """Keep one damage."""
-        disk = error if isinstance(error, OSError) else error.__cause__
-        if isinstance(disk, OSError):
+        why = error if isinstance(error, (OSError, FormatError)) else error.__cause__
+        if isinstance(why, (OSError, FormatError)):
             self.unreadable.add((kind, name))
         reason = f"it cannot be read: {error.strerror}" if isinstance(error, OSError) else error.what
         fix = None if isinstance(error, OSError) else error.fix

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -104,6 +104,13 @@ def merged(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         rows=rows,
     )
+
+
+def keys_of(catalog: Catalog) -> Iterator[str]:
+    """Yield the keys under which a generation says that something was stored."""
+    for row in catalog.rows.values():
+        if row.source is not None:
+            yield from (key_of(source=row.source, recipe=recipe) for recipe in row.contents)
 
 
 def let_go(catalog: Catalog, is_gone: Callable[[str], bool]) -> Catalog:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,14 @@ from brainbrr.store.layout import INODES_PER_OBJECT
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.store.tiles import SAVES_AT_MOST, Codec
-from brainbrr.store.trash import call_off, is_gone
+from brainbrr.store.trash import call_off, is_gone, stored_again
 from brainbrr.verbs.build import Built, Task
 from brainbrr.verbs.builder import Builder, build_all, local_engine
 from brainbrr.verbs.examine import examine_stored
-from brainbrr.verbs.generation import Entry, let_go, merged
+from brainbrr.verbs.generation import Entry, keys_of, let_go, merged
 from brainbrr.verbs.plan import bytes_needed, stays_unlabelled
 from brainbrr.verbs.recipes import refuse_retired
-from brainbrr.verbs.removals import refuse_removal
+from brainbrr.verbs.removals import refuse_lost_store, refuse_removal
 from brainbrr.verbs.select import members
 from brainbrr.verbs.stored import is_there, remember, stored
 from brainbrr.verbs.survey import entry_of, hash_sources, read_labels
@@ -127,6 +127,8 @@ def ingest(
     began = time.monotonic()
     found = locate(root, name=corpus)
     files = scan(found)
+    if store is None:
+        refuse_lost_store(_needed(location), host)
     if not dry_run and (store is None or codec is not None):
         store = Store.create(_needed(location, store), codec=codec)
     if store is not None:
@@ -202,7 +204,7 @@ def ingest(
     finally:
         # also after Ctrl-C: what is done is in the catalog
         if not dry_run and store is not None and (hashed or any(entry.source for entry in picked)):
-            published = store.publish(found.name, next_generation)
+            published = _publish(store, found.name, next_generation)
             call_off(store.layout)  # what a gc took while no catalog named it comes back
             if host and (trouble := keep(lambda: host.remember_root(store.location, found.name, found.root))):
                 progress.say(trouble)
@@ -217,9 +219,15 @@ def ingest(
             progress.say(f"Building {len(again)} again, which a gc took before the catalog named them")
             builder = Builder.for_ingest(store.location, found.root, recipe)
             _build(builder, again, same, entries, engine or local_engine(workers, len(again)), progress, report)
+            published = _publish(store, found.name, next_generation)
     _count(report, entries, picked, base, published)
     report.seconds = time.monotonic() - began
     return report
+
+
+def _publish(store: Store, corpus: str, merge: Callable[[Catalog | None], Catalog]) -> Catalog:
+    """Publish the next generation, also where it differs in nothing but that it is younger than a deletion."""
+    return store.publish(corpus, merge, not_before=lambda named: stored_again(store.layout, keys_of(named)))
 
 
 def _needed(location: Path | None, store: Store | None = None) -> Path:

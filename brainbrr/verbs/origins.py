@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from brainbrr.eeg.recipe import PRESETS, Recipe
 from brainbrr.errors import BrainbrrError, RecordingError
 from brainbrr.host import Host
 from brainbrr.store import catalog as catalogs
+from brainbrr.store import proof
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.store import Store
 
@@ -132,9 +134,9 @@ class Origins:
 
     def _said(self) -> Iterator[Mapping[str, object]]:
         yield from (recipe.identity() for recipe in PRESETS.values())
-        yield from (record.recipe_fields for record in self._store.records())
+        for key in self._store.keys():  # noqa: SIM118
+            with suppress(BrainbrrError, OSError):
+                yield proof.proven_record(self._store, key).recipe_fields
         for digest in self._store.frozen_views():
-            try:
+            with suppress(BrainbrrError, OSError, KeyError, TypeError):
                 yield (self._store.frozen(digest) or {})["recipe"]["fields"]
-            except (BrainbrrError, OSError, KeyError, TypeError):
-                continue

@@ -1,19 +1,41 @@
-"""Recordings that are no longer below a corpus's root: deleted, or only out of reach? In doubt an ingest is refused."""
+"""Recordings that are gone from a corpus's root, or a store from its place: deleted, or only out of reach?
+
+In doubt an ingest is refused.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from brainbrr.eeg.corpus import Corpus
 from brainbrr.errors import UsageError
+from brainbrr.host import Host
 from brainbrr.store.catalog import Catalog
 
 _FIX = (
     "check that the whole corpus is mounted; another corpus needs --corpus NAME; "
     "if they are really deleted, say --accept-removed"
 )
+
+
+def refuse_lost_store(location: Path, host: Host | None) -> None:
+    """Raise UsageError where this host had a store, and nothing but an empty folder is left: is its disk mounted?
+
+    A new one would lie hidden below the mount point, and hold all the corpus a second time.
+    """
+    lost = False
+    with suppress(OSError):  # what cannot be looked at says nothing
+        folder = next(each for each in (location.absolute(), *location.absolute().parents) if each.exists())
+        lost = host is not None and host.knows(location) and next(folder.iterdir(), None) is None
+    if lost:
+        raise UsageError(
+            "the store that was here is gone, and its folder is empty, as a mount point without its disk",
+            where=location,
+            fix="mount it; if it is really deleted, `brainbrr store init` makes a new one",
+        )
 
 
 def refuse_removal(found: Corpus, base: Catalog | None, removed: Iterable[str], *, accepted: bool) -> None:

@@ -5,6 +5,7 @@ Nothing is deleted and nothing that differs is put in its stead. Running it agai
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import defaultdict
@@ -28,7 +29,7 @@ from brainbrr.verbs import crosscheck
 from brainbrr.verbs.build import one_blas_thread
 from brainbrr.verbs.damage import Damage, Scope, damage
 from brainbrr.verbs.examine import keep_findings
-from brainbrr.verbs.found import Found, kind_and_name, place_of
+from brainbrr.verbs.found import REPAIR, Found, kind_and_name, place_of
 from brainbrr.verbs.mend_catalog import mend_catalogs
 from brainbrr.verbs.mended import Mended
 from brainbrr.verbs.origins import Origins
@@ -36,6 +37,8 @@ from brainbrr.verbs.rebuild import Wanted, rebuild
 from brainbrr.verbs.select import resolve_corpus
 from brainbrr.verbs.verify import Memory
 
+_IMMOVABLE = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM)
+"""How what is not ours refuses: a disk that is mounted there, another user's folder."""
 _AGAIN = "brainbrr repair again, when its disk or network answers"
 _FIX = {
     "view": "brainbrr repair --from STORE, or freeze the view again",
@@ -122,13 +125,24 @@ class _Mender:
     def mend(self, damaged: Iterable[Found], workers: int | None, progress: Progress) -> None:
         """Mend all of it."""
         kinds: dict[str, list[Found]] = defaultdict(list)
+        hidden = {name.partition("/")[0] for kind, name in self._found.unreadable if kind == "catalog"}
         for each in damaged:
-            if kind_and_name(each) in self._found.unreadable:
-                self._note(Mended.of(each, "left", "it cannot be read now, so nothing is known of its bytes", _AGAIN))
+            kind, name = kind_and_name(each)
+            if (kind, name) in self._found.unreadable:
+                fix = each["fix"] if each["fix"] != REPAIR else _AGAIN
+                self._note(Mended.of(each, "left", "it cannot be read now, so nothing is known of what it says", fix))
+            elif kind == "catalog" and name.partition("/")[0] in hidden:
+                self._note(Mended.of(each, "left", "another file of this catalog cannot be read now", _AGAIN))
             else:
-                kinds[kind_and_name(each)[0]].append(each)
+                kinds[kind].append(each)
         for each in kinds["stranger"]:
-            self._aside(each, "nothing reads it")
+            try:
+                self._aside(each, "nothing reads it")
+            except OSError as error:
+                if error.errno not in _IMMOVABLE:
+                    raise
+                how = f"it cannot be moved aside: {error.strerror}"
+                self._note(Mended.of(each, "left", how, "move it out of the store by hand"))
         self._objects(kinds["object"])
         for each in kinds["group"]:
             self._store.layout.ensure_group(place_of(self._store, *kind_and_name(each)).parent)
@@ -145,6 +159,8 @@ class _Mender:
         for kind in ("view", "pin", "retired", "receipt"):
             for each in kinds[kind]:
                 self._note(self._small(kind, each))
+        for each in kinds["folder"]:
+            self._note(Mended.of(each, "not restored", "nothing says what was in it", each["fix"]))
         for each in kinds["recording"]:
             self._note(Mended.of(each, "not restored", "only its EDF says which length is right", each["fix"]))
 

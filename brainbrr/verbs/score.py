@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _ROLES = (".csv_bi", ".tse_bi", ".lbl_bi", "events.tsv")
 _MOST_NAMED = 20
+_LONGEST_US = 366 * 86_400 * 1_000_000  # scorers hold each tenth of a second
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,12 @@ def _outcome(name: str, reference: Path, hypothesis: Path) -> Outcome:
             f"nothing says how long recording {name} is",
             where=reference,
             fix="write `# duration` into the csv_bi, or a column recordingDuration into the table",
+        )
+    if duration_us > _LONGEST_US:
+        raise AnnotationError(
+            f"recording {name} is {seconds_text(duration_us)} long: more than a year is not scored",
+            where=reference,
+            fix="correct the stated duration, which is in seconds",
         )
     if abs((said.duration_us or duration_us) - duration_us) > TOLERANCE_US:
         raise AnnotationError(

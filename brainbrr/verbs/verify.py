@@ -118,7 +118,10 @@ class Memory:
             return True
 
         def longest_ago_first(name: str) -> tuple[int, str]:
-            return self._last[name].at_s[self._depth] if name in self._last else 0, name
+            if name in self._last:
+                return self._last[name].at_s[self._depth], name
+            # what never passes must not take every slice of time from the rest
+            return self._passes.tried.get(name, 0) if self._passes else 0, name
 
         scope = Scope(DEPTHS[self._depth], self.skipped, prove, longest_ago_first)
         return damage(self._store, scope, progress=progress)
@@ -138,7 +141,7 @@ class Memory:
                 if os.path.lexists(place_of(self._store, kind, name)):  # a deletion that was called off put it back
                     continue
                 when = _deletion(self._store, kind, name, deleted)
-                if when is None or datetime.fromisoformat(when) < datetime.fromisoformat(seen):
+                if when is None or when < seen:
                     gone.append({kind: name, "reason": f"it was here on {seen}, and is gone", "fix": REPAIR})
         return tuple(gone)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,6 +98,35 @@ def test_piped_output_is_tab_separated(cli: Cli, corpus: Path) -> None:
     assert "smoke" in lines[0]
     assert dict(line.split("\t", 1) for line in lines[1:])["state"] == "ready"
     assert "\x1b" not in "".join(lines)
+
+
+ODD_NAMES = {
+    b"\xff\xfe": "\\udcff\\udcfe",
+    b"a\nb\tc": "a\\nb\\tc",
+    b"\x1b[31mred": "\\x1b[31mred",
+    b"[bold]": "[bold]",
+}
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_no_name_of_a_file_ends_a_line_moves_a_cursor_or_the_command(
+    cli: Cli, corpus: Path, tmp_path: Path, terminal: bool
+) -> None:
+    cli("ingest", corpus, "--workers", 1, "--profile", "smoke")
+    for name in ODD_NAMES:
+        Path(os.fsdecode(os.fsencode(tmp_path / "store") + b"/" + name)).touch()
+    for words, code in ((["verify"], 4), (["repair"], 0)):
+        command = [sys.executable, "-m", "brainbrr", *words]
+        if terminal:
+            command = ["script", "-qec", shlex.join(command), "/dev/null"]
+            if shutil.which("script") is None:
+                pytest.skip("util-linux's script is not here")
+        environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+        ended = subprocess.run(command, env=environment, capture_output=True, check=False)
+        lines = ended.stdout.decode().splitlines()
+        assert ended.returncode == code, ended.stderr
+        for shown in ODD_NAMES.values():
+            assert sum("stranger" in line and shown in line for line in lines) == 1
 
 
 def test_output_names_profile_and_split_since_dev_is_both(cli: Cli, corpus: Path) -> None:

@@ -107,6 +107,9 @@ def test_the_length_of_a_recording_is_known_and_agreed_on(cli: Cli, tmp_path: Pa
     late = csv_bi(tmp_path / "late.csv_bi", (3590, 3700))
     told = cli("score", reference, late, "--json")
     assert told.code == 1 and "3700 s" in told.json["what"]
+    ages = csv_bi(tmp_path / "ages.csv_bi", (1, 2), duration=9e8)  # scorers would take gigabytes
+    told = cli("score", ages, ages, "--json")
+    assert told.code == 1 and "more than a year is not scored" in told.json["what"]
 
 
 def test_what_is_no_pair_is_a_usage_error(cli: Cli, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -76,6 +78,51 @@ def test_thresholds_are_chosen_once_and_kept(scored: EvaluateReport, view_of: Vi
     again = evaluate(scored.run, view_of("eval"))
     assert again.metrics["threshold"] == 0.123
     (scored.run / "thresholds.json").write_text(json.dumps(kept))
+
+
+def test_thresholds_are_tuned_again_where_the_rule_changed(
+    scored: EvaluateReport, view_of: ViewOf, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(scored.run, tmp_path / "run"))
+    said = (run / "config.toml").read_text()
+    assert "min_duration_s = 5.0" in said and "min_duration_s = 5" in (run / "report.html").read_text()
+    (run / "config.toml").write_text(said.replace("min_duration_s = 5.0", "min_duration_s = 0.0"))
+    with pytest.raises(UsageError, match=r"min_duration_s was 5\.0, is 0\.0"):
+        evaluate(run, view_of("eval"))
+    assert evaluate(run, view_of("eval"), tune=view_of("dev")).metrics["rule"]["min_duration_s"] == 0
+    evaluate(run, view_of("eval"))
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """Return an evaluation's files: all that says what was said, and how well."""
+    places = [run / "evaluation-eval.json", run / "probabilities-eval.safetensors", *(run / "events").rglob("*.*")]
+    return {place.relative_to(run).as_posix(): place.read_bytes() for place in places}
+
+
+@pytest.mark.parametrize("n_written", [1, 4, 11])
+def test_an_evaluation_that_breaks_off_leaves_the_earlier_one_whole(
+    scored: EvaluateReport, view_of: ViewOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_written: int
+) -> None:
+    run = Path(shutil.copytree(scored.run, tmp_path / "run"))
+    before, left, sync = contents(run), [n_written], os.fsync
+    kept = json.loads((run / "thresholds.json").read_text())
+    (run / "thresholds.json").write_text(json.dumps({**kept, "detector": 0.001}))
+
+    def full(descriptor: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "no space left")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        evaluate(run, view_of("eval"))
+    assert contents(run) == before and not list(run.glob(".new-*"))
+    monkeypatch.undo()
+    evaluate(run, view_of("eval"))
+    after = contents(run)
+    assert after.keys() == before.keys() and not list(run.glob(".new-*"))
+    assert all(after[name] != before[name] for name in before if name.endswith("json"))
 
 
 def test_without_a_tuning_split_the_configs_threshold_counts(run: Path, view_of: ViewOf) -> None:

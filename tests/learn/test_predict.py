@@ -21,7 +21,7 @@ from brainbrr.learn import predict as module
 from brainbrr.learn import runs as r
 from brainbrr.learn.evaluate import probabilities
 from brainbrr.learn.predict import Predictor
-from brainbrr.learn.train_config import TrainConfig
+from brainbrr.learn.train_config import EvaluateConfig, TrainConfig
 from brainbrr.learn.tune import Thresholds
 from brainbrr.progress import Silent
 from brainbrr.verbs.predict import PredictReport, predict
@@ -98,7 +98,7 @@ def test_the_threshold_is_the_one_that_was_tuned(run: Path, generated: Path, vie
     edf = generated / view_of("eval").recordings[0].path
     report = predict(run, [edf])
     assert (report.threshold, report.threshold_from) == (0.5, "config.toml: none was tuned")
-    Thresholds(0.001, 1.0, "split dev").write(run / "thresholds.json")
+    Thresholds(0.001, 1.0, "split dev", EvaluateConfig().rule()).write(run / "thresholds.json")
     report = predict(run, [edf])
     assert (report.threshold, report.threshold_from) == (0.001, "split dev")
     [prediction] = report.predictions
@@ -138,3 +138,11 @@ def test_a_run_that_was_trained_on_cuda_is_read_wherever_one_is(run: Path, gener
     if predictor.device.type == "cpu":
         after = scores(predict(run, [generated]))
         assert all(np.array_equal(after[name], score) for name, score in before.items())
+
+
+def test_weights_that_give_no_numbers_are_refused_not_silent(run: Path, generated: Path, view_of: ViewOf) -> None:
+    tensors, said = r.read_tensors(run / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("weight"))
+    r.write_tensors(run / "model.safetensors", {**tensors, name: tensors[name] * np.nan}, said)
+    with pytest.raises(IntegrityError, match="no numbers"):
+        predict(run, [generated / view_of("eval").recordings[0].path])

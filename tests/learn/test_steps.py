@@ -12,7 +12,7 @@ import pytest
 import torch
 from trainings import StopAfter, changed, same_bits
 
-from brainbrr.errors import DependencyError, IntegrityError, UsageError
+from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError
 from brainbrr.learn import runs as r
 from brainbrr.learn.train import _initial, loss_of, train
 from brainbrr.learn.train_config import OptimiserConfig, TrainConfig
@@ -179,6 +179,29 @@ def test_a_logger_that_is_not_installed_is_a_clear_error(view_of: ViewOf, config
     with pytest.raises(DependencyError, match="names wandb"):
         train(view_of("train"), changed(config, "train", log=["wandb"]), runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_wandb_gets_the_numbers_and_no_recordings_name(
+    view_of: ViewOf, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    view, told = view_of("train"), changed(config, "train", log=["wandb"])
+    run = train(view, told, runs=tmp_path, name="whole").run
+    [sent] = run.rglob("*.wandb")
+    losses = [row["loss"] for row in history(run)]
+    assert len(losses) == 6 and all(f"{loss!r}".encode() in sent.read_bytes() for loss in losses)
+    with pytest.raises(BrainbrrError, match="the loss of step"):
+        train(view, changed(told, "train", lr=1e30), runs=tmp_path, name="broken")
+    for file in filter(Path.is_file, (tmp_path / "broken" / "wandb").rglob("*")):
+        assert not [each.path for each in view.recordings if each.path.encode() in file.read_bytes()], file
+
+    for name, value in {"WANDB_MODE": "online", "HOME": str(tmp_path), "NETRC": str(tmp_path / "none")}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    wandb.teardown()  # it reads these once
+    with pytest.raises(DependencyError, match="W&B does not begin: No API key"):
+        train(view, told, runs=tmp_path, name="online")
 
 
 def test_tensorboard_shows_what_metrics_say(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -108,10 +110,10 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     r.write(tmp_path / "file", b"old")
 
     def full(_: int) -> None:
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "no space left")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(OSError, match=r"no space left.*file"):
         r.write(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"old"
 
@@ -197,3 +199,23 @@ def test_a_schedulers_sigterm_leaves_a_checkpoint_and_a_renamed_corpus_resumes_e
     assert renamed.digest == view.digest
     again = train(renamed, config, runs=tmp_path, resume=run)
     assert same_bits(again.run / "model.safetensors", finished.run / "model.safetensors")
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_scheduler_may_say_it_twice(
+    view_of: ViewOf, config: TrainConfig, tmp_path: Path, request: pytest.FixtureRequest, second: signal.Signals
+) -> None:
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # as the command line has them
+        before = signal.signal(number, signal.default_int_handler)
+        request.addfinalizer(partial(signal.signal, number, before))
+    with pytest.raises(KeyboardInterrupt):
+        train(view_of("train"), config, runs=tmp_path, progress=StopAfter(2, signal.SIGTERM, second))
+    [run] = tmp_path.iterdir()
+    assert r.read_tensors(run / "checkpoint.safetensors")[1]["step"] == 2
+
+
+def test_a_second_ctrl_c_stops_at_once(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(view_of("train"), config, runs=tmp_path, progress=StopAfter(2, signal.SIGINT, signal.SIGINT))
+    [run] = tmp_path.iterdir()
+    assert not (run / "checkpoint.safetensors").exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from scored_recordings import PLAIN, scored
 
-from brainbrr.errors import IntegrityError
+from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.learn.tune import Thresholds, best_level, best_threshold
 
 
@@ -25,19 +25,29 @@ def test_a_score_without_a_scale_is_tuned_on_its_own_quantiles() -> None:
 
 
 def test_thresholds_are_read_as_they_were_written(tmp_path: Path) -> None:
-    chosen = Thresholds(0.4, 3.5, "split dev", ("a", "b"))
+    chosen = Thresholds(0.4, 3.5, "split dev", PLAIN.rule(), ("a", "b"))
     chosen.write(tmp_path / "thresholds.json")
-    assert Thresholds.read(tmp_path / "thresholds.json") == chosen
+    assert Thresholds.read(tmp_path / "thresholds.json", PLAIN) == chosen
+    assert Thresholds.read(tmp_path / "thresholds.json", PLAIN.model_copy(update={"resamples": 300})) == chosen
+
+
+@pytest.mark.parametrize("name", ["low_share", "opening_s", "closing_s", "min_duration_s", "merge_gap_s"])
+def test_thresholds_of_another_rule_are_refused(tmp_path: Path, name: str) -> None:
+    Thresholds(0.4, 3.5, "split dev", PLAIN.rule()).write(tmp_path / "t")
+    with pytest.raises(UsageError, match=rf"another rule of events: {name} was .*, is 0\.5"):
+        Thresholds.read(tmp_path / "t", PLAIN.model_copy(update={name: 0.5}))
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "[]", "[" * 100_000, "{}", '{"detector": null, "baseline": 1, "chosen": ""}'),
-        *('{"detector": NaN, "baseline": 1, "chosen": ""}', '{"detector": 0.5, "baseline": "inf", "chosen": ""}'),
+        *("", "[]", "[" * 100_000, "{}", '{"detector": null, "baseline": 1, "chosen": "", "rule": {}}'),
+        '{"detector": NaN, "baseline": 1, "chosen": "", "rule": {}}',
+        '{"detector": 0.5, "baseline": "inf", "chosen": "", "rule": {}}',
+        *(f'{{"detector": 0.5, "baseline": 1, "chosen": ""{rule}}}' for rule in ("", ', "rule": 1', ', "rule": "a"')),
     ],
 )
 def test_thresholds_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "t").write_text(text)
     with pytest.raises(IntegrityError, match="cannot be read"):
-        Thresholds.read(tmp_path / "t")
+        Thresholds.read(tmp_path / "t", PLAIN)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ import torch
 from support import ROOT, TINY
 from trainings import StopAfter, changed, same_bits
 
-from brainbrr.errors import DependencyError, IntegrityError
+from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError
 from brainbrr.learn import runs as r
 from brainbrr.learn import train as trainer
 from brainbrr.learn.launch import Launch
 from brainbrr.learn.train import train
 from brainbrr.learn.train_config import TrainConfig
-from brainbrr.learn.world import World, joined
+from brainbrr.learn.world import World, joined, this_world
 from brainbrr.progress import Silent
 from brainbrr.store.store import Store
 from brainbrr.views import View
@@ -48,7 +49,9 @@ def train_twice(rank: int, view: View, config: TrainConfig, folder: Path) -> Non
         write(*arguments)
 
     trainer._initial, r.write_tensors = kept, slowly
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(minutes=5)
+    )
     try:
         train(view, config, runs=folder, name="whole")
         assert (folder / "whole" / "model.safetensors").exists()
@@ -59,10 +62,16 @@ def train_twice(rank: int, view: View, config: TrainConfig, folder: Path) -> Non
             shutil.copytree(folder / "parts", folder / "behind", ignore=shutil.ignore_patterns("checkpoint*"))
         with pytest.raises(IntegrityError, match="different steps: 2, 0 by rank"):
             train(view, config, runs=folder, resume=folder / ("behind" if rank else "parts"))
+        begins = {"resume": folder / "parts"} if rank else {"name": "parts"}
+        with pytest.raises(IntegrityError, match="some processes find the run, others do not"):
+            train(view, config, runs=folder, **begins)
         report = train(view, config, runs=folder, resume=folder / "parts")
         assert report.metrics["processes"] == 2
         (folder / f"{rank}.txt").write_text(f"{report.loss!r} {report.run.name}")
         write(folder / f"{rank}.safetensors", states[-1].tensors(), {})
+        if rank == 0:
+            with pytest.raises(BrainbrrError, match="another process of the training is gone"):
+                this_world(torch.device("cpu")).meet()
     finally:
         torch.distributed.destroy_process_group()
 

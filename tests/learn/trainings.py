@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,16 @@ from brainbrr.views import View
 
 
 class StopAfter(Silent):
-    """Progress that presses Ctrl-C when so many steps are done."""
+    """Progress that presses Ctrl-C when so many steps are done, or sends what signals it is told to."""
 
-    def __init__(self, steps: int, number: signal.Signals = signal.SIGINT) -> None:
-        self.left, self.number = steps, number
+    def __init__(self, steps: int, *numbers: signal.Signals) -> None:
+        self.left, self.numbers = steps, numbers or (signal.SIGINT,)
 
     def advance(self, n: int = 1, *, note: str = "") -> None:
         self.left -= n
         if self.left == 0:
-            os.kill(os.getpid(), self.number)
+            for number in self.numbers:
+                signal.raise_signal(number)  # one after the other: a second one that waits with its like is lost
 
 
 def changed(config: TrainConfig, section: str, **fields: Any) -> TrainConfig:

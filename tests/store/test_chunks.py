@@ -6,6 +6,7 @@ import pickle
 import shutil
 import threading
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -138,6 +139,22 @@ def test_a_shard_of_another_size_is_refused_before_it_is_mapped(folder: Path, n_
     for meta in (None, META):
         with pytest.raises(IntegrityError, match=r"bytes instead of 3,\d"):
             ShardReader(folder, meta)
+
+
+@pytest.mark.parametrize("codec", ["none", "zstd"])
+def test_a_shard_of_holes_takes_no_memory_for_its_index(tmp_path: Path, codec: Codec) -> None:
+    """One that claims 10^9 tiles and has no byte of them on the disk: its index alone would be 16 GB."""
+    meta = meta_of(1, 10 << 30, rate_hz=1)
+    (tmp_path / "zarr.json").write_bytes(objects.zarr_json(meta, codec))
+    (tmp_path / "c.0.0").touch()
+    os.truncate(tmp_path / "c.0.0", meta.shard_bytes)
+    tracemalloc.start()
+    try:
+        with pytest.raises(IntegrityError, match="a hole"):
+            chunks.inspect(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_swapped_tiles_pass_crc32c_but_not_the_content(folder: Path) -> None:

@@ -14,6 +14,7 @@ from brainbrr.errors import FormatError, IntegrityError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import chunks, files
 from brainbrr.store.store import Store
+from brainbrr.verbs.repair import repair
 
 META = meta_of(2, 400)
 KEY = arguments(META)["key"]
@@ -91,3 +92,33 @@ def test_a_store_that_lost_its_mark_is_told_from_none(full: Store, come_by: Call
     mark = str(lost.value.fix).partition(": ")[2].partition(", or")[0]
     full.layout.mark.write_text(mark)
     assert come_by(full.location).record(KEY) == full.record(KEY)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "change"),
+    [
+        ("record", lambda s: s.layout.record(KEY), reseal),
+        ("findings", lambda s: s.layout.findings_of(KEY, 1), reseal),
+        ("view", lambda s: s.layout.view(VIEW), reseal),
+        ("catalog", lambda s: s.layout.acknowledgement("demo", 2), reseal),
+        ("catalog", lambda s: s.layout.cut("demo", 2), reseal),
+        ("catalog", lambda s: catalog_path(s), rewrite_catalog),
+    ],
+    ids=["record", "findings", "view", "acknowledgement", "cut", "catalog"],
+)
+def test_a_newer_file_is_told_and_left_while_all_else_is_repaired(
+    full: Store, kind: str, path: Callable[[Store], Path], change: Callable[[Path], None]
+) -> None:
+    full.freeze("d" * 64, {"format": 1})
+    overwrite(full.layout.view("d" * 64), b"rubbish")
+    lost = full.put(samples_of(META, seed=1), **arguments(META, source="another")).record
+    row = row_of("l.edf", source=lost.source, contents={lost.recipe: lost.content})
+    full.publish("other", lambda _: catalog_of([row], corpus="other"))
+    full.layout.record(lost.key).unlink()
+    newer = path(full)
+    change(newer)
+    data = newer.read_bytes()
+    mended = repair(full).mended
+    assert [(each.kind, each.fix) for each in mended if each.outcome == "left"] == [(kind, "upgrade brainbrr")]
+    assert newer.read_bytes() == data
+    assert {("record", lost.key), ("view", "d" * 64)} <= {(each.kind, each.name) for each in mended}

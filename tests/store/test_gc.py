@@ -22,6 +22,7 @@ from brainbrr.store.roots import Reader
 from brainbrr.store.store import Store
 from brainbrr.store.trash import Deletion
 from brainbrr.verbs.gc import gc
+from brainbrr.verbs.repair import repair
 from brainbrr.verbs.verify import verify
 
 
@@ -226,6 +227,44 @@ def test_nothing_is_deleted_from_a_store_that_cannot_be_read_wholly(store: Store
         assert "brainbrr verify" in (caught.value.fix or "")
         assert caught.value.exit_code == 4
     assert held(store) == before
+
+
+@pytest.mark.parametrize("how", ["rubbish", "anothers"])
+def test_a_damaged_mark_of_retirement_lets_go_of_nothing(store: Store, how: str) -> None:
+    kept = put(store, "kept")
+    publish(store, kept)
+    mark = store.layout.retirement(kept.recipe)
+    marks.retire(store, "a" * 32, "another")
+    mark.write_bytes(b"" if how == "rubbish" else store.layout.retirement("a" * 32).read_bytes())
+    with pytest.raises(IntegrityError, match="nothing is deleted"):
+        gc(store, yes=True, grace_s=0)
+    assert held(store)[0] == {kept.key}
+
+
+@pytest.mark.parametrize("place", ["catalog/demo", "records/{}", "catalog", "views", "records"])
+@pytest.mark.parametrize("stead", ["nothing", "a link to nowhere", "a file"])
+def test_a_folder_that_is_not_there_is_never_taken_for_an_empty_one(
+    store: Store, tmp_path: Path, place: str, stead: str
+) -> None:
+    kept = put(store, "kept")
+    publish(store, kept)
+    put(store, "lost")
+    folder = store.location / place.format(kept.key[:2])
+    folder.rename(tmp_path / "elsewhere")
+    if stead == "a file":
+        folder.write_text("")
+    elif stead == "a link to nowhere":
+        folder.symlink_to(tmp_path / "nowhere")
+    elif "/" in place:
+        return  # a corpus, or the records of two digits, that may never have been there
+    with pytest.raises(IntegrityError, match=r"a folder of the store is not there|a link lies"):
+        gc(Store.open(store.location), yes=True, grace_s=0)
+    assert set(store.contents()) >= {kept.content}
+    found = [each["folder"] for each in verify(store).corrupt if "folder" in each]
+    assert found == ([] if stead == "a file" or "{}" in place else [place])
+    if found:
+        assert {("folder", "not restored")} <= {(each.kind, each.outcome) for each in repair(store).mended}
+        assert folder.is_symlink() == (stead == "a link to nowhere")  # nobody takes it for nothing afterwards
 
 
 def test_a_view_of_an_unknown_form_is_never_taken_for_one_that_names_nothing(store: Store) -> None:

@@ -53,7 +53,19 @@ def test_a_damaged_receipt_is_an_error_by_name_and_no_word_for_anything(store: S
         assert receipts.deleted(store.layout)["records"] == {}
 
 
-@pytest.mark.parametrize("change", [{"records": [1]}, {"generations": [{"seq": 1}]}, {"format": 2}, {"more": 1}])
+TIMES = ["soon", "2026-01-01", "2026-01-01T00:00:00", "2026-01-01T01:00:00+01:00", "9999-12-31T23:59:59-23:59"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"records": [1]},
+        {"generations": [{"seq": 1}]},
+        {"format": 2},
+        {"more": 1},
+        *({"created": time} for time in TIMES),
+    ],
+)
 def test_what_is_no_receipt_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(IntegrityError):
         Receipt.from_json({**WHOLE.to_json(), **change}, where="here")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
-from brainbrr.errors import IntegrityError, NotReproducibleError, UsageError
+from brainbrr.errors import IntegrityError, NotReproducibleError, SpaceError, UsageError
 from brainbrr.store import proof
 from brainbrr.store.objects import FILL
 from brainbrr.store.store import Store
@@ -51,6 +51,13 @@ def test_an_unknown_key_has_no_record_and_a_lost_object_is_damage(store: Store) 
     assert store.object_bytes("0" * 64) == 0
 
 
+def test_an_object_larger_than_its_disk_is_refused_before_it_is_begun(store: Store) -> None:
+    before = tree(store.location)
+    with pytest.raises(SpaceError, match="bytes are needed"), store.draft(meta_of(512, 1 << 40)):
+        pass
+    assert tree(store.location) == before
+
+
 def test_putting_the_same_again_writes_nothing(store: Store) -> None:
     store.put(SAMPLES, **arguments(META))
     before = tree(store.location)
@@ -83,6 +90,20 @@ def test_a_second_content_of_a_key_goes_to_quarantine_and_the_first_stays(store:
     assert [str(path) for path in kept] == [caught.value.where]
     shutil.copytree(kept[0], store.layout.objects / "aa" / "looked-at")
     assert proof.decode(store, "aa/looked-at") == kept[0].name
+
+
+@pytest.mark.parametrize(("error", "told"), [(errno.ENOTEMPTY, NotReproducibleError), (errno.EIO, OSError)])
+def test_a_second_content_that_cannot_be_set_aside_is_not_said_to_be_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: int, told: type[Exception]
+) -> None:
+    store.put(SAMPLES, **arguments(META))
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(type(store.layout), "quarantine", refused)  # ENOTEMPTY: a faster process set the same aside
+    with pytest.raises(told):
+        store.put(SAMPLES[:, ::-1].copy(), **arguments(META))
 
 
 def test_a_damaged_object_moves_to_quarantine_and_ours_takes_its_place(store: Store) -> None:

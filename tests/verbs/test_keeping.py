@@ -127,10 +127,11 @@ def test_a_retired_recipe_is_not_ingested_until_it_is_restored(cli: Cli, store: 
     assert cli("view", "--profile", "smoke").code == 0
 
 
+@pytest.mark.parametrize("profile", ["smoke", "full"])
 def test_what_a_gc_deleted_once_and_was_stored_again_is_missed_when_it_is_lost(
-    cli: Cli, store: Store, corpus: Path
+    cli: Cli, store: Store, corpus: Path, tmp_path: Path, profile: str
 ) -> None:
-    ingest = ("ingest", corpus, "--workers", 1)
+    ingest = ("ingest", corpus, "--workers", 1, "--profile", profile)
     time.sleep(1.1)  # catalogs and receipts are in whole seconds
     cli("recipe", "retire", "default")
     cli("gc", "--yes", "--grace", "0s")
@@ -138,6 +139,9 @@ def test_what_a_gc_deleted_once_and_was_stored_again_is_missed_when_it_is_lost(
     assert cli("verify").code == 0  # the catalog names it still, and a receipt names it since
     time.sleep(1.1)
     cli(*ingest)
+    assert cli(*ingest, "--json").json["new"] == 0
+    assert store.layout.generations("demo") == [1, 2]  # named anew, once
+    shutil.rmtree(tmp_path / "host-cache")  # another host's verify
     key = next(store.keys())
     content = store.record(key).content
     store.layout.record(key).unlink()
@@ -210,7 +214,7 @@ def test_an_ingest_builds_again_what_a_gc_took_meanwhile(
     forget_catalog(store)  # what is stored is reused, though nothing names it
     n, publish = len(list(store.keys())), Store.publish
 
-    def collect(own: Store, name: str, merge: Any) -> Any:
+    def collect(own: Store, name: str, merge: Any, **choices: Any) -> Any:
         monkeypatch.setattr(Store, "publish", publish)
         if when == "before the catalog":
             gc(own, yes=True, grace_s=0)
@@ -221,7 +225,7 @@ def test_an_ingest_builds_again_what_a_gc_took_meanwhile(
                 deletion = Deletion(Reader(own.layout), "gc")
                 deletion.objects(list(own.contents()))
             assert len(list(own.contents())) == 1
-        published = publish(own, name, merge)
+        published = publish(own, name, merge, **choices)
         if when == "after the catalog":
             gc(own, yes=True, grace_s=0)
         return published
@@ -233,6 +237,7 @@ def test_an_ingest_builds_again_what_a_gc_took_meanwhile(
     assert len(list(store.keys())) == n
     for key in store.keys():  # noqa: SIM118
         proof.verify_record(store, key)
+    assert sum(len(row.contents) for row in store.catalog("demo").rows.values()) == n  # so that a lost one is missed
     assert cli("check", "--profile", "smoke").code == 0
 
 

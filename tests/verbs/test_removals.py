@@ -159,3 +159,29 @@ def test_a_link_through_a_folder_that_may_not_be_entered_is_an_error_and_no_dele
     told = scanned(open_to_all, disk)
     assert len(told) == 2
     assert all("Permission denied" in line for line in told)
+
+
+def test_a_store_whose_disk_is_not_mounted_is_not_founded_anew(
+    cli: Cli, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "disk" / "eeg" / "store"
+    monkeypatch.setenv("BRAINBRR_STORE", str(store))
+    ingest = ("ingest", corpus, "--profile", "smoke", "--workers", 1)
+    (tmp_path / "disk").mkdir()
+    assert cli(*ingest).code == 0  # the first one
+    (tmp_path / "disk").rename(tmp_path / "unmounted")
+    (tmp_path / "disk").mkdir()
+    for more in ((), ("--dry-run",)):
+        told = cli(*ingest, *more)
+        assert told.code == 2 and "as a mount point without its disk" in told.err and "brainbrr store init" in told.err
+    assert list((tmp_path / "disk").iterdir()) == []
+    (tmp_path / "disk").rmdir()
+    (tmp_path / "unmounted").rename(tmp_path / "disk")
+    assert cli(*ingest, "--json").json["reused"] > 0
+    shutil.rmtree(store)
+    assert cli(*ingest).code == 2
+    (store.parent / "notes.txt").touch()  # no mount point: whoever deletes a store may have it made again
+    assert cli(*ingest, "--json").json["new"] > 0
+    shutil.rmtree(tmp_path / "disk" / "eeg")
+    assert cli("store", "init").code == 0
+    assert cli(*ingest, "--json").json["new"] > 0

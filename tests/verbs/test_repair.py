@@ -259,7 +259,8 @@ def test_copies_and_objects_that_nobody_names_are_moved_aside(store: Store, tmp_
     folder = shards(store)[0].parent
     shutil.copytree(folder, folder.with_name("copy"))
     shutil.copytree(folder, store.layout.objects / "00" / ("00" + "a" * 62))
-    (store.location / "notes.txt").touch()
+    for name in ("notes.txt", "x" * 255, "µ" * 127):
+        (store.location / name).touch()
     (store.layout.records / "zz").mkdir()
     (store.layout.records / "zz" / "notes.txt").touch()
     (store.layout.findings / folder.name[:2]).mkdir(exist_ok=True)
@@ -325,6 +326,28 @@ def test_what_cannot_be_read_is_left_where_it_is(in_sight: Store) -> None:
     for path in (first, second.with_name("zarr.json"), record):
         path.chmod(0o444)
     assert verify(store).corrupt == ()
+
+
+def test_what_cannot_be_moved_aside_hinders_nothing_else(in_sight: Store) -> None:
+    store = in_sight
+    snapshots, group = store.location / "snapshots", store.layout.objects / "zarr.json"
+    snapshots.mkdir()
+    snapshots.chmod(0o555)
+    group.unlink()
+    report = as_nobody(lambda: repair(store).to_json())
+    outcomes = {each.get("stranger", each.get("group")): each["outcome"] for each in report["mended"]}
+    assert outcomes == {"snapshots": "left", "zarr.json": "restored"}
+    assert snapshots.exists() and group.exists()
+
+
+def test_what_cannot_be_read_hinders_nothing_else(in_sight: Store) -> None:
+    store = in_sight
+    hidden, lost = (store.layout.record(key) for key in sorted(store.keys())[:2])
+    hidden.chmod(0)
+    lost.unlink()
+    report = as_nobody(lambda: repair(store).to_json())
+    outcomes = {each["record"]: each["outcome"] for each in report["mended"] if "record" in each}
+    assert outcomes == {hidden.stem: "left", lost.stem: "not restored"}
 
 
 def test_a_gc_deletes_nothing_where_something_cannot_be_read_and_says_what(in_sight: Store) -> None:
@@ -509,7 +532,7 @@ def test_what_somebody_deleted_comes_back_since_the_host_remembers_it(
     assert repair(store, depth="quick", host=host).exit_code == 4
     # no catalog says any more where recordings lie; the acknowledgements went with it
     report = repair(store, depth="quick", source=other, host=host)
-    assert {each.name for each in report.mended if not each.whole} == set()
+    assert {each.name for each in report.mended if not each.whole} == {"catalog"}  # the folder; an ingest makes it anew
     assert {name: data for name, data in everything_of(store).items() if "catalog" not in name} == {
         name: data for name, data in before.items() if "catalog" not in name
     }

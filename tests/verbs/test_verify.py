@@ -21,7 +21,7 @@ from brainbrr.errors import IntegrityError
 from brainbrr.host import Host
 from brainbrr.progress import Silent
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import files, marks, receipts, sealed
+from brainbrr.store import files, marks, proof, receipts, sealed
 from brainbrr.store.proof import DEPTHS, Depth
 from brainbrr.store.receipts import Receipt
 from brainbrr.store.store import Store
@@ -394,6 +394,33 @@ def test_time_that_is_up_leaves_the_rest_for_the_next_time_longest_ago_first(set
         if len(seen) == N:
             break
     assert len(seen) == N
+
+
+def test_what_no_pass_is_remembered_of_does_not_take_the_time_of_the_rest(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, looked = Host(tmp_path / "host"), list[str]()
+    real = proof.verify_folder
+
+    def slow(store: Store, name: str, **choices: Any) -> None:
+        looked.append(name)
+        time.sleep(0.1)
+        real(store, name, **choices)
+
+    monkeypatch.setattr(proof, "verify_folder", slow)
+    for path in shards(store)[:9]:  # the others are too young for a stat to be believed
+        overwrite(path, b"")
+    for _ in range(N):
+        verify(store, host=host, max_age_s=DAY_S, max_seconds=0.15)
+    assert len(set(looked)) == N
+
+
+def test_an_mtime_in_the_future_keeps_no_pass_from_being_remembered(store: Store, tmp_path: Path) -> None:
+    for path in store.location.glob("objects.zarr/*/*/*"):
+        os.utime(path, (4e9, 4e9))
+    time.sleep(2.1)
+    verify(store, host=Host(tmp_path / "host"))
+    assert verify(store, host=Host(tmp_path / "host"), max_age_s=DAY_S).remembered == N
 
 
 def passes(host: Host) -> dict[str, int]:
