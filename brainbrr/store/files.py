@@ -141,6 +141,15 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def lies(path: Path) -> bool:
+    """Say whether anything lies in a place, a link to nowhere too. Raises OSError where that may not be known."""
+    try:
+        os.lstat(path)  # not exists(), which follows links, nor lexists(), for which all trouble is absence
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def refuse_link(folder: Path | str) -> None:
     """Raise IntegrityError where a link lies in a folder's place: what is behind it is not the store's."""
     if stat.S_ISLNK(os.lstat(folder).st_mode):

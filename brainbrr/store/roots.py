@@ -161,7 +161,7 @@ class Reader:
         for digest in sorted({*self.layout.views(), *self.layout.pins()} - without):
             try:
                 found = self.view(digest)
-                if found is None and self.layout.pin(digest).exists():
+                if found is None and files.lies(self.layout.pin(digest)):
                     raise IntegrityError("a pinned view is not there", where=self.layout.view(digest))
             except IntegrityError as error:
                 damaged.append(error)

@@ -192,6 +192,17 @@ def test_old_views_that_nobody_pinned_go_with_all_they_kept(store: Store) -> Non
     assert receipt.views == (views[0][0],)
 
 
+def test_a_pin_that_is_no_file_still_keeps_its_view(store: Store) -> None:
+    digest, said = view_of(put(store, "kept"))
+    store.freeze(digest, said)
+    os.utime(store.layout.view(digest), ns=(1, 1))
+    marks.pin(store, digest)
+    os.utime(store.layout.view(digest), ns=(1, 1))
+    store.layout.pin(digest).unlink()
+    store.layout.pin(digest).symlink_to("nowhere")
+    assert not gc(store, yes=True, grace_s=0, views_older_than_s=60).unneeded
+
+
 def test_freezing_an_old_view_again_makes_it_new(store: Store) -> None:
     digest, said = view_of(put(store, "a"))
     store.freeze(digest, said)
