@@ -324,6 +324,10 @@ def check_space(location: Path, *, n_bytes: int, n_inodes: int) -> None:
             )
 
 
+SMALL_BYTES = 1 << 16
+"""What a few folders and small files take on any disk, generously: nobody is told to free less."""
+
+
 @contextlib.contextmanager
 def writing(location: Path, *, n_bytes: int) -> Iterator[None]:
     """Say SpaceError when the disk is full, and UsageError when the store may not be written."""
@@ -332,7 +336,7 @@ def writing(location: Path, *, n_bytes: int) -> Iterator[None]:
             yield
     except OSError as error:
         if error.errno in _SPACE:
-            disk = os.statvfs(location)
+            disk, n_bytes = os.statvfs(location), max(n_bytes, SMALL_BYTES)
             raise SpaceError(
                 f"{n_bytes:,} bytes were needed; "
                 f"{disk.f_bavail * disk.f_frsize:,} bytes and {disk.f_favail:,} inodes are free ({error.strerror})",
