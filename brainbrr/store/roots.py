@@ -106,7 +106,7 @@ class Reader:
         """Return the contents that records name which other deletions have taken away, and may yet put back."""
         found = set()
         for path in self.layout.trash.glob("*/records/*.json"):
-            named = self.record(path, path.stem)
+            named = self.record(path, path.stem) if is_digest(path.stem, 32) else None  # else nobody puts it back
             if named is not None:
                 found.add(named.content)
         return found

@@ -559,7 +559,10 @@ def test_a_gc_at_any_point_of_a_put_takes_nothing_that_the_put_acknowledges(
     assert n > 10 and "object durable" in reached
 
 
-@pytest.mark.parametrize("stray", ["records/.nfs0001", "findings/.nfs0001", "objects/x", f"findings/{'a' * 32}-0.json"])
+@pytest.mark.parametrize(
+    "stray",
+    ["records/.nfs0001", "records/x.json", "findings/.nfs0001", "objects/x", f"findings/{'a' * 32}-0.json"],
+)
 def test_what_no_deletion_took_away_hinders_no_writer_and_no_gc(store: Store, stray: str) -> None:
     publish(store, put(store, "kept"))
     folder = store.layout.trash / ("a" * 32)
@@ -568,6 +571,9 @@ def test_what_no_deletion_took_away_hinders_no_writer_and_no_gc(store: Store, st
     (store.layout.trash / ("b" * 32)).touch()
     trash.call_off(store.layout)
     assert gc(store, yes=True).receipts == ()
+    lost = put(store, "lost")
+    gc(store, yes=True, grace_s=0)
+    assert lost.content not in set(store.contents())
     whole(store)
 
 
