@@ -193,11 +193,11 @@ def verify(layout: Layout, corpus: str) -> None:
 
 
 def _none_gone(layout: Layout, corpus: str, latest: int) -> None:
-    acknowledged = max((0, *layout.acknowledged(corpus)))
-    if acknowledged > latest:
+    published = max((0, *layout.acknowledged(corpus), *layout.cuts(corpus)))
+    if published > latest:
         raise IntegrityError(
-            f"generation {acknowledged} of the catalog was published, and it is not there",
-            where=layout.generation(corpus, acknowledged),
+            f"generation {published} of the catalog was published, and it is not there",
+            where=layout.generation(corpus, published),
             fix="brainbrr repair",
         )
 
