@@ -176,15 +176,13 @@ Decoded = dict[str, tuple[str, Catalog]]
 
 def latest(layout: Layout, corpus: str, decoded: Decoded) -> tuple[Catalog, str] | None:
     """Return a corpus's latest generation and the SHA-256 of its file, proven against the one before it."""
-    generations = layout.generations(corpus)
-    _none_gone(layout, corpus, generations[-1] if generations else 0)
+    generations = _none_gone(layout, corpus)
     return _generation(layout, corpus, generations[-1], decoded) if generations else None
 
 
 def verify(layout: Layout, corpus: str) -> None:
     """Prove every generation of a corpus, the chain between them, and what was acknowledged. Raises IntegrityError."""
-    generations = layout.generations(corpus)
-    _none_gone(layout, corpus, generations[-1] if generations else 0)
+    generations = _none_gone(layout, corpus)
     first = max((0, *layout.cuts(corpus)))
     # what lies before a cut is being deleted
     digests = {seq: _generation(layout, corpus, seq, {})[1] for seq in generations if seq >= first}
@@ -192,14 +190,18 @@ def verify(layout: Layout, corpus: str) -> None:
         _read_acknowledgement(layout, corpus, seq, digest)
 
 
-def _none_gone(layout: Layout, corpus: str, latest: int) -> None:
-    acknowledged = max((0, *layout.acknowledged(corpus)))
-    if acknowledged > latest:
+def _none_gone(layout: Layout, corpus: str) -> list[int]:
+    """Return the numbers of a catalog's generations. Raises IntegrityError when the latest one is gone."""
+    # first: what these speak of was there before them, while others may publish at any time
+    published = max((0, *layout.acknowledged(corpus), *layout.cuts(corpus)))
+    generations = layout.generations(corpus)
+    if published > max((0, *generations)):
         raise IntegrityError(
-            f"generation {acknowledged} of the catalog was published, and it is not there",
-            where=layout.generation(corpus, acknowledged),
+            f"generation {published} of the catalog was published, and it is not there",
+            where=layout.generation(corpus, published),
             fix="brainbrr repair",
         )
+    return generations
 
 
 def acknowledged_digest(layout: Layout, corpus: str, seq: int) -> str | None:

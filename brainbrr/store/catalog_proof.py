@@ -35,7 +35,8 @@ def damage(layout: Layout, corpus: str) -> Iterator[Bad]:
     """
     cuts = layout.cuts(corpus)
     first = max((1, *cuts))
-    there = sorted(seq for seq in {*layout.generations(corpus), *layout.acknowledged(corpus)} if seq >= first)
+    known = {*layout.generations(corpus), *layout.acknowledged(corpus), *cuts}
+    there = sorted(seq for seq in known if seq >= first)
     told: dict[int, str] = {}
     whole: dict[int, tuple[str | None, str]] = {}  # what it continues, and its own SHA-256
     for seq in there:

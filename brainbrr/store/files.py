@@ -141,6 +141,15 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def lies(path: Path) -> bool:
+    """Say whether anything lies in a place, a link to nowhere too. Raises OSError where that may not be known."""
+    try:
+        os.lstat(path)  # not exists(), which follows links, nor lexists(), for which all trouble is absence
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def refuse_link(folder: Path | str) -> None:
     """Raise IntegrityError where a link lies in a folder's place: what is behind it is not the store's."""
     if stat.S_ISLNK(os.lstat(folder).st_mode):
@@ -315,6 +324,10 @@ def check_space(location: Path, *, n_bytes: int, n_inodes: int) -> None:
             )
 
 
+SMALL_BYTES = 1 << 16
+"""What a few folders and small files take on any disk, generously: nobody is told to free less."""
+
+
 @contextlib.contextmanager
 def writing(location: Path, *, n_bytes: int) -> Iterator[None]:
     """Say SpaceError when the disk is full, and UsageError when the store may not be written."""
@@ -323,7 +336,7 @@ def writing(location: Path, *, n_bytes: int) -> Iterator[None]:
             yield
     except OSError as error:
         if error.errno in _SPACE:
-            disk = os.statvfs(location)
+            disk, n_bytes = os.statvfs(location), max(n_bytes, SMALL_BYTES)
             raise SpaceError(
                 f"{n_bytes:,} bytes were needed; "
                 f"{disk.f_bavail * disk.f_frsize:,} bytes and {disk.f_favail:,} inodes are free ({error.strerror})",

@@ -180,9 +180,9 @@ class Layout:
         return [int(match[1]) for name in names if (match := kind.match(name))]
 
     def corpora(self) -> tuple[str, ...]:
-        """Return the corpora that have a catalog."""
+        """Return the corpora that have a catalog, or had one, as what speaks of its generations says."""
         names = filter(_CORPUS.match, _names(self.root / "catalog"))
-        return tuple(name for name in names if self.generations(name) or self.acknowledged(name))
+        return tuple(n for n in names if self.generations(n) or self.acknowledged(n) or self.cuts(n))
 
     def lost_folders(self) -> Iterator[Path]:
         """Yield where a folder of what names others has to be and is not: to who lists it, it would look empty."""

@@ -106,7 +106,7 @@ class Reader:
         """Return the contents that records name which other deletions have taken away, and may yet put back."""
         found = set()
         for path in self.layout.trash.glob("*/records/*.json"):
-            named = self.record(path, path.stem)
+            named = self.record(path, path.stem) if is_digest(path.stem, 32) else None  # else nobody puts it back
             if named is not None:
                 found.add(named.content)
         return found
@@ -161,7 +161,7 @@ class Reader:
         for digest in sorted({*self.layout.views(), *self.layout.pins()} - without):
             try:
                 found = self.view(digest)
-                if found is None and self.layout.pin(digest).exists():
+                if found is None and files.lies(self.layout.pin(digest)):
                     raise IntegrityError("a pinned view is not there", where=self.layout.view(digest))
             except IntegrityError as error:
                 damaged.append(error)

@@ -85,7 +85,7 @@ def is_gone(layout: Layout) -> Callable[[str], bool] | None:
     None where no record ever was.
     """
     records = deleted(layout)["records"]
-    return (lambda key: key in records and not os.path.lexists(layout.record(key))) if records else None
+    return (lambda key: key in records and not files.lies(layout.record(key))) if records else None
 
 
 def stored_again(layout: Layout, keys: Iterable[str]) -> str:
@@ -94,7 +94,7 @@ def stored_again(layout: Layout, keys: Iterable[str]) -> str:
     A receipt excuses what was named before it, so that what is there since has to be named anew to be missed.
     """
     records = receipts.deleted(layout)["records"]
-    again = (key for key in keys if key in records and layout.record(key).exists()) if records else ()
+    again = (key for key in keys if key in records and files.lies(layout.record(key))) if records else ()
     return max((records[key] for key in again), default="")
 
 
@@ -133,7 +133,7 @@ class Deletion:
         """Delete frozen views unless somebody has pinned them, or frozen them again."""
 
         def stays(digest: str, path: Path) -> bool:
-            return self.layout.pin(digest).exists() or not is_old(path)
+            return files.lies(self.layout.pin(digest)) or not is_old(path)
 
         self._delete("views", digests, stays)
 
@@ -167,7 +167,7 @@ class Deletion:
 
     def findings(self, names: Collection[str]) -> None:
         """Delete findings whose record is not there."""
-        self._delete("findings", names, lambda name, _: self.layout.record(name.partition("-")[0]).exists())
+        self._delete("findings", names, lambda name, _: files.lies(self.layout.record(name.partition("-")[0])))
 
     def decide(self, kind: str, path: Path, *, of: str = "") -> None:
         """Delete something without a second look; `of`: the corpus that a catalog's file is of."""

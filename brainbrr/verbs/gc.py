@@ -178,7 +178,7 @@ class _Survey:
         return self.before_ns is not None and 0 < _touched_ns(path) <= self.before_ns
 
     def _let_go(self, digest: str) -> bool:
-        return self.is_old(self.layout.view(digest)) and not self.layout.pin(digest).exists()
+        return self.is_old(self.layout.view(digest)) and not files.lies(self.layout.pin(digest))
 
     def _view(self, digest: str) -> Unneeded:
         return Unneeded("views", digest, _size(self.layout.view(digest)), "deleted")

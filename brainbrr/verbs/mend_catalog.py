@@ -63,8 +63,8 @@ def _mend(store: Store, source: Store | None, corpus: str, bad: list[_File]) -> 
             yield Mended.of(each.found, "restored", f"cut off: the catalog begins with generation {first} now")
     for each in lost:
         if each.seq > newest:  # the newest first, so that what is left is a catalog at any moment
-            for path in (layout.acknowledgement(corpus, each.seq), layout.generation(corpus, each.seq)):
-                layout.quarantine(path)
+            for path_of in (layout.acknowledgement, layout.generation, layout.cut):
+                layout.quarantine(path_of(corpus, each.seq))
             now = f"the catalog is at generation {newest} again" if newest else "the catalog is gone"
             fix = f"brainbrr ingest ROOT --corpus {corpus} reads its labels again"
             yield Mended.of(each.found, "not restored", f"moved aside: {now}", fix)

@@ -169,7 +169,8 @@ class _Mender:
         # what lies in quarantine for good is nobody's loss; a generation that was given up is told once
         if mended.outcome == "moved aside" or (mended.kind == "catalog" and mended.outcome == "not restored"):
             self._memory.forget(mended.kind, mended.name)
-            self._memory.forget(mended.kind, mended.name.replace(".jsonl", ".ack.json"))
+            for other in (".ack.json", ".cut.json"):
+                self._memory.forget(mended.kind, mended.name.replace(".jsonl", other))
         reach("damage mended")
 
     def _aside(self, each: Found, why: str) -> None:

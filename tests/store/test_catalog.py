@@ -15,6 +15,7 @@ from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import catalog_proof, files, proof
 from brainbrr.store.catalog import Catalog, Refusal, Row
+from brainbrr.store.layout import Layout
 from brainbrr.store.store import Store
 
 digests = st.text("0123456789abcdef", min_size=32, max_size=32)
@@ -298,3 +299,22 @@ def test_of_two_generations_that_do_not_continue_each_other_the_child_is_believe
     overwrite(told, files.seal({**said, "sha256_of": hashlib.sha256(other).hexdigest()}))
     [(name, error)] = catalog_proof.damage(store.layout, "demo")
     assert name == "demo/00000002.jsonl" and "do not continue each other" in error.what
+
+
+@pytest.mark.parametrize("listing", ["generations", "acknowledged", "cuts"])
+def test_a_generation_that_is_published_while_others_are_listed_is_not_missed(
+    store: Store, monkeypatch: pytest.MonkeyPatch, listing: str
+) -> None:
+    store.publish("demo", lambda _: catalog_of([row_of("a.edf")]))
+    real, other = getattr(Layout, listing), Store.open(store.location)
+
+    def listed(layout: Layout, corpus: str) -> list[int]:
+        found = real(layout, corpus)
+        monkeypatch.setattr(Layout, listing, real)
+        other.publish("demo", lambda _: catalog_of([row_of("a.edf"), row_of("b.edf")]))
+        return list(found)
+
+    monkeypatch.setattr(Layout, listing, listed)
+    found = store.catalog("demo")
+    assert found is not None and found.seq in (1, 2)
+    assert store.layout.acknowledged("demo") == [1, 2]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -157,3 +158,13 @@ def test_what_does_not_fit_is_refused_before_it_is_begun(tmp_path: Path, what: s
     with pytest.raises(SpaceError, match=f"{what} are needed") as refused:
         files.check_space(tmp_path, **{f"n_{what}": 1 << 60, **more})
     assert str(refused.value.fix).startswith("free at least 1,152,") and what in str(refused.value.fix)
+
+
+@pytest.mark.parametrize(("n_bytes", "told"), [(0, "65,536"), (1, "65,536"), (100_000, "100,000")])
+def test_nobody_with_a_full_disk_is_told_to_free_nothing(tmp_path: Path, n_bytes: int, told: str) -> None:
+    with (
+        pytest.raises(SpaceError, match=f"{told} bytes were needed") as caught,
+        files.writing(tmp_path, n_bytes=n_bytes),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert f"free at least {told} bytes" in str(caught.value.fix)

@@ -192,6 +192,17 @@ def test_old_views_that_nobody_pinned_go_with_all_they_kept(store: Store) -> Non
     assert receipt.views == (views[0][0],)
 
 
+def test_a_pin_that_is_no_file_still_keeps_its_view(store: Store) -> None:
+    digest, said = view_of(put(store, "kept"))
+    store.freeze(digest, said)
+    os.utime(store.layout.view(digest), ns=(1, 1))
+    marks.pin(store, digest)
+    os.utime(store.layout.view(digest), ns=(1, 1))
+    store.layout.pin(digest).unlink()
+    store.layout.pin(digest).symlink_to("nowhere")
+    assert not gc(store, yes=True, grace_s=0, views_older_than_s=60).unneeded
+
+
 def test_freezing_an_old_view_again_makes_it_new(store: Store) -> None:
     digest, said = view_of(put(store, "a"))
     store.freeze(digest, said)
@@ -548,7 +559,10 @@ def test_a_gc_at_any_point_of_a_put_takes_nothing_that_the_put_acknowledges(
     assert n > 10 and "object durable" in reached
 
 
-@pytest.mark.parametrize("stray", ["records/.nfs0001", "findings/.nfs0001", "objects/x", f"findings/{'a' * 32}-0.json"])
+@pytest.mark.parametrize(
+    "stray",
+    ["records/.nfs0001", "records/x.json", "findings/.nfs0001", "objects/x", f"findings/{'a' * 32}-0.json"],
+)
 def test_what_no_deletion_took_away_hinders_no_writer_and_no_gc(store: Store, stray: str) -> None:
     publish(store, put(store, "kept"))
     folder = store.layout.trash / ("a" * 32)
@@ -557,6 +571,9 @@ def test_what_no_deletion_took_away_hinders_no_writer_and_no_gc(store: Store, st
     (store.layout.trash / ("b" * 32)).touch()
     trash.call_off(store.layout)
     assert gc(store, yes=True).receipts == ()
+    lost = put(store, "lost")
+    gc(store, yes=True, grace_s=0)
+    assert lost.content not in set(store.contents())
     whole(store)
 
 

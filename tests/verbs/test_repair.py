@@ -18,12 +18,14 @@ from support import Cli, Told
 import brainbrr
 from brainbrr.digest import source_digest
 from brainbrr.eeg import preprocess
+from brainbrr.errors import IntegrityError
 from brainbrr.host import Host
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import failpoints, files, marks
 from brainbrr.store.roots import Reader
 from brainbrr.store.store import Store
 from brainbrr.store.trash import CalledOff, Deletion
+from brainbrr.verbs.forget import forget
 from brainbrr.verbs.gc import gc
 from brainbrr.verbs.ingest import ingest
 from brainbrr.verbs.recompress import recompress
@@ -470,6 +472,37 @@ def test_the_latest_generation_moves_aside_and_ingest_reads_the_labels_again(
     assert dataclasses.replace(Store.open(store.location).catalog("demo"), created="") == dataclasses.replace(  # type: ignore[type-var]
         latest, created=""
     )
+
+
+@pytest.mark.parametrize("how", ["flipped", "deleted", "never there"])
+def test_a_cut_speaks_of_its_generation_and_does_not_hide_what_comes_after(
+    advanced: Store, tmp_path: Path, how: str
+) -> None:
+    host, before = Host(tmp_path / "host"), advanced.catalog("demo")
+    if how == "never there":
+        forget(Store.open(Path(shutil.copytree(advanced.location, tmp_path / "o"))), "demo", older_than=4, yes=True)
+        shutil.copy(tmp_path / "o" / "catalog" / "demo" / "00000004.cut.json", generation(advanced, 4).parent)
+        generation(advanced, 4).unlink()
+        advanced.layout.acknowledgement("demo", 4).unlink()
+    else:
+        forget(advanced, "demo", older_than=4, yes=True)
+        verify(advanced, host=host)
+        if how == "flipped":
+            flip(generation(advanced, 4), 100)
+        else:
+            generation(advanced, 4).unlink()
+            advanced.layout.acknowledgement("demo", 4).unlink()
+    assert [each["catalog"] for each in verify(advanced).corrupt if "catalog" in each] == ["demo/00000004.jsonl"]
+    with pytest.raises(IntegrityError):
+        advanced.catalog("demo")
+    with pytest.raises(IntegrityError, match="nothing is deleted"):
+        gc(advanced, yes=True, grace_s=0)
+    assert outcomes(repair(advanced, depth="quick", host=host))["demo/00000004.jsonl"] == "not restored"
+    assert advanced.layout.cuts("demo") == []
+    assert verify(advanced, host=host).corrupt == ()
+    advanced.publish("demo", lambda _: dataclasses.replace(before, layout="plain"))
+    flip(generation(advanced, advanced.layout.generations("demo")[-1]), 100)
+    assert verify(advanced).exit_code == 4
 
 
 def test_acknowledgements_and_cuts_are_written_anew(advanced: Store) -> None:
