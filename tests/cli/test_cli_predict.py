@@ -128,6 +128,20 @@ def test_what_cannot_be_done_is_said_before_any_work(cli: Cli, run: Path, edfs: 
     assert cli("predict", tmp_path, edfs[0]).code == 2
 
 
+def test_labels_and_recordings_are_never_overwritten(cli: Cli, run: Path, generated: Path, tmp_path: Path) -> None:
+    corpus = Path(shutil.copytree(generated / "edf" / "eval", tmp_path / "eval"))
+    before = {file: file.read_bytes() for file in corpus.rglob("*") if file.is_file()}
+    edf = next(corpus.rglob("*.edf"))
+    for words in (
+        [corpus, "-o", corpus],
+        [edf, "-o", edf.with_suffix(".csv_bi")],
+        [edf, "--probabilities", edf],
+    ):
+        told = cli("predict", run, *words)
+        assert told.code == 2 and "there is already such a file" in told.err, words
+    assert before == {file: file.read_bytes() for file in corpus.rglob("*") if file.is_file()}
+
+
 def test_a_stream_is_one_line_a_step(cli: Cli, run: Path, edfs: list[Path]) -> None:
     told = cli("predict", run, edfs[0], "--stream", "--every", 0.5)
     assert told.code == 0 and "at most" in told.err
