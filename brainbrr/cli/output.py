@@ -47,8 +47,8 @@ class Output:
             click.echo(f"  {click.style(name.ljust(width), dim=True)}  {value}")
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Print rows under a head."""
-        cells = [[str(cell) for cell in row] for row in rows]
+        """Print rows under a head. What in a name would be a tab, a line or no letter is shown as "?"."""
+        cells = [["".join(c if c.isprintable() else "?" for c in str(cell)) for cell in row] for row in rows]
         if not sys.stdout.isatty():
             for row in [list(head), *cells]:
                 click.echo("\t".join(row))
@@ -59,7 +59,7 @@ class Output:
         table = Table(*head, box=None, pad_edge=False, header_style="dim")
         for row in cells:
             table.add_row(*row)
-        Console().print(table)
+        Console(markup=False, emoji=False).print(table)
 
     def note(self, text: str) -> None:
         """Print a line to stderr."""
@@ -116,12 +116,14 @@ class BarProgress:
             if unit == "B"
             else [rich_progress.MofNCompleteColumn(table_column=whole), rich_progress.TextColumn(unit)]
         )
-        columns = [rich_progress.TextColumn(task), rich_progress.BarColumn(12), *counted]
+        columns = [rich_progress.TextColumn("{task.description}", markup=False), rich_progress.BarColumn(12), *counted]
         self.stop()
         self._bar = rich_progress.Progress(
             *columns,
             rich_progress.TimeRemainingColumn(),
-            rich_progress.TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+            rich_progress.TextColumn(
+                "{task.fields[note]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
+            ),
             console=self._console,
             transient=True,
         )
