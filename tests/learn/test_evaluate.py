@@ -137,6 +137,15 @@ def test_thresholds_chosen_on_a_content_of_the_view_are_not_used_on_it(
     assert evaluate(run, view).metrics["threshold_from"].startswith("config.toml")
 
 
+def test_a_view_of_no_split_has_all_its_files_by_one_name(run: Path, view_of: ViewOf) -> None:
+    view = view_of("eval")
+    evaluate(run, of(view, view.recordings, split=None))
+    assert {file.name for file in run.iterdir()} >= {
+        *("evaluation-all.json", "probabilities-all.safetensors", "report-all.html", "report.html"),
+    }
+    assert [folder.name for folder in (run / "events").iterdir()] == ["all"]
+
+
 def test_without_a_tuning_split_the_configs_threshold_counts(run: Path, view_of: ViewOf) -> None:
     found = evaluate(run, view_of("eval")).metrics
     assert found["threshold"] == 0.5
