@@ -106,6 +106,8 @@ def predict(
     write = _writer(found, out) if out else None
     if probabilities is not None:
         _need_place(probabilities)
+        if out is not None and out.absolute() == probabilities.absolute():
+            raise UsageError("events and probabilities would both be written to it", where=out)
     opened = open_run(run)
     predictor = Predictor.of(opened, recipe_of(opened.view))
     seen = {recording["source"] for _, view in opened.seen() for recording in view["recordings"]}

@@ -112,6 +112,10 @@ def test_what_cannot_be_done_is_said_before_any_work(cli: Cli, run: Path, edfs: 
         ([edfs[0], "-o", tmp_path / "x.txt"], ".tsv or .csv_bi"),
         ([edfs[0], "-o", tmp_path / "b" / "x.tsv"], "folder for this file is not there"),
         ([edfs[0], "--probabilities", tmp_path / "b" / "x"], "folder for this file is not there"),
+        (
+            [edfs[0], "-o", tmp_path / "x.tsv", "--probabilities", tmp_path / "x.tsv"],
+            "events and probabilities would both",
+        ),
         ([tmp_path / "same", "-o", tmp_path / "out"], "x.edf and x_eeg.edf would both be written"),
         ([edfs[0], "--every", 2], "--stream"),
         ([*edfs, "--stream"], "one EDF"),
