@@ -133,12 +133,12 @@ class BarProgress:
             if unit == "B"
             else [rich_progress.MofNCompleteColumn(table_column=whole), rich_progress.TextColumn(unit)]
         )
-        columns = [rich_progress.TextColumn(task), rich_progress.BarColumn(12), *counted]
+        columns = [rich_progress.TextColumn("{task.description}", markup=False), rich_progress.BarColumn(12), *counted]
         self.stop()
         self._bar = rich_progress.Progress(
             *columns,
             rich_progress.TimeRemainingColumn(),
-            rich_progress.TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, ratio=1)),
+            rich_progress.TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
             console=self._console,
             transient=True,
             expand=True,

@@ -206,7 +206,7 @@ def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf,
 
 
 def _identities(view: View) -> list[str]:
-    return sorted({name for r in view.recordings for name in (f"{view.corpus}/{r.patient}", r.source)})
+    return sorted({name for r in view.recordings for name in (f"{view.corpus}/{r.patient}", r.source, r.content)})
 
 
 def _beats(found: Mapping[str, Any], name: str) -> bool | None:

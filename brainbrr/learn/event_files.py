@@ -13,9 +13,12 @@ _BIDS_COLUMNS = ("onset", "duration", "eventType", "confidence", "channels", "da
 
 def csv_bi(recording: Scored, events: Events) -> str:
     """Return events as a TUSZ csv_bi file that covers the whole recording; confidence is the mean probability."""
+    stem = "".join(
+        letter if letter.isprintable() else "?" for letter in Path(recording.path).stem
+    )  # no line of its own
     lines = [
         "# version = csv_v1.0.0",
-        f"# bname = {Path(recording.path).stem}",
+        f"# bname = {stem}",
         f"# duration = {recording.duration_s:.4f} secs",
         "# montage_file = none: brainbrr's detector speaks of the whole head",
         "#",

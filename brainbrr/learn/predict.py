@@ -220,7 +220,8 @@ def per_step(samples: Doubles, step: int) -> Series:
 
 def write_probabilities(file: Path, scored: Sequence[Scored]) -> None:
     """Write the probabilities of recordings under their names, as safetensors whose metadata has `step_s`."""
-    series = {recording.path: torch.from_numpy(recording.score) for recording in scored}
+    names = (recording.path.encode(errors="backslashreplace").decode() for recording in scored)  # not all are UTF-8
+    series = {name: torch.from_numpy(recording.score) for name, recording in zip(names, scored, strict=True)}
     r.write_tensors(file, series, {"step_s": scored[0].step_s})
 
 

@@ -72,7 +72,7 @@ def write_report(run: r.Run, view: View, found: Mapping[str, Any], example: Exam
         f"<title>{escape(run.folder.name)}</title><style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
     )
     path = run.folder / "report.html"
-    for each in (run.folder / f"report-{view.split}.html", path):
+    for each in (run.folder / f"report-{view.split or 'all'}.html", path):
         r.write(each, page.encode())
     return path
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # its usual name
 
+from brainbrr.digest import sha256
 from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError, ViewNotReadyError
 from brainbrr.learn import loggers
 from brainbrr.learn import runs as r
@@ -96,8 +97,8 @@ def train(
     rank 0 writes.
     Raises ViewNotReadyError for a view without a digest; UsageError for one without seizures, when view, config or
     number of processes are not the run's, or the weights of `init` not for this view; IntegrityError when processes
-    find different runs or checkpoints; BrainbrrError when the loss is no number, or a process is gone. Ctrl-C, SIGTERM
-    and SIGUSR1 write a checkpoint and raise KeyboardInterrupt.
+    find different runs, views, configs or checkpoints; BrainbrrError when the loss is no number, or a process is gone.
+    Ctrl-C, SIGTERM and SIGUSR1 write a checkpoint and raise KeyboardInterrupt.
     """
     progress = progress or Silent()
     digest = trainable(view)
@@ -108,18 +109,19 @@ def train(
     scan = chosen(config.model.scan, device)
     world = this_world(device)
     state = _initial(len(view.channels), config, device)
-    if len(set(world.all(int(resume is None)))) > 1:
+    asked = sha256(f"{resume is None} {digest} {config.to_toml()}".encode())
+    if len(set(world.all(int(asked[:15], 16)))) > 1:
         raise IntegrityError(
-            "some processes find the run, others do not",
+            "the processes find different runs, views or configs",
             where=resume or (runs / name if name else runs),
-            fix="the same command again, once every node shows the same folder",
+            fix="the same command again, once every node shows the same files",
         )
     if resume is None:
         weights = state.model.state_dict()
         run = begin(view, config, runs, name=name, init=init, weights=weights, world=world)
     else:
         run = reopen(resume, config, digest, init=init)
-        view = View.from_json(view.store, run.view)  # in the run's own order: the digest does not cover that
+    view = View.from_json(view.store, run.view)  # in the run's own order: the digest does not cover that
     first, threads = _restore(run, state, world)
     if len(set(steps := world.all(first))) > 1:
         raise IntegrityError(

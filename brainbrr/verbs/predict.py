@@ -94,8 +94,8 @@ def predict(
     of a long recording is held but a few windows: it is read three times instead. Thresholds are the run's, else its
     config's. With `out` events are written: for one file to a `.tsv` (SzCORE's table) or a `.csv_bi` (TUSZ's), else
     both for each recording into a folder. `probabilities` is a safetensors file of all, as `evaluate` writes it.
-    A refused recording is in the report, the rest goes on. Raises UsageError for files that are not there, for what
-    is no run, and for one that has not finished.
+    A refused recording is in the report, the rest goes on. Raises UsageError for files that are not there, for ones to
+    write that are, for what is no run, and for one that has not finished.
     """
     need_torch()
     from brainbrr.learn.predict import Predictor, write_probabilities
@@ -105,7 +105,9 @@ def predict(
     found = _recordings(files)
     write = _writer(found, out) if out else None
     if probabilities is not None:
-        _need_folder(probabilities)
+        _need_place(probabilities)
+        if out is not None and out.absolute() == probabilities.absolute():
+            raise UsageError("events and probabilities would both be written to it", where=out)
     opened = open_run(run)
     predictor = Predictor.of(opened, recipe_of(opened.view))
     seen = {recording["source"] for _, view in opened.seen() for recording in view["recordings"]}
@@ -194,12 +196,13 @@ def _writer(found: dict[str, Path], out: Path) -> Callable[[Prediction], list[Pa
             for file in event_paths(out, name):
                 if (other := owner.setdefault(file, name)) != name:
                     raise UsageError(f"{other} and {name} would both be written to it", where=file)
+                _need_free(file)
         return lambda prediction: write_events(out, prediction.scored, prediction.events)
     if out.suffix not in formats:
         raise UsageError(f"events are written as {' or '.join(formats)}, or into a folder", where=out)
     if len(found) > 1:
         raise UsageError(f"{len(found)} recordings, and one file for their events", where=out, fix="give a folder")
-    _need_folder(out)
+    _need_place(out)
 
     def one(prediction: Prediction) -> list[Path]:
         write(out, formats[out.suffix](prediction.scored, prediction.events).encode())
@@ -208,6 +211,12 @@ def _writer(found: dict[str, Path], out: Path) -> Callable[[Prediction], list[Pa
     return one
 
 
-def _need_folder(file: Path) -> None:
+def _need_place(file: Path) -> None:
     if not file.absolute().parent.is_dir():
         raise UsageError("the folder for this file is not there", where=file)
+    _need_free(file)
+
+
+def _need_free(file: Path) -> None:
+    if file.exists() or file.is_symlink():  # it may be somebody's labels, or the recording itself
+        raise UsageError("there is already such a file", where=file, fix="give another name or folder, or remove it")

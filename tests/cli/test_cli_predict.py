@@ -113,6 +113,10 @@ def test_what_cannot_be_done_is_said_before_any_work(cli: Cli, run: Path, edfs: 
         ([edfs[0], "-o", tmp_path / "x.txt"], ".tsv or .csv_bi"),
         ([edfs[0], "-o", tmp_path / "b" / "x.tsv"], "folder for this file is not there"),
         ([edfs[0], "--probabilities", tmp_path / "b" / "x"], "folder for this file is not there"),
+        (
+            [edfs[0], "-o", tmp_path / "x.tsv", "--probabilities", tmp_path / "x.tsv"],
+            "events and probabilities would both",
+        ),
         ([tmp_path / "same", "-o", tmp_path / "out"], "x.edf and x_eeg.edf would both be written"),
         ([edfs[0], "--every", 2], "--stream"),
         ([*edfs, "--stream"], "one EDF"),
@@ -127,6 +131,20 @@ def test_what_cannot_be_done_is_said_before_any_work(cli: Cli, run: Path, edfs: 
         told = cli("predict", run, *words)
         assert told.code == 2 and said in told.err, (words, told.err)
     assert cli("predict", tmp_path, edfs[0]).code == 2
+
+
+def test_labels_and_recordings_are_never_overwritten(cli: Cli, run: Path, generated: Path, tmp_path: Path) -> None:
+    corpus = Path(shutil.copytree(generated / "edf" / "eval", tmp_path / "eval"))
+    before = {file: file.read_bytes() for file in corpus.rglob("*") if file.is_file()}
+    edf = next(corpus.rglob("*.edf"))
+    for words in (
+        [corpus, "-o", corpus],
+        [edf, "-o", edf.with_suffix(".csv_bi")],
+        [edf, "--probabilities", edf],
+    ):
+        told = cli("predict", run, *words)
+        assert told.code == 2 and "there is already such a file" in told.err, words
+    assert before == {file: file.read_bytes() for file in corpus.rglob("*") if file.is_file()}
 
 
 def test_a_stream_is_one_line_a_step(cli: Cli, run: Path, edfs: list[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Tables and bars where a terminal is narrow: what is needed stays whole."""
+"""Tables and bars where a terminal is narrow, and names, which are shown as they are."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from brainbrr.cli.output import BarProgress, Output
 
 NAME = "20260101-120000-smoke-1a2b3c"
+NAMES = ("a{b}.edf", "n[/red]t.edf", "n[red]t.edf", ":smile:.edf")
 NOTE = "edf/train/aaaaaaaa/s001_2010/01_tcp_ar/aaaaaaaa_s001_t000.edf"
 
 
@@ -46,3 +47,28 @@ def test_a_bars_count_and_time_come_before_its_note(monkeypatch: pytest.MonkeyPa
         bar._console.print(bar._bar.get_renderable())
     bar.stop()
     assert "7/120" in drawn.get() and "recordings" in drawn.get() and "-:--:--" in drawn.get()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bar_shows_a_name_as_it_is(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    bar = BarProgress(str)
+    bar.start(f"read {name}", 2, "recordings")
+    bar.advance(1, note=f"at {name}")
+    bar.stop()
+    shown = capsys.readouterr().err
+    assert f"read {name}" in shown and f"at {name}" in shown
+
+
+def test_a_table_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    Output(as_json=False).table(("recording",), [(name,) for name in NAMES])
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()][1:] == list(NAMES)
+
+
+def test_a_name_is_one_cell_of_one_row(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(as_json=False).table(("recording", "length"), [("a\nb\tc\x1b[2J\udce9", "1 s")])
+    assert capsys.readouterr().out == "recording\tlength\na\\nb\\tc\\x1b[2J\\udce9\t1 s\n"

@@ -125,6 +125,27 @@ def test_an_evaluation_that_breaks_off_leaves_the_earlier_one_whole(
     assert all(after[name] != before[name] for name in before if name.endswith("json"))
 
 
+def test_thresholds_chosen_on_a_content_of_the_view_are_not_used_on_it(
+    scored: EvaluateReport, view_of: ViewOf, tmp_path: Path
+) -> None:
+    run, view = Path(shutil.copytree(scored.run, tmp_path / "run")), view_of("eval")
+    kept = json.loads((run / "thresholds.json").read_text())
+    dev = {recording.content for recording in view_of("dev").recordings}
+    assert dev <= set(kept["tuned_on"])
+    again = [view.recordings[0].content]  # a file of the same signal under another header
+    (run / "thresholds.json").write_text(json.dumps({**kept, "tuned_on": again}))
+    assert evaluate(run, view).metrics["threshold_from"].startswith("config.toml")
+
+
+def test_a_view_of_no_split_has_all_its_files_by_one_name(run: Path, view_of: ViewOf) -> None:
+    view = view_of("eval")
+    evaluate(run, of(view, view.recordings, split=None))
+    assert {file.name for file in run.iterdir()} >= {
+        *("evaluation-all.json", "probabilities-all.safetensors", "report-all.html", "report.html"),
+    }
+    assert [folder.name for folder in (run / "events").iterdir()] == ["all"]
+
+
 def test_without_a_tuning_split_the_configs_threshold_counts(run: Path, view_of: ViewOf) -> None:
     found = evaluate(run, view_of("eval")).metrics
     assert found["threshold"] == 0.5

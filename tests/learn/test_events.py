@@ -11,6 +11,8 @@ from scored_recordings import PLAIN, scored
 from brainbrr.eeg.annotations import Annotations, read_annotations
 from brainbrr.learn.event_files import bids_tsv, csv_bi
 from brainbrr.learn.events import Events, Pool, Scored, events_of
+from brainbrr.learn.predict import write_probabilities
+from brainbrr.learn.runs import read_tensors
 from brainbrr.learn.train_config import EvaluateConfig
 
 
@@ -84,6 +86,15 @@ def test_events_written_in_either_format_are_read_back(tmp_path: Path, events: E
         assert [(event.start_us / 1e6, event.stop_us / 1e6) for event in said.seizures] == events
         assert said.duration_us == 8_500_000
         assert not said.notes
+
+
+@pytest.mark.parametrize("name", ["b\udce9", "x\nchannel,start_time,stop_time,label,confidence\nTERM,0,5,seiz,1"])
+def test_a_name_is_no_line_of_a_csv_bi(tmp_path: Path, name: str) -> None:
+    recording = Scored(f"{name}.edf", "p", np.full(34, 0.75, dtype=np.float32), 0.25, 8.5, [])
+    (tmp_path / "x.csv_bi").write_bytes(csv_bi(recording, []).encode())
+    assert read_annotations({".csv_bi": tmp_path / "x.csv_bi"}).seizures == ()
+    write_probabilities(tmp_path / "p", [recording])
+    assert len(read_tensors(tmp_path / "p")[0]) == 1
 
 
 def test_a_bids_table_has_szcores_columns_and_the_mean_probability() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from support import ROOT, TINY
-from trainings import StopAfter, changed, same_bits
+from trainings import StopAfter, changed, same_bits, with_recordings
 
 from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError
 from brainbrr.learn import runs as r
@@ -62,9 +62,16 @@ def train_twice(rank: int, view: View, config: TrainConfig, folder: Path) -> Non
             shutil.copytree(folder / "parts", folder / "behind", ignore=shutil.ignore_patterns("checkpoint*"))
         with pytest.raises(IntegrityError, match="different steps: 2, 0 by rank"):
             train(view, config, runs=folder, resume=folder / ("behind" if rank else "parts"))
-        begins = {"resume": folder / "parts"} if rank else {"name": "parts"}
-        with pytest.raises(IntegrityError, match="some processes find the run, others do not"):
-            train(view, config, runs=folder, **begins)
+        fewer = with_recordings(view, view.recordings[:-1])
+        for others in (
+            {"view": view, "config": config, "resume": folder / "parts"},
+            {"view": fewer, "config": config, "name": "torn"},
+            {"view": view, "config": changed(config, "train", lr=1), "name": "torn"},
+        ):
+            asked: dict[str, Any] = others if rank else {"view": view, "config": config, "name": "torn"}
+            with pytest.raises(IntegrityError, match="the processes find different runs, views or configs"):
+                train(**asked, runs=folder)
+        assert not (folder / "torn").exists()
         report = train(view, config, runs=folder, resume=folder / "parts")
         assert report.metrics["processes"] == 2
         (folder / f"{rank}.txt").write_text(f"{report.loss!r} {report.run.name}")
