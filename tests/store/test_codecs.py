@@ -262,6 +262,19 @@ def test_any_bytes_are_a_size_or_none(head: bytes) -> None:
         assert content_size(start + head) is None or content_size(start + head) >= 0  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("more", [0, 1, -1])
+def test_an_index_of_tiles_of_impossible_lengths_is_damage_whatever_its_checksum(codec: Codec, more: int) -> None:
+    tiling = tiles.Tiling(codec, 2, 20)
+    least, most = tiling.lengths[0], tiling.lengths[-1]
+    lengths = np.array([least - 1, least] if more < 0 else [most, most + more])
+    if more:
+        with pytest.raises(IntegrityError, match="impossible length"):
+            tiling.edges(tiling.index(lengths), end=lengths.sum(), where="here")
+    else:
+        assert tiling.edges(tiling.index(lengths), end=2 * most, where="here").tolist() == [0, most, 2 * most]
+
+
 def test_a_codec_that_does_not_exist_tiles_nothing() -> None:
     with pytest.raises(UsageError, match="no codec is called"):
         tiles.Tiling("lz4", 1, 20)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -483,6 +484,45 @@ def test_an_object_stays_while_another_deletion_may_put_its_record_back(
     assert other.finish() is None
     trash.call_off(store.layout)
     proof.verify_record(store, lost.key)
+
+
+def test_what_was_stored_anew_is_not_replaced_by_what_a_deletion_had_taken(
+    store: Store, listen: Callable[[Callable[[str], None]], None]
+) -> None:
+    lost = put(store, "lost")
+    listen(at(1, die, points={"taken away"}))
+    with pytest.raises(Killed):
+        Deletion(Reader(store.layout), "gc").records([lost.key])
+    again = {**arguments(META, source="lost"), "provenance": {"brainbrr": "9.9"}}
+    store.put(store.reader(lost.content).read(0, META.n_samples), **again)
+    trash.call_off(store.layout)
+    record = store.record(lost.key)
+    assert record is not None and record.provenance == {"brainbrr": "9.9"}
+
+
+def test_a_deletion_that_lost_a_folder_of_its_own_was_not_called_off(store: Store) -> None:
+    publish(store, put(store, "kept"))
+    deletion = Deletion(Reader(store.layout), "forget", "demo")
+    (deletion.folder / "gone" / "catalog").rmdir()
+    with pytest.raises(FileNotFoundError):
+        deletion.decide("catalog", store.layout.generation("demo", 1), of="demo")
+    assert store.catalog("demo") is not None
+
+
+def test_a_folder_that_cannot_be_removed_is_an_error_unless_a_reader_has_a_file_of_it_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(number: int) -> Callable[[object], None]:
+        def rmdir(_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return rmdir
+
+    monkeypatch.setattr(Path, "rmdir", refused(errno.ENOTEMPTY))
+    trash.remove(tmp_path)
+    monkeypatch.setattr(Path, "rmdir", refused(errno.EBUSY))
+    with pytest.raises(OSError, match="busy"):
+        trash.remove(tmp_path)
 
 
 def test_a_gc_gives_up_when_it_is_called_off_for_ever(

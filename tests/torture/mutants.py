@@ -55,6 +55,7 @@ LAST = (
     "verbs/test_recompress.py",
     "test_promises.py",
     "verbs/test_recovery.py",
+    "verbs/test_reingest.py",
 )
 """All of tests/store runs between them."""
 QUICK = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore::pytest.PytestAssertRewriteWarning")
