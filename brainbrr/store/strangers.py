@@ -34,7 +34,7 @@ def strangers(layout: Layout) -> Iterator[str]:
         if _is_fan_out(fan_out.name) and not fan_out.is_symlink():
             for name in _names(fan_out):  # folders and links are named as objects
                 path = fan_out / name
-                if name != ARRAY_FILE and not path.is_dir() and not path.is_symlink():
+                if name != ARRAY_FILE and not path.is_dir() and not path.is_symlink() and lies(path):
                     yield _below(root, path)
     for folder in (layout.records, layout.findings):
         for fan_out in layout.fan_outs(folder):
