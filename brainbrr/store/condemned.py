@@ -49,13 +49,16 @@ def clock_ns(layout: Layout) -> int:
         return path.stat().st_mtime_ns
 
 
-def since_ns(layout: Layout, kind: str, name: str) -> int | None:
-    """Return since when something lies in its place, by its file system's clock; None where it is gone."""
+def since_ns(layout: Layout, kind: str, name: str, now_ns: int) -> int | None:
+    """Return since when something lies in its place, by its file system's clock; None where it is gone.
+
+    An mtime in the future, as copies bring it along, says nothing: it would keep garbage for ever.
+    """
     try:
         found = os.lstat(place(layout, kind, name))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return max(found.st_ctime_ns, found.st_mtime_ns)
+    return max(found.st_ctime_ns, found.st_mtime_ns if found.st_mtime_ns <= now_ns else 0)
 
 
 def condemn(layout: Layout, names: Mapping[str, list[str]]) -> Condemned:

@@ -175,6 +175,21 @@ class Layout:
         """Return the numbers of the generations that a catalog was cut at, ascending."""
         return self._numbers(corpus, _CUT)
 
+    @staticmethod
+    def names_corpus(name: str) -> bool:
+        """Say whether a corpus can have this name."""
+        return _CORPUS.match(name) is not None
+
+    @staticmethod
+    def names_catalog_file(name: str) -> bool:
+        """Say whether a file of a catalog can have this name."""
+        return any(kind.match(name) for kind in (_GENERATION, _ACKNOWLEDGED, _CUT))
+
+    @staticmethod
+    def names_receipt(name: str) -> bool:
+        """Say whether a receipt's file can have this name."""
+        return _RECEIPT.match(name) is not None
+
     def _numbers(self, corpus: str, kind: re.Pattern[str]) -> list[int]:
         names = _names(self.generation(corpus, 0).parent)
         return [int(match[1]) for name in names if (match := kind.match(name))]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from brainbrr.digest import is_digest
-from brainbrr.errors import UsageError
+from brainbrr.store.files import lies
 from brainbrr.store.founding import GUESTS
 from brainbrr.store.layout import ARRAY_FILE, FOLDERS, LATER, Layout
 
@@ -23,47 +24,53 @@ def strangers(layout: Layout) -> Iterator[str]:
     """
     root = layout.root
     folders = {*FOLDERS, *LATER}
-    yield from _others(root, root, {layout.mark.name, *GUESTS, *folders}, folders={*folders, "lost+found"})
-    for name, files in (("objects.zarr", {ARRAY_FILE}), ("records", set()), ("findings", set())):
-        fan_outs = {each for each in _names(root / name) if _FAN_OUT.match(each)}
-        yield from _others(root, root / name, {*files, *fan_outs}, folders=fan_outs)
+    yield from _others(
+        root, root, {layout.mark.name, *GUESTS, *folders}.__contains__, {*folders, "lost+found"}.__contains__
+    )
+    yield from _others(root, layout.objects, lambda name: name == ARRAY_FILE or _is_fan_out(name), _is_fan_out)
+    for folder in (layout.records, layout.findings):
+        yield from _others(root, folder, _is_fan_out, _is_fan_out)
     for fan_out in layout.fan_outs(layout.objects):
-        if _FAN_OUT.match(fan_out.name) and not fan_out.is_symlink():
+        if _is_fan_out(fan_out.name) and not fan_out.is_symlink():
             for name in _names(fan_out):  # folders and links are named as objects
                 path = fan_out / name
-                if name != ARRAY_FILE and not path.is_dir() and not path.is_symlink():
+                if name != ARRAY_FILE and not path.is_dir() and not path.is_symlink() and lies(path):
                     yield _below(root, path)
     for folder in (layout.records, layout.findings):
         for fan_out in layout.fan_outs(folder):
             for name in _names(fan_out):
                 if name.startswith("."):  # the others are named as records or findings that are not in their place
                     yield _below(root, fan_out / name)
-    corpora = {name for name in _names(root / "catalog") if _names_corpus(layout, name)}
-    yield from _others(root, root / "catalog", corpora, folders=corpora)
-    for corpus in sorted(corpora - {name for name in corpora if (root / "catalog" / name).is_symlink()}):
-        known = {layout.generation(corpus, seq).name for seq in layout.generations(corpus)}
-        known |= {layout.acknowledgement(corpus, seq).name for seq in layout.acknowledged(corpus)}
-        known |= {layout.cut(corpus, seq).name for seq in layout.cuts(corpus)}
-        yield from _others(root, root / "catalog" / corpus, known)
-    for name, digests in (("views", layout.views()), ("pins", layout.pins()), ("retired", layout.retired())):
-        yield from _others(root, root / name, {f"{digest}.json" for digest in digests})
-    yield from _others(root, root / "receipts", {f"{name}.json" for name in layout.receipts()})
-    yield from _others(root, root / "leases", {name for name in _names(root / "leases") if is_digest(name, 32)})
+    catalog = root / "catalog"
+    yield from _others(root, catalog, layout.names_corpus, layout.names_corpus)
+    for corpus in filter(layout.names_corpus, _names(catalog)):
+        if not (catalog / corpus).is_symlink():
+            yield from _others(root, catalog / corpus, layout.names_catalog_file)
+    for name, n_digits in (("views", 64), ("pins", 64), ("retired", 32)):
+        yield from _others(root, root / name, partial(_names_digest, n_digits))
+    yield from _others(root, root / "receipts", layout.names_receipt)
+    yield from _others(root, root / "leases", lambda name: is_digest(name, 32))
 
 
-def _names_corpus(layout: Layout, name: str) -> bool:
-    try:
-        layout.generation(name, 1)
-    except UsageError:
-        return False
-    return True
+def _is_fan_out(name: str) -> bool:
+    return _FAN_OUT.match(name) is not None
 
 
-def _others(root: Path, folder: Path, known: set[str], *, folders: Collection[str] = ()) -> Iterator[str]:
-    """Yield what is not known by name, and what is a link or a folder where it has to be something else."""
+def _names_digest(n_digits: int, name: str) -> bool:
+    return name.endswith(".json") and is_digest(name[:-5], n_digits)
+
+
+def _others(
+    root: Path, folder: Path, known: Callable[[str], bool], is_folder: Callable[[str], bool] = lambda _: False
+) -> Iterator[str]:
+    """Yield what is not known by name, and what is a link or a folder where it has to be something else.
+
+    By what a name is, not by what was listed before: others write meanwhile.
+    """
     for name in _names(folder):
-        path = folder / name
-        if name not in known or (name in folders) != path.is_dir() or (name in folders and path.is_symlink()):
+        path, inner = folder / name, is_folder(name)
+        odd = not known(name) or inner != path.is_dir() or (inner and path.is_symlink())
+        if odd and lies(path):
             yield _below(root, path)
 
 

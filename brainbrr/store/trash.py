@@ -219,7 +219,9 @@ def _finish(layout: Layout, folder: Path, verb: str, corpus: str | None) -> Rece
     gone = folder / "gone"
     receipt = None
     if not gone.is_symlink() and any(_listed(gone / kind) for kind in _DECIDED):
-        receipt = _receipt(gone, verb, corpus)
+        with contextlib.suppress(FileNotFoundError):  # another process ends the same: its receipt is there already
+            receipt = _receipt(gone, verb, corpus)
+    if receipt is not None:
         receipts.write(layout, receipt)
         reach("receipt written")
     for each in (gone, folder / "spare"):

@@ -201,7 +201,7 @@ class _Survey:
 
     def _add(self, kind: str, name: str, n_bytes: int, keys: list[str]) -> None:
         """Note something that nothing alive names; it goes no earlier than the records of these keys."""
-        since = condemned.since_ns(self.layout, kind, name)
+        since = condemned.since_ns(self.layout, kind, name, self.now_ns)
         if since is None:
             return
         states = [self.unneeded["records", key].state for key in keys if ("records", key) in self.unneeded]

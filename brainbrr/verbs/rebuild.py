@@ -10,7 +10,7 @@ from pathlib import Path
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.errors import BrainbrrError, IntegrityError, NotReproducibleError, RecordingError, UsageError
 from brainbrr.progress import Progress
-from brainbrr.store import recoding
+from brainbrr.store import proof, recoding
 from brainbrr.store.mending import place_file
 from brainbrr.store.store import Store
 from brainbrr.verbs.build import Built, Task
@@ -57,6 +57,9 @@ def rebuild(
     tasks: dict[tuple[Recipe, Path], list[Task]] = defaultdict(list)
     try:
         for each in wanted:
+            if each.record and not each.whole and _is_there(store, each):
+                results[each.key] = Result("restored", "another process stored it meanwhile")
+                continue
             try:
                 made[each.key] = origins.made_from(each.key)  # while its record is still there to say it
             except RecordingError as error:
@@ -82,6 +85,14 @@ def rebuild(
             if key not in results or results[key].outcome != "restored":
                 place_file(store.layout, path, store.layout.record(key))
     return results
+
+
+def _is_there(store: Store, each: Wanted) -> bool:
+    """Say whether a key that was damaged or gone is whole now: others write meanwhile."""
+    try:
+        return each.content in (None, proof.verify_record(store, each.key).content)
+    except (BrainbrrError, OSError):
+        return False
 
 
 def _same(store: Store, source: Store, key: str) -> bool:

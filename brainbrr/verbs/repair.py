@@ -187,6 +187,9 @@ class _Mender:
             keys[record.content].append(record.key)
         aside: list[tuple[Found, Path | None, str | None]] = []
         for each in damaged:
+            if self._is_whole(each["object"]):
+                self._note(Mended.of(each, "restored", "another process put it right meanwhile"))
+                continue
             folder, content = place_of(self._store, "object", each["object"]), self._holds(each["object"])
             if content is not None and place_object(layout, folder, content):
                 aside.append((each, None, content))
@@ -205,6 +208,14 @@ class _Mender:
         for content, those in keys.items():
             if not os.path.lexists(layout.object(content)) and ("object", content) not in unreadable:
                 self._wanted |= {key: Wanted(key, content) for key in those}
+
+    def _is_whole(self, name: str) -> bool:
+        """Say whether an object that was damaged or gone is whole now: others write meanwhile."""
+        try:
+            proof.prove(self._store.layout.object(name), name, codec=self._store.codec)
+        except (BrainbrrError, OSError):
+            return False
+        return True
 
     def _holds(self, name: str) -> str | None:
         """Return the content of a folder of which nothing but the name is wrong."""

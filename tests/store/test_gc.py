@@ -96,6 +96,18 @@ def test_what_was_just_written_is_left_alone_then_condemned_then_deleted(
     assert not list(store.layout.trash.iterdir())
 
 
+def test_garbage_with_an_mtime_in_the_future_goes_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = put(store, "lost")
+    for path in (store.layout.object(lost.content), store.layout.record(lost.key)):
+        os.utime(path, (4e9, 4e9))
+    assert {each.state for each in gc(store).unneeded} == {"young"}
+    age(store, 2 * DAY, monkeypatch)
+    assert {each.state for each in gc(store, yes=True).unneeded} == {"condemned"}
+    age(store, 2 * DAY, monkeypatch)
+    gc(store, yes=True)
+    assert held(store) == (set(), set(), set())
+
+
 def test_what_is_needed_again_within_the_grace_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     lost = put(store, "lost")
     age(store, DAY + 60, monkeypatch)
@@ -137,7 +149,9 @@ def test_an_object_that_a_young_record_names_stays(store: Store, monkeypatch: py
     monkeypatch.setattr(
         condemned,
         "since_ns",
-        lambda layout, kind, name: (real(layout, kind, name) or 0) + (2 * DAY * 10**9 if name == young.key else 0),
+        lambda layout, kind, name, now_ns: (
+            (real(layout, kind, name, now_ns) or 0) + (2 * DAY * 10**9 if name == young.key else 0)
+        ),
     )
     gc(store, yes=True)
     assert held(store)[:2] == ({young.key}, {young.content})

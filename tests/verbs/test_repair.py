@@ -281,6 +281,24 @@ def test_a_deletion_that_ran_meanwhile_is_called_off(store: Store, other: Store)
         deletion.finish()
 
 
+def test_what_another_repair_restored_meanwhile_is_not_moved_aside(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flip(shards(store)[0], 1000)
+    lost = store.layout.record(max(record.key for record in store.records() if store.has_object(record)))
+    lost.unlink()
+
+    def another(point: str) -> None:
+        if point == "damage noted":
+            monkeypatch.setattr(failpoints, "listener", None)
+            assert repair(store, source=other).exit_code == 0
+
+    monkeypatch.setattr(failpoints, "listener", another)
+    report = repair(store)  # by somebody who has neither the EDF nor the other store
+    assert report.exit_code == 0 and set(outcomes(report).values()) == {"restored"}
+    assert verify(store).corrupt == () and len(quarantined(store)) == 1
+
+
 # What a disk does not give
 
 
