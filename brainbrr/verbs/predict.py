@@ -158,6 +158,10 @@ def _prediction(
         notes.append(f"channels missing: {', '.join(made.absent)}")
     if facts["flat"]:
         notes.append(f"flat channels: {', '.join(facts['flat'])}")
+    edge_hz = predictor.recipe.bandpass_hz[1] if predictor.recipe.bandpass_hz else None
+    bands = [facts["band_hz"]] if "high" in facts["band_hz"] else facts["band_hz"].values()  # or one for each channel
+    if lower := sorted({band["high"] for band in bands} - {edge_hz}):
+        notes.append(f"recorded too slowly for the recipe's {edge_hz} Hz: up to {', '.join(lower)} Hz")
     if made.source in seen:
         notes.append("the detector was trained on this recording")
     return Prediction(scored, predictor.events(scored), made.source, facts["synthetic"], tuple(notes))

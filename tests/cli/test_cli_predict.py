@@ -99,6 +99,14 @@ def test_a_file_without_the_montage_is_a_montage_error(cli: Cli, run: Path, data
     assert told.code == 1 and told.json["failed"][0]["error"] == "MontageError"
 
 
+def test_a_rate_too_low_for_the_recipes_band_is_said(cli: Cli, run: Path, edfs: list[Path], data: Path) -> None:
+    [slow] = cli("predict", run, data / "edf" / "eegmmi_S001R01.edf", "--json").json["recordings"]
+    assert "recorded too slowly for the recipe's 120 Hz: up to 76.8 Hz" in slow["notes"]
+    assert not [
+        note for note in cli("predict", run, edfs[0], "--json").json["recordings"][0]["notes"] if "slow" in note
+    ]
+
+
 def test_what_cannot_be_done_is_said_before_any_work(cli: Cli, run: Path, edfs: list[Path], tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     twin = Path(shutil.copy(edfs[0], tmp_path / "a"))
