@@ -20,7 +20,7 @@ EXCUSED = {
     "ignore_errors=True), made.rename(self.folder))": _TRASH,
     "trash.py _move: path.rename(into / path.name) -> (__import__('shutil').rmtree(into / path.name, "
     "ignore_errors=True), path.rename(into / path.name))": "a deletion takes each thing once, into folders of its own",
-    "trash.py _move: not into.is_dir() -> False": "who moves something syncs the folder too, or finishes: both look again",
+    "trash.py _move: not into.is_dir() -> False": "who moves syncs that folder next, or finishes: both look again",
     "files.py open_plain: os.O_CLOEXEC -> 0": _CLOEXEC,
     "files.py sync_folder: os.O_CLOEXEC -> 0": _CLOEXEC,
     "leases.py _take: os.O_CLOEXEC -> 0": _CLOEXEC,
