@@ -170,6 +170,7 @@ def score(
 @click.argument("files", metavar="EDF...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Events: a .tsv, a .csv_bi, or a folder for both.")
 @click.option("--probabilities", metavar="FILE", type=click.Path(path_type=Path), help="Also these, as safetensors.")
+@click.option("--overwrite", is_flag=True, help="Replace files that are there.")
 @click.option("--accept-truncated", is_flag=True, help="Read files that end early up to there.")
 @click.option("--stream", is_flag=True, help="Online: print probabilities as they become available; `-` is stdin.")
 @click.option(
@@ -186,6 +187,7 @@ def predict(
     files: tuple[Path, ...],
     out: Path | None,
     probabilities: Path | None,
+    overwrite: bool,
     accept_truncated: bool,
     stream: bool,
     every: float | None,
@@ -220,6 +222,7 @@ def predict(
         files,
         out=out,
         probabilities=probabilities,
+        overwrite=overwrite,
         accept_truncated=accept_truncated,
         progress=progress(),
     )

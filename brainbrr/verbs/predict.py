@@ -16,6 +16,7 @@ from brainbrr.eeg.live import Live
 from brainbrr.eeg.preprocess import preprocess
 from brainbrr.errors import RecordingError, UsageError
 from brainbrr.progress import Progress, Silent
+from brainbrr.store.files import lies
 from brainbrr.verbs.ingest import Failure
 from brainbrr.verbs.train import need_torch, recipe_of
 
@@ -85,6 +86,7 @@ def predict(
     *,
     out: Path | None = None,
     probabilities: Path | None = None,
+    overwrite: bool = False,
     accept_truncated: bool = False,
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> PredictReport:
@@ -95,7 +97,7 @@ def predict(
     config's. With `out` events are written: for one file to a `.tsv` (SzCORE's table) or a `.csv_bi` (TUSZ's), else
     both for each recording into a folder. `probabilities` is a safetensors file of all, as `evaluate` writes it.
     A refused recording is in the report, the rest goes on. Raises UsageError for files that are not there, for ones to
-    write that are, for what is no run, and for one that has not finished.
+    write that are, unless `overwrite`, for what is no run, and for one that has not finished.
     """
     need_torch()
     from brainbrr.learn.predict import Predictor, write_probabilities
@@ -103,11 +105,11 @@ def predict(
 
     began = time.monotonic()
     found = _recordings(files)
-    write = _writer(found, out) if out else None
+    write, places = _writer(found, out) if out else (None, [])
     if probabilities is not None:
-        _need_place(probabilities)
-        if out is not None and out.absolute() == probabilities.absolute():
-            raise UsageError("events and probabilities would both be written to it", where=out)
+        _need_folder(probabilities)
+        places.append((probabilities, "probabilities"))
+    _need_free(places, found.values(), overwrite=overwrite)
     opened = open_run(run)
     predictor = Predictor.of(opened, recipe_of(opened.view))
     seen = {recording["source"] for _, view in opened.seen() for recording in view["recordings"]}
@@ -187,40 +189,43 @@ def _is_recording(path: Path) -> bool:
     return path.suffix.lower() in _RECORDINGS and path.is_file() and not path.name.startswith(".")
 
 
-def _writer(found: dict[str, Path], out: Path) -> Callable[[Prediction], list[Path]]:
-    """Return what writes the events of a recording, and returns the files. Raises UsageError, before any work."""
+def _writer(found: dict[str, Path], out: Path) -> tuple[Callable[[Prediction], list[Path]], list[tuple[Path, str]]]:
+    """Return what writes the events of a recording and returns the files; and all files, with what goes there."""
     from brainbrr.learn.event_files import bids_tsv, csv_bi
     from brainbrr.learn.predict import event_paths, write_events
     from brainbrr.learn.runs import write
 
     formats = {".tsv": bids_tsv, ".csv_bi": csv_bi}
     if out.is_dir() or not out.suffix:
-        owner: dict[Path, str] = {}
-        for name in found:
-            for file in event_paths(out, name):
-                if (other := owner.setdefault(file, name)) != name:
-                    raise UsageError(f"{other} and {name} would both be written to it", where=file)
-                _need_free(file)
-        return lambda prediction: write_events(out, prediction.scored, prediction.events)
+        places = [(file, name) for name in found for file in event_paths(out, name)]
+        return (lambda prediction: write_events(out, prediction.scored, prediction.events)), places
     if out.suffix not in formats:
         raise UsageError(f"events are written as {' or '.join(formats)}, or into a folder", where=out)
     if len(found) > 1:
         raise UsageError(f"{len(found)} recordings, and one file for their events", where=out, fix="give a folder")
-    _need_place(out)
+    _need_folder(out)
 
     def one(prediction: Prediction) -> list[Path]:
         write(out, formats[out.suffix](prediction.scored, prediction.events).encode())
         return [out]
 
-    return one
+    return one, [(out, "events")]
 
 
-def _need_place(file: Path) -> None:
+def _need_folder(file: Path) -> None:
     if not file.absolute().parent.is_dir():
         raise UsageError("the folder for this file is not there", where=file)
-    _need_free(file)
 
 
-def _need_free(file: Path) -> None:
-    if file.exists() or file.is_symlink():  # it may be somebody's labels, or the recording itself
-        raise UsageError("there is already such a file", where=file, fix="give another name or folder, or remove it")
+def _need_free(places: Sequence[tuple[Path, str]], recordings: Collection[Path], *, overwrite: bool) -> None:
+    """Raise UsageError where two things would be written to one file, or one to a file that is there."""
+    owner: dict[Path, str] = {}
+    for file, what in places:
+        if (other := owner.setdefault(file.absolute(), what)) != what:
+            raise UsageError(f"{other} and {what} would both be written to it", where=file)
+        if not lies(file):
+            continue
+        if any(file.samefile(recording) for recording in recordings if file.exists()):
+            raise UsageError("this is the recording itself", where=file, fix="give another name")
+        if not overwrite:  # it may be somebody's labels
+            raise UsageError("there is already such a file", where=file, fix="give another place, or --overwrite it")

@@ -141,18 +141,22 @@ def test_what_cannot_be_done_is_said_before_any_work(cli: Cli, run: Path, edfs: 
     assert cli("predict", tmp_path, edfs[0]).code == 2
 
 
-def test_labels_and_recordings_are_never_overwritten(cli: Cli, run: Path, generated: Path, tmp_path: Path) -> None:
+def test_labels_and_recordings_are_not_overwritten(cli: Cli, run: Path, generated: Path, tmp_path: Path) -> None:
     corpus = Path(shutil.copytree(generated / "edf" / "eval", tmp_path / "eval"))
     before = {file: file.read_bytes() for file in corpus.rglob("*") if file.is_file()}
     edf = next(corpus.rglob("*.edf"))
-    for words in (
-        [corpus, "-o", corpus],
-        [edf, "-o", edf.with_suffix(".csv_bi")],
-        [edf, "--probabilities", edf],
+    labels = edf.with_suffix(".csv_bi")
+    for words, said in (
+        ([corpus, "-o", corpus], "there is already such a file"),
+        ([edf, "-o", labels], "there is already such a file"),
+        ([edf, "--probabilities", edf], "the recording itself"),
+        ([edf, "--probabilities", edf, "--overwrite"], "the recording itself"),
     ):
         told = cli("predict", run, *words)
-        assert told.code == 2 and "there is already such a file" in told.err, words
+        assert told.code == 2 and said in told.err, words
     assert before == {file: file.read_bytes() for file in corpus.rglob("*") if file.is_file()}
+    assert cli("predict", run, edf, "-o", labels, "--overwrite").code == 0
+    assert labels.read_bytes() != before[labels] and edf.read_bytes() == before[edf]
 
 
 def test_a_stream_is_one_line_a_step(cli: Cli, run: Path, edfs: list[Path]) -> None:
