@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from brainbrr.eeg.recipe import Recipe
 from brainbrr.eeg.synthetic import write_corpus
+from brainbrr.errors import UsageError
 from brainbrr.host import Host
 from brainbrr.profiles import NAMES, Profile
 from brainbrr.progress import Progress
+from brainbrr.store import founding
 from brainbrr.store.store import Store
 from brainbrr.verbs.evaluate import evaluate
 from brainbrr.verbs.ingest import ingest
@@ -48,8 +50,15 @@ def demo(
     show: Callable[[str, Any], None],
     progress: Progress,
 ) -> DemoReport:
-    """Generate a corpus `demo` below a folder, ingest, look, train on all of it, and score held-out patients."""
+    """Generate a corpus `demo` below a folder, ingest, look, train on all of it, and score held-out patients.
+
+    Raises UsageError where the folder is a store.
+    """
     need_torch()
+    if founding.exists(folder):
+        raise UsageError(
+            "this is a store, and the demo's corpus and runs are none of it", where=folder, fix="--into DIR"
+        )
     corpus = folder / "demo"
     recipe = Recipe()
     window = config.window_spec()

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from support import TINY, Cli
 
+from brainbrr.store.store import Store
+
 
 def test_train_and_evaluate_tell_the_contracts_fields(cli: Cli, tiny: Path) -> None:
     trained = cli("train", "--config", tiny, "--json")
@@ -82,6 +84,13 @@ def test_the_demo_goes_all_the_way(cli: Cli, tmp_path: Path, monkeypatch: pytest
     metrics = steps["evaluate"]["metrics"]
     assert metrics["auroc"] > 0.9 and metrics["synthetic"] is True
     assert Path(told.json["report"]).is_file() and told.json["next"].startswith("brainbrr ingest")
+
+
+def test_the_demo_puts_nothing_into_a_store(cli: Cli, stored: Store) -> None:
+    before = sorted(stored.location.iterdir())
+    told = cli("demo", "--into", stored.location)
+    assert told.code == 2 and "this is a store" in told.err
+    assert sorted(stored.location.iterdir()) == before
 
 
 def test_thresholds_are_never_tuned_on_the_split_that_is_scored(cli: Cli, tiny: Path) -> None:

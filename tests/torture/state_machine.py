@@ -97,6 +97,7 @@ class StoreMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.folder = Path(tempfile.mkdtemp(dir=self.pool.folder.parent))
         self.tree = self.folder / "demo"
+        self.tree.mkdir()
         self.store = Store.create(self.folder / "store")
         # the model: the source under each path, what was ingested last, and the state of records and objects
         self.there: dict[int, int] = {}
