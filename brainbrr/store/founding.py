@@ -38,13 +38,8 @@ def create(root: Path, *, codec: Codec | None = None, access: Access | None = No
     layout = Layout(root.absolute())
     if codec is not None and codec not in CODECS:
         raise UsageError(f"no codec is called {codec!r}", fix=f"one of {', '.join(CODECS)}")
-    if exists(layout.root):
+    if is_there(layout.root):
         return _open_as(root, codec, access)
-    try:
-        _refuse_foreign(layout)
-    except UsageError:
-        if not exists(layout.root):  # unless another process has just made the store
-            raise
     layout.refuse_links()
     with files.writing(_existing(layout.root), n_bytes=1 << 16):
         _make_root(layout, access)

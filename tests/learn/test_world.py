@@ -76,11 +76,30 @@ def train_twice(rank: int, view: View, config: TrainConfig, folder: Path) -> Non
         assert report.metrics["processes"] == 2
         (folder / f"{rank}.txt").write_text(f"{report.loss!r} {report.run.name}")
         write(folder / f"{rank}.safetensors", states[-1].tensors(), {})
-        if rank == 0:
-            with pytest.raises(BrainbrrError, match="another process of the training is gone"):
-                this_world(torch.device("cpu")).meet()
     finally:
         torch.distributed.destroy_process_group()
+
+
+def lose_the_other(rank: int, folder: Path) -> None:
+    """As one process of two: rank 1 dies after they met, and rank 0 waits for it."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(minutes=5)
+    )
+    world = this_world(torch.device("cpu"))
+    if rank == 1:
+        world.meet()
+    else:
+        with pytest.raises(BrainbrrError, match="another process of the training is gone"):
+            for _ in range(2):
+                world.meet()
+        (folder / "told").touch()
+    os._exit(0)  # gloo may abort a process that ends after it lost another
+
+
+@pytest.mark.slow
+def test_a_process_that_is_left_alone_says_so(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(lose_the_other, args=(tmp_path,), nprocs=2)
+    assert (tmp_path / "told").exists()
 
 
 @pytest.mark.slow

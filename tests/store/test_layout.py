@@ -9,7 +9,7 @@ import zarr
 from making import arguments, meta_of, overwrite, samples_of
 
 from brainbrr.errors import FormatError, UsageError
-from brainbrr.store import proof
+from brainbrr.store import founding, proof
 from brainbrr.store.layout import GROUP, Layout
 from brainbrr.store.store import Store
 
@@ -56,6 +56,20 @@ def test_a_folder_with_foreign_files_is_refused_and_left_alone(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(UsageError, match="a file lies"):
         Store.create(tmp_path / "thesis.tex")
+
+
+def test_a_store_that_another_process_makes_meanwhile_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse = founding._refuse_foreign
+
+    def meanwhile(layout: Layout) -> None:
+        monkeypatch.undo()
+        Store.create(layout.root)
+        refuse(layout)
+
+    monkeypatch.setattr(founding, "_refuse_foreign", meanwhile)
+    assert list(Store.create(tmp_path / "store").keys()) == []
 
 
 def test_a_store_may_share_its_folder_with_its_readme(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ LAST = (
     "test_promises.py",
     "verbs/test_recovery.py",
     "verbs/test_reingest.py",
+    "verbs/test_status.py",
 )
 """All of tests/store runs between them."""
 QUICK = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore::pytest.PytestAssertRewriteWarning")

@@ -278,6 +278,7 @@ def test_of_a_catalog_the_file_that_is_damaged_is_told_and_no_other(store: Store
         "records/00/.hidden",
         "findings/zz/x",
         "catalog/notes.txt",
+        "catalog/-demo/00000001.jsonl",
         "catalog/demo/00000001.jsonl.bak",
         "views/notes.json",
         "pins/notes.json",
