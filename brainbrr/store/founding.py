@@ -41,7 +41,7 @@ def create(root: Path, *, codec: Codec | None = None, access: Access | None = No
     if is_there(layout.root):
         return _open_as(root, codec, access)
     layout.refuse_links()
-    with files.writing(_existing(layout.root), n_bytes=1 << 16):
+    with files.writing(_existing(layout.root), n_bytes=files.SMALL_BYTES):
         _make_root(layout, access)
         for name in FOLDERS:
             layout.make_folder(layout.root / name)

@@ -176,6 +176,11 @@ class Layout:
         return self._numbers(corpus, _CUT)
 
     @staticmethod
+    def names_fan_out(name: str) -> bool:
+        """Say whether a folder between a kind's own and its things can have this name."""
+        return _FAN_OUT.match(name) is not None
+
+    @staticmethod
     def names_corpus(name: str) -> bool:
         """Say whether a corpus can have this name."""
         return _CORPUS.match(name) is not None
@@ -204,8 +209,8 @@ class Layout:
         for name in ("records", "catalog", "views"):
             if not (self.root / name).is_dir():
                 yield self.root / name
-        for folder, kind in ((self.records, _FAN_OUT), (self.root / "catalog", _CORPUS)):
-            for path in (folder / name for name in _names(folder) if kind.match(name)):
+        for folder, has in ((self.records, self.names_fan_out), (self.root / "catalog", self.names_corpus)):
+            for path in (folder / name for name in _names(folder) if has(name)):
                 with contextlib.suppress(FileNotFoundError):  # forgotten just now
                     if not stat.S_ISDIR(path.lstat().st_mode):
                         yield path

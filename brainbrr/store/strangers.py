@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,6 @@ from brainbrr.store.files import lies
 from brainbrr.store.founding import GUESTS
 from brainbrr.store.layout import ARRAY_FILE, FOLDERS, LATER, Layout
 
-_FAN_OUT = re.compile(r"[0-9a-f]{2}\Z")
 _OURS_ELSEWHERE = ".nfs"  # NFS keeps a file that was deleted while open under such a name, and removes it itself
 
 
@@ -27,11 +25,12 @@ def strangers(layout: Layout) -> Iterator[str]:
     yield from _others(
         root, root, {layout.mark.name, *GUESTS, *folders}.__contains__, {*folders, "lost+found"}.__contains__
     )
-    yield from _others(root, layout.objects, lambda name: name == ARRAY_FILE or _is_fan_out(name), _is_fan_out)
+    is_fan_out = layout.names_fan_out
+    yield from _others(root, layout.objects, lambda name: name == ARRAY_FILE or is_fan_out(name), is_fan_out)
     for folder in (layout.records, layout.findings):
-        yield from _others(root, folder, _is_fan_out, _is_fan_out)
+        yield from _others(root, folder, is_fan_out, is_fan_out)
     for fan_out in layout.fan_outs(layout.objects):
-        if _is_fan_out(fan_out.name) and not fan_out.is_symlink():
+        if is_fan_out(fan_out.name) and not fan_out.is_symlink():
             for name in _names(fan_out):  # folders and links are named as objects
                 path = fan_out / name
                 if name != ARRAY_FILE and not path.is_dir() and not path.is_symlink() and lies(path):
@@ -50,10 +49,6 @@ def strangers(layout: Layout) -> Iterator[str]:
         yield from _others(root, root / name, partial(_names_digest, n_digits))
     yield from _others(root, root / "receipts", layout.names_receipt)
     yield from _others(root, root / "leases", lambda name: is_digest(name, 32))
-
-
-def _is_fan_out(name: str) -> bool:
-    return _FAN_OUT.match(name) is not None
 
 
 def _names_digest(n_digits: int, name: str) -> bool:

@@ -219,13 +219,19 @@ def _need_folder(file: Path) -> None:
 
 def _need_free(places: Sequence[tuple[Path, str]], recordings: Collection[Path], *, overwrite: bool) -> None:
     """Raise UsageError where two things would be written to one file, or one to a file that is there."""
+    ours = set(map(_identity, recordings))
     owner: dict[Path, str] = {}
     for file, what in places:
         if (other := owner.setdefault(file.absolute(), what)) != what:
             raise UsageError(f"{other} and {what} would both be written to it", where=file)
         if not lies(file):
             continue
-        if any(file.samefile(recording) for recording in recordings if file.exists()):
+        if file.exists() and _identity(file) in ours:  # not a link to nowhere
             raise UsageError("this is the recording itself", where=file, fix="give another name")
         if not overwrite:  # it may be somebody's labels
             raise UsageError("there is already such a file", where=file, fix="give another place, or --overwrite it")
+
+
+def _identity(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_dev, status.st_ino
