@@ -1,5 +1,8 @@
 """The exit codes, once: README and every help text show this table."""
 
+CLOSED = 141
+"""As a shell says it of any program that writes into a closed pipe: 128 and the number of SIGPIPE."""
+
 EXIT_CODES = {
     0: "fine",
     1: "failed, or some recordings failed that nobody accepted",
@@ -11,6 +14,7 @@ EXIT_CODES = {
     7: "not enough space",
     8: "device or optional dependency missing",
     130: "interrupted",
+    CLOSED: "its output was closed",
 }
 
 

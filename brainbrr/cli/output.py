@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
+import select
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -159,6 +163,41 @@ class BarProgress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def open_what_is_closed() -> None:
+    """Give stdout and stderr a descriptor where the command was started without, before a file of the store gets it."""
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+
+
+def flush() -> None:
+    """Write out what stdout and stderr hold. Raises OSError while the command can still say so."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def let_go() -> None:
+    """Send what stdout and stderr cannot write to nowhere, since Python tries once more as it exits."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+            lost = has_lost_its_reader(stream)
+        except OSError:
+            lost = True
+        if lost:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
+def has_lost_its_reader(*streams: TextIO) -> bool:
+    """Return whether one of the streams is a pipe that nobody reads any more, as after `| head`."""
+    poll = select.poll()
+    for stream in streams:
+        with contextlib.suppress(io.UnsupportedOperation):  # no descriptor, so no pipe
+            poll.register(stream.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def in_one_line(text: str) -> str:

@@ -185,13 +185,3 @@ def test_a_file_that_cannot_be_written_is_all_that_json_says(cli: Cli, corpus: P
     for option in ("--out", "--index"):
         told = cli("view", option, corpus / "SYNTHETIC.json" / "view", "--json")
         assert told.code == 1 and "SYNTHETIC.json" in told.json["what"]
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-@pytest.mark.parametrize("words", [["status"], ["verify"]])
-def test_json_into_a_full_disk_is_said_in_one_line(tmp_path: Path, words: list[str]) -> None:
-    command = [sys.executable, "-m", "brainbrr", *words, "--json", "--store", str(tmp_path / "store")]
-    with Path("/dev/full").open("w") as full:
-        told = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert told.returncode == (7 if words == ["status"] else 2), told.stderr
-    assert told.stderr.startswith("error: ") and "Traceback" not in told.stderr
