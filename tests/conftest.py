@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ from support import ROOT, Cli, Person, Told
 from brainbrr.eeg.synthetic import write_corpus
 from brainbrr.store.store import Store
 from brainbrr.verbs.ingest import ingest
+
+for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):  # a user has neither, and they hide what he would meet
+    os.environ.pop(name, None)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which `make test &` ignores, and a child would inherit
 
 
 @pytest.fixture(scope="session")
