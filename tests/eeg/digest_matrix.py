@@ -19,6 +19,7 @@ import platform
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,7 @@ SCRIPT = Path(__file__).with_name("digests.py")
 
 # What a kernel is compiled for is the wheel's choice: the row says as what it ran.
 CORES = ("Prescott", "Nehalem", "Sandybridge", "Haswell", "Zen", "SkylakeX", "Cooperlake", "SapphireRapids")
+NO_INSTRUCTIONS = "this processor lacks the kernel's instructions"
 PYTHONS = ("python3.11", "python3.12", "python3.13", "python3.14")
 
 
@@ -68,6 +70,8 @@ def run(environment: Environment) -> Outcome:
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     variables = {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", **environment.variables}
     told = subprocess.run([*environment.python, SCRIPT], env=variables, cwd=ROOT, capture_output=True, text=True)
+    if told.returncode == -signal.SIGILL and "OPENBLAS_CORETYPE" in environment.variables:
+        return Outcome({}, failure=NO_INSTRUCTIONS)
     if told.returncode != 0:
         return Outcome({}, failure=(told.stderr.strip().splitlines() or [f"exit status {told.returncode}"])[-1])
     where, *lines = told.stdout.splitlines()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from digest_matrix import Environment, Outcome, here, quick, run
+from digest_matrix import NO_INSTRUCTIONS, Environment, Outcome, here, quick, run
 
 GOLDEN = Path(__file__).with_name("golden_contents.txt")
 
@@ -19,7 +19,10 @@ def usual() -> Outcome:
 
 @pytest.mark.parametrize("environment", quick(), ids=lambda environment: environment.name)
 def test_digests_are_the_same_whatever_computes_them(environment: Environment, usual: Outcome) -> None:
-    assert run(environment).against(usual) == "equal"
+    outcome = run(environment)
+    if outcome.failure == NO_INSTRUCTIONS:
+        pytest.skip(NO_INSTRUCTIONS)
+    assert outcome.against(usual) == "equal"
 
 
 def test_golden_contents_of_revision_1(usual: Outcome) -> None:
