@@ -103,6 +103,9 @@ ARGV = {
 WINDOWS: dict[str, dict[str, Any]] = {
     "10 s": {"length_s": "10", "stride_s": "5"},
     "padded, robust": {"length_s": "20", "stride_s": "20", "tail": "pad", "normalise": "robust", "clip": "20"},
+    "fixed, three channels, no tail": {
+        "length_s": "4", "stride_s": "30", "normalise": "fixed", "scale_uv": "50", "channels": ("C3", "Cz", "C4"),
+    },
     "shifted, µV, average": {
         "length_s": "7.5", "stride_s": "7.5", "tail": "shift", "normalise": "none", "reference": "average",
     },
@@ -116,6 +119,9 @@ LOADERS: dict[str, dict[str, Any]] = {
     "int16, none": {"dtype": "int16", "labels": "none"},
     "int16, resident, rank 1 of 2": {"dtype": "int16", "mode": "resident", "rank": 1, "world": 2},
     "balanced, a window's label": {"balance": "balanced", "per": "window", "seed": 3},
+    "augmented": {
+        "augment": {"drop_channel": 0.2, "shuffle_channels": 0.2, "polarity": True, "mirror": 0.5, "shift_s": 1}
+    },
 }
 
 TINY = """name = "tiny"
@@ -278,18 +284,24 @@ class Freezer:
         import brainbrr
 
         store = brainbrr.open_store(self.store)
-        for window, spec in WINDOWS.items():
+        for name, spec in WINDOWS.items():
             view = brainbrr.view(store, corpus=corpus, window=brainbrr.WindowSpec(**spec), **selected)
             kept: dict[str, Any] = {
                 "view": view.digest,
                 "windows": len(view),
                 "classes": digest(view.classes().tobytes()),
             }
+            for place in (0, -1):
+                window = view[place]
+                arrays = (window.signal, window.label, window.valid)
+                kept[f"window {place}"] = [window.start_s, *(digest(each.tobytes())[:16] for each in arrays)]
             for label, options in LOADERS.items():
                 options = {"batch": 8, "epochs": 1, "as_numpy": True, **options}
+                if "augment" in options:
+                    options["augment"] = brainbrr.Augment(**options["augment"])
                 with brainbrr.loader(view, **options) as batches:
                     kept[label] = _batches(batches)
-            self.found[f"loader, {window}"] = kept
+            self.found[f"loader, {name}"] = kept
 
 
 def _batches(batches: Any) -> list[str]:
