@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 import brainbrr
-from brainbrr.eeg.synthetic import write_corpus
-from brainbrr.views import View
-from brainbrr.windows import WindowSpec
+from brainbrr.eeg.synthetic.corpus import write_corpus
+from brainbrr.loading.windows import WindowSpec
+from brainbrr.views.view import View
 
 
 def npz_bytes(view: View, folder: Path) -> tuple[int, int]:

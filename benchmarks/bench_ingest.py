@@ -28,11 +28,11 @@ from measuring import Contender, Cost, Row, heading, interleaved, words
 from one_build import ours, task_of
 from threadpoolctl import threadpool_limits
 
-from brainbrr.eeg.recipe import Recipe
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.engines.local import local_engine
 from brainbrr.errors import BrainbrrError
+from brainbrr.ingest.build import Builder, Built, Task, build_all
 from brainbrr.store.store import Store
-from brainbrr.verbs.build import Built, Task
-from brainbrr.verbs.builder import Builder, build_all, local_engine
 
 PARTS = ("tuned", "naive", "limit", "upstream", "workers", "memory", "long")
 NEEDS_MNE = {"tuned", "naive", "upstream"}

@@ -28,13 +28,12 @@ from torch.nn import functional as F  # noqa: N812  # its usual name
 from torch.utils.flop_counter import FlopCounterMode
 
 import brainbrr
-from brainbrr.config import load_train_config
-from brainbrr.eeg.synthetic import write_corpus
+from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.errors import DependencyError
 from brainbrr.learn import scans
+from brainbrr.learn.config import ModelConfig, load_train_config
 from brainbrr.learn.model import Detector
 from brainbrr.learn.train import device_of
-from brainbrr.learn.train_config import ModelConfig
 
 PARTS = ("scan", "memory", "error", "length", "loader", "cuda")
 D_MODEL, TOKENS, BATCH, CHUNK = 128, 960, 2, 64

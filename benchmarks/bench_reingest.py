@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brainbrr.eeg.montage import TEN_TWENTY
+from brainbrr.eeg.signal.montage import TEN_TWENTY
 
 SECONDS, RATE_HZ = 2, 256
 ROUNDS = 5

@@ -17,10 +17,10 @@ import numpy as np
 import zarr
 
 import brainbrr
-from brainbrr.eeg.synthetic import write_corpus
-from brainbrr.store.layout import SHARD_FILE
-from brainbrr.views import View
-from brainbrr.windows import WindowSpec
+from brainbrr.eeg.synthetic.corpus import write_corpus
+from brainbrr.loading.windows import WindowSpec
+from brainbrr.store.formats import SHARD_FILE
+from brainbrr.views.view import View
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 Samples = np.ndarray[Any, np.dtype[np.int16]]

@@ -14,8 +14,8 @@ from loader_rounds import Contender
 
 import brainbrr
 from brainbrr.loading.reader import Shards, WindowReader
+from brainbrr.store.recompress import recompress
 from brainbrr.store.store import Store
-from brainbrr.verbs.recompress import recompress
 
 AHEAD = 3
 """Batches of a loader's ring: some may have been filled in another's turn, and do not count."""

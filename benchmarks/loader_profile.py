@@ -14,7 +14,7 @@ from loader_rounds import settle
 from measuring import Row
 
 import brainbrr
-from brainbrr.eeg.kernels import kernels
+from brainbrr.loading.kernels import kernels
 from brainbrr.loading.labels import Labeller
 from brainbrr.loading.reader import Shards, WindowReader
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from measuring import cost_of, peak_mb
 from threadpoolctl import threadpool_limits
 
-from brainbrr.digest import key_of, source_digest
-from brainbrr.eeg.recipe import Recipe
+from brainbrr.core.digest import key_of, source_digest
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.ingest.build import Task, build
 from brainbrr.store.store import Store
-from brainbrr.verbs.build import Task, build
 
 
 def task_of(edf: Path, recipe: Recipe) -> Task:

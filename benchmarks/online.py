@@ -12,16 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from brainbrr.eeg.annotations import read_annotations
-from brainbrr.eeg.corpus import locate, scan
-from brainbrr.eeg.live import Live
-from brainbrr.learn.curves import auroc
-from brainbrr.learn.events import Scored
+from brainbrr.eeg.corpus.annotations import read_annotations
+from brainbrr.eeg.corpus.tree import locate, scan
+from brainbrr.eeg.signal.streaming import Live
 from brainbrr.learn.online import Online
 from brainbrr.learn.predict import Predictor
+from brainbrr.learn.predict_files import predict
 from brainbrr.learn.runs import open_run
-from brainbrr.verbs.predict import predict
-from brainbrr.verbs.train import recipe_of
+from brainbrr.learn.start import recipe_of
+from brainbrr.scoring.curves import auroc
+from brainbrr.scoring.events import Scored
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ import xxhash
 from scipy.fft import irfft, next_fast_len, rfft
 from threadpoolctl import threadpool_limits
 
-from brainbrr.eeg.edf import read_header
-from brainbrr.eeg.montage import TEN_TWENTY
+from brainbrr.eeg.edf.reader import read_header
+from brainbrr.eeg.signal.montage import TEN_TWENTY
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

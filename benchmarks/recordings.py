@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from edfio import Edf, EdfSignal, Recording
 
-from brainbrr.eeg.montage import EAR_LOBES, TEN_TWENTY
-from brainbrr.eeg.synthetic import MARK
-from brainbrr.eeg.synthetic_signal import ELECTRODES, Scene, Seizure, Signal, potentials
+from brainbrr.eeg.signal.montage import EAR_LOBES, TEN_TWENTY
+from brainbrr.eeg.synthetic.corpus import MARK
+from brainbrr.eeg.synthetic.signal import ELECTRODES, Scene, Seizure, Signal, potentials
 
 RATES_HZ = (250, 256, 400, 512, 1000)
 MANY = (*TEN_TWENTY, *EAR_LOBES, *("-".join(pair) for pair in combinations(TEN_TWENTY, 2)))[:64]

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from brainbrr.api import check, evaluate, gc, ingest, loader, open_store, pin, predict, repair, train, verify, view
-    from brainbrr.eeg.recipe import Recipe
+    from brainbrr.eeg.signal.recipe import Recipe
     from brainbrr.errors import BrainbrrError
     from brainbrr.loading.augment import Augment
     from brainbrr.loading.index import Index
-    from brainbrr.windows import WindowSpec
+    from brainbrr.loading.windows import WindowSpec
+
 
 __all__ = [
     "Augment",
@@ -40,8 +41,8 @@ _HOME = {
     "Augment": "brainbrr.loading.augment",
     "BrainbrrError": "brainbrr.errors",
     "Index": "brainbrr.loading.index",
-    "Recipe": "brainbrr.eeg.recipe",
-    "WindowSpec": "brainbrr.windows",
+    "Recipe": "brainbrr.eeg.signal.recipe",
+    "WindowSpec": "brainbrr.loading.windows",
 }
 
 

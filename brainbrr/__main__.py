@@ -1,5 +1,7 @@
 """`python -m brainbrr`."""
 
+from __future__ import annotations
+
 from brainbrr.cli.main import main
 
 main()

@@ -8,46 +8,46 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from brainbrr.config import Settings, load_train_config, resolve
-from brainbrr.eeg.corpus import locate
-from brainbrr.eeg.recipe import Recipe, load_recipe
-from brainbrr.engines.engine import Engine
-from brainbrr.engines.futures import Futures
+from brainbrr.core.progress import Progress, Silent
+from brainbrr.eeg.corpus.tree import locate
+from brainbrr.eeg.signal.recipe import Recipe, load_recipe
+from brainbrr.engines.engine import Engine, Futures
 from brainbrr.errors import UsageError
+from brainbrr.ingest.ingest import IngestReport
+from brainbrr.ingest.ingest import ingest as _ingest
+from brainbrr.ingest.repair import RepairReport
+from brainbrr.ingest.repair import repair as _repair
+from brainbrr.learn.config import load_train_config
+from brainbrr.learn.predict_files import PredictReport
+from brainbrr.learn.predict_files import predict as _predict
+from brainbrr.learn.start import hold, need_torch
 from brainbrr.loading.augment import Augment
 from brainbrr.loading.index import Index
 from brainbrr.loading.loader import Choices, Loader, Mode, numpy_loader
 from brainbrr.loading.order import Sampling
+from brainbrr.loading.windows import WindowSpec
 from brainbrr.profiles import Profile
-from brainbrr.progress import Progress, Silent
-from brainbrr.store.proof import Depth
+from brainbrr.settings import Settings, resolve
+from brainbrr.store.gc import DAY_S, GcReport
+from brainbrr.store.gc import gc as _gc
 from brainbrr.store.records import Record
-from brainbrr.store.store import Store
-from brainbrr.verbs.check import REQUIREMENTS, CheckReport
-from brainbrr.verbs.check import check as _check
-from brainbrr.verbs.gc import DAY_S, GcReport
-from brainbrr.verbs.gc import gc as _gc
-from brainbrr.verbs.ingest import IngestReport
-from brainbrr.verbs.ingest import ingest as _ingest
-from brainbrr.verbs.pin import keep
-from brainbrr.verbs.predict import PredictReport
-from brainbrr.verbs.predict import predict as _predict
-from brainbrr.verbs.repair import RepairReport
-from brainbrr.verbs.repair import repair as _repair
-from brainbrr.verbs.select import Selection, resolve_corpus
-from brainbrr.verbs.stage import stage_objects
-from brainbrr.verbs.train import hold, need_torch
-from brainbrr.verbs.verify import VerifyReport
-from brainbrr.verbs.verify import verify as _verify
-from brainbrr.verbs.view import view as _view
-from brainbrr.views import View
-from brainbrr.windows import WindowSpec
+from brainbrr.store.store import Depth, Store
+from brainbrr.store.verify import VerifyReport
+from brainbrr.store.verify import verify as _verify
+from brainbrr.views.check import REQUIREMENTS, CheckReport
+from brainbrr.views.check import check as _check
+from brainbrr.views.report import view as _view
+from brainbrr.views.retention import keep
+from brainbrr.views.select import Selection, resolve_corpus
+from brainbrr.views.stage import stage_objects
+from brainbrr.views.view import View
 
 if TYPE_CHECKING:
-    from brainbrr.learn.dataset import WindowDataset
+    from brainbrr.learn.config import TrainConfig
     from brainbrr.learn.evaluate import EvaluateReport
+    from brainbrr.learn.torch_loader import WindowDataset
     from brainbrr.learn.train import TrainReport
-    from brainbrr.learn.train_config import TrainConfig
+
 
 Location = str | Path | None
 
@@ -74,7 +74,7 @@ def ingest(
     One worker is this process. More of them need a script with `if __name__ == "__main__":`, as any multiprocessing
     does. An `executor` builds instead of them: any of `concurrent.futures` (loky's, Dask's `Client.get_executor()`),
     or one of `brainbrr.engines`; its workers must have the same brainbrr and see the same paths.
-    Other options are those of `brainbrr.verbs.ingest.ingest`: labels, dry_run, accept_refused, ...
+    Other options are those of `brainbrr.ingest.ingest.ingest`: labels, dry_run, accept_refused, ...
     """
     location = store.location if isinstance(store, Store) else store
     settings = resolve(store=_text(location))
@@ -128,7 +128,7 @@ def view(
 def verify(store: Store, *, depth: Depth = "full", **options: Any) -> VerifyReport:
     """Prove every object against its content digest, and all else against it; what passed is remembered.
 
-    Other options are those of `brainbrr.verbs.verify.verify`: max_age_s, max_seconds, accept_gone, progress.
+    Other options are those of `brainbrr.store.verify.verify`: max_age_s, max_seconds, accept_gone, progress.
     """
     return _verify(store, depth=depth, host=resolve(store=str(store.location)).host, **options)
 
@@ -220,7 +220,7 @@ def loader(
         found = numpy_loader(index, opened, chosen, mode=mode)
     else:
         need_torch()
-        from brainbrr.learn.loader import dataset, in_this_world, torch_loader
+        from brainbrr.learn.torch_loader import dataset, in_this_world, torch_loader
 
         world = chosen if {"rank", "world"} & choices.keys() else in_this_world(chosen)
         if mode == "map":
@@ -285,8 +285,8 @@ def predict(
     """Find the seizures in EDF files, or in all below folders, with a run's detector; needs no store.
 
     Each of `predictions` has `events` in seconds, and `scored` with a probability for each `scored.step_s`. With `out`
-    the events are written (`brainbrr.verbs.predict.predict`), `listen` there follows a stream. What was refused is in
-    `failed`.
+    the events are written (`brainbrr.learn.predict_files.predict`), `listen` there follows a stream. What was refused
+    is in `failed`.
     """
     return _predict(
         Path(run),

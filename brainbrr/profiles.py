@@ -8,9 +8,9 @@ from itertools import chain, pairwise, zip_longest
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from brainbrr.digest import canonical_json, xxh3_128
+from brainbrr.core.digest import canonical_json, xxh3_128
+from brainbrr.core.toml import read_toml
 from brainbrr.errors import ConfigError
-from brainbrr.toml_files import read_toml
 
 NAMES = ("smoke", "dev", "full")
 SPLITS = ("train", "dev", "eval", "none")

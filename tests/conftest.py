@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from support import ROOT, Cli, Person, Told
 
-from brainbrr.eeg.synthetic import write_corpus
+from brainbrr.eeg.synthetic.corpus import write_corpus
+from brainbrr.ingest.ingest import ingest
 from brainbrr.store.store import Store
-from brainbrr.verbs.ingest import ingest
 
 for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):  # a user has neither, and they hide what he would meet
     os.environ.pop(name, None)

@@ -13,10 +13,10 @@ import torch
 from support import Cli
 
 import brainbrr
-from brainbrr.verbs.recompress import recompress
-from brainbrr.verbs.stage import stage
-from brainbrr.views import View
-from brainbrr.windows import WindowSpec
+from brainbrr.loading.windows import WindowSpec
+from brainbrr.store.recompress import recompress
+from brainbrr.views.stage import stage
+from brainbrr.views.view import View
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from brainbrr.config import launched, load_train_config, make_cuda_deterministic, resolve
+from brainbrr.core.toml import OBSOLETE_KEYS
 from brainbrr.errors import ConfigError
-from brainbrr.learn.launch import Launch
-from brainbrr.toml_files import OBSOLETE_KEYS
+from brainbrr.learn.config import load_train_config
+from brainbrr.settings import Launch, launched, make_cuda_deterministic, resolve
 
 
 @pytest.fixture

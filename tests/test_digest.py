@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainbrr.digest import (
+from brainbrr.core.digest import (
     RowHasher,
     canonical_json,
     content_digest,

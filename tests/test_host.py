@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from brainbrr.digest import source_digest
-from brainbrr.eeg.annotations import label_digest
+from brainbrr.core.digest import source_digest
+from brainbrr.core.statcache import FileFacts, Host, keep
+from brainbrr.eeg.corpus.annotations import label_digest
 from brainbrr.errors import AnnotationError
-from brainbrr.file_facts import FileFacts
-from brainbrr.host import Host, keep
 
 
 @pytest.fixture(scope="module")

@@ -26,13 +26,13 @@ import zarr
 from making import arguments, catalog_of, flips_on_disk, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.errors import FormatError, IntegrityError, UsageError
-from brainbrr.store import proof, receipts
-from brainbrr.store.founding import Access
-from brainbrr.store.store import Store
-from brainbrr.verbs.check import check
-from brainbrr.verbs.gc import gc
-from brainbrr.verbs.ingest import ingest
-from brainbrr.verbs.verify import verify
+from brainbrr.ingest.ingest import ingest
+from brainbrr.store import sidecars
+from brainbrr.store.create import Access
+from brainbrr.store.gc import gc
+from brainbrr.store.store import Store, decode_object
+from brainbrr.store.verify import verify
+from brainbrr.views.check import check
 
 META = meta_of(2, 400, absent=(1,))
 SAMPLES = samples_of(META)
@@ -161,7 +161,7 @@ def test_promise_11_no_identifier_and_no_link_leads_out_of_the_store(store: Stor
     with pytest.raises(IntegrityError, match="a link"):
         store.reader(content)
     with pytest.raises(UsageError):
-        proof.decode(store, "../outside")
+        decode_object(store, "../outside")
 
 
 def test_promise_12_what_is_alive_stays_and_what_is_deleted_has_a_receipt(store: Store) -> None:
@@ -170,7 +170,7 @@ def test_promise_12_what_is_alive_stays_and_what_is_deleted_has_a_receipt(store:
     dead = store.put(samples_of(META, seed=1), **arguments(META, source="dead")).record
     gc(store, yes=True, grace_s=0)
     assert list(store.keys()) == [alive.key] and list(store.contents()) == [alive.content]
-    deleted = receipts.deleted(store.layout)
+    deleted = sidecars.deleted(store.layout)
     assert (list(deleted["records"]), list(deleted["objects"])) == ([dead.key], [dead.content])
     assert verify(store).corrupt == ()
 

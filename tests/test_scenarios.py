@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from support import Cli
 
-from brainbrr.config import load_train_config, train_config_names
-from brainbrr.eeg.recipe import load_recipe
+from brainbrr.eeg.signal.recipe import load_recipe
+from brainbrr.learn.config import load_train_config, train_config_names
 
 
 def shards(store: Path) -> dict[str, int]:

@@ -13,10 +13,10 @@ import pytest
 
 import brainbrr
 from brainbrr import WindowSpec
-from brainbrr.digest import canonical_json
+from brainbrr.core.digest import canonical_json
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store.store import Store
-from brainbrr.views import View
+from brainbrr.views.view import View
 
 
 @pytest.fixture(scope="module")

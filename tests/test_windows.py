@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from brainbrr.decimals import decimal_text
+from brainbrr.core.digest import decimal_text
 from brainbrr.errors import ConfigError
-from brainbrr.windows import Grid, WindowSpec, seizure_samples
+from brainbrr.loading.windows import Grid, WindowSpec, seizure_samples
 
 sizes = st.integers(1, 400)
 

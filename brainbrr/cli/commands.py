@@ -43,9 +43,9 @@ def ingest(
     SLURM jobs running. Either way, the same command goes on from there.
     """
     from brainbrr.cli import render
-    from brainbrr.eeg.corpus import locate
-    from brainbrr.eeg.recipe import load_recipe
-    from brainbrr.verbs.ingest import ingest as run
+    from brainbrr.eeg.corpus.tree import locate
+    from brainbrr.eeg.signal.recipe import load_recipe
+    from brainbrr.ingest.ingest import ingest as run
 
     executor = take_executor(options)
     session = Session(store, as_json, scheduler=executor["scheduler"], jobs=executor["jobs"])
@@ -88,9 +88,9 @@ def plan(
     The time is measured on this machine and divided by the width of the executor, waiting in queues not included.
     """
     from brainbrr.cli import render
-    from brainbrr.eeg.corpus import locate
-    from brainbrr.eeg.recipe import load_recipe
-    from brainbrr.verbs.plan import plan as run
+    from brainbrr.eeg.corpus.tree import locate
+    from brainbrr.eeg.signal.recipe import load_recipe
+    from brainbrr.ingest.plan import plan as run
 
     executor = take_executor(options)
     session = Session(store, as_json, scheduler=executor["scheduler"])
@@ -122,8 +122,9 @@ def plan(
 def demo(into: Path, recordings: int, seed: int, store: str | None, as_json: bool) -> int:
     """Run the whole journey on a generated corpus: ingest, three profiles, training, evaluation, report."""
     from brainbrr.cli import learn_render, render
-    from brainbrr.config import load_train_config, resolve
-    from brainbrr.verbs.demo import demo as run
+    from brainbrr.demo import demo as run
+    from brainbrr.learn.config import load_train_config
+    from brainbrr.settings import resolve
 
     out = Output(as_json=as_json)
     settings = resolve(store=store or str(into / "store"), runs=str(into / "runs"))

@@ -10,8 +10,9 @@ import click
 from brainbrr.errors import UsageError
 
 if TYPE_CHECKING:
-    from brainbrr.config import Settings
     from brainbrr.engines.engine import Engine
+    from brainbrr.settings import Settings
+
 
 _BELONGS_TO = {
     "scheduler": "dask",

@@ -1,5 +1,7 @@
 """The exit codes, once: README and every help text show this table."""
 
+from __future__ import annotations
+
 CLOSED = 141
 """As a shell says it of any program that writes into a closed pipe: 128 and the number of SIGPIPE."""
 

@@ -16,7 +16,7 @@ from brainbrr.cli.output import Output
 from brainbrr.errors import BrainbrrError
 
 if TYPE_CHECKING:
-    from brainbrr.config import Settings
+    from brainbrr.settings import Settings
     from brainbrr.store.store import Store
 
 
@@ -54,7 +54,7 @@ class Session:
         jobs: str | None = None,
         scheduler: str | None = None,
     ) -> None:
-        from brainbrr.config import resolve
+        from brainbrr.settings import resolve
 
         self.settings: Settings = resolve(store=store, runs=runs, jobs=jobs, scheduler=scheduler)
         self.out = Output(as_json=as_json, aim=partial(aimed, store=store))

@@ -22,7 +22,7 @@ def gc(yes: bool, grace: int, views_older_than: int | None, store: str | None, a
     Deletes in two steps: one run condemns, and a run after the grace deletes what nothing names still.
     """
     from brainbrr.cli import keeping_render
-    from brainbrr.verbs.gc import gc as run
+    from brainbrr.store.gc import gc as run
 
     session = Session(store, as_json)
     report = run(session.store(), yes=yes, grace_s=grace, views_older_than_s=views_older_than, progress=progress())
@@ -40,8 +40,8 @@ def pin(view: str | None, listed: bool, remove: bool, store: str | None, as_json
     Files are a run's view.json, or what `brainbrr view --out` wrote.
     """
     from brainbrr.cli import keeping_render
-    from brainbrr.verbs.pin import pin as run
-    from brainbrr.verbs.pin import pins
+    from brainbrr.views.retention import pin as run
+    from brainbrr.views.retention import pins
 
     if (view is None) != listed or (listed and remove):
         raise UsageError("VIEW or --list is meant", fix="brainbrr pin VIEW, pin --remove VIEW, or pin --list")
@@ -60,15 +60,15 @@ def recipe(action: str, recipe: str | None, store: str | None, as_json: bool) ->
     What was made under a retired recipe goes with the next gc, unless a frozen view names it. `restore` undoes that.
     """
     from brainbrr.cli import keeping_render
-    from brainbrr.verbs import recipes
+    from brainbrr.views import retention
 
     session = Session(store, as_json)
     if (recipe is None) != (action == "list"):
         raise UsageError(f"recipe {action}: RECIPE is meant" if recipe is None else "recipe list takes no RECIPE")
     if recipe is None:
-        report = recipes.recipes(session.store())
+        report = retention.recipes(session.store())
     else:
-        report = {"retire": recipes.retire, "restore": recipes.restore}[action](session.store(), recipe)
+        report = {"retire": retention.retire, "restore": retention.restore}[action](session.store(), recipe)
     session.show(keeping_render.recipe, report)
     return 0
 
@@ -83,7 +83,7 @@ def forget(corpus: str, older_than: int | None, yes: bool, store: str | None, as
     For agreements that ask for deletion. A receipt stays in the store; it names what brainbrr cannot reach.
     """
     from brainbrr.cli import keeping_render
-    from brainbrr.verbs.forget import forget as run
+    from brainbrr.store.forget import forget as run
 
     session = Session(store, as_json)
     report = run(session.store(), corpus, older_than=older_than, yes=yes, progress=progress())

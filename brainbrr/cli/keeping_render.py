@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from brainbrr.cli.output import Output, many, size
-from brainbrr.store.receipts import KINDS
-from brainbrr.verbs.forget import ForgetReport
-from brainbrr.verbs.gc import GcReport
-from brainbrr.verbs.pin import PinReport
-from brainbrr.verbs.recipes import RecipesReport
+from brainbrr.store.forget import ForgetReport
+from brainbrr.store.gc import GcReport
+from brainbrr.store.sidecars import KINDS
+from brainbrr.views.retention import PinReport, RecipesReport
 
 _SHOWN = 3
 

@@ -46,11 +46,12 @@ def train(
     torchrun --nproc-per-node 2 -m brainbrr train ...
     """
     from brainbrr.cli import learn_render
-    from brainbrr.config import launched, load_train_config, make_cuda_deterministic
-    from brainbrr.progress import Silent
-    from brainbrr.verbs.runs import run_named
-    from brainbrr.verbs.train import recipe_of, view_of
-    from brainbrr.verbs.train import train as run
+    from brainbrr.core.progress import Silent
+    from brainbrr.learn.compare import run_named
+    from brainbrr.learn.config import load_train_config
+    from brainbrr.learn.start import recipe_of, view_of
+    from brainbrr.learn.start import train as run
+    from brainbrr.settings import launched, make_cuda_deterministic
 
     if resume and (init or name):
         raise UsageError("--resume goes on with a run as it is: neither --init nor --name goes with it")
@@ -99,8 +100,8 @@ def train(
 def evaluate(run: str, split: str, tune: str, profile: str | None, store: str | None, as_json: bool) -> int:
     """Score RUN, a folder or a name, on a split that it was not trained on, beside a line-length baseline."""
     from brainbrr.cli import learn_render
-    from brainbrr.verbs.evaluate import evaluate as score
-    from brainbrr.verbs.runs import run_named
+    from brainbrr.learn.compare import run_named
+    from brainbrr.learn.start import evaluate as score
 
     session = Session(store, as_json)
     folder = run_named(session.settings.runs.value, run)
@@ -149,7 +150,7 @@ def score(
     are over patients, what stands before the first "_" of a name. Needs no store.
     """
     from brainbrr.cli import learn_render
-    from brainbrr.verbs.score import score as run
+    from brainbrr.scoring.score import score as run
 
     report = run(reference, hypothesis, resamples=resamples, seed=seed, progress=progress())
     out = Output(as_json=as_json)
@@ -205,8 +206,8 @@ def predict(
     said first. Normalisation is by what was heard so far.
     """
     from brainbrr.cli import learn_render
-    from brainbrr.verbs.predict import predict as find
-    from brainbrr.verbs.runs import run_named
+    from brainbrr.learn.compare import run_named
+    from brainbrr.learn.predict_files import predict as find
 
     session = Session(store, as_json)
     folder = run_named(session.settings.runs.value, run)
@@ -235,8 +236,8 @@ def _listen(run: Path, file: Path, every: float, wait: float, out: Output) -> No
     from fractions import Fraction
 
     from brainbrr.cli import learn_render
-    from brainbrr.eeg.edf import located
-    from brainbrr.verbs.predict import listen
+    from brainbrr.eeg.edf.reader import located
+    from brainbrr.learn.predict_files import listen
 
     for option, seconds in (("--every", every), ("--wait", wait)):
         if not isfinite(seconds):
@@ -261,7 +262,7 @@ def runs(names: tuple[str, ...], runs: str | None, store: str | None, as_json: b
     newest run on the view that most of them share.
     """
     from brainbrr.cli import learn_render
-    from brainbrr.verbs.runs import runs as run
+    from brainbrr.learn.compare import runs as run
 
     session = Session(store, as_json, runs=runs)
     session.show(learn_render.runs, run(session.settings.runs.value, names))

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from brainbrr.cli.output import Output, duration, many, size
 
 if TYPE_CHECKING:
+    from brainbrr.learn.compare import RunLine, RunsReport
     from brainbrr.learn.evaluate import EvaluateReport
     from brainbrr.learn.online import Online
+    from brainbrr.learn.predict_files import PredictReport
     from brainbrr.learn.train import TrainReport
-    from brainbrr.verbs.predict import PredictReport
-    from brainbrr.verbs.runs import RunLine, RunsReport
-    from brainbrr.verbs.score import ScoreReport
+    from brainbrr.scoring.score import ScoreReport
 
 
 def train(out: Output, report: TrainReport) -> None:
@@ -49,7 +49,7 @@ def _staged(stage: dict[str, Any] | None) -> list[tuple[str, str]]:
 
 def evaluate(out: Output, report: EvaluateReport) -> None:
     """Show the scores, each with its scorer and interval, the baseline beside it."""
-    from brainbrr.learn.score_table import score_rows, verdict
+    from brainbrr.scoring.table import score_rows, verdict
 
     found = report.metrics
     out.title(f"scores on split {found['split']}" + (" of SYNTHETIC data" if found["synthetic"] else ""))
@@ -66,7 +66,7 @@ def evaluate(out: Output, report: EvaluateReport) -> None:
 
 def score(out: Output, report: ScoreReport, *, per_recording: bool) -> None:
     """Show the scores, each with its scorer and interval, and what was counted in each recording."""
-    from brainbrr.learn.score_table import score_rows
+    from brainbrr.scoring.table import score_rows
 
     if per_recording:
         scorers = list(report.recordings[0]["scores"])
@@ -131,7 +131,7 @@ def _counted(recording: dict[str, Any], scorers: list[str]) -> list[str]:
 
 
 def _about(out: Output, found: dict[str, Any]) -> None:
-    from brainbrr.learn.score_table import scorers
+    from brainbrr.scoring.table import scorers
 
     amount = f"{found['hours']:.2f} h of recording, {many(found['seizures'], 'seizure')}"
     of = f"{many(found['recordings'], 'recording')} of {many(found['patients'], 'patient')}"

@@ -51,7 +51,7 @@ def _ended(wants_json: bool) -> int:
 
 
 def _run() -> int:
-    from brainbrr.config import wants_colour
+    from brainbrr.settings import wants_colour
 
     try:
         code = cli.main(standalone_mode=False, color=wants_colour())

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from brainbrr.cli.output import Output, duration, many, size
 from brainbrr.cli.store_render import mending
-from brainbrr.verbs.check import CheckReport
-from brainbrr.verbs.ingest import IngestReport
-from brainbrr.verbs.plan import PlanReport
-from brainbrr.verbs.recompress import RecompressReport
-from brainbrr.verbs.status import StatusReport
-from brainbrr.verbs.view import ViewReport
-from brainbrr.verbs.why import WhyReport
+from brainbrr.ingest.ingest import IngestReport
+from brainbrr.ingest.plan import PlanReport
+from brainbrr.store.recompress import RecompressReport
+from brainbrr.views.check import CheckReport
+from brainbrr.views.report import ViewReport
+from brainbrr.views.status import StatusReport
+from brainbrr.views.why import WhyReport
 
 if TYPE_CHECKING:
-    from brainbrr.verbs.bench import BenchReport
+    from brainbrr.look.bench import BenchReport
+
 
 _SHOWN = 10
 

@@ -12,7 +12,8 @@ import click
 from brainbrr.errors import UsageError
 
 if TYPE_CHECKING:
-    from brainbrr.verbs.stage import StageOptions
+    from brainbrr.views.stage import StageOptions
+
 
 _SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))?([kMGT]?)B?\Z")
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -40,7 +41,7 @@ def stage_options(function: Callable[..., int]) -> Callable[..., int]:
 
 def stage_of(*, stage: Path | None, stage_bytes: str | None, stage_clean: bool) -> StageOptions | None:
     """Return what the options mean, None without --stage. Raises UsageError where they disagree."""
-    from brainbrr.verbs.stage import StageOptions
+    from brainbrr.views.stage import StageOptions
 
     if stage is None:
         for name, value in (("--stage-bytes", stage_bytes), ("--stage-clean", stage_clean)):

@@ -13,8 +13,8 @@ from brainbrr.cli.group import PROFILES, Session, command, corpus_option, recipe
 from brainbrr.cli.output import progress
 
 if TYPE_CHECKING:
-    from brainbrr.store.proof import Depth
-    from brainbrr.store.tiles import Codec
+    from brainbrr.store.formats import Codec
+    from brainbrr.store.store import Depth
 
 
 @command("recompress", example="brainbrr recompress --to store-zstd --codec zstd")
@@ -27,7 +27,7 @@ def recompress(to: Path, codec: Codec | None, store: str | None, as_json: bool) 
     goes on from there.
     """
     from brainbrr.cli import render
-    from brainbrr.verbs.recompress import recompress as run
+    from brainbrr.store.recompress import recompress as run
 
     session = Session(store, as_json)
     report = run(session.store(), to, codec=codec, progress=progress())
@@ -39,7 +39,7 @@ def recompress(to: Path, codec: Codec | None, store: str | None, as_json: bool) 
 def status(store: str | None, as_json: bool) -> int:
     """Say where the store is and why, what it holds, and how ready each profile is."""
     from brainbrr.cli import render
-    from brainbrr.verbs.status import status as run
+    from brainbrr.views.status import status as run
 
     session = Session(store, as_json)
     place = session.settings.store
@@ -86,7 +86,7 @@ def verify(
     so that the same command, run now and then, proves a large store in slices.
     """
     from brainbrr.cli import store_render
-    from brainbrr.verbs.verify import verify as run
+    from brainbrr.store.verify import verify as run
 
     session = Session(store, as_json)
     report = run(
@@ -127,8 +127,8 @@ def repair(
     on from there.
     """
     from brainbrr.cli import store_render
+    from brainbrr.ingest.repair import repair as run
     from brainbrr.store.store import Store
-    from brainbrr.verbs.repair import repair as run
 
     session = Session(store, as_json)
     report = run(
@@ -162,8 +162,8 @@ def check(require: str, profile: str, corpus: str | None, recipe: str, store: st
     Looks at the store alone; whether EDF or label files changed since is what `view` says.
     """
     from brainbrr.cli import render
-    from brainbrr.eeg.recipe import load_recipe
-    from brainbrr.verbs.check import check as run
+    from brainbrr.eeg.signal.recipe import load_recipe
+    from brainbrr.views.check import check as run
 
     session = Session(store, as_json)
     report = run(
@@ -189,8 +189,8 @@ def why(
 ) -> int:
     """Say whether a recording is stored under a recipe, and if not, how the nearest stored key differs."""
     from brainbrr.cli import render
-    from brainbrr.eeg.recipe import load_recipe
-    from brainbrr.verbs.why import why as run
+    from brainbrr.eeg.signal.recipe import load_recipe
+    from brainbrr.views.why import why as run
 
     session = Session(store, as_json)
     report = run(session.store(), subject, recipe=load_recipe(recipe), changes=changes, corpus=corpus)

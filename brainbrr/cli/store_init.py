@@ -10,7 +10,8 @@ from brainbrr.cli.exits import epilog
 from brainbrr.cli.group import Session, cli, command
 
 if TYPE_CHECKING:
-    from brainbrr.store.tiles import Codec
+    from brainbrr.store.formats import Codec
+
 
 INIT = "brainbrr store init --store /data/eeg --shared --group eeg"
 
@@ -32,7 +33,7 @@ def init(shared: bool, group: str | None, private: bool, codec: Codec | None, st
     writes. A file system that cannot hold a store is refused, with the reason.
     """
     from brainbrr.errors import UsageError
-    from brainbrr.verbs.store_init import init as run
+    from brainbrr.store.init import init as run
 
     if shared != (group is not None) or (private and not shared):
         raise UsageError("--shared and --group belong together, and --private to both", fix=INIT)

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 
 from brainbrr.cli.output import Output, duration
-from brainbrr.verbs.found import Found, kind_and_name
-from brainbrr.verbs.repair import RepairReport
-from brainbrr.verbs.verify import VerifyReport
+from brainbrr.ingest.repair import RepairReport
+from brainbrr.store.damage import Found, kind_and_name
+from brainbrr.store.verify import VerifyReport
 
 _DEPTHS = {
     "quick": "structure, sizes and seals",

@@ -12,15 +12,15 @@ from brainbrr.cli.output import progress
 from brainbrr.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
-    from brainbrr.verbs.select import Selection
-    from brainbrr.verbs.view import ViewReport
+    from brainbrr.views.report import ViewReport
+    from brainbrr.views.select import Selection
 
 
 def open_view(session: Session, profile: str, **asked: Any) -> ViewReport:
     """Return a view's report; where nothing was ever ingested there is no store to look into."""
-    from brainbrr.eeg.recipe import Recipe, load_recipe
-    from brainbrr.verbs.select import resolve_corpus
-    from brainbrr.verbs.view import view as run
+    from brainbrr.eeg.signal.recipe import Recipe, load_recipe
+    from brainbrr.views.report import view as run
+    from brainbrr.views.select import resolve_corpus
 
     store = session.store_if_there()
     named, corpus = asked.pop("recipe"), asked.pop("corpus")
@@ -42,7 +42,7 @@ def open_view(session: Session, profile: str, **asked: Any) -> ViewReport:
 def _selection(
     patients: str | None, where: tuple[str, ...], exclude: Path | None, min_quality: int | None
 ) -> Selection:
-    from brainbrr.verbs.select import Selection
+    from brainbrr.views.select import Selection
 
     pairs = []
     for text in where:
@@ -103,9 +103,9 @@ def view(
 ) -> int:
     """Say what a profile holds, how much is ready, what is missing and the command that mends it."""
     from brainbrr.cli import render
-    from brainbrr.config import load_train_config
-    from brainbrr.digest import canonical_json
-    from brainbrr.windows import WindowSpec
+    from brainbrr.core.digest import canonical_json
+    from brainbrr.learn.config import load_train_config
+    from brainbrr.loading.windows import WindowSpec
 
     session = Session(store, as_json)
     window = load_train_config(config).window_spec() if config else WindowSpec()
@@ -153,10 +153,10 @@ def bench(
     Reads only. For the cold rows the system is asked to drop the view's files from its cache.
     """
     from brainbrr.cli import render
-    from brainbrr.verbs.bench import bench as run
-    from brainbrr.verbs.train import preflight
-    from brainbrr.views import View
-    from brainbrr.windows import WindowSpec
+    from brainbrr.learn.start import preflight
+    from brainbrr.loading.windows import WindowSpec
+    from brainbrr.look.bench import bench as run
+    from brainbrr.views.view import View
 
     session = Session(store, as_json)
     if frozen:
@@ -170,7 +170,7 @@ def bench(
 
 def read_frozen(path: Path) -> dict[str, Any]:
     """Return what `view --out` wrote. Raises UsageError for what is no JSON object."""
-    from brainbrr.store.files import parse
+    from brainbrr.core.files import parse
 
     try:
         return parse(path.read_bytes(), where=path)

@@ -13,8 +13,16 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 from typing import Any, Generic
 
-from brainbrr.engines.engine import Done, R, Say, T, Task, Work
+from brainbrr.core.threads import cores
+from brainbrr.engines.engine import Done, Engine, R, Say, T, Task, Work
 from brainbrr.errors import BrainbrrError, ExecutorError, RecordingError
+
+
+def local_engine(workers: int | None, n_tasks: int | None = None) -> Engine:
+    """Return the engine of this machine: processes, or this one where one worker is enough. Default: all cores."""
+    n = workers or cores()
+    n = n if n_tasks is None else min(n, n_tasks)  # a process more would have nothing to do
+    return Processes(n) if n > 1 else Here()
 
 
 class Here:

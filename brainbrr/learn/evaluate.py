@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from brainbrr.core.progress import Progress, Silent
 from brainbrr.errors import LeakError, UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r
-from brainbrr.learn.events import Events, Scored, Series, events_of
 from brainbrr.learn.model import Detector
 from brainbrr.learn.predict import (
     STEPS_PER_SECOND,
@@ -31,12 +31,11 @@ from brainbrr.learn.predict import (
     write_probabilities,
 )
 from brainbrr.learn.report import Example, write_report
-from brainbrr.learn.score import SCORER, metrics
-from brainbrr.learn.train_config import EvaluateConfig
-from brainbrr.learn.tune import PROBABILITIES, THRESHOLDS, Thresholds, best_level, best_threshold
-from brainbrr.progress import Progress, Silent
-from brainbrr.recordings import ViewRecording
-from brainbrr.views import View
+from brainbrr.learn.thresholds import PROBABILITIES, THRESHOLDS, Thresholds, best_level, best_threshold
+from brainbrr.loading.recordings import ViewRecording
+from brainbrr.scoring.events import EvaluateConfig, Events, Scored, Series, events_of
+from brainbrr.scoring.metrics import SCORER, metrics
+from brainbrr.views.view import View
 
 _LINE_LENGTH_S = 5.0
 _BLOCK_S = 60

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from brainbrr.eeg.live import Live
-from brainbrr.eeg.statistics import Statistics
+from brainbrr.core.statistics import Statistics
+from brainbrr.eeg.signal.streaming import Live
 from brainbrr.errors import UsageError
 from brainbrr.learn.predict import Predictor, judge, per_step, step_samples
-from brainbrr.loading.passing import fill, numbers_of
+from brainbrr.loading.streaming import fill, numbers_of
 
 
 class Step(NamedTuple):

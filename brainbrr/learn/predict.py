@@ -13,20 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from brainbrr.eeg.preprocess import Preprocessed
-from brainbrr.eeg.recipe import Recipe
+from brainbrr.core.progress import Progress
+from brainbrr.eeg.signal.preprocess import Preprocessed
+from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import IntegrityError
 from brainbrr.learn import runs as r
-from brainbrr.learn.event_files import bids_tsv, csv_bi
-from brainbrr.learn.events import Events, Scored, Series, events_of
 from brainbrr.learn.model import Detector
+from brainbrr.learn.thresholds import THRESHOLDS, Thresholds
 from brainbrr.learn.train import device_of
-from brainbrr.learn.train_config import EvaluateConfig
-from brainbrr.learn.tune import THRESHOLDS, Thresholds
-from brainbrr.loading.indexing import rows_of
-from brainbrr.loading.passing import Passing, numbers_of
-from brainbrr.progress import Progress
-from brainbrr.windows import Grid, WindowSpec
+from brainbrr.loading.build_index import rows_of
+from brainbrr.loading.streaming import Passing, numbers_of
+from brainbrr.loading.windows import Grid, WindowSpec
+from brainbrr.scoring.events import EvaluateConfig, Events, Scored, Series, events_of
+from brainbrr.scoring.files import bids_tsv, csv_bi
 
 STEPS_PER_SECOND = 4
 """Probabilities are kept as means over a quarter of a second."""

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from brainbrr.learn import runs as r
-from brainbrr.learn.events import Events, Scored, Series
-from brainbrr.learn.score_table import NO_VALUE, score_rows, scorers, verdict
-from brainbrr.views import View
+from brainbrr.scoring.events import Events, Scored, Series
+from brainbrr.scoring.table import NO_VALUE, score_rows, scorers, verdict
+from brainbrr.views.view import View
 
 _WIDTH, _LEFT, _RIGHT = 860, 56, 12
 _DETECTOR, _BASELINE, _SEIZURE, _EVENT = "#1f6fc4", "#8a8a8a", "#f4c7b5", "#1f6fc4"

@@ -21,22 +21,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # its usual name
 
-from brainbrr.digest import sha256
+from brainbrr.core.digest import sha256
+from brainbrr.core.progress import Progress, Silent
 from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError, ViewNotReadyError
 from brainbrr.learn import loggers
 from brainbrr.learn import runs as r
-from brainbrr.learn.loader import in_this_world, torch_loader
+from brainbrr.learn.config import OptimiserConfig, TrainConfig, window_fields
+from brainbrr.learn.distributed import World, interrupts, this_world
 from brainbrr.learn.model import Detector, n_parameters
+from brainbrr.learn.runs import begin, reopen
 from brainbrr.learn.scans import chosen
-from brainbrr.learn.starting import begin, reopen
-from brainbrr.learn.stopping import interrupts
-from brainbrr.learn.train_config import OptimiserConfig, TrainConfig, window_fields
-from brainbrr.learn.world import World, this_world
+from brainbrr.learn.torch_loader import in_this_world, torch_loader
 from brainbrr.loading.augment import Augment
 from brainbrr.loading.loader import Choices, Loader
-from brainbrr.progress import Progress, Silent
-from brainbrr.views import View
-from brainbrr.windows import FULL, PARTIAL
+from brainbrr.loading.windows import FULL, PARTIAL
+from brainbrr.views.view import View
 
 _NO_DECAY = ("A_log", "dt_bias", "D")
 _MOST_THREADS = 4096

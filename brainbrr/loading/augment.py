@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from brainbrr.eeg.dequantise import Rows
 from brainbrr.errors import UsageError
 from brainbrr.loading.index import RowTable
+from brainbrr.loading.kernels import Rows
 
 _STREAM = 1 << 63  # the order of windows draws from the lower half
 

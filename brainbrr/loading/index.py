@@ -1,10 +1,22 @@
 """The index of a view: all that reading its windows needs beside the objects, as flat arrays in one small file.
 
 Half a kilobyte a recording, whatever the number of windows. Knows no store; labels are in samples, not in files.
+
+The file of an index: numpy's npz, written as numpy does, read without it.
+
+A file from elsewhere may name any dtype and shape, be a zip of zips' bombs, or ask for a pickle: here a header is
+compared with the one that numpy writes for the array that is wanted, and nothing is larger than the file.
 """
 
 from __future__ import annotations
 
+import io
+import json
+import os
+import re
+import struct
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property
@@ -14,12 +26,92 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import TypeAdapter
 
-from brainbrr.decimals import decimal_text
-from brainbrr.digest import is_digest
-from brainbrr.eeg.dequantise import MIXED, NO_OFFSETS, NO_WEIGHTS, Rows
-from brainbrr.eeg.normalise import sources, weights_of
-from brainbrr.loading import index_files
-from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, Grid, IntArray, ranges
+from brainbrr.core.digest import decimal_text, is_digest
+from brainbrr.errors import IntegrityError
+from brainbrr.loading.kernels import MIXED, NO_OFFSETS, NO_WEIGHTS, Rows
+from brainbrr.loading.normalise import sources, weights_of
+from brainbrr.loading.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, Grid, IntArray, ranges
+
+FileArray = np.ndarray[Any, np.dtype[Any]]
+
+MAX_INDEX_BYTES = 1 << 31
+"""That of four million recordings."""
+
+_FRAME = "frame"
+_HEADER = re.compile(rb"\{'descr': '[<|]([a-z][0-9])', 'fortran_order': False, 'shape': \(([0-9, ]{1,60})\), \} *\n")
+_OF_ZIP = (struct.error, zipfile.BadZipFile)
+_HEAD = struct.Struct("<6sBBH")  # NEP 1: magic, version, length of the header
+
+
+def save(path: Path, head: Mapping[str, Any], arrays: Mapping[str, FileArray]) -> None:
+    """Write a head (JSON) and arrays to a file that appears whole. Raises OSError."""
+    text = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{id(arrays):x}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            np.savez(file, allow_pickle=False, **{_FRAME: text}, **arrays)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: Path, dtypes: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, FileArray]]:
+    """Return the head and the arrays of these dtypes.
+
+    Raises FileNotFoundError, and IntegrityError for what save() does not write.
+    """
+    with path.open("rb") as file:
+        n_bytes = os.fstat(file.fileno()).st_size
+        data = file.read(n_bytes) if n_bytes <= MAX_INDEX_BYTES else b""
+    try:
+        if n_bytes > MAX_INDEX_BYTES:
+            raise ValueError(f"more than {MAX_INDEX_BYTES:,} bytes")
+        members = _members(data)
+        if members.keys() != {_FRAME, *dtypes}:
+            raise ValueError(f"it holds {len(members)} arrays, or others than an index has")
+        arrays = {name: _array(members[name], dtype) for name, dtype in {_FRAME: "u1", **dtypes}.items()}
+        head = json.loads(arrays.pop(_FRAME).tobytes())
+        if not isinstance(head, dict):
+            raise ValueError("its frame is no JSON object")
+        return head, arrays
+    # what zipfile says of a file that is none; RuntimeError: encrypted, an unknown method, JSON a thousand deep
+    except (ValueError, TypeError, LookupError, EOFError, RuntimeError, OSError, *_OF_ZIP) as error:
+        raise no_index(error, path) from None
+
+
+def no_index(error: Exception, path: Path) -> IntegrityError:
+    """Return the error for a file that no index was saved to."""
+    fix = "remove it: it is made again from the store"
+    return IntegrityError(f"this is no index as brainbrr writes it: {error!s:.200}", where=path, fix=fix)
+
+
+def _members(data: bytes) -> dict[str, bytes]:
+    """Return the members of a zip that is not compressed: together they are no more than the file."""
+    with zipfile.ZipFile(io.BytesIO(data)) as file:
+        found = file.infolist()
+        if any(each.compress_type != zipfile.ZIP_STORED for each in found):
+            raise ValueError("it is compressed")
+        if sum(max(each.file_size, each.compress_size) for each in found) > len(data):
+            raise ValueError("it says that it holds more than it does")
+        return {each.filename.removesuffix(".npy"): file.read(each) for each in found}  # checks the crc32 of each
+
+
+def _array(data: bytes, dtype: str) -> FileArray:
+    """Return the array of a .npy file whose header is the one that numpy writes for it."""
+    if len(data) < _HEAD.size:
+        raise ValueError("an array is cut short")
+    magic, major, minor, n_bytes = _HEAD.unpack_from(data)
+    first = _HEAD.size + n_bytes
+    header = _HEADER.fullmatch(data, _HEAD.size, first)
+    if (magic, major, minor) != (b"\x93NUMPY", 1, 0) or header is None or header[1].decode() != dtype:
+        raise ValueError(f"an array is not as numpy writes one of {dtype}")
+    shape = [int(n) for n in header[2].split(b",") if n.strip()]
+    array: FileArray = np.ndarray(shape, dtype=f"<{dtype}", buffer=bytearray(data[first:]))
+    if array.nbytes != len(data) - first:
+        raise ValueError("an array is not of the shape that it says")
+    return array
+
 
 INDEX_FORMAT = 2
 MAX_SAMPLES = 1 << 40
@@ -262,18 +354,18 @@ class Index:
     def save(self, path: Path) -> None:
         """Write the index to a file that appears whole. Raises OSError."""
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in DTYPES}
-        index_files.save(path, {"format": INDEX_FORMAT, **vars(self.frame)}, arrays)
+        save(path, {"format": INDEX_FORMAT, **vars(self.frame)}, arrays)
 
     @classmethod
     def load(cls, path: Path) -> Index:
         """Return what save() wrote. Raises FileNotFoundError, and IntegrityError for anything else."""
-        head, arrays = index_files.load(path, DTYPES)
+        head, arrays = load(path, DTYPES)
         try:
             index = cls(frame=_frame(head), **arrays)
             index.check()
             return index
         except (ValueError, TypeError) as error:
-            raise index_files.no_index(error, path) from None
+            raise no_index(error, path) from None
 
 
 DTYPES = {

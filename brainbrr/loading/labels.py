@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from brainbrr.loading.index import NO_CHANNELS, SEIZURE_TYPE, Index
-from brainbrr.windows import UNKNOWN, IntArray, ranges
+from brainbrr.loading.windows import UNKNOWN, IntArray, ranges
 
 Kind = Literal["none", "binary", "type", "per-channel"]
 Per = Literal["sample", "window"]

@@ -15,7 +15,7 @@ import numpy as np
 
 from brainbrr.errors import UsageError
 from brainbrr.loading.index import Index
-from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, IntArray
+from brainbrr.loading.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, IntArray
 
 BALANCED = {"background": 2, "partial": 1, "full": 1}
 """Half background, a quarter each of windows with a part of a seizure and full of it."""

@@ -1,31 +1,49 @@
 """Windows of an index, read from a store's objects into buffers. No zarr, no event loop, no torch.
 
 Safe under threads, under fork, and when pickled for spawned workers: what a process has opened stays its own.
+
+What a view takes in memory, and what is free. Knows no store.
+
+A whole view in this host's memory as int16, recording after recording: nothing is opened or proven again.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
 
-from brainbrr.eeg.dequantise import Floats, Places, Rows, Tiles
-from brainbrr.eeg.kernels import kernels
-from brainbrr.errors import IntegrityError
+from brainbrr.errors import IntegrityError, SpaceError
 from brainbrr.loading.augment import Variation, varied
 from brainbrr.loading.index import Index
-from brainbrr.loading.memory import free_bytes, resident_bytes
-from brainbrr.recordings import name_of
-from brainbrr.store.chunks import ShardReader
-from brainbrr.store.objects import FILL, TILE_S, ArrayMeta
-from brainbrr.store.shard_files import Scratch
+from brainbrr.loading.kernels import Floats, Places, Rows, Tiles, kernels
+from brainbrr.loading.recordings import name_of
+from brainbrr.loading.windows import IntArray
+from brainbrr.store.formats import FILL, TILE_S, ArrayMeta
+from brainbrr.store.reader import Scratch, ShardReader
 from brainbrr.store.store import Store
-from brainbrr.windows import IntArray
+
+
+def resident_bytes(index: Index) -> int:
+    """Return the bytes that the recordings of an index take as int16."""
+    return int(index.n_samples.sum()) * len(index.frame.channels) * 2
+
+
+def free_bytes() -> int:
+    """Return the memory that can be had without swapping, file cache included."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -224,3 +242,46 @@ class WindowReader:
 
 def _reader(index: Index, source: Source, compiled: bool | None) -> WindowReader:
     return WindowReader(index, source, compiled=compiled)
+
+
+_HEADROOM = 1 << 29
+
+
+class Resident:
+    """Stored integers of all recordings of an index, int16 (channels, n_samples) each: a source as shards are one.
+
+    `flat` is int16 of all of them, `bases` int64 the first element of each. Raises SpaceError, before anything is
+    read, where the view does not fit into the memory that is free; IntegrityError where stored bytes are damaged.
+    """
+
+    def __init__(self, reader: WindowReader, *, threads: int = 1) -> None:
+        index = reader.index
+        n_bytes, free = resident_bytes(index), free_bytes()
+        if n_bytes + _HEADROOM > free:
+            raise SpaceError(
+                f"the view takes {n_bytes / 1e9:.1f} GB as int16, and {free / 1e9:.1f} GB of memory are free",
+                fix='mode = "stream" reads it from the store',
+            )
+        self._n_samples, self._n_channels = index.n_samples, len(index.frame.channels)
+        self.bases: IntArray = (np.cumsum(index.n_samples) - index.n_samples) * self._n_channels
+        self.flat: Tiles = np.empty(n_bytes // 2, dtype=np.int16)
+        with ThreadPoolExecutor(threads, thread_name_prefix="brainbrr-resident") as pool:
+            for _ in pool.map(lambda i: reader.raw(i, 0, self._recording(i)), range(len(index.n_samples))):
+                pass
+
+    def _recording(self, recording: int) -> Tiles:
+        n, base = int(self._n_samples[recording]), int(self.bases[recording])
+        return self.flat[base : base + n * self._n_channels].reshape(self._n_channels, n)
+
+    def span(self, recording: int, start: int, stop: int) -> tuple[Tiles, int, int]:
+        """Return one recording as the one tile that it is here."""
+        n = int(self._n_samples[recording])
+        return self._recording(recording).reshape(1, -1), n, start
+
+    def at(self, recordings: IntArray, starts: IntArray, n: IntArray) -> tuple[Places, object]:
+        """Return where windows lie."""
+        address = self.flat.ctypes.data + 2 * self.bases[recordings]
+        return Places(address, np.zeros_like(address), self._n_samples[recordings], starts, n), self.flat
+
+    def advise(self, recordings: IntArray, starts: IntArray, n: IntArray) -> None:
+        """Nothing is fetched: all of it is here."""

@@ -1,6 +1,8 @@
 """Where everything lies in a store: the only module that knows paths. Knows nothing of what the files say.
 
 Identifiers are checked as hex before they name a file, so no text from outside can leave the store.
+
+Which process wrote something: a name that others can read, and whether its process is dead for certain.
 """
 
 from __future__ import annotations
@@ -15,17 +17,47 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from brainbrr.digest import canonical_json, is_digest
+from brainbrr.core import files
+from brainbrr.core.digest import canonical_json, is_digest, xxh3_128
+from brainbrr.core.failpoints import reach
 from brainbrr.errors import IntegrityError, UsageError
-from brainbrr.store import files, writers
-from brainbrr.store.failpoints import reach
-from brainbrr.store.tiles import Codec
+from brainbrr.store.formats import ARRAY_FILE, SHARD_FILE, Codec
+
+
+def own_name() -> str:
+    """Return the name of this process: its host's digest and its number."""
+    return f"{_host()}-{os.getpid()}"
+
+
+def is_dead(name: str) -> bool:
+    """Say whether the process whose name this text begins with has ended; False for another host's: nobody knows."""
+    host, _, rest = name.partition("-")
+    pid = rest.partition("-")[0]
+    if host != _host() or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        pass
+    try:
+        state = Path(f"/proc/{int(pid)}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):  # not Linux, or hidden from us
+        return False
+    return state in (b"Z", b"X")  # ended, and nobody has asked yet how
+
+
+def _host() -> str:
+    numbering = ""
+    with contextlib.suppress(OSError):  # not Linux
+        # containers of one host may share its name, but each numbers its processes on its own
+        numbering = str(Path("/proc/self/ns/pid").readlink())
+    return xxh3_128(f"{os.uname().nodename} {numbering}".encode())[:8]
+
 
 INODES_PER_OBJECT = 5
 """An object's folder, its two files, the record, and its findings."""
-
-ARRAY_FILE = "zarr.json"
-SHARD_FILE = "c.0.0"
 GROUP = canonical_json({"attributes": {}, "node_type": "group", "zarr_format": 3})
 
 FOLDERS = ("objects.zarr", "records", "findings", "catalog", "views", "tmp", "quarantine", "trash")
@@ -320,7 +352,7 @@ class Layout:
         """Give a fresh name in `tmp/`; whatever is left under it afterwards is removed."""
         folder = self.root / "tmp"
         self.make_folder(folder)
-        path = folder / f"{writers.own_name()}-{uuid.uuid4().hex}"
+        path = folder / f"{own_name()}-{uuid.uuid4().hex}"
         try:
             yield path
         finally:
@@ -331,9 +363,7 @@ class Layout:
 
     def stale_tmp(self) -> list[Path]:
         """Return what dead writers of this host left in `tmp/`. Harmless: nothing ever reads it."""
-        return [
-            path for path in map((self.root / "tmp").joinpath, _names(self.root / "tmp")) if writers.is_dead(path.name)
-        ]
+        return [path for path in map((self.root / "tmp").joinpath, _names(self.root / "tmp")) if is_dead(path.name)]
 
 
 def _checked(text: str, n_digits: int) -> str:

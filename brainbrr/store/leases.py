@@ -14,10 +14,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from brainbrr.digest import canonical_json
+from brainbrr.core import files
+from brainbrr.core.digest import canonical_json
 from brainbrr.errors import BrainbrrError
-from brainbrr.store import files, writers
-from brainbrr.store.layout import Layout
+from brainbrr.store.layout import Layout, is_dead, own_name
 
 TTL_S = 60.0
 """A lease that nobody touched for so long is over. Its holder touches it twelve times as often."""
@@ -74,14 +74,14 @@ class _Lease:
     def lives(self, now_ns: int, ttl_s: float) -> bool:
         """Say whether it counts. `now_ns` is by the clock of the store's file system: hosts' clocks differ."""
         # abs: a clock that was set back must not keep a dead process's lease alive for as long
-        return abs(now_ns - self.facts.st_mtime_ns) < ttl_s * 1e9 and not writers.is_dead(self.process)
+        return abs(now_ns - self.facts.st_mtime_ns) < ttl_s * 1e9 and not is_dead(self.process)
 
 
 def _take(layout: Layout, key: str, ttl_s: float) -> int | None:
     """Take a key's lease and return a descriptor of its file; None where a living process has it."""
     path = layout.lease(key)
     layout.make_folder(path.parent)
-    own = {"host": os.uname().nodename, "process": writers.own_name()}
+    own = {"host": os.uname().nodename, "process": own_name()}
     with layout.scratch() as temporary, contextlib.ExitStack() as unless_taken:
         files.write(temporary, canonical_json(own), durable=False)
         # by descriptor from here on: it may be another process's lease that lies under the name some day

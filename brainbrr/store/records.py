@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brainbrr.digest import is_digest, key_of, recipe_digest
+from brainbrr.core import files
+from brainbrr.core.digest import is_digest, key_of, recipe_digest
 from brainbrr.errors import IntegrityError
-from brainbrr.store import files
-from brainbrr.store.objects import ArrayMeta
+from brainbrr.store.formats import ArrayMeta
 
 RECORD_FORMAT = 1
 

@@ -1,6 +1,10 @@
 """The store: arrays by key, each kept once, catalogs and frozen views beside them. Knows nothing of EEG.
 
 Format and promises: store/README.md.
+
+Proving what lies in a store: objects against their names, records against their objects, the rest against seals.
+
+Reads, and changes nothing. Every proof raises IntegrityError.
 """
 
 from __future__ import annotations
@@ -11,22 +15,133 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from brainbrr.core import files
+from brainbrr.core.digest import is_digest
+from brainbrr.core.failpoints import reach
 from brainbrr.errors import IntegrityError, NotReproducibleError, UsageError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import chunks, files, founding, objects, proof, records, sealed
-from brainbrr.store import findings as findings_files
+from brainbrr.store import create as the_create
+from brainbrr.store import formats, reader, records, sidecars
+from brainbrr.store import sidecars as findings_files
 from brainbrr.store.catalog import Catalog
-from brainbrr.store.failpoints import reach
-from brainbrr.store.founding import Access
-from brainbrr.store.layout import ARRAY_FILE, INODES_PER_OBJECT, SHARD_FILE, Layout
-from brainbrr.store.objects import ArrayMeta, Draft, Samples
+from brainbrr.store.create import Access
+from brainbrr.store.formats import ARRAY_FILE, SAVES_AT_MOST, SHARD_FILE, ArrayMeta, Codec, Samples
+from brainbrr.store.layout import GROUP, INODES_PER_OBJECT, Layout
+from brainbrr.store.reader import MEND, ShardReader, decode, inspect
 from brainbrr.store.records import Record
-from brainbrr.store.tiles import SAVES_AT_MOST, Codec
+from brainbrr.store.writer import Draft
 
 if TYPE_CHECKING:
     import zarr
+
+
+Depth = Literal["quick", "checksums", "full"]
+"""How much of an object is read: no tile; every tile against its crc32c; every sample against the content."""
+DEPTHS: tuple[Depth, ...] = get_args(Depth)
+
+
+def decode_object(store: Store, name: str, *, look: reader.Look | None = None) -> str:
+    """Return the content of what a folder that contents() named really holds, whatever its name."""
+    return reader.decode(_folder(store, name), look=look)
+
+
+def verify_object(store: Store, name: str, *, depth: Depth = "full") -> None:
+    """Prove a folder that contents() named, its place and its groups."""
+    verify_place(store, name)
+    for fan_out in ("", name[:2]):
+        verify_group(store, fan_out)
+    verify_folder(store, name, checksums=depth == "checksums")
+    if depth == "full":
+        verify_place(store, name, decoded=decode_object(store, name))
+
+
+def verify_folder(store: Store, name: str, *, checksums: bool = False) -> None:
+    """Prove the structure of a folder, whatever its name; also the crc32c of every tile."""
+    reader.inspect(_folder(store, name), codec=store.codec, checksums=checksums)
+
+
+def verify_place(store: Store, name: str, *, decoded: str | None = None) -> None:
+    """Prove that a folder lies where its content belongs; `decoded`: what decode() gave."""
+    if not is_digest(name, 64):
+        fix = "no reader ever looks there: brainbrr repair puts it in its place, or into quarantine"
+        raise IntegrityError("an object does not lie in its place", where=_folder(store, name), fix=fix)
+    if decoded is not None:
+        _match(_folder(store, name), name, decoded)
+
+
+def prove(folder: Path, content: str, *, codec: Codec) -> None:
+    """Prove that a folder is the object of a content, as a store of this codec keeps it."""
+    reader.inspect(folder, codec=codec)
+    _match(folder, content, reader.decode(folder))
+
+
+def _match(folder: Path, content: str, found: str) -> None:
+    if found != content:
+        raise IntegrityError(f"its decoded array has content {found[:12]}", where=folder, fix=MEND)
+
+
+def _folder(store: Store, name: str) -> Path:
+    return store.layout.found(store.layout.objects, name)
+
+
+def verify_group(store: Store, fan_out: str) -> None:
+    """Prove the zarr group of a fan-out, or of the whole hierarchy ("")."""
+    path = store.layout.objects / fan_out / ARRAY_FILE
+    try:
+        damaged = files.read(path) != GROUP
+    except FileNotFoundError:
+        damaged = True
+    if damaged:
+        raise IntegrityError("the zarr group file is damaged or missing", where=path, fix=MEND)
+
+
+def unproven_record(store: Store, name: str) -> Record | None:
+    """Return what a record file says, whether or not it belongs under its name; None when it is damaged or gone."""
+    try:
+        return records.read(store.layout.found(store.layout.records, name))
+    except IntegrityError:
+        return None
+
+
+def proven_record(store: Store, name: str) -> Record:
+    """Return a record proven against its name; what lies there has to be one."""
+    path = store.layout.found(store.layout.records, name)
+    if not is_digest(name, 32):
+        fix = "no reader ever looks there: brainbrr repair puts it in its place, or into quarantine"
+        raise IntegrityError("a file that is not in a record's place", where=path, fix=fix)
+    record = store.record(name)
+    if record is None:
+        raise IntegrityError("there is no record of this key", where=path, fix=MEND)
+    return record
+
+
+def verify_record(store: Store, name: str) -> Record:
+    """Return a record proven against its name, its recipe and its object's metadata."""
+    record = proven_record(store, name)
+    verify_binding(store, record)
+    return record
+
+
+def verify_binding(store: Store, record: Record) -> None:
+    """Prove that a record's object is there and is the array that it describes."""
+    where = store.layout.record(record.key)
+    if not store.has_object(record):
+        what = f"its object {record.content[:12]} is not there, or has the wrong size"
+        raise IntegrityError(what, where=where, fix=MEND)
+    if formats.read_array(store.layout.object(record.content)) != (record.array, store.codec):
+        raise IntegrityError("record and object disagree about the array", where=where, fix=MEND)
+
+
+def verify_catalog(store: Store, corpus: str) -> None:
+    """Prove every generation of a corpus's catalog."""
+    catalogs.verify(store.layout, corpus)
+
+
+def verify_findings(store: Store, name: str) -> None:
+    """Prove what found_findings() named against its seal and its place."""
+    findings_files.verify_findings(store.layout, name)
 
 
 @dataclass(frozen=True)
@@ -58,17 +173,17 @@ class Store:
         `codec`: how a new store keeps its tiles, `none` by default; `access`: who may do what in it, by default what
         the umask says. A store that is there must have the same.
         """
-        return cls(founding.create(location, codec=codec, access=access))
+        return cls(the_create.create(location, codec=codec, access=access))
 
     @classmethod
     def open(cls, location: Path) -> Store:
         """Open a store. Raises UsageError where there is none, FormatError for an unknown or newer format."""
-        return cls(founding.open_existing(location))
+        return cls(the_create.open_existing(location))
 
     @classmethod
     def open_if_there(cls, location: Path) -> Store | None:
         """Open a store, or return None where one could be made. Raises UsageError where none could."""
-        return cls.open(location) if founding.is_there(location) else None
+        return cls.open(location) if the_create.is_there(location) else None
 
     @property
     def location(self) -> Path:
@@ -125,7 +240,7 @@ class Store:
         disk is full; then nothing half done can be seen.
         """
         n_bytes = draft.finish()
-        content = chunks.decode(draft.folder, sums=draft.sums)
+        content = decode(draft.folder, sums=draft.sums)
         said = (recipe_fields, draft.meta, statistics, signal, provenance)
         record = Record(key, source, recipe, content, *said, checks=draft.checks)
         data = files.seal(record.to_json())
@@ -188,7 +303,7 @@ class Store:
         if not folder.exists() and not folder.is_symlink():
             return False
         try:
-            proof.prove(folder, content, codec=self.codec)
+            prove(folder, content, codec=self.codec)
         except IntegrityError:
             quarantined += filter(None, [self.layout.quarantine(folder)])
             return False
@@ -237,7 +352,7 @@ class Store:
         """Yield every record that is whole, by key; `verify` names the damaged ones, keys() counts them too."""
         for key in self.keys():
             try:
-                yield proof.proven_record(self, key)
+                yield proven_record(self, key)
             except IntegrityError:
                 continue
 
@@ -270,14 +385,14 @@ class Store:
 
     def object_bytes(self, name: str) -> int:
         """Return the bytes of the files in a folder that contents() named; 0 when it is gone."""
-        return objects.folder_bytes(self._folder(name))
+        return formats.folder_bytes(self._folder(name))
 
-    def reader(self, content: str, meta: ArrayMeta | None = None, **choices: Any) -> chunks.ShardReader:
+    def reader(self, content: str, meta: ArrayMeta | None = None, **choices: Any) -> ShardReader:
         """Return a reader of an object (see there). Raises IntegrityError when it is gone or damaged.
 
         With `meta`, which the object's record has, no zarr.json is read. Choices are the reader's own.
         """
-        return chunks.ShardReader(self.layout.object(content), meta, codec=self.codec, **choices)
+        return ShardReader(self.layout.object(content), meta, codec=self.codec, **choices)
 
     def open_array(self, content: str) -> zarr.Array[Any]:
         """Return an object as a read-only zarr array, after its structure is proven. Raises IntegrityError."""
@@ -285,7 +400,7 @@ class Store:
         from zarr.storage import LocalStore
 
         folder = self.layout.object(content)
-        chunks.inspect(folder, codec=self.codec)
+        inspect(folder, codec=self.codec)
         return zarr.open_array(LocalStore(folder, read_only=True), mode="r", zarr_format=3)
 
     def _folder(self, name: str) -> Path:
@@ -313,11 +428,11 @@ class Store:
 
         Raises IntegrityError when the file is damaged or another key's.
         """
-        return findings_files.read(self.layout, key, version)
+        return findings_files.read_findings(self.layout, key, version)
 
     def has_findings(self, key: str, version: int, *, prove: bool = False) -> bool:
         """Say whether findings are there: one stat, that proves nothing. With `prove`, damaged ones count as absent."""
-        return findings_files.there(self.layout, key, version, prove=prove)
+        return findings_files.findings_exist(self.layout, key, version, prove=prove)
 
     def put_findings(self, key: str, version: int, findings: Mapping[str, Any]) -> int:
         """Keep findings (JSON without floats), whole but not flushed to the disk; return the bytes written.
@@ -325,7 +440,7 @@ class Store:
         Whole ones that are there stay, and 0 is returned; damaged ones move to quarantine.
         Raises UsageError for what cannot be kept, SpaceError when the disk is full.
         """
-        return findings_files.publish(self.layout, key, version, findings)
+        return findings_files.publish_findings(self.layout, key, version, findings)
 
     def found_findings(self) -> Iterator[str]:
         """Yield the name of all findings; a file that is not in their place by its path below `findings`."""
@@ -336,12 +451,12 @@ class Store:
     def freeze(self, digest: str, view: Mapping[str, Any]) -> Path:
         """Keep a view under its digest, once; the first one stays, since the digest says that they are the same."""
         path = self.layout.view(digest)
-        sealed.publish(self.layout, path, view, lambda: self.frozen(digest))
+        sidecars.publish_checksummed(self.layout, path, view, lambda: self.frozen(digest))
         return path
 
     def frozen(self, digest: str) -> dict[str, Any] | None:
         """Return a frozen view, None when there is none. Raises IntegrityError when it is damaged."""
-        return sealed.read(self.layout.view(digest), limit=catalogs.MAX_CATALOG_BYTES)
+        return sidecars.read_checksummed(self.layout.view(digest), limit=sidecars.MAX_CATALOG_BYTES)
 
     def frozen_views(self) -> tuple[str, ...]:
         """Return the digests of the frozen views."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support import ROOT, TINY, Cli
 
-from brainbrr.eeg.annotations import read_annotations
+from brainbrr.eeg.corpus.annotations import read_annotations
 from brainbrr.learn.runs import read_tensors
 
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 from support import ROOT, Cli
 
+from brainbrr.learn.compare import SCORES
 from brainbrr.learn.runs import open_run, read_tensors
-from brainbrr.verbs.runs import SCORES
 
 
 def begin(folder: Path, *words: object) -> subprocess.Popen[str]:

@@ -23,7 +23,7 @@ sys.path += [str(ROOT / "tests" / "eeg"), str(ROOT / "tests" / "store")]
 from edf_bytes import File, noise
 from making import overwrite
 
-from brainbrr.eeg.corpus import scan
+from brainbrr.eeg.corpus.tree import scan
 from brainbrr.store.store import Store
 
 Meet = Callable[[Cli, Path, Path], tuple[int, str]]
@@ -75,7 +75,7 @@ def AnnotationError(cli: Cli, corpus: Path, folder: Path) -> tuple[int, str]:
 @meets
 def NotReproducibleError(cli: Cli, corpus: Path, folder: Path) -> tuple[int, str]:
     """A record that names another content than the EDF gives, as a build of another machine would."""
-    from brainbrr.store import files
+    from brainbrr.core import files
 
     cli("ingest", corpus, "--workers", 1)
     store = Store.open(folder / "store")
@@ -162,7 +162,7 @@ def DependencyError(cli: Cli, corpus: Path, folder: Path) -> tuple[int, str]:
 
 
 def scan_of(root: Path):  # type: ignore[no-untyped-def]
-    from brainbrr.eeg.corpus import locate
+    from brainbrr.eeg.corpus.tree import locate
 
     return scan(locate(root, name=None))
 
@@ -192,7 +192,7 @@ def test_every_exit_code_belongs_to_an_exception_or_to_an_end(cli: Cli, corpus: 
 
 
 def test_an_interrupted_command_ends_with_130(corpus: Path, tmp_path: Path) -> None:
-    from brainbrr.eeg.synthetic import write_corpus
+    from brainbrr.eeg.synthetic.corpus import write_corpus
 
     write_corpus(tmp_path / "long", n_recordings=6, seconds=(600, 600))
     command = [

@@ -10,7 +10,7 @@ import pytest
 from support import TINY, Person
 
 import brainbrr
-from brainbrr.eeg.synthetic import write_corpus
+from brainbrr.eeg.synthetic.corpus import write_corpus
 
 # all in one process, since each would load everything anew
 SCRIPT = """

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from support import Person
 
-from brainbrr.eeg.synthetic import write_corpus
+from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.store.store import Store
-from brainbrr.verbs.verify import verify
+from brainbrr.store.verify import verify
 
 GROUP = 60_100
 

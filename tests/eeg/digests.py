@@ -22,11 +22,11 @@ import numpy as np
 from edf_bytes import File, Made
 from threadpoolctl import threadpool_info
 
-from brainbrr.digest import json_digest
-from brainbrr.eeg.montage import TEN_TWENTY
-from brainbrr.eeg.preprocess import preprocess
-from brainbrr.eeg.recipe import Recipe
-from brainbrr.store.objects import ArrayMeta, content_of
+from brainbrr.core.digest import json_digest
+from brainbrr.eeg.signal.montage import TEN_TWENTY
+from brainbrr.eeg.signal.preprocess import preprocess
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.store.formats import ArrayMeta, content_of
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
 
-from brainbrr.eeg.preprocess import Preprocessed, preprocess
-from brainbrr.eeg.recipe import Recipe
+from brainbrr.eeg.signal.preprocess import Preprocessed, preprocess
+from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import RecordingError
 
 

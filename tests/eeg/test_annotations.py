@@ -11,18 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from brainbrr.digest import canonical_json
-from brainbrr.eeg.annotations import (
-    ROLES,
-    SZCORE,
-    TUSZ,
-    UNLABELLED,
-    Annotations,
-    Event,
-    label_digest,
-    read_annotations,
-)
-from brainbrr.eeg.label_files import microseconds
+from brainbrr.core.digest import canonical_json
+from brainbrr.eeg.corpus.annotations import ROLES, SZCORE, TUSZ, UNLABELLED, Annotations, label_digest, read_annotations
+from brainbrr.eeg.corpus.label_formats import Event, microseconds
 from brainbrr.errors import AnnotationError
 
 STEM = "aaaaaajy_s001_t000"

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tones import chain_of
 
-from brainbrr.digest import source_digest
-from brainbrr.eeg import fir, known_answer
-from brainbrr.eeg import preprocess as module
-from brainbrr.eeg.preprocess import Preprocessed, preprocess
-from brainbrr.eeg.recipe import Recipe
+from brainbrr.core.digest import source_digest
+from brainbrr.eeg.signal import fir
+from brainbrr.eeg.signal import preprocess as module
+from brainbrr.eeg.signal.preprocess import Preprocessed, preprocess, prove
+from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import BrainbrrError, EdfError
 
 NAMES = ("Fp1", "F3", "C3", "P3", "O1", "Fz")
@@ -146,7 +146,7 @@ def test_a_convolution_that_is_not_whole_is_refused(tmp_path: Path, monkeypatch:
         return exact(*args, **kwargs) + 0.2
 
     chain_of(Fraction(256))
-    known_answer.prove()
+    prove()
     monkeypatch.setattr(fir.scipy.fft, "ifft", off)
     with pytest.raises(
         EdfError, match=r"cannot be proven to be exact: a convolution was 0\.[12]\d* from whole numbers"
@@ -155,7 +155,7 @@ def test_a_convolution_that_is_not_whole_is_refused(tmp_path: Path, monkeypatch:
 
 
 def test_a_machine_that_computes_other_numbers_stores_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known_answer.prove.cache_clear()
+    prove.cache_clear()
     right = np.matmul
 
     def wrong(*args: Any, out: Any) -> None:

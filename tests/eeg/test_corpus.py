@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
-from brainbrr.eeg.annotations import SZCORE, TUSZ, read_annotations
-from brainbrr.eeg.corpus import Corpus, RecordingFile, locate, scan
+from brainbrr.eeg.corpus.annotations import SZCORE, TUSZ, read_annotations
+from brainbrr.eeg.corpus.tree import Corpus, RecordingFile, locate, scan
 from brainbrr.errors import AnnotationError, UsageError
 
 

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainbrr.eeg.dequantise import MIXED, NO_OFFSETS, NO_WEIGHTS, Numpy, Places, Rows
-from brainbrr.eeg.kernels import kernels
+from brainbrr.loading.kernels import MIXED, NO_OFFSETS, NO_WEIGHTS, Numpy, Places, Rows, kernels
 
 N_CHANNELS = 5
 
@@ -84,7 +83,7 @@ def test_many_windows_at_once_are_the_same_as_one_by_one(
     seed: int, n_windows: int, length: int, clip: float, past: bool
 ) -> None:
     pytest.importorskip("numba", reason="numba is not installed")
-    from brainbrr.eeg import compiled
+    from brainbrr.loading import kernels_numba
 
     random = np.random.default_rng(seed)
     shards, at, n = [], [], []
@@ -110,8 +109,8 @@ def test_many_windows_at_once_are_the_same_as_one_by_one(
     gain = random.normal(size=(n_windows, 3)).astype(np.float32)
     memory, raw = np.full(n_windows * 3 * length + 32, 7, np.float32), np.full(n_windows * 3 * length + 32, 7, np.int16)
     out, raw_out = (m[: n_windows * 3 * length].reshape(n_windows, 3, length) for m in (memory, raw))
-    compiled._many_rows(places, source, centre, gain, np.float32(clip), out, past)
-    compiled._many_raw(places, source[0], np.int16(-32768), raw_out, past)
+    kernels_numba._many_rows(places, source, centre, gain, np.float32(clip), out, past)
+    kernels_numba._many_raw(places, source[0], np.int16(-32768), raw_out, past)
     for i in range(n_windows):
         expected, raw_expected = np.full((3, length), 7, np.float32), np.full((3, length), 7, np.int16)
         if here[i]:

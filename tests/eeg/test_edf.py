@@ -14,11 +14,11 @@ from edf_bytes import File, noise, with_fields
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from brainbrr.digest import source_digest
-from brainbrr.eeg.edf import EdfFile, read_header
-from brainbrr.eeg.edf_header import EdfHeader
-from brainbrr.eeg.preprocess import preprocess
-from brainbrr.eeg.recipe import Recipe
+from brainbrr.core.digest import source_digest
+from brainbrr.eeg.edf.header import EdfHeader
+from brainbrr.eeg.edf.reader import EdfFile, read_header
+from brainbrr.eeg.signal.preprocess import preprocess
+from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import BrainbrrError, EdfError
 
 READ_BY_EDFIO = (

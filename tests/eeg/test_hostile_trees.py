@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from eeg.edf_bytes import File, noise
 
-from brainbrr.eeg.annotations import read_annotations
-from brainbrr.eeg.corpus import locate, scan
-from brainbrr.eeg.edf import read_header
+from brainbrr.eeg.corpus.annotations import read_annotations
+from brainbrr.eeg.corpus.tree import locate, scan
+from brainbrr.eeg.edf.reader import read_header
 from brainbrr.errors import AnnotationError, EdfError, UsageError
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from edf_bytes import File, Made, noise
 
-from brainbrr.eeg.live import Live
-from brainbrr.eeg.preprocess import preprocess
-from brainbrr.eeg.recipe import PRESETS, Recipe
+from brainbrr.eeg.signal.preprocess import preprocess
+from brainbrr.eeg.signal.recipe import PRESETS, Recipe
+from brainbrr.eeg.signal.streaming import Live
 from brainbrr.errors import EdfError, MontageError, UsageError
 
 NAMES = ("Fp1", "F3", "C3", "P3", "O1", "Fz")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from brainbrr.eeg.montage import TEN_TWENTY, electrode_of, find_channels
+from brainbrr.eeg.signal.montage import TEN_TWENTY, electrode_of, find_channels
 from brainbrr.errors import MontageError
 
 

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainbrr.eeg.dequantise import Rows
-from brainbrr.eeg.kernels import kernels
-from brainbrr.eeg.normalise import IQR_OF_SIGMA, scaling, sources, weights_of
+from brainbrr.loading.kernels import Rows, kernels
+from brainbrr.loading.normalise import IQR_OF_SIGMA, scaling, sources, weights_of
 
 
 def statistics(stored: np.ndarray) -> dict[str, Any]:

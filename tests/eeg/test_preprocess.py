@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 from edf_bytes import File, Made, noise, with_fields
 
-from brainbrr.digest import canonical_json
-from brainbrr.eeg.band import effective_band
-from brainbrr.eeg.fir import Chain
-from brainbrr.eeg.montage import TEN_TWENTY
-from brainbrr.eeg.preprocess import ABSENT, Preprocessed, check, preprocess
-from brainbrr.eeg.recipe import Recipe
-from brainbrr.eeg.statistics import Statistics
+from brainbrr.core.digest import canonical_json
+from brainbrr.core.statistics import Statistics
+from brainbrr.eeg.signal.fir import Chain
+from brainbrr.eeg.signal.montage import TEN_TWENTY
+from brainbrr.eeg.signal.preprocess import ABSENT, Preprocessed, check, preprocess
+from brainbrr.eeg.signal.recipe import Recipe, effective_band
 from brainbrr.errors import EdfError
 
 DEFAULT = Recipe()

@@ -14,14 +14,14 @@ from edf_bytes import File, Made, with_fields
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainbrr.digest import canonical_json
-from brainbrr.eeg import quality
-from brainbrr.eeg.channels import select
-from brainbrr.eeg.edf import EdfFile
-from brainbrr.eeg.montage import TEN_TWENTY
-from brainbrr.eeg.quality import Channel, Examiner, examine
-from brainbrr.eeg.recipe import PRESETS, Recipe
-from brainbrr.eeg.synthetic import write_corpus
+from brainbrr.core.digest import canonical_json
+from brainbrr.eeg.edf.reader import EdfFile
+from brainbrr.eeg.quality import detector
+from brainbrr.eeg.quality.detector import Channel, Examiner, examine
+from brainbrr.eeg.signal.channels import select
+from brainbrr.eeg.signal.montage import TEN_TWENTY
+from brainbrr.eeg.signal.recipe import PRESETS, Recipe
+from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.errors import EdfError, MontageError, RecordingError
 
 DEFAULT = Recipe()
@@ -61,7 +61,7 @@ def names(findings: dict[str, Any]) -> set[str]:
 
 def test_a_clean_recording_has_no_findings_and_a_full_score(tmp_path: Path) -> None:
     assert found(tmp_path, lambda _: None) == {
-        "version": quality.QUALITY_VERSION,
+        "version": detector.QUALITY_VERSION,
         "score": 100,
         "n_channels": 19,
         "n_seconds": SECONDS,

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from brainbrr.eeg.quantise import LARGEST, Lattice
+from brainbrr.eeg.signal.quantise import LARGEST, Lattice
 
 fractions = st.fractions(min_value=Fraction(1, 10**9), max_value=10**4, max_denominator=10**9)
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from real_files import Outcome, edf_files, outcome
 
-from brainbrr.digest import canonical_json
-from brainbrr.eeg.preprocess import ABSENT, check
-from brainbrr.eeg.recipe import PRESETS, Recipe
+from brainbrr.core.digest import canonical_json
+from brainbrr.eeg.signal.preprocess import ABSENT, check
+from brainbrr.eeg.signal.recipe import PRESETS, Recipe
 from brainbrr.errors import EdfError, MontageError, RecordingError
 
 DEFAULT = Recipe()

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainbrr.eeg.montage import TEN_TWENTY
-from brainbrr.eeg.recipe import PRESETS, Recipe, load_recipe
+from brainbrr.eeg.signal.montage import TEN_TWENTY
+from brainbrr.eeg.signal.recipe import PRESETS, Recipe, load_recipe
 from brainbrr.errors import ConfigError
 
 GOLDEN = {

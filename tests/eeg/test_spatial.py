@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brainbrr.eeg.montage import DOUBLE_BANANA, TEN_TWENTY
-from brainbrr.eeg.spatial import operator, positions, spherical_spline
+from brainbrr.eeg.signal.montage import DOUBLE_BANANA, TEN_TWENTY, operator, positions, spherical_spline
 from brainbrr.errors import ConfigError, MontageError
 
 

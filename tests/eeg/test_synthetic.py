@@ -12,13 +12,13 @@ import mne
 import numpy as np
 import pytest
 
-from brainbrr.eeg.annotations import read_annotations
-from brainbrr.eeg.corpus import RecordingFile, locate, scan
-from brainbrr.eeg.montage import TEN_TWENTY, electrode_of
-from brainbrr.eeg.synthetic import MARK, PARAMETERS, write_corpus
-from brainbrr.eeg.synthetic_signal import ELECTRODES, Scene, Seizure, potentials
+from brainbrr.core.progress import Silent
+from brainbrr.eeg.corpus.annotations import read_annotations
+from brainbrr.eeg.corpus.tree import RecordingFile, locate, scan
+from brainbrr.eeg.signal.montage import TEN_TWENTY, electrode_of
+from brainbrr.eeg.synthetic.corpus import MARK, PARAMETERS, write_corpus
+from brainbrr.eeg.synthetic.signal import ELECTRODES, Scene, Seizure, potentials
 from brainbrr.errors import UsageError
-from brainbrr.progress import Silent
 
 SHORT = (4, 6)
 

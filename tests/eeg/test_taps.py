@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tones import ODD_RATES, RATES, chain_of
 
-from brainbrr.digest import xxh3_128
-from brainbrr.eeg.taps import Kernel, cosine, normalised, sine
+from brainbrr.core.digest import xxh3_128
+from brainbrr.eeg.signal.taps import Kernel, cosine, normalised, sine
 
 # When one of these changes, every content does: raise the recipe's revision, never edit the golden.
 GOLDEN = {

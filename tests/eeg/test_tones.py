@@ -10,8 +10,8 @@ import pytest
 from edf_bytes import File, Made
 from tones import ODD_RATES, RATES, chain_of, filtered, fit, inner, quality
 
-from brainbrr.eeg.preprocess import preprocess
-from brainbrr.eeg.recipe import Recipe
+from brainbrr.eeg.signal.preprocess import preprocess
+from brainbrr.eeg.signal.recipe import Recipe
 
 
 @pytest.mark.parametrize("rate", [*RATES, *ODD_RATES], ids=lambda rate: f"{float(rate):.6g}")

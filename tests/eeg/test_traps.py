@@ -15,9 +15,9 @@ import pytest
 from edf_bytes import File, Made, noise, with_fields
 
 import brainbrr
-from brainbrr.eeg.edf import EdfFile, read_header
-from brainbrr.eeg.preprocess import Preprocessed, check, preprocess
-from brainbrr.eeg.recipe import PRESETS, Recipe
+from brainbrr.eeg.edf.reader import EdfFile, read_header
+from brainbrr.eeg.signal.preprocess import Preprocessed, check, preprocess
+from brainbrr.eeg.signal.recipe import PRESETS, Recipe
 from brainbrr.errors import EdfError, MontageError, RecordingError
 
 EEG = noise("EEG FP1-REF")

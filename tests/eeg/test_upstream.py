@@ -13,9 +13,9 @@ import pytest
 from edf_bytes import File, Made
 from scipy import signal
 
-from brainbrr.eeg.preprocess import preprocess
-from brainbrr.eeg.recipe import PRESETS
-from brainbrr.eeg.upstream import apply, n_resampled
+from brainbrr.eeg.signal.filters import apply_upstream, n_resampled
+from brainbrr.eeg.signal.preprocess import preprocess
+from brainbrr.eeg.signal.recipe import PRESETS
 from brainbrr.errors import ConfigError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -89,20 +89,20 @@ def test_the_steps_are_scipys_bit_for_bit(rate: int, extra: int) -> None:
     y = signal.resample(x, round(len(x) * 256.0 / rate)) if rate != 256 else x
     y = signal.lfilter(*signal.butter(3, [0.5 / 128, 120 / 128], btype="band"), y)
     y = signal.lfilter(*signal.iirnotch(60, Q=30, fs=256.0), y)
-    assert np.array_equal(apply(x, Fraction(rate)), y)
+    assert np.array_equal(apply_upstream(x, Fraction(rate)), y)
 
 
 @pytest.mark.parametrize(("rate", "n"), [(250, 2500), (250, 2501), (256, 2560), (160, 1601), (400, 4000), (512, 5121)])
 def test_the_steps_are_those_of_the_textbook(rate: int, n: int) -> None:
     x = noise_uv(n, offset_uv=3000)
-    np.testing.assert_allclose(apply(x, Fraction(rate)), by_hand(x, rate), rtol=0, atol=AGREEMENT_UV)
+    np.testing.assert_allclose(apply_upstream(x, Fraction(rate)), by_hand(x, rate), rtol=0, atol=AGREEMENT_UV)
 
 
 def test_the_gains_are_those_of_butterworth_and_of_the_notch() -> None:
     impulse = np.zeros(256 * 64)
     impulse[0] = 1
     hz = np.arange(1, 128 * 64) / 64
-    band, notch = (np.abs(np.fft.rfft(apply(impulse, Fraction(256), **off))[1:-1]) for off in OFF)
+    band, notch = (np.abs(np.fft.rfft(apply_upstream(impulse, Fraction(256), **off))[1:-1]) for off in OFF)
     low, high, at = (np.tan(np.pi * edge / 256) for edge in (0.5, 120, hz))
     np.testing.assert_allclose(band, 1 / np.sqrt(1 + ((at**2 - low * high) / (at * (high - low))) ** 6), atol=1e-9)
     assert band[hz == 0.5] == pytest.approx(np.sqrt(0.5)) and band[hz == 120] == pytest.approx(np.sqrt(0.5))
@@ -117,30 +117,32 @@ def test_the_filters_are_causal_and_start_from_rest() -> None:
     x = noise_uv(2560)
     changed = x.copy()
     changed[1000:] += 500
-    y, z = apply(x, Fraction(256)), apply(changed, Fraction(256))
+    y, z = apply_upstream(x, Fraction(256)), apply_upstream(changed, Fraction(256))
     assert np.array_equal(y[:1000], z[:1000]) and not np.array_equal(y[1000:], z[1000:])
-    assert apply(np.full(2560, 100.0), Fraction(256)).max() > 80  # an offset is a step, which rings for seconds
+    assert (
+        apply_upstream(np.full(2560, 100.0), Fraction(256)).max() > 80
+    )  # an offset is a step, which rings for seconds
 
 
 @pytest.mark.parametrize(("fs", "offset_uv", "share"), [(256, 0, 1e-10), (256, 3000, 1e-10), (2048, 3000, 1e-5)])
 def test_the_b_a_form_agrees_with_second_order_sections(fs: int, offset_uv: float, share: float) -> None:
     x = noise_uv(fs * 300, offset_uv=offset_uv)
     sections = signal.sosfilt(signal.butter(3, [0.5, 120], "bandpass", fs=fs, output="sos"), x)
-    assert np.abs(apply(x, Fraction(fs), fs, notch_hz=None) - sections).max() <= share * np.abs(x).max()
+    assert np.abs(apply_upstream(x, Fraction(fs), fs, notch_hz=None) - sections).max() <= share * np.abs(x).max()
 
 
 def test_a_band_pass_that_would_explode_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"0\.5 to 120 Hz is unstable at 16384 Hz"):
-        apply(noise_uv(100), Fraction(16384), 16384)
+        apply_upstream(noise_uv(100), Fraction(16384), 16384)
 
 
 def test_each_step_can_be_switched_off_and_the_rate_chosen() -> None:
     x = noise_uv(2500)
-    nothing = apply(x, Fraction(250), 250, bandpass_hz=None, notch_hz=None)
+    nothing = apply_upstream(x, Fraction(250), 250, bandpass_hz=None, notch_hz=None)
     assert np.array_equal(nothing, x) and nothing.dtype == np.float64
-    only_resampled = apply(x, Fraction(250), 128, bandpass_hz=None, notch_hz=None)
+    only_resampled = apply_upstream(x, Fraction(250), 128, bandpass_hz=None, notch_hz=None)
     np.testing.assert_allclose(only_resampled, resampled_by_hand(x, 1280), atol=AGREEMENT_UV)
-    fifty = apply(x, Fraction(250), 200, bandpass_hz=("1", "40"), notch_hz="50")
+    fifty = apply_upstream(x, Fraction(250), 200, bandpass_hz=("1", "40"), notch_hz="50")
     expected = filtered_by_hand(*butterworth_by_hand(1, 40, 200), resampled_by_hand(x, 2000))
     expected = filtered_by_hand(*notch_by_hand(50, 30, 200), expected)
     np.testing.assert_allclose(fifty, expected, rtol=0, atol=AGREEMENT_UV)
@@ -150,19 +152,21 @@ def test_the_length_is_rounded_a_half_to_even_and_never_zero() -> None:
     lengths = {250: 256, 251: 257, 125: 128, 1: 1, 2: 2, 0: 1}
     assert {n: n_resampled(n, Fraction(250), 256) for n in lengths} == lengths
     assert [n_resampled(n, Fraction(512), 256) for n in (1, 3, 5, 7)] == [1, 2, 2, 4]
-    assert [len(apply(np.ones(n), Fraction(512))) for n in (1, 3, 5, 7)] == [1, 2, 2, 4]
+    assert [len(apply_upstream(np.ones(n), Fraction(512))) for n in (1, 3, 5, 7)] == [1, 2, 2, 4]
     assert n_resampled(250 * 300, Fraction(250 * 10_000, 10_004), 256) == round(300 * 1.0004 * 256)
 
 
 def test_what_is_not_a_number_never_becomes_silence() -> None:
     x = noise_uv(2500)
     x[1200] = np.nan
-    assert np.isnan(apply(x, Fraction(250))).all()  # the FFT spreads it
-    assert np.isnan(apply(x, Fraction(250), 250)[1200:]).all()
+    assert np.isnan(apply_upstream(x, Fraction(250))).all()  # the FFT spreads it
+    assert np.isnan(apply_upstream(x, Fraction(250), 250)[1200:]).all()
 
 
 def test_scipy_waits_until_it_is_needed() -> None:
-    code = "import sys, brainbrr.eeg.upstream, brainbrr.eeg.preprocess; print('scipy.signal' in sys.modules)"
+    code = (
+        "import sys, brainbrr.eeg.signal.filters, brainbrr.eeg.signal.preprocess; print('scipy.signal' in sys.modules)"
+    )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "False"
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from brainbrr.eeg.band import effective_band
-from brainbrr.eeg.fir import Chain
+from brainbrr.eeg.signal.fir import Chain
+from brainbrr.eeg.signal.recipe import effective_band
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from brainbrr.digest import key_of, source_digest
-from brainbrr.eeg.recipe import Recipe
+from brainbrr.core.digest import key_of, source_digest
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.ingest.build import Builder, Task
 from brainbrr.store.store import Store
-from brainbrr.verbs.build import Task
-from brainbrr.verbs.builder import Builder
 
 
 @pytest.fixture

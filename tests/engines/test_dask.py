@@ -19,10 +19,9 @@ from works import Marked, build_beside
 
 from brainbrr.engines.dask import Dask
 from brainbrr.errors import BrainbrrError, ExecutorError, RecordingError
+from brainbrr.ingest.build import Builder, Built, Task
 from brainbrr.store.store import Store
-from brainbrr.verbs.build import Built, Task
-from brainbrr.verbs.builder import Builder
-from brainbrr.verbs.verify import verify
+from brainbrr.store.verify import verify
 
 distributed = pytest.importorskip("distributed", reason="the cluster extra is not installed")
 pytestmark = pytest.mark.filterwarnings("default:::distributed", "default::ResourceWarning")

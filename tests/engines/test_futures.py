@@ -10,12 +10,11 @@ import pytest
 from works import Marked, build_beside
 
 import brainbrr
-from brainbrr.engines.futures import Futures
+from brainbrr.engines.engine import Futures
 from brainbrr.errors import BrainbrrError, ExecutorError, SpaceError
+from brainbrr.ingest.build import Builder, Built, Task
 from brainbrr.store.store import Store
-from brainbrr.verbs.build import Built, Task
-from brainbrr.verbs.builder import Builder
-from brainbrr.verbs.verify import verify
+from brainbrr.store.verify import verify
 
 
 def test_ingest_builds_on_an_executor_of_the_callers_own(corpus: Path, tmp_path: Path) -> None:

@@ -16,12 +16,11 @@ from works import Marked, build_beside
 from brainbrr.engines.engine import Engine, Say
 from brainbrr.engines.local import Here, Processes
 from brainbrr.errors import BrainbrrError, ExecutorError, RecordingError, SpaceError
-from brainbrr.store import leases, writers
+from brainbrr.ingest import build as building
+from brainbrr.ingest.build import Builder, Built, Task, build_all
+from brainbrr.store import layout, leases
 from brainbrr.store.store import Store
-from brainbrr.verbs import builder as building
-from brainbrr.verbs.build import Built, Task
-from brainbrr.verbs.builder import Builder, build_all
-from brainbrr.verbs.verify import verify
+from brainbrr.store.verify import verify
 
 Told = dict[str, Built | BrainbrrError]
 
@@ -145,7 +144,7 @@ def test_a_lease_of_a_worker_that_was_killed_holds_nobody_up(
         "hold = leases.hold(layout, sys.argv[2])\nassert hold.__enter__()\nos.kill(os.getpid(), 9)\n"
     )
     killed = subprocess.Popen([sys.executable, str(script), str(builder.location), tasks[0].key])
-    while not writers.is_dead(f"{writers.own_name().split('-')[0]}-{killed.pid}"):
+    while not layout.is_dead(f"{layout.own_name().split('-')[0]}-{killed.pid}"):
         time.sleep(0.02)
     assert list((builder.location / "leases").iterdir())
     began = time.monotonic()

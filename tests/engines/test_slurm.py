@@ -20,10 +20,9 @@ from works import Marked, build_beside
 import brainbrr
 from brainbrr.engines.slurm import Running, Slurm, share_of
 from brainbrr.errors import BrainbrrError, ExecutorError, RecordingError
+from brainbrr.ingest.build import Builder, Built, Task
 from brainbrr.store.store import Store
-from brainbrr.verbs.build import Built, Task
-from brainbrr.verbs.builder import Builder
-from brainbrr.verbs.verify import verify
+from brainbrr.store.verify import verify
 
 pytest.importorskip("submitit", reason="the cluster extra is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")  # jobs outlive their driver

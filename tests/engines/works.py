@@ -12,10 +12,9 @@ from pathlib import Path
 
 from brainbrr.engines.engine import Engine
 from brainbrr.errors import BrainbrrError, SpaceError
+from brainbrr.ingest.build import Builder, Built, Task, build, build_all
 from brainbrr.store import leases
 from brainbrr.store.store import Store
-from brainbrr.verbs.build import Built, Task, build
-from brainbrr.verbs.builder import Builder, build_all
 
 
 @dataclass(frozen=True)

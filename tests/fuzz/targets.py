@@ -16,27 +16,27 @@ import numpy as np
 from eeg.edf_bytes import File, noise
 from store.making import arguments, catalog_of, eeg_of, meta_of, overwrite, row_of
 
-from brainbrr.config import load_train_config, resolve
-from brainbrr.digest import canonical_json, is_digest, sha256
-from brainbrr.eeg.annotations import Annotations, read_annotations
-from brainbrr.eeg.channels import select
-from brainbrr.eeg.edf import EdfFile
-from brainbrr.eeg.preprocess import check
-from brainbrr.eeg.recipe import PRESETS, Recipe, load_recipe
-from brainbrr.eeg.statistics import Statistics
+from brainbrr.core import files
+from brainbrr.core.digest import canonical_json, is_digest, sha256
+from brainbrr.core.statcache import FileFacts, read_table
+from brainbrr.core.statistics import Statistics
+from brainbrr.eeg.corpus.annotations import Annotations, read_annotations
+from brainbrr.eeg.edf.reader import EdfFile
+from brainbrr.eeg.signal.channels import select
+from brainbrr.eeg.signal.preprocess import check
+from brainbrr.eeg.signal.recipe import PRESETS, Recipe, load_recipe
 from brainbrr.errors import BrainbrrError, ConfigError, FormatError, IntegrityError, UsageError
-from brainbrr.file_facts import FileFacts, read_table
+from brainbrr.learn.config import load_train_config
 from brainbrr.loading.index import Index
+from brainbrr.loading.recordings import ViewRecording, assemble
+from brainbrr.loading.windows import WindowSpec
 from brainbrr.profiles import load_profiles
-from brainbrr.recordings import ViewRecording, assemble
+from brainbrr.settings import resolve
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import files, proof
-from brainbrr.store.objects import ArrayMeta
+from brainbrr.store.formats import CODECS, CRC_BYTES, ArrayMeta, Codec, crc32c
 from brainbrr.store.records import Record
-from brainbrr.store.store import Store
-from brainbrr.store.tiles import CODECS, CRC_BYTES, Codec, crc32c
-from brainbrr.views import View
-from brainbrr.windows import WindowSpec
+from brainbrr.store.store import Store, decode_object, unproven_record, verify_object, verify_record
+from brainbrr.views.view import View
 
 META = meta_of(2, 400, absent=(1,))
 RECIPE = Recipe(rate_hz=16, channels=("Fp1", "F3"), bandpass_hz=("0.5", "7"), notch_hz=None)
@@ -183,7 +183,7 @@ def read_record(place: Place, data: bytes) -> object:
     store, key = place.store, place.viewed.key
 
     def read() -> object:
-        proof.unproven_record(store, key)
+        unproven_record(store, key)
         list(store.records())
         found = store.record(key)
         assert found is not None
@@ -195,7 +195,7 @@ def read_record(place: Place, data: bytes) -> object:
         for recording in ready:
             seen(View(store, corpus="demo", profile="full", split=None, recipe=RECIPE, window=place.view.window,
                       recordings=(recording,)))  # fmt: skip
-        proof.verify_record(store, key)
+        verify_record(store, key)
         return found
 
     return replaced(store.layout.record(key), resealed(data), read)
@@ -253,9 +253,9 @@ def read_zarr_json(place: Place, data: bytes) -> object:
     def read() -> object:
         with store.reader(content) as reader:
             reader.read(0, reader.meta.n_samples)
-        proof.decode(store, content)
-        proof.verify_object(store, content)
-        proof.verify_record(store, place.record.key)
+        decode_object(store, content)
+        verify_object(store, content)
+        verify_record(store, place.record.key)
         assert right  # nothing but the same bytes passes
         return content
 
@@ -278,8 +278,8 @@ def shard(codec: Codec) -> Target:
                 samples = reader.read(0, META.n_samples)
                 reader.span(17, 399)
             assert samples.shape == (2, META.n_samples)
-            assert (proof.decode(store, content) == content) or not right
-            proof.verify_object(store, content)  # nothing but the same array passes
+            assert (decode_object(store, content) == content) or not right
+            verify_object(store, content)  # nothing but the same array passes
             return samples
 
         return replaced(path(place), whole, each)

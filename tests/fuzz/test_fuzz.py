@@ -17,7 +17,7 @@ from fuzz.targets import TARGETS, TOKENS, Place, read_edf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from brainbrr.digest import canonical_json
+from brainbrr.core.digest import canonical_json
 from brainbrr.errors import BrainbrrError
 
 TORTURE = bool(os.environ.get("BRAINBRR_TORTURE"))

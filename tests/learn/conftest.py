@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from support import EVERYTHING
 
-from brainbrr.eeg.recipe import Recipe
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.learn.config import TrainConfig
 from brainbrr.learn.train import train
-from brainbrr.learn.train_config import TrainConfig
 from brainbrr.store.store import Store
-from brainbrr.verbs.view import view
-from brainbrr.views import View
+from brainbrr.views.report import view
+from brainbrr.views.view import View
 
 ViewOf = Callable[..., View]
 

@@ -84,7 +84,7 @@ def bits(out: Tensor) -> np.ndarray[Any, Any]:
 
 def _read_up_to_a_forbidden_page(by: str) -> None:
     """Cut windows whose padding lies in memory that kills the process when it is read."""
-    from brainbrr.learn.gather import gather
+    from brainbrr.learn.cuda.gather import gather
 
     n_samples, page = 3 * mmap.PAGESIZE // 2, mmap.PAGESIZE
     area = mmap.mmap(-1, 4 * page)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scored_recordings import PLAIN, scored
 
-from brainbrr.learn.curves import at_false_alarms, auprc, auroc, curves
-from brainbrr.learn.events import Mask, Scored, Series, events_of
-from brainbrr.learn.intervals import Bootstrap, by_patient
-from brainbrr.learn.nedc import overlap
+from brainbrr.scoring.bootstrap import Bootstrap, by_patient
+from brainbrr.scoring.curves import at_false_alarms, auprc, auroc, curves
+from brainbrr.scoring.events import Mask, Scored, Series, events_of
+from brainbrr.scoring.nedc import overlap
 
 
 def some_scores(seed: int = 0) -> tuple[Series, Mask]:

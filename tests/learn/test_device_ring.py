@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from learn.pretended_queues import Made, PretendedQueues, Source
 
 from brainbrr.errors import DependencyError, UsageError
-from brainbrr.learn.device_ring import ring, to_device
+from brainbrr.learn.cuda.ring import ring, to_device
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

@@ -12,7 +12,7 @@ import torch
 from torch import distributed
 
 import brainbrr
-from brainbrr.views import View
+from brainbrr.views.view import View
 
 
 def read_part(rank: int, view: View, folder: str) -> None:

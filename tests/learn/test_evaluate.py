@@ -16,21 +16,21 @@ import numpy as np
 import pytest
 import torch
 
-from brainbrr.eeg.annotations import read_annotations
-from brainbrr.eeg.recipe import Recipe
+from brainbrr.core.progress import Silent
+from brainbrr.eeg.corpus.annotations import read_annotations
+from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import IntegrityError, LeakError, UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r
+from brainbrr.learn.config import TrainConfig
 from brainbrr.learn.evaluate import EvaluateReport, evaluate, line_length, probabilities
-from brainbrr.learn.event_files import bids_tsv, csv_bi
-from brainbrr.learn.events import Scored
 from brainbrr.learn.model import Detector
-from brainbrr.learn.score import SCORER
-from brainbrr.learn.train_config import TrainConfig
-from brainbrr.progress import Silent
-from brainbrr.recordings import ViewRecording
-from brainbrr.verbs.score import score
-from brainbrr.views import View
-from brainbrr.windows import WindowSpec
+from brainbrr.loading.recordings import ViewRecording
+from brainbrr.loading.windows import WindowSpec
+from brainbrr.scoring.events import Scored
+from brainbrr.scoring.files import bids_tsv, csv_bi
+from brainbrr.scoring.metrics import SCORER
+from brainbrr.scoring.score import score
+from brainbrr.views.view import View
 
 ViewOf = Callable[..., View]
 

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from scored_recordings import PLAIN, scored
 
-from brainbrr.eeg.annotations import Annotations, read_annotations
-from brainbrr.learn.event_files import bids_tsv, csv_bi
-from brainbrr.learn.events import Events, Pool, Scored, events_of
+from brainbrr.eeg.corpus.annotations import Annotations, read_annotations
 from brainbrr.learn.predict import write_probabilities
 from brainbrr.learn.runs import read_tensors
-from brainbrr.learn.train_config import EvaluateConfig
+from brainbrr.scoring.events import EvaluateConfig, Events, Pool, Scored, events_of
+from brainbrr.scoring.files import bids_tsv, csv_bi
 
 
 def rule(**fields: float) -> EvaluateConfig:

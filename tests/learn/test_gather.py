@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from learn.gather_reference import FILL, Tables, bits
 
 from brainbrr.errors import DependencyError, UsageError
-from brainbrr.learn.gather import gather, mix
+from brainbrr.learn.cuda.gather import gather, mix
 
 HAS_TRITON = find_spec("triton") is not None
 needs_triton = pytest.mark.skipif(not HAS_TRITON, reason="triton is not installed")
@@ -38,7 +38,7 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if not HAS_TRITON:
         yield
         return
-    kernels = import_module("brainbrr.learn.gather_triton")
+    kernels = import_module("brainbrr.learn.cuda.gather_triton")
     with monkeypatch.context() as changed:
         changed.setenv("TRITON_INTERPRET", "1")
         reload(kernels)
@@ -160,7 +160,7 @@ def test_the_last_sample_may_be_read_and_the_next_may_not(by: str) -> None:
 @needs_triton
 @pytest.mark.usefixtures("interpreted")
 def test_the_kernel_alone_gives_nan_for_rows_outside_and_never_zeros() -> None:
-    kernels = import_module("brainbrr.learn.gather_triton")
+    kernels = import_module("brainbrr.learn.cuda.gather_triton")
     made = tables(5)
     flat, base, *rest = made.arguments()
     for wrong in (-1, flat.numel() - 1, 2**40, None):
@@ -220,7 +220,7 @@ def test_the_compiled_kernel_multiplies_once_and_loads_16_bytes(
     from triton.compiler import ASTSource
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    kernels = import_module("brainbrr.learn.gather_triton")
+    kernels = import_module("brainbrr.learn.cuda.gather_triton")
     kernel, raw = kernels.gather_kernel, name == "i16"
     constants = {"CLIPPED": True, "RAW": raw, "BLOCK": kernels.BLOCK} | ({"centre": None, "gain": None} if raw else {})
     types = {"flat": "*i16", "sources": "*i32", "centre": "*i32", "gain": "*fp32", "out": f"*{name}", "limit": "fp32"}

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from brainbrr.errors import BrainbrrError, IntegrityError
 from brainbrr.learn import runs as r
-from brainbrr.learn.train_config import TrainConfig
+from brainbrr.learn.config import TrainConfig
 
 CONFIG = TrainConfig.model_validate({"name": "x", "profile": "smoke", "train": {"steps": 1, "batch": 1, "lr": 0.1}})
 

@@ -13,11 +13,11 @@ from trainings import changed, same_bits
 
 from brainbrr.errors import IntegrityError, LeakError, UsageError
 from brainbrr.learn import runs as r
+from brainbrr.learn.config import TrainConfig
 from brainbrr.learn.evaluate import evaluate
 from brainbrr.learn.train import train
-from brainbrr.learn.train_config import TrainConfig
-from brainbrr.views import View
-from brainbrr.windows import WindowSpec
+from brainbrr.loading.windows import WindowSpec
+from brainbrr.views.view import View
 
 ViewOf = Callable[..., View]
 

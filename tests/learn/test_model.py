@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from brainbrr.config import load_train_config
+from brainbrr.learn.config import ModelConfig, load_train_config
 from brainbrr.learn.model import BiMamba2, Detector, Mamba2, n_parameters
-from brainbrr.learn.train_config import ModelConfig
 
 TOKENS = ModelConfig(d_model=16, n_blocks=1, stem=(4, 4), stem_width=4)
 UNET = ModelConfig(d_model=16, n_blocks=1, unet=True, stem=(2, 4), stem_width=8, residual_convs=1)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from scored_recordings import nedc_pairs
 
-from brainbrr.learn.counts import Counts
-from brainbrr.learn.events import Events
-from brainbrr.learn.nedc import EPOCH_S, Tally, background_of, epoch, overlap, taes
+from brainbrr.scoring.bootstrap import Counts
+from brainbrr.scoring.events import Events
+from brainbrr.scoring.nedc import EPOCH_S, Tally, background_of, epoch, overlap, taes
 
 Score = Callable[..., Tally]
 Table = dict[str, str]

@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from brainbrr.errors import SpaceError
-from brainbrr.learn.on_device import OnDevice, dequantised
-from brainbrr.learn.tensors import tensors
+from brainbrr.learn.cuda.resident import OnDevice, dequantised
+from brainbrr.learn.torch_loader import tensors
 from brainbrr.loading.augment import Augment
-from brainbrr.loading.batches import Batch, plans_of, stream
-from brainbrr.loading.loader import Choices, filler_of, order_of
+from brainbrr.loading.loader import Batch, Choices, filler_of, order_of, plans_of, stream
 from brainbrr.loading.order import Sampling
-from brainbrr.views import View
+from brainbrr.views.view import View
 
 VARIED = Augment(gain=0.3, drop_channel=0.2, polarity=True, mirror=0.5, shift_s=1.0)
 CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -44,7 +43,7 @@ def both(view: View, device: str, n: int = 4, **options: Any) -> list[tuple[Batc
 
 
 def window(**fields: Any) -> Any:
-    from brainbrr.windows import WindowSpec
+    from brainbrr.loading.windows import WindowSpec
 
     return WindowSpec.model_validate({"length_s": "4", "stride_s": "1.5", **fields})
 
@@ -92,6 +91,6 @@ def test_integers_that_are_streamed_to_a_device_become_the_same_there(
 def test_a_view_that_does_not_fit_a_device_is_refused_with_the_figure(
     view_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("brainbrr.learn.on_device.free_on", lambda _: 10**6)
+    monkeypatch.setattr("brainbrr.learn.cuda.resident.free_on", lambda _: 10**6)
     with pytest.raises(SpaceError, match=r"takes 0\.0 GB as int16, and 0\.0 GB of cpu are free"):
         both(view_of("train"), "cpu")

@@ -14,16 +14,16 @@ import pytest
 import torch
 from eeg.edf_bytes import File, noise
 
-from brainbrr.eeg.edf import read_header
-from brainbrr.eeg.live import Live
-from brainbrr.eeg.montage import TEN_TWENTY
-from brainbrr.eeg.recipe import Recipe
+from brainbrr.eeg.edf.reader import read_header
+from brainbrr.eeg.signal.montage import TEN_TWENTY
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.eeg.signal.streaming import Live
 from brainbrr.errors import EdfError, UsageError
 from brainbrr.learn import runs as r
 from brainbrr.learn.online import Online, Step
 from brainbrr.learn.predict import Predictor, judge
-from brainbrr.views import View
-from brainbrr.windows import WindowSpec
+from brainbrr.loading.windows import WindowSpec
+from brainbrr.views.view import View
 
 ViewOf = Callable[..., View]
 CUT = 14

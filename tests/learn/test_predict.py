@@ -13,20 +13,21 @@ import torch
 from eeg.edf_bytes import File, noise
 
 import brainbrr
-from brainbrr.eeg import preprocess as preprocessing
-from brainbrr.eeg.montage import TEN_TWENTY
-from brainbrr.eeg.recipe import Recipe
+from brainbrr.core.progress import Silent
+from brainbrr.eeg.signal import preprocess as preprocessing
+from brainbrr.eeg.signal.montage import TEN_TWENTY
+from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.learn import predict as module
 from brainbrr.learn import runs as r
+from brainbrr.learn.config import TrainConfig
 from brainbrr.learn.evaluate import probabilities
 from brainbrr.learn.predict import Predictor
-from brainbrr.learn.train_config import EvaluateConfig, TrainConfig
-from brainbrr.learn.tune import Thresholds
-from brainbrr.progress import Silent
-from brainbrr.verbs.predict import PredictReport, predict
-from brainbrr.views import View
-from brainbrr.windows import WindowSpec
+from brainbrr.learn.predict_files import PredictReport, predict
+from brainbrr.learn.thresholds import Thresholds
+from brainbrr.loading.windows import WindowSpec
+from brainbrr.scoring.events import EvaluateConfig
+from brainbrr.views.view import View
 
 ViewOf = Callable[..., View]
 CPU = torch.device("cpu")

@@ -11,10 +11,9 @@ from scored_recordings import PLAIN, nedc_pairs, scored
 from timescoring.annotations import Annotation
 from timescoring.scoring import EventScoring, SampleScoring
 
-from brainbrr.learn.counts import Counts, rates, told
-from brainbrr.learn.intervals import Bootstrap
-from brainbrr.learn.nedc import overlap
-from brainbrr.learn.score import SCORER, Outcome, event_metrics, latencies, metrics, szcore
+from brainbrr.scoring.bootstrap import Bootstrap, Counts, rates, told
+from brainbrr.scoring.metrics import SCORER, Outcome, event_metrics, latencies, metrics, szcore
+from brainbrr.scoring.nedc import overlap
 
 HOUR = 3600
 RULE = PLAIN.model_copy(update={"min_duration_s": 5.0, "merge_gap_s": 10.0})

@@ -13,9 +13,9 @@ from scored_recordings import PLAIN, scored
 from timescoring.annotations import Annotation
 from timescoring.scoring import EventScoring, SampleScoring
 
-from brainbrr.learn.curves import FALSE_ALARMS_PER_DAY
-from brainbrr.learn.events import Events, Scored
-from brainbrr.learn.score import metrics
+from brainbrr.scoring.curves import FALSE_ALARMS_PER_DAY
+from brainbrr.scoring.events import Events, Scored
+from brainbrr.scoring.metrics import metrics
 
 STEP_S = 0.25
 

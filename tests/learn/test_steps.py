@@ -12,12 +12,12 @@ import pytest
 import torch
 from trainings import StopAfter, changed, same_bits
 
+from brainbrr.core.progress import Silent
 from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError
 from brainbrr.learn import runs as r
+from brainbrr.learn.config import OptimiserConfig, TrainConfig
 from brainbrr.learn.train import _initial, loss_of, train
-from brainbrr.learn.train_config import OptimiserConfig, TrainConfig
-from brainbrr.progress import Silent
-from brainbrr.views import View
+from brainbrr.views.view import View
 
 ViewOf = Callable[..., View]
 CPU = torch.device("cpu")

@@ -15,15 +15,14 @@ import pytest
 import torch
 from trainings import StopAfter, changed, same_bits, with_recordings
 
-from brainbrr.config import load_train_config
 from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r
+from brainbrr.learn.config import OptimiserConfig, TrainConfig, load_train_config
 from brainbrr.learn.model import Detector
 from brainbrr.learn.train import TrainReport, _groups, learning_rate, train
-from brainbrr.learn.train_config import OptimiserConfig, TrainConfig
+from brainbrr.loading.windows import WindowSpec
 from brainbrr.store.store import Store
-from brainbrr.views import View
-from brainbrr.windows import WindowSpec
+from brainbrr.views.view import View
 
 ViewOf = Callable[..., View]
 

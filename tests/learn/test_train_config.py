@@ -7,9 +7,8 @@ import tomllib
 import pytest
 from pydantic import ValidationError
 
-from brainbrr.config import load_train_config, train_config_names
-from brainbrr.eeg.recipe import load_recipe
-from brainbrr.learn.train_config import OptimiserConfig, TrainConfig, setting_names
+from brainbrr.eeg.signal.recipe import load_recipe
+from brainbrr.learn.config import OptimiserConfig, TrainConfig, load_train_config, setting_names, train_config_names
 from brainbrr.loading.order import BALANCED, UPSTREAM, Sampling
 
 SMALLEST = {"name": "x", "profile": "smoke", "train": {"steps": 1, "batch": 1, "lr": 0.1}}

@@ -8,7 +8,7 @@ import pytest
 from scored_recordings import PLAIN, scored
 
 from brainbrr.errors import IntegrityError, UsageError
-from brainbrr.learn.tune import Thresholds, best_level, best_threshold
+from brainbrr.learn.thresholds import Thresholds, best_level, best_threshold
 
 
 def test_tuning_takes_the_middle_of_equally_good_thresholds() -> None:

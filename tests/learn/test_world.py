@@ -18,16 +18,16 @@ import torch
 from support import ROOT, TINY
 from trainings import StopAfter, changed, same_bits, with_recordings
 
+from brainbrr.core.progress import Silent
 from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError
 from brainbrr.learn import runs as r
 from brainbrr.learn import train as trainer
-from brainbrr.learn.launch import Launch
+from brainbrr.learn.config import TrainConfig
+from brainbrr.learn.distributed import World, joined, this_world
 from brainbrr.learn.train import train
-from brainbrr.learn.train_config import TrainConfig
-from brainbrr.learn.world import World, joined, this_world
-from brainbrr.progress import Silent
+from brainbrr.settings import Launch
 from brainbrr.store.store import Store
-from brainbrr.views import View
+from brainbrr.views.view import View
 
 ViewOf = Callable[..., View]
 

@@ -6,10 +6,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from brainbrr.learn.train_config import TrainConfig
-from brainbrr.progress import Silent
-from brainbrr.recordings import ViewRecording
-from brainbrr.views import View
+from brainbrr.core.progress import Silent
+from brainbrr.learn.config import TrainConfig
+from brainbrr.loading.recordings import ViewRecording
+from brainbrr.views.view import View
 
 
 class StopAfter(Silent):

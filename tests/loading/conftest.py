@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from support import EVERYTHING
 
-from brainbrr.eeg.recipe import Recipe
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.loading.windows import WindowSpec
 from brainbrr.store.store import Store
-from brainbrr.verbs.view import view
-from brainbrr.views import View
-from brainbrr.windows import WindowSpec
+from brainbrr.views.report import view
+from brainbrr.views.view import View
 
 ViewOf = Callable[..., View]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brainbrr.eeg.dequantise import MIXED, Rows
-from brainbrr.eeg.montage import DOUBLE_BANANA, TEN_TWENTY
+from brainbrr.eeg.signal.montage import DOUBLE_BANANA, TEN_TWENTY
 from brainbrr.errors import UsageError
 from brainbrr.loading.augment import Augment, Augmenter, mirror
+from brainbrr.loading.kernels import MIXED, Rows
 
 ROWS = ("C3", "Cz", "C4", "O1", "O2")
 

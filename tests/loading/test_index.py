@@ -17,8 +17,8 @@ from loading.indexes import small_index
 
 from brainbrr.errors import IntegrityError
 from brainbrr.loading.index import DTYPES, Index
-from brainbrr.views import View
-from brainbrr.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED
+from brainbrr.loading.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED
+from brainbrr.views.view import View
 
 ViewOf = Callable[..., View]
 

@@ -8,14 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from brainbrr.eeg.annotations import Annotations, Event
-from brainbrr.eeg.recipe import Recipe
+from brainbrr.eeg.corpus.annotations import Annotations
+from brainbrr.eeg.corpus.label_formats import Event
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.loading.build_index import index_of
 from brainbrr.loading.index import Index
-from brainbrr.loading.indexing import index_of
 from brainbrr.loading.labels import Labeller
-from brainbrr.recordings import ViewRecording
-from brainbrr.views import View
-from brainbrr.windows import UNKNOWN, WindowSpec
+from brainbrr.loading.recordings import ViewRecording
+from brainbrr.loading.windows import UNKNOWN, WindowSpec
+from brainbrr.views.view import View
 
 ViewOf = Callable[..., View]
 S = 1_000_000

@@ -20,14 +20,14 @@ import torch
 import zarr
 
 import brainbrr
-from brainbrr.eeg.dequantise import Numpy
 from brainbrr.errors import IntegrityError, SpaceError, UsageError
 from brainbrr.loading.augment import Augment
-from brainbrr.loading.batches import Batch, bfloat16
+from brainbrr.loading.kernels import Numpy
+from brainbrr.loading.loader import Batch, bfloat16
 from brainbrr.loading.reader import Shards, WindowReader
+from brainbrr.loading.windows import UNKNOWN
 from brainbrr.store.store import Store
-from brainbrr.views import View
-from brainbrr.windows import UNKNOWN
+from brainbrr.views.view import View
 
 ViewOf = Callable[..., View]
 
@@ -281,7 +281,7 @@ def test_objects_that_go_away_under_a_loader_are_a_clear_error(view_of: ViewOf, 
 
 
 def test_a_view_that_does_not_fit_is_refused_with_the_figure(view_of: ViewOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("brainbrr.loading.resident.free_bytes", lambda: 10**9 // 2)
+    monkeypatch.setattr("brainbrr.loading.reader.free_bytes", lambda: 10**9 // 2)
     with pytest.raises(SpaceError, match=r"takes 0\.0 GB as int16, and 0\.5 GB of memory are free"):
         brainbrr.loader(view_of(), batch=1, mode="resident")
 
@@ -327,11 +327,11 @@ def test_a_forked_child_reads_while_its_parents_threads_do(view_of: ViewOf) -> N
 
 
 def test_a_shard_that_is_opened_again_is_not_proven_again(view_of: ViewOf, monkeypatch: pytest.MonkeyPatch) -> None:
-    from brainbrr.store import chunks
+    from brainbrr.store import reader as the_reader
 
     checked: list[int] = []
-    crc32c = chunks.crc32c
-    monkeypatch.setattr(chunks, "crc32c", lambda data: (checked.append(1), crc32c(data))[1])
+    crc32c = the_reader.crc32c
+    monkeypatch.setattr(the_reader, "crc32c", lambda data: (checked.append(1), crc32c(data))[1])
     monkeypatch.setattr("resource.getrlimit", lambda _: (8, 8))  # sixteen shards of eighteen stay open
     view = view_of()
     for _ in range(3):

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from brainbrr.errors import DependencyError
 from brainbrr.learn import scans
+from brainbrr.learn.config import ModelConfig
 from brainbrr.learn.model import Detector, Mamba2
-from brainbrr.learn.train_config import ModelConfig
 
 pytestmark = [
     pytest.mark.skipif(find_spec("mamba_ssm") is None, reason="mamba-ssm is not installed: make parity"),

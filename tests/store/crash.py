@@ -10,8 +10,7 @@ from typing import Any
 
 from making import arguments, catalog_of, meta_of, row_of, samples_of
 
-from brainbrr.store import proof
-from brainbrr.store.store import Store
+from brainbrr.store.store import Store, verify_catalog, verify_findings, verify_object, verify_record
 
 CALLS = ("write", "fsync", "fchmod", "link", "mkdir", "rename", "unlink")
 META = meta_of(2, 400)
@@ -89,13 +88,13 @@ def check(store: Store, *, done: bool, name: str) -> None:
     """Everything that can be seen in the store is whole; what is done is there."""
     contents, keys = list(store.contents()), list(store.keys())
     for content in contents:
-        proof.verify_object(store, content)
+        verify_object(store, content)
     for key in keys:
-        proof.verify_record(store, key)
-    proof.verify_catalog(store, "demo")
+        verify_record(store, key)
+    verify_catalog(store, "demo")
     assert not list((store.location / "quarantine").iterdir())
     for findings in store.found_findings():
-        proof.verify_findings(store, findings)
+        verify_findings(store, findings)
     found = {
         "put": len(keys),
         "publish": len(store.corpora()),

@@ -7,11 +7,11 @@ from typing import Any
 
 from making import arguments, catalog_of, meta_of, row_of, samples_of
 
-from brainbrr.digest import xxh3_128
-from brainbrr.store import failpoints, proof
+from brainbrr.core import failpoints
+from brainbrr.core.digest import xxh3_128
+from brainbrr.store.reachability import Reader
 from brainbrr.store.records import Record
-from brainbrr.store.roots import Reader
-from brainbrr.store.store import Store
+from brainbrr.store.store import Store, verify_object, verify_record
 
 META = meta_of(2, 400)
 DAY = 86_400
@@ -52,9 +52,9 @@ def whole(store: Store) -> None:
     for key in roots.keys:
         assert store.record(key) is not None, key
     for content in roots.objects():
-        proof.verify_object(store, content)
+        verify_object(store, content)
     for key in store.keys():  # noqa: SIM118
-        proof.verify_record(store, key)
+        verify_record(store, key)
 
 
 def every_point(act: Callable[[], object], *, points: set[str]) -> int:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from brainbrr.digest import key_of, recipe_digest, xxh3_128
+from brainbrr.core.digest import key_of, recipe_digest, xxh3_128
 from brainbrr.store.catalog import Catalog, Row
-from brainbrr.store.objects import FILL, ArrayMeta, Draft
-from brainbrr.store.tiles import Codec
+from brainbrr.store.formats import FILL, ArrayMeta, Codec
+from brainbrr.store.writer import Draft
 
 RECIPE_FIELDS = {"rate_hz": 16, "channels": ["A", "B", "C"], "revision": 0}
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from keeping import publish, put, view_of
 
-from brainbrr.store import marks
+from brainbrr.ingest.repair import repair
+from brainbrr.store import frozen_views
+from brainbrr.store.forget import forget
+from brainbrr.store.gc import gc
 from brainbrr.store.store import Store
-from brainbrr.verbs.forget import forget
-from brainbrr.verbs.gc import gc
-from brainbrr.verbs.repair import repair
-from brainbrr.verbs.verify import verify
+from brainbrr.store.verify import verify
 
 
 def write_more(store: Store) -> None:
@@ -24,12 +24,12 @@ def write_more(store: Store) -> None:
     publish(own, *old, *new)
     publish(own, new[0], corpus="another")
     digest, said = view_of(*new)
-    marks.freeze(own, digest, said)
-    marks.pin(own, digest)
+    frozen_views.freeze(own, digest, said)
+    frozen_views.pin(own, digest)
     put(own, "lost")
     gc(own, yes=True, grace_s=0)
     retired = put(own, "retired", recipe_fields={"revision": 9})
-    marks.retire(own, retired.recipe, "old")
+    frozen_views.retire(own, retired.recipe, "old")
     own.layout.make_folder(own.layout.lease("a" * 32).parent)
     own.layout.lease("a" * 32).write_bytes(b"{}")
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from making import catalog_of, flips, overwrite, row_of
 
+from brainbrr.core import files
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import catalog_proof, files, proof
-from brainbrr.store.catalog import Catalog, Refusal, Row
+from brainbrr.store.catalog import Catalog, Refusal, Row, damage
 from brainbrr.store.layout import Layout
-from brainbrr.store.store import Store
+from brainbrr.store.store import Store, verify_catalog
 
 digests = st.text("0123456789abcdef", min_size=32, max_size=32)
 texts = st.text(max_size=10)
@@ -122,7 +122,7 @@ def test_publishing_chains_generations_and_writes_nothing_when_nothing_changed(s
     assert third.seq == 3
     assert store.catalog("demo") == third
     assert store.corpora() == ("demo",)
-    proof.verify_catalog(store, "demo")
+    verify_catalog(store, "demo")
 
 
 def test_a_lost_race_is_merged_again_and_both_stay(store: Store) -> None:
@@ -174,12 +174,12 @@ def test_a_missing_or_rewritten_older_generation_is_found_by_verify(store: Store
     overwrite(paths[0], catalogs.encode(catalog_of([row_of("x.edf")])))
     assert store.catalog("demo") is not None
     with pytest.raises(IntegrityError, match="not the one that it continues"):
-        proof.verify_catalog(store, "demo")
+        verify_catalog(store, "demo")
     paths[0].unlink()
     with pytest.raises(IntegrityError, match="missing"):
-        proof.verify_catalog(store, "demo")
+        verify_catalog(store, "demo")
     paths[0].write_bytes(data)
-    proof.verify_catalog(store, "demo")
+    verify_catalog(store, "demo")
 
 
 def test_a_row_that_could_not_be_read_again_is_never_written(store: Store) -> None:
@@ -191,7 +191,7 @@ def test_a_row_that_could_not_be_read_again_is_never_written(store: Store) -> No
 def test_a_latest_generation_that_is_gone_is_missed(store: Store) -> None:
     paths = three_generations(store)
     paths[-1].unlink()
-    for ask in (store.catalog, partial(proof.verify_catalog, store)):
+    for ask in (store.catalog, partial(verify_catalog, store)):
         with pytest.raises(IntegrityError, match="generation 3 of the catalog was published"):
             ask("demo")
 
@@ -203,7 +203,7 @@ def test_a_generation_whose_writer_died_before_it_was_acknowledged_counts(store:
     before = store.catalog("demo")
     assert before is not None
     assert before.seq == len(paths)
-    proof.verify_catalog(store, "demo")
+    verify_catalog(store, "demo")
     assert store.publish("demo", lambda latest: latest or before) == before
     assert told.exists()  # the next writer of the same words acknowledges it
 
@@ -212,7 +212,7 @@ def test_a_latest_generation_that_is_not_the_one_that_was_published_is_found(sto
     path = three_generations(store)[-1]
     catalog, _ = catalogs.generation(store.layout, "demo", 3)
     overwrite(path, catalogs.encode(dataclasses.replace(catalog, rows={})))
-    [(name, error)] = catalog_proof.damage(store.layout, "demo")
+    [(name, error)] = damage(store.layout, "demo")
     assert name == "demo/00000003.jsonl" and "not the one that was published" in error.what
 
 
@@ -220,7 +220,7 @@ def test_an_acknowledgement_in_the_place_of_another_is_what_is_damaged(store: St
     three_generations(store)
     first, second = (store.layout.acknowledgement("demo", seq) for seq in (1, 2))
     overwrite(second, first.read_bytes())
-    [(name, error)] = catalog_proof.damage(store.layout, "demo")
+    [(name, error)] = damage(store.layout, "demo")
     assert name == "demo/00000002.ack.json" and "acknowledges generation 1" in error.what
 
 
@@ -228,12 +228,12 @@ def test_a_catalog_that_was_cut_begins_there(store: Store) -> None:
     paths = three_generations(store)
     catalogs.cut(store.layout, "demo", 2, "2026-01-01T00:00:00+00:00")
     paths[0].unlink()
-    proof.verify_catalog(store, "demo")
+    verify_catalog(store, "demo")
     assert store.publish("demo", lambda _: catalog_of([row_of("new.edf")])).seq == 4
-    proof.verify_catalog(store, "demo")
+    verify_catalog(store, "demo")
     paths[1].unlink()
     with pytest.raises(IntegrityError, match="missing"):
-        proof.verify_catalog(store, "demo")
+        verify_catalog(store, "demo")
 
 
 def test_contents_by_recipe_are_digests_and_are_left_out_where_there_are_none() -> None:
@@ -269,7 +269,7 @@ def test_a_cut_that_names_another_generation_is_what_is_damaged(store: Store) ->
     said = files.parse(path.read_bytes(), where=path)
     said.pop("sha256", None)
     overwrite(path, files.seal({**said, "parent": "e" * 64}))
-    [(name, error)] = catalog_proof.damage(store.layout, "demo")
+    [(name, error)] = damage(store.layout, "demo")
     assert name == "demo/00000002.cut.json" and "names another generation" in error.what
 
 
@@ -285,7 +285,7 @@ def test_a_cut_in_the_place_of_another_says_which_it_is(store: Store) -> None:
     for seq in (2, 3):
         catalogs.cut(store.layout, "demo", seq, "2026-01-01T00:00:00+00:00")
     overwrite(store.layout.cut("demo", 3), store.layout.cut("demo", 2).read_bytes())
-    [(name, error)] = catalog_proof.damage(store.layout, "demo")
+    [(name, error)] = damage(store.layout, "demo")
     assert name == "demo/00000003.cut.json" and "this is the cut at 2" in error.what
 
 
@@ -297,7 +297,7 @@ def test_of_two_generations_that_do_not_continue_each_other_the_child_is_believe
     said = files.unseal(told.read_bytes(), where=told)
     overwrite(path, other)
     overwrite(told, files.seal({**said, "sha256_of": hashlib.sha256(other).hexdigest()}))
-    [(name, error)] = catalog_proof.damage(store.layout, "demo")
+    [(name, error)] = damage(store.layout, "demo")
     assert name == "demo/00000002.jsonl" and "do not continue each other" in error.what
 
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from making import arguments, flips_on_disk, meta_of, overwrite, samples_of, write_object
 
 from brainbrr.errors import IntegrityError, UsageError
-from brainbrr.store import chunks, objects, proof, tiles
-from brainbrr.store.chunks import ShardReader
-from brainbrr.store.store import Store
-from brainbrr.store.tiles import Codec
+from brainbrr.store import formats
+from brainbrr.store.formats import Codec
+from brainbrr.store.reader import ShardReader, decode, inspect
+from brainbrr.store.store import Store, decode_object
 
 META = meta_of(3, 16 * 35 + 7, absent=(1,))
 
@@ -44,7 +44,7 @@ def test_any_window_equals_numpy_and_zarr(tmp_path_factory, n_channels, n_sample
     meta = meta_of(n_channels, n_samples, k=k, absent=(0,) if seed % 3 == 0 and n_channels > 1 else ())
     samples = samples_of(meta, seed=seed)
     content = store.put(samples, **arguments(meta)).record.content
-    assert proof.decode(store, content) == content
+    assert decode_object(store, content) == content
     array = store.open_array(content)
     with store.reader(content) as reader:
         assert reader.meta == meta
@@ -94,12 +94,12 @@ def test_every_flipped_bit_of_an_object_is_found(tmp_path: Path) -> None:
     meta = meta_of(2, 55, rate_hz=4, absent=(1,))
     folder = tmp_path / "object"
     write_object(folder, samples_of(meta), meta)
-    content = chunks.decode(folder)
+    content = decode(folder)
     n_flips = 0
     for name in ("zarr.json", "c.0.0"):
         for position in flips_on_disk(folder / name):
             try:
-                found = chunks.decode(folder)
+                found = decode(folder)
             except IntegrityError:
                 found = None
             assert found != content, f"bit flip in byte {position} of {name} is silent"
@@ -107,7 +107,7 @@ def test_every_flipped_bit_of_an_object_is_found(tmp_path: Path) -> None:
             assert found is None or name == "zarr.json"
             n_flips += 1
     assert n_flips > 8_000
-    assert chunks.decode(folder) == content
+    assert decode(folder) == content
 
 
 def test_a_damaged_tile_is_named_by_time_and_spares_the_others(folder: Path) -> None:
@@ -145,25 +145,25 @@ def test_a_shard_of_another_size_is_refused_before_it_is_mapped(folder: Path, n_
 def test_a_shard_of_holes_takes_no_memory_for_its_index(tmp_path: Path, codec: Codec) -> None:
     """One that claims 10^9 tiles and has no byte of them on the disk: its index alone would be 16 GB."""
     meta = meta_of(1, 10 << 30, rate_hz=1)
-    (tmp_path / "zarr.json").write_bytes(objects.zarr_json(meta, codec))
+    (tmp_path / "zarr.json").write_bytes(formats.zarr_json(meta, codec))
     (tmp_path / "c.0.0").touch()
     os.truncate(tmp_path / "c.0.0", meta.shard_bytes)
     tracemalloc.start()
     try:
         with pytest.raises(IntegrityError, match="a hole"):
-            chunks.inspect(tmp_path)
+            inspect(tmp_path)
         assert tracemalloc.get_traced_memory()[1] < 10 << 20
     finally:
         tracemalloc.stop()
 
 
 def test_swapped_tiles_pass_crc32c_but_not_the_content(folder: Path) -> None:
-    content = chunks.decode(folder)
+    content = decode(folder)
     data = (folder / "c.0.0").read_bytes()
     n = META.tile_bytes
     overwrite(folder / "c.0.0", data[n : 2 * n] + data[:n] + data[2 * n :])
-    chunks.inspect(folder, checksums=True)
-    assert chunks.decode(folder) != content
+    inspect(folder, checksums=True)
+    assert decode(folder) != content
 
 
 def test_every_flipped_bit_of_a_tile_fails_its_checksum(tmp_path: Path) -> None:
@@ -171,8 +171,8 @@ def test_every_flipped_bit_of_a_tile_fails_its_checksum(tmp_path: Path) -> None:
     write_object(tmp_path / "object", samples_of(meta), meta)
     for _ in flips_on_disk(tmp_path / "object" / "c.0.0"):
         with pytest.raises(IntegrityError):
-            chunks.inspect(tmp_path / "object", checksums=True)
-    chunks.inspect(tmp_path / "object", checksums=True)
+            inspect(tmp_path / "object", checksums=True)
+    inspect(tmp_path / "object", checksums=True)
 
 
 def test_proving_a_closed_reader_is_refused(folder: Path) -> None:
@@ -197,14 +197,14 @@ def test_a_linked_folder_a_file_and_nothing_are_not_objects(folder: Path, tmp_pa
     (tmp_path / "file").touch()
     for name, reason in (("link", "a link"), ("file", "a link or a file"), ("nothing", "not there")):
         with pytest.raises(IntegrityError, match=reason):
-            chunks.decode(tmp_path / name)
+            decode(tmp_path / name)
 
 
 def test_a_file_that_no_object_has_is_found(folder: Path) -> None:
-    chunks.inspect(folder)
+    inspect(folder)
     (folder / "c.0.1").touch()
     with pytest.raises(IntegrityError, match=r"c\.0\.1"):
-        chunks.inspect(folder)
+        inspect(folder)
 
 
 def test_padding_other_than_fill_is_found(folder: Path) -> None:
@@ -212,11 +212,11 @@ def test_padding_other_than_fill_is_found(folder: Path) -> None:
     last = slice((META.n_tiles - 1) * META.tile_bytes, META.n_tiles * META.tile_bytes)
     tile = bytearray(data[last])
     tile[-6:-4] = b"\1\0"
-    tile[-4:] = tiles.crc32c(bytes(tile[:-4]))
+    tile[-4:] = formats.crc32c(bytes(tile[:-4]))
     data[last] = tile
     overwrite(folder / "c.0.0", bytes(data))
     with pytest.raises(IntegrityError, match="padding"):
-        chunks.decode(folder)
+        decode(folder)
 
 
 def test_metadata_of_another_array_does_not_open(folder: Path) -> None:
@@ -276,7 +276,7 @@ def test_a_reader_survives_a_fork_after_it_has_read(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("channel", "sample", "reason"), [(0, objects.FILL, "E0 holds -32768"), (1, 5, "E1 is absent")]
+    ("channel", "sample", "reason"), [(0, formats.FILL, "E0 holds -32768"), (1, 5, "E1 is absent")]
 )
 def test_fill_and_samples_in_the_wrong_rows_are_found_whatever_the_digest(
     tmp_path: Path, channel: int, sample: int, reason: str
@@ -285,7 +285,7 @@ def test_fill_and_samples_in_the_wrong_rows_are_found_whatever_the_digest(
     samples[channel, 333] = sample
     write_object(tmp_path / "object", samples, META)
     with pytest.raises(IntegrityError, match=reason):
-        chunks.decode(tmp_path / "object")
+        decode(tmp_path / "object")
 
 
 @pytest.mark.parametrize("codec", ["none", "zstd"])
@@ -302,6 +302,6 @@ def test_a_whole_tile_in_anothers_place_is_found_where_the_record_checks(tmp_pat
             with pytest.raises(IntegrityError, match=r"from 0 s to 10 s .another tile in the place"):
                 reader.read(0, 10)
     with pytest.raises(IntegrityError, match="another tile"):
-        chunks.inspect(folder, checksums=True, checks=swapped)
+        inspect(folder, checksums=True, checks=swapped)
     with pytest.raises(IntegrityError, match="its record checks"):
         store.reader(record.content, checks=checks[:4])

@@ -16,10 +16,10 @@ from making import arguments, eeg_of, flips_on_disk, meta_of, overwrite, samples
 from numcodecs import zstd
 
 from brainbrr.errors import FormatError, IntegrityError, UsageError
-from brainbrr.store import chunks, proof, tiles
-from brainbrr.store.chunks import ShardReader
-from brainbrr.store.store import Store
-from brainbrr.store.tiles import CODECS, Codec, content_size, crc32c
+from brainbrr.store import formats
+from brainbrr.store.formats import CODECS, Codec, content_size, crc32c
+from brainbrr.store.reader import ShardReader, decode
+from brainbrr.store.store import DEPTHS, Store, decode_object, verify_object, verify_record
 
 META = meta_of(3, 16 * 35 + 7, absent=(1,))
 SAMPLES = eeg_of(META)
@@ -50,10 +50,10 @@ def test_content_key_and_record_know_no_codec(tmp_path: Path) -> None:
     assert plain == packed
     for codec, store in stores.items():
         assert Store.open(store.location).codec == codec
-        assert proof.decode(store, plain.content) == plain.content
-        for depth in proof.DEPTHS:
-            proof.verify_object(store, plain.content, depth=depth)
-        assert proof.verify_record(store, plain.key) == plain
+        assert decode_object(store, plain.content) == plain.content
+        for depth in DEPTHS:
+            verify_object(store, plain.content, depth=depth)
+        assert verify_record(store, plain.key) == plain
         assert np.array_equal(store.open_array(plain.content)[:], SAMPLES)
         with store.reader(plain.content, plain.array) as reader:
             assert np.array_equal(reader.read(3, 500), SAMPLES[:, 3:500])
@@ -80,7 +80,7 @@ def test_a_second_put_proves_what_is_there_and_damage_is_replaced(stored: Store)
     again = stored.put(SAMPLES, **arguments(META))
     assert again.new_object
     assert len(again.quarantined) == 1
-    proof.verify_object(stored, record.content)
+    verify_object(stored, record.content)
 
 
 def test_format_json_names_a_codec_and_says_nothing_without_one(tmp_path: Path) -> None:
@@ -114,12 +114,12 @@ def test_an_object_of_another_codec_is_damage_to_its_store(tmp_path: Path, codec
     folder = store.layout.object(record.content)
     shutil.rmtree(folder)
     shutil.copytree(other.layout.object(record.content), folder)
-    assert chunks.decode(folder) == record.content
-    for ask in (partial(proof.verify_object, store), store.open_array, store.reader):
+    assert decode(folder) == record.content
+    for ask in (partial(verify_object, store), store.open_array, store.reader):
         with pytest.raises(IntegrityError, match=f"in a store of codec {codec}"):
             ask(record.content)
     with pytest.raises(IntegrityError):
-        proof.verify_record(store, record.key)
+        verify_record(store, record.key)
 
 
 def test_an_object_is_missed_when_its_shard_is_gone_empty_or_far_too_long(stored: Store) -> None:
@@ -138,20 +138,20 @@ def test_frames_that_save_nothing_still_count_as_there(tmp_path: Path, meta: Any
     store = Store.create(tmp_path / "store", codec="zstd")
     record = store.put(samples_of(meta), **arguments(meta)).record
     assert store.has_object(record)
-    proof.verify_object(store, record.content)
+    verify_object(store, record.content)
 
 
 def test_every_flipped_bit_of_a_compressed_object_is_found(tmp_path: Path) -> None:
     meta = meta_of(2, 55, rate_hz=4, absent=(1,))
     folder = tmp_path / "object"
     write_object(folder, eeg_of(meta), meta, codec="zstd")
-    content, n_flips = chunks.decode(folder), 0
+    content, n_flips = decode(folder), 0
     for _ in flips_on_disk(folder / "c.0.0"):
         with pytest.raises(IntegrityError):
-            chunks.decode(folder)
+            decode(folder)
         n_flips += 1
     assert n_flips > 1_000
-    assert chunks.decode(folder) == content
+    assert decode(folder) == content
 
 
 def frames_of(folder: Path) -> list[bytes]:
@@ -245,7 +245,7 @@ def test_a_frame_that_is_not_exactly_a_tile_is_damage_with_its_time(folder: Path
             reader.span(300, 400)
         assert str(folder) in str(caught.value)
     with pytest.raises(IntegrityError):
-        chunks.decode(folder)
+        decode(folder)
 
 
 @given(n_bytes=st.integers(1, 70_000) | st.sampled_from([255, 256, 65_791, 65_792]), level=st.integers(1, 4))
@@ -265,7 +265,7 @@ def test_any_bytes_are_a_size_or_none(head: bytes) -> None:
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("more", [0, 1, -1])
 def test_an_index_of_tiles_of_impossible_lengths_is_damage_whatever_its_checksum(codec: Codec, more: int) -> None:
-    tiling = tiles.Tiling(codec, 2, 20)
+    tiling = formats.Tiling(codec, 2, 20)
     least, most = tiling.lengths[0], tiling.lengths[-1]
     lengths = np.array([least - 1, least] if more < 0 else [most, most + more])
     if more:
@@ -277,4 +277,4 @@ def test_an_index_of_tiles_of_impossible_lengths_is_damage_whatever_its_checksum
 
 def test_a_codec_that_does_not_exist_tiles_nothing() -> None:
     with pytest.raises(UsageError, match="no codec is called"):
-        tiles.Tiling("lz4", 1, 20)  # type: ignore[arg-type]
+        formats.Tiling("lz4", 1, 20)  # type: ignore[arg-type]

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from brainbrr.store import proof
-from brainbrr.store.store import Store
+from brainbrr.store.store import Store, verify_catalog, verify_object, verify_record
 
 HERE = Path(__file__).parent
 N_PROCESSES = 8
@@ -48,8 +47,8 @@ def test_many_writers_of_one_array_leave_one_object_and_one_record(crowded) -> N
     for record in records:
         assert sum(new_object for key, new_object, _ in made if key == record.key) == 1
         assert sum(new_record for key, _, new_record in made if key == record.key) == 1
-        assert proof.verify_record(store, record.key) == record
-        proof.verify_object(store, record.content)
+        assert verify_record(store, record.key) == record
+        verify_object(store, record.content)
 
 
 def test_every_acknowledged_generation_stays(crowded) -> None:  # type: ignore[no-untyped-def]
@@ -58,7 +57,7 @@ def test_every_acknowledged_generation_stays(crowded) -> None:  # type: ignore[n
     assert [seq for seq, _ in acknowledged] == list(range(1, 3 * N_PROCESSES + 1))
     catalog = store.catalog("demo")
     assert sorted(catalog.rows) == sorted(path for _, path in acknowledged)
-    proof.verify_catalog(store, "demo")
+    verify_catalog(store, "demo")
 
 
 def test_a_crowd_leaves_nothing_in_tmp_or_quarantine(crowded) -> None:  # type: ignore[no-untyped-def]

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from making import flips
 
-from brainbrr.digest import canonical_json
+from brainbrr.core import files
+from brainbrr.core.digest import canonical_json
 from brainbrr.errors import IntegrityError, SpaceError, UsageError
-from brainbrr.store import files
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.text(),

@@ -10,7 +10,7 @@ from making import arguments, meta_of, overwrite, samples_of
 
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store.store import Store
-from brainbrr.verbs.verify import verify
+from brainbrr.store.verify import verify
 
 KEY, OTHER = "ab" * 16, "cd" * 16
 FOUND = {"score": 87, "findings": [{"name": "flat", "channel": "Fz", "per_mille": 1000}]}

@@ -11,13 +11,15 @@ import pytest
 from keeping import Killed, at, die, every_point, held, publish, put, view_of, whole
 from making import overwrite
 
-from brainbrr.digest import sha256
+from brainbrr.core import failpoints
+from brainbrr.core.digest import sha256
 from brainbrr.errors import IntegrityError, UsageError
-from brainbrr.store import catalog, failpoints, marks, receipts, trash
+from brainbrr.store import catalog, deletion, sidecars
+from brainbrr.store.forget import forget
+from brainbrr.store.frozen_views import freeze, pin, retire
+from brainbrr.store.gc import gc
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
-from brainbrr.verbs.forget import forget
-from brainbrr.verbs.gc import gc
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +34,13 @@ def filled(location: Path) -> tuple[Store, dict[str, Record]]:
     old_recipe = {"revision": 9}
     records = {name: put(store, name) for name in ("left", "own", "shared", "other")}
     records["own, old recipe"] = put(store, "own", recipe_fields=old_recipe, seed=1)
-    marks.retire(store, records["own, old recipe"].recipe, "old")
+    retire(store, records["own, old recipe"].recipe, "old")
     publish(store, records["left"], records["own"], records["shared"])
     publish(store, records["own"], records["shared"])
     publish(store, records["shared"], records["other"], corpus="another")
     for said in (view_of(records["own"]), view_of(records["other"], corpus="another")):
-        marks.freeze(store, *said)
-        marks.pin(store, said[0])
+        freeze(store, *said)
+        pin(store, said[0])
     return store, records
 
 
@@ -71,7 +73,7 @@ def test_all_that_a_corpus_alone_kept_goes_at_once_with_a_receipt(tmp_path: Path
     assert store.corpora() == ("another",)
     assert store.frozen_views() == (view_of(records["other"], corpus="another")[0],)
     assert store.layout.pins() == list(store.frozen_views())
-    [receipt] = receipts.read_all(store.layout)
+    [receipt] = sidecars.read_receipts(store.layout)
     assert report.receipts == (receipt,)
     for kind in ("views", "pins", "records", "objects", "findings"):
         assert getattr(receipt, kind) == getattr(foreseen, kind) == getattr(report, kind), kind
@@ -114,7 +116,7 @@ def test_what_lies_in_quarantine_and_trash_under_its_names_goes_too(tmp_path: Pa
     assert len(report.quarantine) == 3
     left = sorted(path.name.partition(".")[0] for path in (store.location / "quarantine").iterdir())
     assert left == sorted([other.content, f"{other.key}-1"])
-    [receipt] = receipts.read_all(store.layout)
+    [receipt] = sidecars.read_receipts(store.layout)
     assert set(receipt.quarantine) == set(report.quarantine)
 
 
@@ -139,7 +141,7 @@ def test_older_generations_go_alone_and_the_rest_still_verifies(tmp_path: Path) 
     assert store.layout.generations("demo") == store.layout.acknowledged("demo") == [2, 3]
     assert held(store) == before
     catalog.verify(store.layout, "demo")
-    [receipt] = receipts.read_all(store.layout)
+    [receipt] = sidecars.read_receipts(store.layout)
     assert [dict(each) for each in receipt.generations] == [{"corpus": "demo", "seq": 1, "sha256_of": digest}]
     forget(store, "demo", older_than=3, yes=True)
     assert (store.layout.generations("demo"), store.layout.cuts("demo")) == ([3], [3])
@@ -166,7 +168,7 @@ def test_what_only_generations_that_were_cut_off_named_is_said_to_be_out_of_reac
     forget(store, "demo", older_than=2, yes=True)
     forget(store, "demo", yes=True)
     assert records["left"].key in held(store)[0]
-    assert any("brainbrr gc --yes" in place for place in receipts.read_all(store.layout)[-1].out_of_reach)
+    assert any("brainbrr gc --yes" in place for place in sidecars.read_receipts(store.layout)[-1].out_of_reach)
     gc(store, yes=True, grace_s=0)
     assert records["left"].key not in held(store)[0]
 
@@ -191,7 +193,7 @@ def test_killed_at_any_point_the_same_command_finishes(tmp_path: Path, options: 
             forget(store, "demo", yes=True, **options)
         except UsageError:  # it was done, and the process died after that
             assert n == n_points or not options
-        told = receipts.deleted(store.layout)
+        told = sidecars.deleted(store.layout)
         if options:
             assert store.layout.generations("demo") == [2]
             catalog.verify(store.layout, "demo")
@@ -200,7 +202,9 @@ def test_killed_at_any_point_the_same_command_finishes(tmp_path: Path, options: 
             assert held(store)[0] == {records["shared"].key, records["other"].key}, n
             assert held(store)[1] == {records["shared"].content, records["other"].content}, n
             assert store.corpora() == ("another",)
-            every = [each["sha256_of"] for receipt in receipts.read_all(store.layout) for each in receipt.generations]
+            every = [
+                each["sha256_of"] for receipt in sidecars.read_receipts(store.layout) for each in receipt.generations
+            ]
             assert set(every) == digests
             assert {records[name].key for name in GONE} <= told["records"].keys()
             assert {records[name].content for name in GONE} <= told["objects"].keys()
@@ -219,7 +223,7 @@ def test_an_ingest_of_another_corpus_meanwhile_keeps_what_it_names(tmp_path: Pat
 
         def adopt(store: Store = store, own: Record = own) -> None:
             publish(store, own, corpus="third")
-            trash.call_off(store.layout)
+            deletion.call_off(store.layout)
             if not (store.layout.record(own.key).exists() and store.has_object(own)):
                 put(store, "own")
 
@@ -236,7 +240,7 @@ def test_an_ingest_that_ends_meanwhile_does_not_stop_a_cut(tmp_path: Path) -> No
     for n in range(1, 4):
         store, records = filled(tmp_path / str(n))
         publish(store, records["own"])
-        failpoints.listener = at(n, lambda layout=store.layout: trash.call_off(layout), points=points)
+        failpoints.listener = at(n, lambda layout=store.layout: deletion.call_off(layout), points=points)
         report = forget(store, "demo", older_than=3, yes=True)
         assert failpoints.listener is None, "the point was not reached"
         assert store.layout.generations("demo") == store.layout.acknowledged("demo") == [3]

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
-from brainbrr.digest import canonical_json, sha256
+from brainbrr.core import files
+from brainbrr.core.digest import canonical_json, sha256
 from brainbrr.errors import FormatError, IntegrityError
+from brainbrr.ingest.repair import repair
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import chunks, files
+from brainbrr.store import reader
 from brainbrr.store.store import Store
-from brainbrr.verbs.repair import repair
 
 META = meta_of(2, 400)
 KEY = arguments(META)["key"]
@@ -81,7 +82,7 @@ def test_an_objects_format_is_proven_by_nothing_so_another_one_is_damage(full: S
     path = full.layout.object(content) / "zarr.json"
     overwrite(path, path.read_bytes().replace(b'"format":1', b'"format":2'))
     with pytest.raises(IntegrityError, match="format 1"):
-        chunks.inspect(full.layout.object(content), codec="none")
+        reader.inspect(full.layout.object(content), codec="none")
 
 
 @pytest.mark.parametrize("come_by", [Store.open, Store.create])

@@ -14,17 +14,20 @@ from hypothesis import strategies as st
 from keeping import DAY, META, Killed, at, die, every_point, held, publish, put, view_of, whole
 from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
-from brainbrr.digest import xxh3_128
+from brainbrr.core import failpoints, files
+from brainbrr.core.digest import xxh3_128
+from brainbrr.core.statcache import Host
 from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
-from brainbrr.host import Host
-from brainbrr.store import condemned, failpoints, files, marks, proof, receipts, sealed, trash
+from brainbrr.ingest.repair import repair
+from brainbrr.store import deletion as the_deletion
+from brainbrr.store import frozen_views as the_frozen_views
+from brainbrr.store import sidecars
+from brainbrr.store.deletion import Deletion, call_off, remove
+from brainbrr.store.gc import gc
+from brainbrr.store.reachability import Reader
 from brainbrr.store.records import Record
-from brainbrr.store.roots import Reader
-from brainbrr.store.store import Store
-from brainbrr.store.trash import Deletion
-from brainbrr.verbs.gc import gc
-from brainbrr.verbs.repair import repair
-from brainbrr.verbs.verify import verify
+from brainbrr.store.store import Store, verify_object, verify_record
+from brainbrr.store.verify import verify
 
 
 @pytest.fixture
@@ -38,8 +41,8 @@ def listen() -> Iterator[Callable[[Callable[[str], None]], None]]:
 
 def age(store: Store, seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the clock of the file system be so much later than what lies there says."""
-    real = condemned.clock_ns
-    monkeypatch.setattr(condemned, "clock_ns", lambda layout: real(layout) + seconds * 10**9)
+    real = the_deletion.clock_ns
+    monkeypatch.setattr(the_deletion, "clock_ns", lambda layout: real(layout) + seconds * 10**9)
 
 
 def test_a_dry_run_lists_what_nothing_names_and_deletes_nothing(store: Store) -> None:
@@ -64,7 +67,7 @@ def test_with_grace_0s_all_that_nothing_names_goes_at_once_with_a_receipt(store:
     publish(store, kept)
     report = gc(store, yes=True, grace_s=0)
     assert held(store) == ({kept.key}, {kept.content}, {f"{kept.key}-1"})
-    [receipt] = receipts.read_all(store.layout)
+    [receipt] = sidecars.read_receipts(store.layout)
     assert (receipt.verb, receipt.records, receipt.objects) == ("gc", (lost.key,), (lost.content,))
     assert receipt.findings == (f"{lost.key}-1",)
     assert report.receipts == (receipt,)
@@ -80,12 +83,12 @@ def test_what_was_just_written_is_left_alone_then_condemned_then_deleted(
     lost = put(store, "lost")
     for _ in range(2):
         assert {each.state for each in gc(store, yes=True).unneeded} == {"young"}
-    assert not condemned.lists(store.layout)[0]
+    assert not the_deletion.lists(store.layout)[0]
     age(store, DAY + 60, monkeypatch)
     assert {each.state for each in gc(store).unneeded} == {"condemned"}
     assert {each.state for each in gc(store, yes=True).unneeded} == {"condemned"}
     assert held(store)[0] == {lost.key}
-    [found] = condemned.lists(store.layout)[0]
+    [found] = the_deletion.lists(store.layout)[0]
     assert found.names["objects"] == {lost.content}
     monkeypatch.undo()
     age(store, 3600, monkeypatch)
@@ -145,9 +148,9 @@ def test_an_object_that_a_young_record_names_stays(store: Store, monkeypatch: py
     young = put(store, "young", seed=7)
     assert young.content == old.content
     age(store, DAY + 60, monkeypatch)
-    real = condemned.since_ns
+    real = the_deletion.since_ns
     monkeypatch.setattr(
-        condemned,
+        the_deletion,
         "since_ns",
         lambda layout, kind, name, now_ns: (
             (real(layout, kind, name, now_ns) or 0) + (2 * DAY * 10**9 if name == young.key else 0)
@@ -164,7 +167,7 @@ def test_a_frozen_view_keeps_what_it_names_without_any_catalog(store: Store) -> 
     store.freeze(digest, said)
     gc(store, yes=True, grace_s=0)
     assert held(store)[:2] == ({kept.key}, {kept.content})
-    assert lost.key in receipts.deleted(store.layout)["records"]
+    assert lost.key in sidecars.deleted(store.layout)["records"]
 
 
 def test_a_retired_recipe_keeps_nothing_but_what_views_name(store: Store) -> None:
@@ -173,10 +176,10 @@ def test_a_retired_recipe_keeps_nothing_but_what_views_name(store: Store) -> Non
     publish(store, old_a, old_b, new_a)
     digest, said = view_of(old_b)
     store.freeze(digest, said)
-    marks.retire(store, old_a.recipe, "old")
+    the_frozen_views.retire(store, old_a.recipe, "old")
     gc(store, yes=True, grace_s=0)
     assert held(store)[0] == {new_a.key, old_b.key}
-    marks.restore(store, old_a.recipe)
+    the_frozen_views.restore(store, old_a.recipe)
     with pytest.raises(AssertionError):  # the catalog names it again; ingest would build it
         whole(store)
 
@@ -193,7 +196,7 @@ def test_old_views_that_nobody_pinned_go_with_all_they_kept(store: Store) -> Non
     views = [view_of(record) for record in records]
     for digest, said in views:
         store.freeze(digest, said)
-    marks.pin(store, views[1][0])
+    the_frozen_views.pin(store, views[1][0])
     for digest, _ in views[:2]:
         os.utime(store.layout.view(digest), ns=(1, time.time_ns() - 91 * DAY * 10**9))
     assert not gc(store, grace_s=0).unneeded
@@ -203,7 +206,7 @@ def test_old_views_that_nobody_pinned_go_with_all_they_kept(store: Store) -> Non
     gc(store, yes=True, grace_s=0, views_older_than_s=90 * DAY)
     assert set(store.frozen_views()) == {views[1][0], views[2][0]}
     assert held(store)[0] == {records[1].key, records[2].key}
-    [receipt] = receipts.read_all(store.layout)
+    [receipt] = sidecars.read_receipts(store.layout)
     assert receipt.views == (views[0][0],)
 
 
@@ -211,7 +214,7 @@ def test_a_pin_that_is_no_file_still_keeps_its_view(store: Store) -> None:
     digest, said = view_of(put(store, "kept"))
     store.freeze(digest, said)
     os.utime(store.layout.view(digest), ns=(1, 1))
-    marks.pin(store, digest)
+    the_frozen_views.pin(store, digest)
     os.utime(store.layout.view(digest), ns=(1, 1))
     store.layout.pin(digest).unlink()
     store.layout.pin(digest).symlink_to("nowhere")
@@ -222,7 +225,7 @@ def test_freezing_an_old_view_again_makes_it_new(store: Store) -> None:
     digest, said = view_of(put(store, "a"))
     store.freeze(digest, said)
     os.utime(store.layout.view(digest), ns=(1, 1))
-    marks.freeze(store, digest, said)
+    the_frozen_views.freeze(store, digest, said)
     assert not gc(store, yes=True, grace_s=0, views_older_than_s=60).unneeded
 
 
@@ -233,7 +236,7 @@ def test_nothing_is_deleted_from_a_store_that_cannot_be_read_wholly(store: Store
     publish(store, kept)
     digest, said = view_of(kept)
     store.freeze(digest, said)
-    marks.pin(store, digest)
+    the_frozen_views.pin(store, digest)
     path = {
         "record": store.layout.record(kept.key),
         "catalog": store.layout.generation("demo", 1),
@@ -260,7 +263,7 @@ def test_a_damaged_mark_of_retirement_lets_go_of_nothing(store: Store, how: str)
     kept = put(store, "kept")
     publish(store, kept)
     mark = store.layout.retirement(kept.recipe)
-    marks.retire(store, "a" * 32, "another")
+    the_frozen_views.retire(store, "a" * 32, "another")
     mark.write_bytes(b"" if how == "rubbish" else store.layout.retirement("a" * 32).read_bytes())
     with pytest.raises(IntegrityError, match="nothing is deleted"):
         gc(store, yes=True, grace_s=0)
@@ -325,7 +328,7 @@ def test_a_damaged_list_deletes_nothing_and_moves_to_quarantine(store: Store, mo
     lost = put(store, "lost")
     age(store, DAY + 60, monkeypatch)
     gc(store, yes=True)
-    [found] = condemned.lists(store.layout)[0]
+    [found] = the_deletion.lists(store.layout)[0]
     overwrite(found.path, found.path.read_bytes().replace(b"records", b"rekords"))
     age(store, DAY + 60, monkeypatch)
     gc(store, yes=True)
@@ -341,7 +344,7 @@ def test_a_store_that_cannot_be_written_is_listed_and_not_collected(
     def denied(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", str(store.location))
 
-    monkeypatch.setattr("brainbrr.store.files.write", denied)
+    monkeypatch.setattr("brainbrr.core.files.write", denied)
     assert {each.name for each in gc(store, grace_s=0).unneeded} >= {lost.key}
     with pytest.raises(UsageError, match="cannot be written"):
         gc(store, yes=True, grace_s=0)
@@ -367,12 +370,12 @@ def act_of(name: str, store: Store, lost: Record) -> Callable[[], None]:
 
     def put_and_publish() -> None:
         publish(store, put(store, "lost", seed=1), corpus="another")
-        trash.call_off(store.layout)
+        call_off(store.layout)
         again()
 
     def reuse_and_publish() -> None:
         publish(store, lost, corpus="another")
-        trash.call_off(store.layout)
+        call_off(store.layout)
         again()
 
     def again() -> None:
@@ -382,7 +385,7 @@ def act_of(name: str, store: Store, lost: Record) -> Callable[[], None]:
 
     def freeze() -> None:
         digest, said = view_of(lost)
-        marks.freeze(store, digest, said)
+        the_frozen_views.freeze(store, digest, said)
         again()
 
     def put_alone() -> None:
@@ -441,7 +444,7 @@ def test_a_gc_that_died_at_any_point_leaves_what_the_next_one_or_a_writer_puts_r
         if then == "gc":
             gc(store, yes=True, grace_s=0)
             assert len(held(store)[0]) == 1
-            deleted = receipts.deleted(store.layout)
+            deleted = sidecars.deleted(store.layout)
             assert lost.key in deleted["records"] and lost.content in deleted["objects"]
             assert not [path for path in store.layout.trash.iterdir() if path.suffix != ".json"]
         else:
@@ -480,7 +483,7 @@ def test_what_a_dead_gc_took_is_there_for_who_freezes_a_view_of_it(
             gc(store, yes=True, grace_s=0)
         assert (store.record(lost.key) is None, store.has_object(lost)) == (True, n == 2)
         digest, said = view_of(lost)
-        marks.freeze(store, digest, said)
+        the_frozen_views.freeze(store, digest, said)
         assert (store.record(lost.key) is None, store.has_object(lost)) == (n == 3, True)
         store.layout.view(digest).unlink()
 
@@ -496,8 +499,8 @@ def test_an_object_stays_while_another_deletion_may_put_its_record_back(
     other = Deletion(reader, "gc")
     other.objects([lost.content])
     assert other.finish() is None
-    trash.call_off(store.layout)
-    proof.verify_record(store, lost.key)
+    call_off(store.layout)
+    verify_record(store, lost.key)
 
 
 def test_what_was_stored_anew_is_not_replaced_by_what_a_deletion_had_taken(
@@ -509,7 +512,7 @@ def test_what_was_stored_anew_is_not_replaced_by_what_a_deletion_had_taken(
         Deletion(Reader(store.layout), "gc").records([lost.key])
     again = {**arguments(META, source="lost"), "provenance": {"brainbrr": "9.9"}}
     store.put(store.reader(lost.content).read(0, META.n_samples), **again)
-    trash.call_off(store.layout)
+    call_off(store.layout)
     record = store.record(lost.key)
     assert record is not None and record.provenance == {"brainbrr": "9.9"}
 
@@ -533,17 +536,17 @@ def test_a_folder_that_cannot_be_removed_is_an_error_unless_a_reader_has_a_file_
         return rmdir
 
     monkeypatch.setattr(Path, "rmdir", refused(errno.ENOTEMPTY))
-    trash.remove(tmp_path)
+    remove(tmp_path)
     monkeypatch.setattr(Path, "rmdir", refused(errno.EBUSY))
     with pytest.raises(OSError, match="busy"):
-        trash.remove(tmp_path)
+        remove(tmp_path)
 
 
 def test_a_gc_gives_up_when_it_is_called_off_for_ever(
     store: Store, listen: Callable[[Callable[[str], None]], None]
 ) -> None:
     lost = put(store, "lost")
-    listen(lambda point: trash.call_off(store.layout) if point == "deletion begun" else None)
+    listen(lambda point: call_off(store.layout) if point == "deletion begun" else None)
     with pytest.raises(BrainbrrError, match="called this off each time"):
         gc(store, yes=True, grace_s=0)
     assert held(store)[0] == {lost.key}
@@ -570,10 +573,10 @@ def test_gc_never_removes_what_anything_names_and_removes_all_that_nothing_names
         publish(store, *records, corpus=corpus)
     views = [data.draw(some) for _ in range(data.draw(st.integers(0, 2)))]
     for records in views:
-        marks.freeze(store, *view_of(*records))
+        the_frozen_views.freeze(store, *view_of(*records))
     retired = {r.recipe for r in data.draw(some)}
     for recipe in retired:
-        marks.retire(store, recipe, "retired")
+        the_frozen_views.retire(store, recipe, "retired")
     sources = {record.source for records in catalogs.values() for record in records}
     alive = {r.key for r in pool if r.source in sources and r.recipe not in retired}
     alive |= {record.key for records in views for record in records}
@@ -608,8 +611,8 @@ def test_a_gc_at_any_point_of_a_put_takes_nothing_that_the_put_acknowledges(
         collect_at(n)
         kept = store.put(samples_of(meta, seed=n), **arguments(meta, source=source)).record
         monkeypatch.setattr(failpoints, "listener", None)
-        proof.verify_record(store, kept.key)
-        proof.verify_object(store, kept.content)
+        verify_record(store, kept.key)
+        verify_object(store, kept.content)
     assert n > 10 and "object durable" in reached
 
 
@@ -623,7 +626,7 @@ def test_what_no_deletion_took_away_hinders_no_writer_and_no_gc(store: Store, st
     (folder / stray).parent.mkdir(parents=True)
     (folder / stray).touch()  # NFS keeps a file that somebody reads under such a name
     (store.layout.trash / ("b" * 32)).touch()
-    trash.call_off(store.layout)
+    call_off(store.layout)
     assert gc(store, yes=True).receipts == ()
     lost = put(store, "lost")
     gc(store, yes=True, grace_s=0)
@@ -662,19 +665,19 @@ def test_what_a_gc_has_taken_away_is_not_missed_whether_it_runs_still_or_died(
 
 
 def test_a_list_that_another_gc_works_off_meanwhile_is_none(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    condemned.condemn(store.layout, {"records": [], "objects": [], "findings": []})
-    real = sealed.read
+    the_deletion.condemn(store.layout, {"records": [], "objects": [], "findings": []})
+    real = sidecars.read_checksummed
 
     def worked_off(path: Path, *rest: object, **more: object) -> object:
         path.unlink()
         return real(path, *rest, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sealed, "read", worked_off)
-    assert condemned.lists(store.layout) == ([], [])
+    monkeypatch.setattr(sidecars, "read", worked_off)
+    assert the_deletion.lists(store.layout) == ([], [])
 
 
 @pytest.mark.parametrize("damage", [{"records": ["../../x"]}, {"objects": ["0"]}, {"findings": ["."]}])
 def test_a_list_of_what_has_no_name_of_ours_is_damaged(store: Store, damage: dict[str, object]) -> None:
-    path = condemned.condemn(store.layout, {"records": [], "objects": [], "findings": []}).path
+    path = the_deletion.condemn(store.layout, {"records": [], "objects": [], "findings": []}).path
     overwrite(path, files.seal({**files.unseal(path.read_bytes(), where=path), **damage}))
-    assert condemned.lists(store.layout) == ([], [path])
+    assert the_deletion.lists(store.layout) == ([], [path])

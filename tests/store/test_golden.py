@@ -19,8 +19,7 @@ import zarr
 from making import arguments, catalog_of, meta_of, row_of, samples_of
 from numcodecs import zstd
 
-from brainbrr.store import proof
-from brainbrr.store.store import Store
+from brainbrr.store.store import Store, verify_catalog, verify_object, verify_record
 
 GOLDEN = Path(__file__).parent / "golden"
 FOLDERS = {name: GOLDEN / name for name in ("format-1", "format-1-zstd", "format-1-checked")}
@@ -64,8 +63,8 @@ def test_golden_keys_and_contents(golden: Store) -> None:
 
 def test_the_golden_store_verifies_and_reads(golden: Store, make: ModuleType) -> None:
     for key, (path, meta) in zip(CONTENTS, make.METAS.items(), strict=True):
-        record = proof.verify_record(golden, key)
-        proof.verify_object(golden, record.content)
+        record = verify_record(golden, key)
+        verify_object(golden, record.content)
         assert golden.has_object(record)
         assert record.array == meta
         assert np.array_equal(golden.reader(record.content).read(0, meta.n_samples), make.samples_of(meta))
@@ -73,7 +72,7 @@ def test_the_golden_store_verifies_and_reads(golden: Store, make: ModuleType) ->
 
 
 def test_the_golden_catalog_and_view_read(golden: Store) -> None:
-    proof.verify_catalog(golden, "golden")
+    verify_catalog(golden, "golden")
     for seq, digest in GENERATIONS.items():
         assert hashlib.sha256(golden.layout.generation("golden", seq).read_bytes()).hexdigest() == digest
     catalog = golden.catalog("golden")
@@ -105,9 +104,9 @@ def test_a_clone_without_empty_folders_can_be_written(tmp_path: Path) -> None:
     shutil.copytree(GOLDEN / "format-1", tmp_path / "store")
     store, meta = Store.open(tmp_path / "store"), meta_of(2, 300)
     record = store.put(samples_of(meta), **arguments(meta)).record
-    assert proof.verify_record(store, record.key) == record
+    assert verify_record(store, record.key) == record
     assert store.publish("golden", lambda _: catalog_of([row_of("a.edf")])).seq == 3
-    proof.verify_catalog(store, "golden")
+    verify_catalog(store, "golden")
 
 
 def test_a_codec_changes_objects_and_the_mark_and_nothing_else() -> None:

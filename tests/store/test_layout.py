@@ -9,9 +9,9 @@ import zarr
 from making import arguments, meta_of, overwrite, samples_of
 
 from brainbrr.errors import FormatError, UsageError
-from brainbrr.store import founding, proof
+from brainbrr.store import create as the_create
 from brainbrr.store.layout import GROUP, Layout
-from brainbrr.store.store import Store
+from brainbrr.store.store import Store, decode_object, verify_object
 
 
 def test_creating_a_store_twice_opens_it(tmp_path: Path) -> None:
@@ -61,14 +61,14 @@ def test_a_folder_with_foreign_files_is_refused_and_left_alone(tmp_path: Path) -
 def test_a_store_that_another_process_makes_meanwhile_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refuse = founding._refuse_foreign
+    refuse = the_create._refuse_foreign
 
     def meanwhile(layout: Layout) -> None:
         monkeypatch.undo()
         Store.create(layout.root)
         refuse(layout)
 
-    monkeypatch.setattr(founding, "_refuse_foreign", meanwhile)
+    monkeypatch.setattr(the_create, "_refuse_foreign", meanwhile)
     assert list(Store.create(tmp_path / "store").keys()) == []
 
 
@@ -83,7 +83,7 @@ def test_a_store_that_lost_its_format_is_never_adopted_or_emptied(store: Store) 
     store.layout.mark.unlink()
     with pytest.raises(FormatError, match="lost its format"):
         Store.create(store.location)
-    assert proof.decode(store, content) == content
+    assert decode_object(store, content) == content
 
 
 def test_an_unfinished_creation_is_finished(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_identifiers_are_hex_before_they_touch_a_path(store: Store, text: str) -
 @pytest.mark.parametrize("name", ["", "..", "../x", "a/../b", "/etc", "a/b/c", "a\0b", "."])
 def test_names_of_strange_folders_stay_inside_the_store(store: Store, name: str) -> None:
     with pytest.raises(UsageError, match="names nothing"):
-        proof.decode(store, name)
+        decode_object(store, name)
 
 
 @pytest.mark.parametrize("corpus", ["", ".", "..", "a/b", "-x", ".hidden", "a" * 65, "ümlaut", "a\n", "a b"])
@@ -143,9 +143,9 @@ def test_a_damaged_group_file_is_found_and_mended_by_the_next_put(store: Store) 
     for damage in (lambda: overwrite(group, GROUP[:-1]), group.unlink, top.unlink, lambda: overwrite(top, b"{}")):
         damage()
         with pytest.raises(Exception, match="zarr group file"):
-            proof.verify_object(store, content, depth="checksums")
+            verify_object(store, content, depth="checksums")
         store.put(samples_of(meta), **arguments(meta))
-        proof.verify_object(store, content)
+        verify_object(store, content)
 
 
 def test_leftovers_of_dead_writers_are_listed_and_those_of_others_are_not(store: Store) -> None:

@@ -11,12 +11,12 @@ import pytest
 from making import arguments, catalog_of, meta_of, row_of, samples_of
 
 from brainbrr.errors import IntegrityError
-from brainbrr.store import proof, staged_copies, trash
-from brainbrr.store.objects import read_array
+from brainbrr.store import copy, deletion
+from brainbrr.store.formats import read_array
+from brainbrr.store.gc import gc
 from brainbrr.store.records import Record
-from brainbrr.store.store import Store
-from brainbrr.verbs.gc import gc
-from brainbrr.verbs.verify import verify
+from brainbrr.store.store import Store, decode_object, verify_binding, verify_group
+from brainbrr.store.verify import verify
 
 META = meta_of(2, 200)
 
@@ -48,12 +48,12 @@ READS: list[tuple[str, Callable[[Store, Record], object]]] = [
     ("objects.zarr/{0:.2}", lambda store, record: store.reader(record.content, record.array)),
     ("objects.zarr/{0:.2}", lambda store, record: read_array(store.layout.object(record.content))),
     ("objects.zarr/{0:.2}", lambda store, record: store.open_array(record.content)),
-    ("objects.zarr/{0:.2}", lambda store, record: proof.decode(store, record.content)),
-    ("objects.zarr/{0:.2}", lambda store, record: proof.verify_group(store, record.content[:2])),
-    ("objects.zarr/{0:.2}", lambda store, record: proof.verify_binding(store, record)),
+    ("objects.zarr/{0:.2}", lambda store, record: decode_object(store, record.content)),
+    ("objects.zarr/{0:.2}", lambda store, record: verify_group(store, record.content[:2])),
+    ("objects.zarr/{0:.2}", lambda store, record: verify_binding(store, record)),
     (
         "objects.zarr/{0:.2}",
-        lambda store, record: list(staged_copies._blocks(store.layout.object(record.content) / "c.0.0")),
+        lambda store, record: list(copy._blocks(store.layout.object(record.content) / "c.0.0")),
     ),
     ("objects.zarr/{0:.2}/{0}", lambda store, record: store.reader(record.content, record.array)),
     ("objects.zarr/{0:.2}/{0}", lambda store, record: store.reader(record.content)),
@@ -131,9 +131,9 @@ def test_a_link_in_trash_leads_no_deletion_and_no_calling_off_outside(store: Sto
     place = store.layout.trash / ("a" * 32) / link
     place.parent.mkdir(parents=True, exist_ok=True)
     place.symlink_to(outside / link)
-    trash.call_off(store.layout)
+    deletion.call_off(store.layout)
     gc(store, yes=True)
-    trash.call_off(store.layout)
+    deletion.call_off(store.layout)
     assert contents(outside) == before
     assert "d" * 64 not in store.frozen_views()
 

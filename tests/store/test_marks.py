@@ -8,23 +8,26 @@ import pytest
 from keeping import put, view_of
 
 from brainbrr.errors import IntegrityError
-from brainbrr.store import marks
+from brainbrr.store import frozen_views
 from brainbrr.store.store import Store
 
 
 def test_a_mark_is_of_what_its_name_says(store: Store) -> None:
     digest, said = view_of(put(store, "seen"))
-    marks.freeze(store, digest, said)
-    assert (marks.pin(store, digest), marks.pin(store, digest)) == (True, False)
+    frozen_views.freeze(store, digest, said)
+    assert (frozen_views.pin(store, digest), frozen_views.pin(store, digest)) == (True, False)
     other = "e" * 64
     with pytest.raises(IntegrityError, match="no view of this digest"):
-        marks.pin(store, other)
+        frozen_views.pin(store, other)
     shutil.copyfile(store.layout.pin(digest), store.layout.pin(other))
     with pytest.raises(IntegrityError, match="mark of another view"):
-        marks.pinned(store, other)
+        frozen_views.pinned(store, other)
 
 
 def test_a_recipe_is_retired_once(store: Store) -> None:
     recipe = put(store, "made").recipe
-    assert (marks.retire(store, recipe, "default"), marks.retire(store, recipe, "default")) == (True, False)
-    assert (marks.restore(store, recipe), marks.restore(store, recipe)) == (True, False)
+    assert (frozen_views.retire(store, recipe, "default"), frozen_views.retire(store, recipe, "default")) == (
+        True,
+        False,
+    )
+    assert (frozen_views.restore(store, recipe), frozen_views.restore(store, recipe)) == (True, False)

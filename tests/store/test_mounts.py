@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from brainbrr.store import mounts
+from brainbrr.store import filesystem
 
 MOUNTS = r"""
 22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -31,11 +31,11 @@ nonsense
     ],
 )
 def test_the_kind_of_a_device_is_what_the_mount_table_says(device: tuple[int, int], path: str, kind: str) -> None:
-    assert mounts.kind_of(MOUNTS, os.makedev(*device), Path(path)) == kind
+    assert filesystem.kind_of(MOUNTS, os.makedev(*device), Path(path)) == kind
 
 
 def test_a_device_that_nobody_lists_has_no_kind() -> None:
-    assert mounts.kind_of("", os.makedev(0, 1), Path("/")) is None
+    assert filesystem.kind_of("", os.makedev(0, 1), Path("/")) is None
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def test_only_known_local_file_systems_are_mapped(
     kind: str, local: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked = []
-    monkeypatch.setattr(mounts, "_known", {})
-    monkeypatch.setattr(mounts, "_mounts", lambda: asked.append(1) or f"1 0 7:7 / / rw - {kind} none rw")
-    monkeypatch.setattr(mounts.sys, "platform", "linux")
-    assert [mounts.is_local(os.makedev(7, 7), tmp_path) for _ in range(3)] == [local] * 3
+    monkeypatch.setattr(filesystem, "_known", {})
+    monkeypatch.setattr(filesystem, "_mounts", lambda: asked.append(1) or f"1 0 7:7 / / rw - {kind} none rw")
+    monkeypatch.setattr(filesystem.sys, "platform", "linux")
+    assert [filesystem.is_local(os.makedev(7, 7), tmp_path) for _ in range(3)] == [local] * 3
     assert len(asked) == 1  # thousands of shards lie on one device
 
 
 def test_another_system_than_linux_maps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(mounts, "_known", {})
-    monkeypatch.setattr(mounts.sys, "platform", "darwin")
-    assert mounts.is_local(os.makedev(7, 7), tmp_path)
+    monkeypatch.setattr(filesystem, "_known", {})
+    monkeypatch.setattr(filesystem.sys, "platform", "darwin")
+    assert filesystem.is_local(os.makedev(7, 7), tmp_path)

@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from making import eeg_of, meta_of, samples_of, write_object
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 
-from brainbrr.digest import canonical_json
+from brainbrr.core.digest import canonical_json
 from brainbrr.errors import IntegrityError, UsageError
-from brainbrr.store import objects
-from brainbrr.store.objects import FILL, ArrayMeta
-from brainbrr.store.tiles import CODECS, Codec
+from brainbrr.store import formats, writer
+from brainbrr.store.formats import CODECS, FILL, ArrayMeta, Codec
 
 
 def written_by_zarr(folder: Path, samples: np.ndarray, meta: ArrayMeta, codec: str) -> None:
@@ -68,13 +67,13 @@ def test_both_files_are_what_zarr_python_writes(tmp_path: Path, meta: ArrayMeta,
     assert json.loads(ours["zarr.json"]) == json.loads(theirs["zarr.json"])
     assert ours.keys() == theirs.keys()
     assert n_bytes == sum(map(len, ours.values()))
-    assert n_bytes <= objects.stored_bytes(meta.n_channels, meta.n_samples, meta.rate_hz)
+    assert n_bytes <= formats.stored_bytes(meta.n_channels, meta.n_samples, meta.rate_hz)
 
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_zarr_json_is_canonical_and_ends_in_the_attributes_that_the_content_covers(codec: Codec) -> None:
     meta = meta_of(2, 500)
-    text = objects.zarr_json(meta, codec)
+    text = formats.zarr_json(meta, codec)
     assert text == canonical_json(json.loads(text))
     assert json.loads(text)["attributes"] == meta.attributes()
 
@@ -94,8 +93,8 @@ def test_content_is_computed_from_the_plain_array_and_knows_no_tiles() -> None:
     )
     for row in samples:
         digest.update(hashlib.sha256(row.astype("<i2").tobytes()).digest())
-    assert objects.content_of(samples, meta) == digest.hexdigest()
-    assert objects.content_of(np.asfortranarray(samples), meta) == digest.hexdigest()
+    assert formats.content_of(samples, meta) == digest.hexdigest()
+    assert formats.content_of(np.asfortranarray(samples), meta) == digest.hexdigest()
 
 
 def test_content_changes_with_every_attribute_and_every_sample() -> None:
@@ -103,7 +102,7 @@ def test_content_changes_with_every_attribute_and_every_sample() -> None:
     samples = samples_of(meta)
     changed = samples.copy()
     changed[1, 499] ^= 1
-    contents = [objects.content_of(changed, meta)]
+    contents = [formats.content_of(changed, meta)]
     for other in (
         ArrayMeta(("E0", "X"), (), 500, 16, "0.125", (0, 0)),
         ArrayMeta(("E0", "E1"), ("E1",), 500, 16, "0.125", (0, 0)),
@@ -112,7 +111,7 @@ def test_content_changes_with_every_attribute_and_every_sample() -> None:
         ArrayMeta(("E0", "E1"), (), 500, 16, "0.125", (0, 1)),
         meta,
     ):
-        contents.append(objects.content_of(samples, other))
+        contents.append(formats.content_of(samples, other))
     assert len(set(contents)) == 7
 
 
@@ -186,7 +185,7 @@ def test_a_missing_attribute_is_named() -> None:
 def test_samples_that_mean_something_else_are_refused(tmp_path: Path) -> None:
     meta = meta_of(2, 500, absent=(1,))
     samples = samples_of(meta)
-    with objects.Draft(tmp_path / "object", meta) as draft:
+    with writer.Draft(tmp_path / "object", meta) as draft:
         with pytest.raises(UsageError, match="int32"):
             draft.append(samples.astype(np.int32))
         with pytest.raises(UsageError, match="belongs"):

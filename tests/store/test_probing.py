@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from brainbrr.core import files
 from brainbrr.errors import UsageError
-from brainbrr.store import files
-from brainbrr.store.probing import probe
+from brainbrr.store.filesystem import probe
 from brainbrr.store.store import Store
 
 INIT = [sys.executable, "-m", "brainbrr", "store", "init", "--json", "--store"]

@@ -6,8 +6,8 @@ import pytest
 from making import overwrite
 
 from brainbrr.errors import IntegrityError
-from brainbrr.store import receipts
-from brainbrr.store.receipts import Receipt
+from brainbrr.store import sidecars
+from brainbrr.store.sidecars import Receipt
 from brainbrr.store.store import Store
 
 WHOLE = Receipt(
@@ -27,30 +27,30 @@ WHOLE = Receipt(
 
 
 def test_a_receipt_is_read_as_it_was_written(store: Store) -> None:
-    path = receipts.write(store.layout, WHOLE)
+    path = sidecars.write_receipt(store.layout, WHOLE)
     assert store.layout.receipts() == [path.stem]
-    assert receipts.read_all(store.layout) == (WHOLE,)
+    assert sidecars.read_receipts(store.layout) == (WHOLE,)
 
 
 def test_what_receipts_name_is_known_with_the_time_when_it_last_went(store: Store) -> None:
-    assert receipts.deleted(store.layout)["records"] == {}
-    receipts.write(store.layout, WHOLE)
+    assert sidecars.deleted(store.layout)["records"] == {}
+    sidecars.write_receipt(store.layout, WHOLE)
     later = "2026-01-02T00:00:00+00:00"
-    receipts.write(store.layout, Receipt("gc", later, "x@y", records=("e" * 32,)))
-    deleted = receipts.deleted(store.layout)
+    sidecars.write_receipt(store.layout, Receipt("gc", later, "x@y", records=("e" * 32,)))
+    deleted = sidecars.deleted(store.layout)
     assert deleted["records"] == {"c" * 32: WHOLE.created, "e" * 32: later}
     assert deleted["generations"] == {"demo/1": WHOLE.created}
     assert deleted["views"] == {"b" * 64: WHOLE.created}
 
 
 def test_a_damaged_receipt_is_an_error_by_name_and_no_word_for_anything(store: Store) -> None:
-    path = receipts.write(store.layout, WHOLE)
+    path = sidecars.write_receipt(store.layout, WHOLE)
     whole = path.read_bytes()
     for i in (0, 20, len(whole) - 3):
         overwrite(path, whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :])
         with pytest.raises(IntegrityError):
-            receipts.read(store.layout, path.stem)
-        assert receipts.deleted(store.layout)["records"] == {}
+            sidecars.read_receipt(store.layout, path.stem)
+        assert sidecars.deleted(store.layout)["records"] == {}
 
 
 TIMES = ["soon", "2026-01-01", "2026-01-01T00:00:00", "2026-01-01T01:00:00+01:00", "9999-12-31T23:59:59-23:59"]
@@ -72,19 +72,19 @@ def test_what_is_no_receipt_is_refused(change: dict[str, object]) -> None:
 
 
 def test_a_receipt_says_who_and_when() -> None:
-    assert receipts.whoever().count("@") == 1
-    assert receipts.now() > "2026"
+    assert sidecars.whoever().count("@") == 1
+    assert sidecars.now() > "2026"
 
 
 def test_a_receipt_in_the_place_of_another_is_no_receipt(store: Store) -> None:
-    path = receipts.write(store.layout, WHOLE)
+    path = sidecars.write_receipt(store.layout, WHOLE)
     other = store.layout.receipt(f"{path.stem[:-12]}{'0' * 12}")
     other.write_bytes(path.read_bytes())
     with pytest.raises(IntegrityError, match="another receipt than its name says"):
-        receipts.read(store.layout, other.stem)
-    assert receipts.read_all(store.layout) == (WHOLE,)
+        sidecars.read_receipt(store.layout, other.stem)
+    assert sidecars.read_receipts(store.layout) == (WHOLE,)
 
 
 def test_a_receipt_that_is_not_there_is_an_error(store: Store) -> None:
     with pytest.raises(IntegrityError, match="not there"):
-        receipts.read(store.layout, "20260101T000000Z-0123456789ab")
+        sidecars.read_receipt(store.layout, "20260101T000000Z-0123456789ab")

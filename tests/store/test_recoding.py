@@ -9,12 +9,13 @@ import pytest
 from keeping import publish, put, view_of
 from making import overwrite
 
+from brainbrr.core import files
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import files, marks, proof, receipts, recoding
-from brainbrr.store.receipts import Receipt
+from brainbrr.store import copy, frozen_views, sidecars
 from brainbrr.store.records import Record
-from brainbrr.store.store import Store
+from brainbrr.store.sidecars import Receipt
+from brainbrr.store.store import Store, verify_catalog, verify_object
 
 
 @pytest.fixture
@@ -28,12 +29,12 @@ def record(store: Store) -> Record:
 
 
 def test_an_object_that_lies_there_damaged_is_replaced(store: Store, target: Store, record: Record) -> None:
-    assert recoding.copy_object(store, target, record.content) > 0
-    assert recoding.copy_object(store, target, record.content) == 0
+    assert copy.copy_object(store, target, record.content) > 0
+    assert copy.copy_object(store, target, record.content) == 0
     shard = target.layout.object(record.content) / "c.0.0"
     overwrite(shard, shard.read_bytes()[:-1])
-    assert recoding.copy_object(store, target, record.content) > 0
-    proof.verify_object(target, record.content)
+    assert copy.copy_object(store, target, record.content) > 0
+    verify_object(target, record.content)
     assert len(list((target.location / "quarantine").iterdir())) == 1
 
 
@@ -41,7 +42,7 @@ def test_an_object_under_anothers_name_is_not_copied(store: Store, target: Store
     other = record.content[:2] + "e" * 62
     store.layout.object(record.content).rename(store.layout.object(other))
     with pytest.raises(IntegrityError):
-        recoding.copy_object(store, target, other)
+        copy.copy_object(store, target, other)
     assert not list(target.contents())
 
 
@@ -49,20 +50,20 @@ def test_a_folder_that_no_content_has_is_damage(store: Store, target: Store, rec
     stray = store.layout.object(record.content).with_name(record.content[:63])
     store.layout.object(record.content).rename(stray)
     with pytest.raises(IntegrityError, match="does not lie in its place"):
-        recoding.copy_object(store, target, stray.name)
+        copy.copy_object(store, target, stray.name)
 
 
 def test_a_record_follows_its_object_and_replaces_no_other_content(store: Store, target: Store, record: Record) -> None:
     with pytest.raises(UsageError, match="is not there"):
-        recoding.copy_record(store, target, record.key)
-    recoding.copy_object(store, target, record.content)
-    assert recoding.copy_record(store, target, record.key) > 0
-    assert recoding.copy_record(store, target, record.key) == 0
+        copy.copy_record(store, target, record.key)
+    copy.copy_object(store, target, record.content)
+    assert copy.copy_record(store, target, record.key) > 0
+    assert copy.copy_record(store, target, record.key) == 0
     other = put(target, "other")
     forged = dataclasses.replace(record, content=other.content, array=other.array, statistics=other.statistics)
     overwrite(target.layout.record(record.key), files.seal(forged.to_json()))
     with pytest.raises(UsageError, match="another content there"):
-        recoding.copy_record(store, target, record.key)
+        copy.copy_record(store, target, record.key)
 
 
 def test_a_catalog_comes_with_what_proves_it_and_replaces_no_other_one(
@@ -71,14 +72,14 @@ def test_a_catalog_comes_with_what_proves_it_and_replaces_no_other_one(
     for records in ((), (record,), (record, put(store, "more"))):
         publish(store, *records)
     catalogs.cut(store.layout, "demo", 2, "2026-01-01T00:00:00+00:00")
-    assert recoding.copy_catalog(store, target, "demo") == 2
-    proof.verify_catalog(target, "demo")
+    assert copy.copy_catalog(store, target, "demo") == 2
+    verify_catalog(target, "demo")
     layout = target.layout
     assert (layout.generations("demo"), layout.acknowledged("demo"), layout.cuts("demo")) == ([2, 3], [2, 3], [2])
     publish(target)
     publish(store, record)
     with pytest.raises(UsageError, match="generation 4 of corpus 'demo' is another one there"):
-        recoding.copy_catalog(store, target, "demo")
+        copy.copy_catalog(store, target, "demo")
 
 
 def test_a_damaged_catalog_is_not_copied(store: Store, target: Store, record: Record) -> None:
@@ -86,29 +87,29 @@ def test_a_damaged_catalog_is_not_copied(store: Store, target: Store, record: Re
     path = store.layout.generation("demo", 1)
     overwrite(path, path.read_bytes().replace(b"train", b"eval_"))
     with pytest.raises(IntegrityError):
-        recoding.copy_catalog(store, target, "demo")
+        copy.copy_catalog(store, target, "demo")
     assert not target.layout.generations("demo")
 
 
 def test_small_files_are_copied_whole_or_not_at_all(store: Store, target: Store, record: Record) -> None:
     digest, said = view_of(record)
-    marks.freeze(store, digest, said)
-    marks.pin(store, digest)
-    marks.retire(store, record.recipe, "default")
-    receipt = receipts.write(store.layout, Receipt("gc", "2026-01-01T00:00:00+00:00", "us")).stem
+    frozen_views.freeze(store, digest, said)
+    frozen_views.pin(store, digest)
+    frozen_views.retire(store, record.recipe, "default")
+    receipt = sidecars.write_receipt(store.layout, Receipt("gc", "2026-01-01T00:00:00+00:00", "us")).stem
     with pytest.raises(UsageError, match="its view is not there"):
-        recoding.copy_pin(store, target, digest)
-    recoding.copy_view(store, target, digest)
-    recoding.copy_pin(store, target, digest)
-    recoding.copy_retirement(store, target, record.recipe)
-    recoding.copy_receipt(store, target, receipt)
-    assert marks.pinned(target, digest) == marks.pinned(store, digest) is not None
-    assert marks.retired(target, record.recipe) == marks.retired(store, record.recipe) is not None
-    assert receipts.read(target.layout, receipt) == receipts.read(store.layout, receipt)
+        copy.copy_pin(store, target, digest)
+    copy.copy_view(store, target, digest)
+    copy.copy_pin(store, target, digest)
+    copy.copy_retirement(store, target, record.recipe)
+    copy.copy_receipt(store, target, receipt)
+    assert frozen_views.pinned(target, digest) == frozen_views.pinned(store, digest) is not None
+    assert frozen_views.retired(target, record.recipe) == frozen_views.retired(store, record.recipe) is not None
+    assert sidecars.read_receipt(target.layout, receipt) == sidecars.read_receipt(store.layout, receipt)
     [findings] = store.layout.findings.rglob("*.json")
     overwrite(findings, findings.read_bytes().replace(b"100", b"101"))
     with pytest.raises(IntegrityError):
-        recoding.copy_findings(store, target, f"{record.key}-1")
+        copy.copy_findings(store, target, f"{record.key}-1")
     findings.rename(findings.with_name("stray.json"))
     with pytest.raises(IntegrityError):
-        recoding.copy_findings(store, target, "stray")
+        copy.copy_findings(store, target, "stray")

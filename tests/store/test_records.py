@@ -5,12 +5,12 @@ import json
 import pytest
 from making import arguments, flips_on_disk, meta_of, overwrite, samples_of
 
-from brainbrr.digest import canonical_json
+from brainbrr.core import files
+from brainbrr.core.digest import canonical_json
 from brainbrr.errors import IntegrityError
-from brainbrr.store import files, proof
+from brainbrr.store.reachability import Reader
 from brainbrr.store.records import Record
-from brainbrr.store.roots import Reader
-from brainbrr.store.store import Store
+from brainbrr.store.store import Store, unproven_record, verify_record
 
 META = meta_of(2, 300, absent=(1,))
 
@@ -72,7 +72,7 @@ def test_a_record_that_contradicts_itself_is_refused(
     overwrite(store.layout.record(record.key), files.seal({**record.to_json(), **change}))
     with pytest.raises(IntegrityError, match=reason):
         store.record(record.key)
-    assert proof.unproven_record(store, record.key) == Record.from_json({**record.to_json(), **change})
+    assert unproven_record(store, record.key) == Record.from_json({**record.to_json(), **change})
 
 
 def test_a_record_under_another_key_is_refused_but_can_be_looked_at(store: Store, record: Record) -> None:
@@ -82,21 +82,21 @@ def test_a_record_under_another_key_is_refused_but_can_be_looked_at(store: Store
         store.record(other.key)
     assert list(store.records()) == [record]
     assert set(store.keys()) == {record.key, other.key}
-    assert proof.unproven_record(store, other.key) == record
+    assert unproven_record(store, other.key) == record
 
 
 def test_verify_record_asks_for_its_object(store: Store, record: Record) -> None:
-    assert proof.verify_record(store, record.key) == record
+    assert verify_record(store, record.key) == record
     folder = store.layout.object(record.content)
     overwrite(folder / "zarr.json", (folder / "zarr.json").read_bytes().replace(b'"E0"', b'"E9"'))
     with pytest.raises(IntegrityError, match="disagree"):
-        proof.verify_record(store, record.key)
+        verify_record(store, record.key)
     (folder / "c.0.0").unlink()
     with pytest.raises(IntegrityError, match="not there"):
-        proof.verify_record(store, record.key)
+        verify_record(store, record.key)
     store.layout.record(record.key).unlink()
     with pytest.raises(IntegrityError, match="no record"):
-        proof.verify_record(store, record.key)
+        verify_record(store, record.key)
 
 
 def test_a_file_that_is_no_record_is_found(store: Store, record: Record) -> None:
@@ -104,8 +104,8 @@ def test_a_file_that_is_no_record_is_found(store: Store, record: Record) -> None
     (store.layout.records / "aa" / "notes.json").touch()
     assert set(store.keys()) == {record.key, "aa/notes.json"}
     with pytest.raises(IntegrityError, match="not in a record's place"):
-        proof.verify_record(store, "aa/notes.json")
-    assert proof.unproven_record(store, "aa/notes.json") is None
+        verify_record(store, "aa/notes.json")
+    assert unproven_record(store, "aa/notes.json") is None
 
 
 @pytest.mark.parametrize("checks", ["0", "g" * 16, "0" * 7, "0" * 800, ""])

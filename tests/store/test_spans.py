@@ -19,10 +19,9 @@ from hypothesis import strategies as st
 from making import eeg_of, meta_of, overwrite, samples_of, write_object
 
 from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
-from brainbrr.store import shard_files
-from brainbrr.store.chunks import ShardReader
-from brainbrr.store.shard_files import Scratch
-from brainbrr.store.tiles import CODECS, Codec
+from brainbrr.store import reader as the_reader
+from brainbrr.store.formats import CODECS, Codec
+from brainbrr.store.reader import Scratch, ShardReader
 
 META = meta_of(3, 16 * 35 + 7, absent=(1,))
 MAPPED = pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "read"])
@@ -206,7 +205,7 @@ def test_a_read_that_fails_names_the_object_and_is_damage_only_where_bytes_are_g
         raise OSError(number, os.strerror(number))
 
     with ShardReader(folder, mapped=False) as reader:
-        monkeypatch.setattr(shard_files.os, "preadv", gone)
+        monkeypatch.setattr(the_reader.os, "preadv", gone)
         with pytest.raises(BrainbrrError, match=os.strerror(number)) as caught:
             reader.span(0, 10)
         assert str(folder) in str(caught.value)
@@ -221,7 +220,7 @@ def test_a_shard_that_cannot_be_opened_is_named(
     def gone(*_: Any) -> int:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(shard_files.os, call, gone)
+    monkeypatch.setattr(the_reader.os, call, gone)
     with pytest.raises(BrainbrrError, match="the shard cannot be read") as caught:
         ShardReader(folder, META, codec=codec)
     assert str(folder) in str(caught.value)
@@ -230,7 +229,7 @@ def test_a_shard_that_cannot_be_opened_is_named(
 
 def test_a_read_in_small_pieces_is_put_together(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = os.preadv
-    monkeypatch.setattr(shard_files.os, "preadv", lambda fd, to, at: whole(fd, [to[0][:333]], at))
+    monkeypatch.setattr(the_reader.os, "preadv", lambda fd, to, at: whole(fd, [to[0][:333]], at))
     with ShardReader(folder, mapped=False) as reader:
         assert np.array_equal(window(reader, 3, 567), SAMPLES[:, 3:])
 
@@ -260,7 +259,7 @@ def test_closing_a_reading_reader_never_reads_another_file(folder: Path, monkeyp
         reader.close()  # by another thread, in the middle of a read
         return real(descriptor, buffers, at)
 
-    monkeypatch.setattr(shard_files.os, "preadv", close_first)
+    monkeypatch.setattr(the_reader.os, "preadv", close_first)
     assert np.array_equal(window(reader, 0, 567), SAMPLES)
 
 

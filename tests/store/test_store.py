@@ -16,9 +16,8 @@ import pytest
 from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.errors import IntegrityError, NotReproducibleError, SpaceError, UsageError
-from brainbrr.store import proof
-from brainbrr.store.objects import FILL
-from brainbrr.store.store import Store
+from brainbrr.store.formats import FILL
+from brainbrr.store.store import Depth, Store, decode_object, verify_object, verify_record
 
 META = meta_of(3, 16 * 25, absent=(2,), k=1)
 SAMPLES = samples_of(META)
@@ -45,7 +44,7 @@ def test_what_is_put_is_found_by_key_and_read_by_content(store: Store) -> None:
 
 def test_an_unknown_key_has_no_record_and_a_lost_object_is_damage(store: Store) -> None:
     assert store.record("0" * 32) is None
-    for use in (store.reader, partial(proof.decode, store), store.open_array, partial(proof.verify_object, store)):
+    for use in (store.reader, partial(decode_object, store), store.open_array, partial(verify_object, store)):
         with pytest.raises(IntegrityError):
             use("0" * 64)
     assert store.object_bytes("0" * 64) == 0
@@ -89,7 +88,7 @@ def test_a_second_content_of_a_key_goes_to_quarantine_and_the_first_stays(store:
     kept = list((store.location / "quarantine").iterdir())
     assert [str(path) for path in kept] == [caught.value.where]
     shutil.copytree(kept[0], store.layout.objects / "aa" / "looked-at")
-    assert proof.decode(store, "aa/looked-at") == kept[0].name
+    assert decode_object(store, "aa/looked-at") == kept[0].name
 
 
 @pytest.mark.parametrize(("error", "told"), [(errno.ENOTEMPTY, NotReproducibleError), (errno.EIO, OSError)])
@@ -137,7 +136,7 @@ def test_a_damaged_record_moves_to_quarantine_and_is_written_again(store: Store)
     overwrite(path, path.read_bytes()[:-9])
     put = store.put(SAMPLES, **arguments(META))
     assert (put.new_object, put.new_record, len(put.quarantined)) == (False, True, 1)
-    assert proof.verify_record(store, record.key) == record
+    assert verify_record(store, record.key) == record
 
 
 @pytest.mark.parametrize(
@@ -173,7 +172,7 @@ def test_samples_that_are_none_are_refused(store: Store) -> None:
 
 
 @pytest.mark.parametrize("depth", ["checksums", "full"])
-def test_a_flipped_sample_and_a_damaged_structure_are_found_decoded_or_not(store: Store, depth: proof.Depth) -> None:
+def test_a_flipped_sample_and_a_damaged_structure_are_found_decoded_or_not(store: Store, depth: Depth) -> None:
     content = store.put(SAMPLES, **arguments(META)).record.content
     shard = store.layout.object(content) / "c.0.0"
     good = shard.read_bytes()
@@ -181,14 +180,14 @@ def test_a_flipped_sample_and_a_damaged_structure_are_found_decoded_or_not(store
     flipped[100] ^= 1
     overwrite(shard, bytes(flipped))
     with pytest.raises(IntegrityError, match="from 0 s to 10 s") as caught:
-        proof.verify_object(store, content, depth=depth)
+        verify_object(store, content, depth=depth)
     assert "brainbrr repair" in str(caught.value.fix)
     for damage in (good[:-1] + b"\0", good[:-20] + b"\1" * 20, good + b"x"):
         overwrite(shard, damage)
         with pytest.raises(IntegrityError):
-            proof.verify_object(store, content, depth=depth)
+            verify_object(store, content, depth=depth)
     overwrite(shard, good)
-    proof.verify_object(store, content, depth=depth)
+    verify_object(store, content, depth=depth)
 
 
 def test_an_object_of_another_content_under_this_name_is_found(store: Store) -> None:
@@ -197,10 +196,10 @@ def test_an_object_of_another_content_under_this_name_is_found(store: Store) -> 
     ]
     one, other = map(store.layout.object, contents)
     overwrite(one / "c.0.0", (other / "c.0.0").read_bytes())
-    proof.verify_object(store, contents[0], depth="checksums")
+    verify_object(store, contents[0], depth="checksums")
     with pytest.raises(IntegrityError, match=f"has content {contents[1][:12]}"):
-        proof.verify_object(store, contents[0])
-    assert proof.decode(store, contents[0]) == contents[1]
+        verify_object(store, contents[0])
+    assert decode_object(store, contents[0]) == contents[1]
 
 
 def test_a_copy_under_any_name_decodes_to_the_same_content(store: Store) -> None:
@@ -210,11 +209,11 @@ def test_a_copy_under_any_name_decodes_to_the_same_content(store: Store) -> None
         shutil.copytree(folder, copy)
     names = [content, f"{content[:2]}/copy", "bare", f"zz/{content}"]
     assert sorted(store.contents()) == sorted(names)
-    assert {proof.decode(store, name) for name in names} == {content}
+    assert {decode_object(store, name) for name in names} == {content}
     assert {store.object_bytes(name) for name in names} == {store.object_bytes(content)}
     for name in names[1:]:
         with pytest.raises(IntegrityError, match="not lie in its place"):
-            proof.verify_object(store, name)
+            verify_object(store, name)
 
 
 def test_an_array_of_a_foreign_codec_is_never_decoded(store: Store) -> None:
@@ -223,7 +222,7 @@ def test_an_array_of_a_foreign_codec_is_never_decoded(store: Store) -> None:
     overwrite(
         metadata, metadata.read_bytes().replace(b'[{"configuration":{"endian":"little"}', b'[{"name":"pickle"},{')
     )
-    for use in (partial(proof.decode, store), store.reader, store.open_array, partial(proof.verify_object, store)):
+    for use in (partial(decode_object, store), store.reader, store.open_array, partial(verify_object, store)):
         with pytest.raises(IntegrityError):
             use(content)
 
@@ -273,7 +272,7 @@ def test_frozen_views_are_kept_once_and_proven_when_read(store: Store) -> None:
 
 def test_a_store_travels_between_processes(store: Store) -> None:
     content = store.put(SAMPLES, **arguments(META)).record.content
-    assert proof.decode(pickle.loads(pickle.dumps(store)), content) == content
+    assert decode_object(pickle.loads(pickle.dumps(store)), content) == content
 
 
 READ_ALL = """

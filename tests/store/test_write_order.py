@@ -12,15 +12,18 @@ import pytest
 from keeping import publish, put, view_of
 from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
-from brainbrr.digest import sha256
+from brainbrr.core import failpoints, files
+from brainbrr.core.digest import sha256
 from brainbrr.errors import IntegrityError, NotReproducibleError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import failpoints, files, founding, marks, mending, objects, proof, trash
-from brainbrr.store.roots import Reader
-from brainbrr.store.store import Store
-from brainbrr.store.trash import Deletion
-from brainbrr.verbs.forget import forget
-from brainbrr.verbs.gc import gc
+from brainbrr.store import copy, formats, frozen_views, writer
+from brainbrr.store import deletion as the_deletion
+from brainbrr.store.create import mend_mark
+from brainbrr.store.deletion import Deletion
+from brainbrr.store.forget import forget
+from brainbrr.store.gc import gc
+from brainbrr.store.reachability import Reader
+from brainbrr.store.store import Store, verify_object
 
 META = meta_of(2, 400)
 SAMPLES = samples_of(META)
@@ -127,15 +130,15 @@ def test_a_record_of_a_faster_process_is_made_durable_too(
 
 def overtake(store: Store, monkeypatch: pytest.MonkeyPatch, other: Any) -> None:
     """Let `other` run once, when the next put has written its own files but published nothing."""
-    finish = objects.Draft.finish
+    finish = writer.Draft.finish
 
-    def write(draft: objects.Draft) -> int:
-        monkeypatch.setattr(objects.Draft, "finish", finish)
+    def write(draft: writer.Draft) -> int:
+        monkeypatch.setattr(writer.Draft, "finish", finish)
         n_bytes = finish(draft)
         other()
         return n_bytes
 
-    monkeypatch.setattr(objects.Draft, "finish", write)
+    monkeypatch.setattr(writer.Draft, "finish", write)
 
 
 def test_a_faster_process_with_the_same_array_wins_and_ours_is_dropped(
@@ -145,7 +148,7 @@ def test_a_faster_process_with_the_same_array_wins_and_ours_is_dropped(
     put = store.put(SAMPLES, **arguments(META))
     assert (put.new_object, put.new_record, put.n_bytes_written, put.quarantined) == (False, False, 0, ())
     assert not list((store.location / "tmp").iterdir())
-    proof.verify_object(store, put.record.content)
+    verify_object(store, put.record.content)
 
 
 def test_an_object_that_appears_at_the_last_moment_is_never_replaced(
@@ -190,7 +193,7 @@ def test_a_faster_process_that_left_damage_is_replaced(store: Store, monkeypatch
     overtake(store, monkeypatch, damaged)
     put = store.put(SAMPLES, **arguments(META))
     assert (put.new_object, len(put.quarantined)) == (True, 1)
-    proof.verify_object(store, put.record.content)
+    verify_object(store, put.record.content)
 
 
 def test_a_faster_process_with_another_array_keeps_the_key(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,17 +202,17 @@ def test_a_faster_process_with_another_array_keeps_the_key(store: Store, monkeyp
     with pytest.raises(NotReproducibleError):
         store.put(SAMPLES, **arguments(META))
     (record,) = store.records()
-    assert record.content == objects.content_of(theirs, META)
+    assert record.content == formats.content_of(theirs, META)
 
 
 def test_what_reads_back_as_something_else_is_never_published(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    close = objects.Draft._close
+    close = writer.Draft._close
 
-    def rotten(draft: objects.Draft, n: int) -> None:
+    def rotten(draft: writer.Draft, n: int) -> None:
         draft._tile(n)[0, 0] ^= 1  # valid checksums of the wrong samples, as bad memory would make
         close(draft, n)
 
-    monkeypatch.setattr(objects.Draft, "_close", rotten)
+    monkeypatch.setattr(writer.Draft, "_close", rotten)
     with pytest.raises(IntegrityError, match="reads back as something else"):
         store.put(SAMPLES, **arguments(META))
     assert list(store.contents()) == list(store.keys()) == list((store.location / "tmp").iterdir()) == []
@@ -220,7 +223,7 @@ def test_short_writes_are_finished(store: Store, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[: max(1, len(data) // 3)]))
     content = store.put(SAMPLES, **arguments(META)).record.content
     monkeypatch.undo()
-    proof.verify_object(store, content)
+    verify_object(store, content)
 
 
 def test_files_are_read_only_once_they_are_finished(tmp_path: Path) -> None:
@@ -273,10 +276,10 @@ def test_what_a_deletion_took_is_back_durably(store: Store, trace: list[str]) ->
     record = put(store, "taken")
     deletion = Deletion(Reader(store.layout), "gc")
     for kind, name in (("records", record.key), ("objects", record.content)):
-        path = trash.place(store.layout, kind, name)
+        path = the_deletion.place(store.layout, kind, name)
         path.rename(deletion.folder / kind / path.name)
     trace.clear()
-    trash.call_off(store.layout)
+    the_deletion.call_off(store.layout)
     assert trace == [
         "rename trash/ID trash/ID",
         *("link trash/ID/records/ID.json records/ab/ID.json", "fsync records/ab"),
@@ -294,10 +297,10 @@ def test_a_forget_takes_a_catalog_away_whole_and_durably(store: Store, trace: li
 
 def test_a_mark_is_taken_back_durably_after_its_receipt(store: Store, trace: list[str]) -> None:
     digest, said = view_of(put(store, "seen"))
-    marks.freeze(store, digest, said)
-    marks.pin(store, digest)
+    frozen_views.freeze(store, digest, said)
+    frozen_views.pin(store, digest)
     trace.clear()
-    marks.unpin(store, digest)
+    frozen_views.unpin(store, digest)
     assert trace == [*RECEIPT, "fsync pins"]
 
 
@@ -307,9 +310,9 @@ def test_what_is_mended_is_durable_where_it_comes_to_and_where_it_came_from(stor
     array = store.layout.object(record.content).rename(aside / "array")
     file = store.layout.record(record.key).rename(aside / "file")
     trace.clear()
-    mending.place_object(store.layout, array, record.content)
-    mending.place_file(store.layout, file, store.layout.record(record.key))
-    founding.mend_mark(store.layout)
+    copy.place_object(store.layout, array, record.content)
+    copy.place_file(store.layout, file, store.layout.record(record.key))
+    mend_mark(store.layout)
     assert trace == [
         *(
             "fsync objects.zarr",
@@ -328,7 +331,7 @@ def test_a_generation_comes_back_into_a_catalog_whose_folder_is_gone(store: Stor
     data = path.read_bytes()
     shutil.rmtree(path.parent)
     trace.clear()
-    mending.replace_generation(store.layout, "demo", 1, data)
+    copy.replace_generation(store.layout, "demo", 1, data)
     assert trace[0] == "fsync catalog" and path.read_bytes() == data
     assert catalogs.acknowledged_digest(store.layout, "demo", 1) == sha256(data)
 

@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from brainbrr.core.statcache import Host
 from brainbrr.errors import BrainbrrError, IntegrityError
-from brainbrr.host import Host
 from brainbrr.store.store import Store
-from brainbrr.verbs.verify import verify
-from brainbrr.views import View
+from brainbrr.store.verify import verify
+from brainbrr.views.view import View
 
 sys.path.append(str(Path(__file__).parent))
 

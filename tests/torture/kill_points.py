@@ -20,15 +20,16 @@ sys.path.append(str(Path(__file__).parent.parent / "store"))
 
 from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
-from brainbrr.digest import xxh3_128
+from brainbrr.core import failpoints
+from brainbrr.core.digest import xxh3_128
+from brainbrr.core.statcache import Host
 from brainbrr.errors import NotReproducibleError
-from brainbrr.host import Host
-from brainbrr.store import condemned, failpoints, marks
+from brainbrr.ingest.repair import repair
+from brainbrr.store import deletion, frozen_views
+from brainbrr.store.forget import forget
+from brainbrr.store.gc import gc
 from brainbrr.store.store import Store
-from brainbrr.verbs.forget import forget
-from brainbrr.verbs.gc import gc
-from brainbrr.verbs.repair import repair
-from brainbrr.verbs.verify import verify
+from brainbrr.store.verify import verify
 
 META = meta_of(2, 400)
 VIEW = "c" * 64
@@ -79,7 +80,7 @@ def kept_and_not(store: Store) -> None:
     row = row_of("a.edf", source=xxh3_128(b"an EDF"))
     store.publish("demo", lambda _: catalog_of([row]))
     view = {"format": 1, "corpus": "demo", "recordings": [{"key": record.key, "content": record.content}]}
-    marks.freeze(store, VIEW, view)
+    frozen_views.freeze(store, VIEW, view)
 
 
 def collect(store: Store) -> None:
@@ -180,21 +181,23 @@ OPERATIONS = (
         "gc that condemns",
         kept_and_not,
         condemn,
-        lambda store: bool(condemned.lists(store.layout)[0]) or counts(2, 2)(store),
+        lambda store: bool(deletion.lists(store.layout)[0]) or counts(2, 2)(store),
     ),
     Operation("gc after one that died", dead_gc, collect, counts(2, 2)),
-    Operation("freeze beside a dead gc", dead_gc, lambda store: marks.freeze(store, VIEW, {"format": 1}), counts(3, 2)),
-    Operation("pin", kept_and_not, lambda store: marks.pin(store, VIEW), lambda s: s.layout.pins() == [VIEW]),
+    Operation(
+        "freeze beside a dead gc", dead_gc, lambda store: frozen_views.freeze(store, VIEW, {"format": 1}), counts(3, 2)
+    ),
+    Operation("pin", kept_and_not, lambda store: frozen_views.pin(store, VIEW), lambda s: s.layout.pins() == [VIEW]),
     Operation(
         "unpin",
-        lambda store: (kept_and_not(store), marks.pin(store, VIEW)),
-        lambda store: marks.unpin(store, VIEW),
+        lambda store: (kept_and_not(store), frozen_views.pin(store, VIEW)),
+        lambda store: frozen_views.unpin(store, VIEW),
         lambda store: store.layout.pins() == [],
     ),
     Operation(
         "retire",
         nothing,
-        lambda store: marks.retire(store, "ab" * 16, "x"),
+        lambda store: frozen_views.retire(store, "ab" * 16, "x"),
         lambda s: s.layout.retired() == ["ab" * 16],
     ),
     Operation("forget", kept_and_not, lambda store: forget(store, "demo", yes=True), counts(1, 1), again=False),

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from brainbrr.cli.main import main
-from brainbrr.eeg.synthetic import write_corpus
+from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.store.store import Store
-from brainbrr.verbs.verify import verify
+from brainbrr.store.verify import verify
 
 
 @dataclass(frozen=True)

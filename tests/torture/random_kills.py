@@ -21,15 +21,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from brainbrr.digest import key_of, source_digest
-from brainbrr.eeg.recipe import Recipe
-from brainbrr.eeg.synthetic import write_corpus
+from brainbrr.core.digest import key_of, source_digest
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.eeg.synthetic.corpus import write_corpus
+from brainbrr.ingest.ingest import ingest
 from brainbrr.profiles import SPLITS, Profile
+from brainbrr.store.gc import gc
 from brainbrr.store.store import Store
-from brainbrr.verbs.check import check
-from brainbrr.verbs.gc import gc
-from brainbrr.verbs.ingest import ingest
-from brainbrr.verbs.verify import verify
+from brainbrr.store.verify import verify
+from brainbrr.views.check import check
 
 N_OWN, N_TOGETHER = 6, 2
 EVERYTHING = Profile(name="full", quota=dict.fromkeys(SPLITS))

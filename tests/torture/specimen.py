@@ -9,19 +9,18 @@ sys.path.append(str(Path(__file__).parent.parent))
 
 from support import EVERYTHING
 
-from brainbrr.eeg.corpus import locate, scan
-from brainbrr.eeg.recipe import Recipe
-from brainbrr.eeg.synthetic import write_corpus
-from brainbrr.host import Host
+from brainbrr.core.statcache import Host
+from brainbrr.eeg.corpus.tree import locate, scan
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.eeg.synthetic.corpus import write_corpus
+from brainbrr.ingest.ingest import ingest
+from brainbrr.loading.windows import WindowSpec
+from brainbrr.store.forget import forget
+from brainbrr.store.formats import Codec
+from brainbrr.store.gc import gc
 from brainbrr.store.store import Store
-from brainbrr.store.tiles import Codec
-from brainbrr.verbs.forget import forget
-from brainbrr.verbs.gc import gc
-from brainbrr.verbs.ingest import ingest
-from brainbrr.verbs.pin import pin
-from brainbrr.verbs.recipes import retire
-from brainbrr.verbs.view import view
-from brainbrr.windows import WindowSpec
+from brainbrr.views.report import view
+from brainbrr.views.retention import pin, retire
 
 OTHER = Recipe(name="other", notch_hz=50)
 

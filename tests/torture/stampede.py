@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from brainbrr.eeg.synthetic import write_corpus
+from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.store.store import Store
-from brainbrr.verbs.verify import verify
+from brainbrr.store.verify import verify
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from brainbrr.digest import source_digest
-from brainbrr.file_facts import FileFacts
+from brainbrr.core.digest import source_digest
+from brainbrr.core.statcache import FileFacts
 
 _SECOND_NS = 1_000_000_000
 

@@ -31,17 +31,17 @@ sys.path.append(str(Path(__file__).parent.parent))
 
 from support import EVERYTHING
 
-from brainbrr.digest import key_of, source_digest
-from brainbrr.eeg.recipe import Recipe
-from brainbrr.eeg.synthetic import write_corpus
+from brainbrr.core.digest import key_of, source_digest
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.errors import IntegrityError
+from brainbrr.ingest.ingest import ingest
+from brainbrr.ingest.repair import repair
+from brainbrr.loading.windows import WindowSpec
+from brainbrr.store.gc import gc
 from brainbrr.store.store import Store
-from brainbrr.verbs.gc import gc
-from brainbrr.verbs.ingest import ingest
-from brainbrr.verbs.repair import repair
-from brainbrr.verbs.verify import verify
-from brainbrr.verbs.view import view
-from brainbrr.windows import WindowSpec
+from brainbrr.store.verify import verify
+from brainbrr.views.report import view
 
 RECIPE, WINDOW = Recipe(), WindowSpec(length_s="4", stride_s="4")
 N_SOURCES = 4

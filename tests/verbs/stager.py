@@ -17,11 +17,10 @@ from typing import Any
 
 import brainbrr
 from brainbrr import WindowSpec
-from brainbrr.progress import Silent
-from brainbrr.store import proof
-from brainbrr.store.store import Store
-from brainbrr.verbs.stage import stage
-from brainbrr.views import View
+from brainbrr.core.progress import Silent
+from brainbrr.store.store import Store, verify_object, verify_record
+from brainbrr.views.stage import stage
+from brainbrr.views.view import View
 
 STAGER = Path(__file__)
 CALLS = ("open", "write", "mkdir", "rename", "replace", "unlink", "fchmod", "link")
@@ -92,9 +91,9 @@ def die(view: View, into: Path) -> None:
         assert status in (0, 9), status
         for made in (into / str(n)).glob("*/store/format.json"):
             for content in (found := Store.open(made.parent)).contents():
-                proof.verify_object(found, content)
+                verify_object(found, content)
             for key in found.keys():  # noqa: SIM118
-                proof.verify_record(found, key)
+                verify_record(found, key)
         staged = stage(view, into / str(n), n_threads=1)
         assert windows(staged.view) == windows(view)
         assert staged.n_reused == len(view.recordings) or status == 9

@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 
 import pytest
 
-from brainbrr.digest import key_of, source_digest
-from brainbrr.eeg.recipe import Recipe
+from brainbrr.core.digest import key_of, source_digest
+from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import EdfError
+from brainbrr.ingest.build import Task, build
 from brainbrr.store.store import Store
-from brainbrr.verbs.build import Task, build
 
 RECIPE = Recipe()
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from support import Cli
 
-from brainbrr.store import files, proof, receipts
-from brainbrr.store.receipts import Receipt
+from brainbrr.core import files
+from brainbrr.store import sidecars
+from brainbrr.store import store as the_store
+from brainbrr.store.sidecars import Receipt
 from brainbrr.store.store import Store
 
 GATE = ("check", "--require", "no-duplicates,complete,verified,no-leaks", "--profile", "smoke")
@@ -109,7 +111,7 @@ def test_ingest_mends_a_missing_object(cli: Cli, store: Path, corpus: Path) -> N
 def test_an_object_without_a_record_is_an_orphan_and_never_fails(cli: Cli, store: Path) -> None:
     opened = Store.open(store)
     record = next(opened.records())
-    receipts.write(opened.layout, Receipt("gc", "2999-01-01T00:00:00+00:00", "us", records=(record.key,)))
+    sidecars.write_receipt(opened.layout, Receipt("gc", "2999-01-01T00:00:00+00:00", "us", records=(record.key,)))
     content = record.content
     opened.layout.record(record.key).unlink()
     told = cli("check", "--require", "no-duplicates,verified,no-leaks", "--profile", "smoke", "--json")
@@ -178,8 +180,8 @@ def test_check_proves_what_verify_proves(cli: Cli, store: Path, what: str) -> No
 def test_each_object_is_decoded_once(cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(store, "copy")
     decoded: list[str] = []
-    real = proof.decode
-    monkeypatch.setattr(proof, "decode", lambda of, name, **seen: (decoded.append(name), real(of, name, **seen))[1])
+    real = the_store.decode_object
+    monkeypatch.setattr(the_store, "decode", lambda of, name, **seen: (decoded.append(name), real(of, name, **seen))[1])
     cli(*GATE)
     assert sorted(decoded) == sorted(Store.open(store).contents())
 

@@ -12,11 +12,11 @@ import pytest
 from support import Cli
 
 import brainbrr
-from brainbrr.eeg import quality
-from brainbrr.eeg.edf import EdfFile
+from brainbrr.eeg.edf.reader import EdfFile
+from brainbrr.eeg.quality import detector
 from brainbrr.errors import UsageError
 from brainbrr.store.store import Store
-from brainbrr.views import View
+from brainbrr.views.view import View
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def test_ingest_writes_findings_once_and_an_unchanged_tree_is_not_read_again(
 ) -> None:
     cli("ingest", corpus, "--workers", 1)
     store = Store.open(location)
-    scores = {key: (store.findings(key, quality.QUALITY_VERSION) or {})["score"] for key in store.keys()}  # noqa: SIM118
+    scores = {key: (store.findings(key, detector.QUALITY_VERSION) or {})["score"] for key in store.keys()}  # noqa: SIM118
     assert len(scores) == 18 and sorted(scores.values())[0] < 70 and sorted(scores.values())[1] > 90
-    monkeypatch.setattr(quality, "examine", lambda *_, **__: pytest.fail("examined again"))
+    monkeypatch.setattr(detector, "examine", lambda *_, **__: pytest.fail("examined again"))
     assert cli("ingest", corpus, "--workers", 1, "--json").json["bytes_written"] == 0
 
 
@@ -71,7 +71,7 @@ def test_a_new_detector_writes_new_files_and_changes_no_identity(
     cli("ingest", corpus, "--profile", "smoke", "--workers", 1)
     digest = cli("view", "--profile", "smoke", "--min-quality", 0, "--json").json["digest"]
     before = files(location, "records", "objects.zarr", "findings")
-    monkeypatch.setattr(quality, "QUALITY_VERSION", 2)
+    monkeypatch.setattr(detector, "QUALITY_VERSION", 2)
     waiting = cli("view", "--profile", "smoke", "--min-quality", 0, "--json")
     assert (waiting.code, waiting.json["state"], len(waiting.json["missing"])) == (3, "incomplete", 6)
     told = cli("ingest", corpus, "--profile", "smoke", "--workers", 1, "--json").json
@@ -170,7 +170,7 @@ def test_a_recording_that_is_out_of_reach_or_changed_is_not_examined_and_said_so
 ) -> None:
     cli("ingest", corpus, "--workers", 1)
     shutil.rmtree(location / "findings")
-    real = quality.examine
+    real = detector.examine
 
     def changing(path: Path, *arguments: Any, **options: Any) -> dict[str, Any]:
         if path == victim:  # after it was hashed; a change after it was read would not matter
@@ -178,7 +178,7 @@ def test_a_recording_that_is_out_of_reach_or_changed_is_not_examined_and_said_so
         return real(path, *arguments, **options)
 
     victim = sorted(corpus.rglob("*.edf"))[0].resolve()
-    monkeypatch.setattr(quality, "examine", changing)
+    monkeypatch.setattr(detector, "examine", changing)
     told = cli("ingest", corpus, "--workers", 1, "--json")
     notes = [note for notes in told.json["notes"].values() for note in notes if "not examined" in note]
     assert notes == ["not examined: the file changed while it was read"]

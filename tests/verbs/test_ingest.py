@@ -16,14 +16,13 @@ from pathlib import Path
 import pytest
 from support import Cli
 
-from brainbrr.digest import key_of, source_digest
-from brainbrr.eeg.montage import CHB_MIT
-from brainbrr.eeg.recipe import Recipe
+from brainbrr.core.digest import key_of, source_digest
+from brainbrr.eeg.signal.montage import CHB_MIT
+from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.engines.local import Processes
 from brainbrr.errors import EdfError, RecordingError
+from brainbrr.ingest.build import Builder, Built, Task, build, build_all
 from brainbrr.store.store import Store
-from brainbrr.verbs.build import Built, Task, build
-from brainbrr.verbs.builder import Builder, build_all
 
 
 def test_every_real_recording_of_the_tusz_like_tree_is_stored(cli: Cli, data: Path) -> None:

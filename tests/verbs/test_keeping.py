@@ -13,14 +13,16 @@ import pytest
 from support import TINY, Cli
 
 import brainbrr
+from brainbrr.core import failpoints
+from brainbrr.core.progress import Silent
 from brainbrr.errors import ViewNotReadyError
-from brainbrr.progress import Silent
-from brainbrr.store import failpoints, marks, proof, receipts
-from brainbrr.store.roots import Reader
-from brainbrr.store.store import Store
-from brainbrr.store.trash import Deletion
-from brainbrr.verbs.gc import gc
-from brainbrr.verbs.train import hold
+from brainbrr.learn.start import hold
+from brainbrr.store import sidecars
+from brainbrr.store.deletion import Deletion
+from brainbrr.store.frozen_views import retire
+from brainbrr.store.gc import gc
+from brainbrr.store.reachability import Reader
+from brainbrr.store.store import Store, verify_record
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def test_a_pinned_view_outlives_its_corpus(cli: Cli, store: Store, tmp_path: Pat
     forget_catalog(store)
     assert cli("gc", "--yes", "--grace", "0s", "--views-older-than", "0s").code == 0
     assert set(store.keys()) == {each["key"] for each in said["recordings"]}
-    assert brainbrr.views.View.from_json(store, said).state == "ready"
+    assert brainbrr.views.view.View.from_json(store, said).state == "ready"
     assert cli("pin", "--remove", file, "--json").json["done"] == "unpinned"
     assert cli("pin", "--remove", said["digest"], "--json").json["done"] == "was not pinned"
     assert cli("gc", "--yes", "--grace", "0s", "--views-older-than", "0s").code == 0
@@ -165,7 +167,7 @@ def test_a_recipe_that_is_not_one_is_refused_by_what_there_is(cli: Cli, store: S
     told = cli("recipe", "retire", "nothing")
     assert told.code == 2 and "there are: default" in told.err
     for digest in ("abcdef" + "0" * 26, "abcdef" + "1" * 26):
-        marks.retire(store, digest, "twice")
+        retire(store, digest, "twice")
     assert "means 2 recipes" in cli("recipe", "restore", "twice").err
     assert "means 2 recipes" in cli("recipe", "restore", "abcdef").err
     assert cli("recipe", "restore", "abcdef0", "--json").json["done"] == "restored"
@@ -236,7 +238,7 @@ def test_an_ingest_builds_again_what_a_gc_took_meanwhile(
     assert (told.json["new"], told.json["reused"]) == ((n, 0) if when == "before the catalog" else (0, n))
     assert len(list(store.keys())) == n
     for key in store.keys():  # noqa: SIM118
-        proof.verify_record(store, key)
+        verify_record(store, key)
     assert sum(len(row.contents) for row in store.catalog("demo").rows.values()) == n  # so that a lost one is missed
     assert cli("check", "--profile", "smoke").code == 0
 
@@ -269,7 +271,7 @@ def test_train_says_when_it_cannot_freeze(store: Store, monkeypatch: pytest.Monk
         raise PermissionError(13, "Permission denied", str(store.location))
 
     view = brainbrr.view(store, profile="smoke")
-    monkeypatch.setattr("brainbrr.store.files.write", denied)
+    monkeypatch.setattr("brainbrr.core.files.write", denied)
     assert hold(view, Heard()) is False
     assert len(said) == 1 and "not frozen" in said[0] and "cannot be written" in said[0]
 
@@ -285,12 +287,12 @@ def test_a_view_that_a_gc_took_before_it_was_frozen_is_not_ready(store: Store) -
 def test_a_recompressed_store_keeps_pins_retired_recipes_and_receipts(cli: Cli, store: Store, tmp_path: Path) -> None:
     view = brainbrr.view(store, profile="smoke")
     brainbrr.pin(view)
-    marks.retire(store, "ab" * 16, "old")
-    receipts.write(store.layout, receipts.Receipt("gc", receipts.now(), "x@y", records=("cd" * 16,)))
+    retire(store, "ab" * 16, "old")
+    sidecars.write_receipt(store.layout, sidecars.Receipt("gc", sidecars.now(), "x@y", records=("cd" * 16,)))
     assert cli("recompress", "--to", tmp_path / "zstd").code == 0
     other = Store.open(tmp_path / "zstd")
     assert other.layout.pins() == [view.digest] and other.layout.retired() == ["ab" * 16]
-    assert set(receipts.deleted(other.layout)["records"]) == {"cd" * 16}
+    assert set(sidecars.deleted(other.layout)["records"]) == {"cd" * 16}
     assert cli("recompress", "--to", tmp_path / "zstd").code == 0
     store.layout.view(str(view.digest)).unlink()
     told = cli("recompress", "--to", tmp_path / "again", "--json")

@@ -13,12 +13,12 @@ from brainbrr.cli import main, store_commands  # noqa: F401  # registers all com
 from brainbrr.cli.exits import EXIT_CODES
 from brainbrr.cli.group import cli as group
 from brainbrr.errors import UsageError
-from brainbrr.store import proof, recoding
-from brainbrr.store.roots import Reader
-from brainbrr.store.store import Store
-from brainbrr.store.tiles import CODECS
-from brainbrr.store.trash import CalledOff, Deletion
-from brainbrr.verbs.recompress import recompress
+from brainbrr.store import copy
+from brainbrr.store.deletion import CalledOff, Deletion
+from brainbrr.store.formats import CODECS
+from brainbrr.store.reachability import Reader
+from brainbrr.store.recompress import recompress
+from brainbrr.store.store import Store, verify_object, verify_record
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_there_and_back_again_gives_the_same_bytes(cli: Cli, store: Store, tmp_p
 
 
 def test_what_was_cut_off_goes_on_from_there(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = recoding.copy_object, []
+    real, calls = copy.copy_object, []
 
     def interrupted(*arguments: object) -> int:
         calls.append(arguments)
@@ -99,7 +99,7 @@ def test_what_was_cut_off_goes_on_from_there(store: Store, tmp_path: Path, monke
         return real(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(recoding, "copy_object", interrupted)
+        patch.setattr(copy, "copy_object", interrupted)
         with pytest.raises(KeyboardInterrupt):
             recompress(store, tmp_path / "zstd")
     half = Store.open(tmp_path / "zstd")
@@ -150,7 +150,7 @@ def test_a_damaged_copy_of_an_earlier_run_is_replaced(store: Store, tmp_path: Pa
     shard(other, content).chmod(0o644)
     shard(other, content).write_bytes(b"cut short")
     assert recompress(store, tmp_path / "zstd").copied == 1
-    proof.verify_object(other, content)
+    verify_object(other, content)
     assert len(list((other.location / "quarantine").iterdir())) == 1
 
 
@@ -199,4 +199,4 @@ def test_a_deletion_in_the_target_that_ran_meanwhile_is_called_off(store: Store,
     assert recompress(store, tmp_path / "zstd").exit_code == 0
     with pytest.raises(CalledOff):
         deletion.finish()
-    proof.verify_record(target, key)
+    verify_record(target, key)

@@ -15,8 +15,8 @@ import pytest
 from support import Cli
 
 import brainbrr
+from brainbrr.core.statcache import Host
 from brainbrr.errors import ViewNotReadyError
-from brainbrr.host import Host
 
 
 def first_shard(store: Path) -> Path:
@@ -123,8 +123,8 @@ def test_a_recording_that_another_process_added_meanwhile_is_kept(corpus: Path, 
 
         def stop(self) -> None: ...
 
+    from brainbrr.ingest.ingest import ingest
     from brainbrr.store.store import Store
-    from brainbrr.verbs.ingest import ingest
 
     ingest(Store.open(store), corpus, progress=AddsMeanwhile(), workers=1, host=Host(host))
     catalog = Store.open(store).catalog("demo")
@@ -150,7 +150,7 @@ def test_a_root_behind_a_link_is_hashed_once(cli: Cli, corpus: Path, monkeypatch
     link.symlink_to(corpus)
     time.sleep(max(0.0, 2.1 - (time.time() - max(p.stat().st_ctime for p in corpus.rglob("*.edf")))))
     cli("ingest", link, "--workers", 1)
-    monkeypatch.setattr("brainbrr.host.source_digest", lambda _: pytest.fail("hashed again"))
+    monkeypatch.setattr("brainbrr.core.statcache.source_digest", lambda _: pytest.fail("hashed again"))
     assert cli("view").code == 0
     assert cli("ingest", corpus, "--workers", 1).code == 0
 

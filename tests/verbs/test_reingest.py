@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from support import Cli
 
-from brainbrr.file_facts import FileFacts
+from brainbrr.core.statcache import FileFacts
+from brainbrr.ingest.scan import remember, stored
 from brainbrr.store.store import Store
-from brainbrr.verbs.stored import remember, stored
 
 N = 18
 COUNT_OPENS = """

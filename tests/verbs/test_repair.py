@@ -16,22 +16,23 @@ import pytest
 from support import Cli, Told
 
 import brainbrr
-from brainbrr.digest import source_digest
-from brainbrr.eeg import preprocess
+from brainbrr.core import failpoints, files
+from brainbrr.core.digest import source_digest
+from brainbrr.core.statcache import Host
+from brainbrr.eeg.signal import preprocess
 from brainbrr.errors import IntegrityError
-from brainbrr.host import Host
+from brainbrr.ingest.ingest import ingest
+from brainbrr.ingest.repair import RepairReport
+from brainbrr.ingest.repair import repair as _repair
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import failpoints, files, marks
-from brainbrr.store.roots import Reader
+from brainbrr.store import frozen_views
+from brainbrr.store.deletion import CalledOff, Deletion
+from brainbrr.store.forget import forget
+from brainbrr.store.gc import gc
+from brainbrr.store.reachability import Reader
+from brainbrr.store.recompress import recompress
 from brainbrr.store.store import Store
-from brainbrr.store.trash import CalledOff, Deletion
-from brainbrr.verbs.forget import forget
-from brainbrr.verbs.gc import gc
-from brainbrr.verbs.ingest import ingest
-from brainbrr.verbs.recompress import recompress
-from brainbrr.verbs.repair import RepairReport
-from brainbrr.verbs.repair import repair as _repair
-from brainbrr.verbs.verify import verify
+from brainbrr.store.verify import verify
 
 N = 18
 
@@ -539,7 +540,7 @@ def with_view(store: Store) -> str:
     view = brainbrr.view(store)
     assert view.digest is not None
     store.freeze(view.digest, view.to_json())
-    marks.pin(store, view.digest)
+    frozen_views.pin(store, view.digest)
     return view.digest
 
 

@@ -12,12 +12,11 @@ from stager import view_of, windows
 
 import brainbrr
 from brainbrr.errors import BrainbrrError, IntegrityError, SpaceError, UsageError, ViewNotReadyError
-from brainbrr.store import staged_copies as copies
+from brainbrr.store import copy as copies
+from brainbrr.store.recompress import recompress
 from brainbrr.store.store import Store
-from brainbrr.verbs.recompress import recompress
-from brainbrr.verbs.stage import StageOptions, stage, stage_objects, staged
-from brainbrr.verbs.staging_folder import StagingFolder
-from brainbrr.views import View
+from brainbrr.views.stage import StageOptions, StagingFolder, stage, stage_objects, staged
+from brainbrr.views.view import View
 
 
 def damage(shard: Path, at: int = 1000) -> None:
@@ -163,7 +162,7 @@ def test_a_copy_that_turns_out_damaged_says_how_to_go_on(stored: Path, into: Pat
     view = view_of(stored)
     with (
         pytest.raises(IntegrityError, match="a staged copy: stored samples are damaged") as error,
-        staged(view, StageOptions(into), brainbrr.progress.Silent()) as with_copies,
+        staged(view, StageOptions(into), brainbrr.core.progress.Silent()) as with_copies,
     ):
         damage(shard_of(with_copies.view.store, view.recordings[0].content))
         windows(with_copies.view)

@@ -15,11 +15,9 @@ import pytest
 from stager import STAGER, stager, view_of, windows
 
 import brainbrr
-from brainbrr.store import proof
-from brainbrr.store import staged_copies as copies
-from brainbrr.store.store import Store
-from brainbrr.verbs.stage import stage
-from brainbrr.verbs.staging_folder import StagingFolder, remove_tree
+from brainbrr.store import copy as copies
+from brainbrr.store.store import Store, verify_object
+from brainbrr.views.stage import StagingFolder, remove_tree, stage
 
 
 def test_two_stores_do_not_meet_in_one_folder(stored: Path, store: Path, into: Path) -> None:
@@ -41,7 +39,7 @@ def test_a_killed_staging_is_finished_by_the_next(stored: Path, into: Path) -> N
     there = set(target.contents())
     assert 2 <= len(there) < n_objects
     for content in there:
-        proof.verify_object(target, content)
+        verify_object(target, content)
     again = stage(view, into)
     assert (again.n_copied, again.n_reused) == (n_objects - len(there), len(there))
     assert not list((target.location / "tmp").iterdir()) and windows(again.view) == windows(view)
@@ -147,7 +145,7 @@ def test_what_an_earlier_run_left_on_purpose_stays_unless_this_view_has_it(store
 
 def test_a_forked_child_does_not_let_go_of_its_parents_lease(stored: Path, into: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from stager import view_of; from brainbrr.verbs.stage import stage\n"
+        "import os, sys; from pathlib import Path; from stager import view_of; from brainbrr.views.stage import stage\n"
         "staged = stage(view_of(Path(sys.argv[1])), Path(sys.argv[2]))\n"
         "child = os.fork()\n"
         "if child == 0: staged.release(); os._exit(0)\n"

@@ -14,15 +14,14 @@ sys.path.append(str(ROOT / "tests" / "torture"))
 
 from stampede import Stampede, begin, ended, left_in, stampede
 
-from brainbrr.digest import key_of, source_digest
-from brainbrr.eeg.recipe import Recipe
-from brainbrr.eeg.synthetic import write_corpus
+from brainbrr.core.digest import key_of, source_digest
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.engines.local import Here
 from brainbrr.errors import BrainbrrError
+from brainbrr.ingest.build import Builder, Built, Task, build_all
 from brainbrr.store.store import Store
-from brainbrr.verbs.build import Built, Task
-from brainbrr.verbs.builder import Builder, build_all
-from brainbrr.verbs.verify import verify
+from brainbrr.store.verify import verify
 
 
 def test_two_ingests_of_a_tree_share_the_work(tmp_path: Path) -> None:

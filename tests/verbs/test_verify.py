@@ -16,18 +16,19 @@ import pytest
 from support import Cli
 
 import brainbrr
-from brainbrr.digest import json_digest, sha256
+from brainbrr.core import files
+from brainbrr.core.digest import json_digest, sha256
+from brainbrr.core.progress import Silent
+from brainbrr.core.statcache import Host
 from brainbrr.errors import IntegrityError
-from brainbrr.host import Host
-from brainbrr.progress import Silent
+from brainbrr.ingest.repair import repair
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import files, marks, proof, receipts, sealed
-from brainbrr.store.proof import DEPTHS, Depth
-from brainbrr.store.receipts import Receipt
-from brainbrr.store.store import Store
-from brainbrr.verbs.damage import damage
-from brainbrr.verbs.repair import repair
-from brainbrr.verbs.verify import verify
+from brainbrr.store import frozen_views, sidecars
+from brainbrr.store import store as the_store
+from brainbrr.store.checks import damage
+from brainbrr.store.sidecars import Receipt
+from brainbrr.store.store import DEPTHS, Depth, Store
+from brainbrr.store.verify import verify
 
 N = 18
 DAY_S = 86_400.0
@@ -164,7 +165,7 @@ def test_a_record_that_is_gone_is_missed_by_the_catalog_unless_that_was_meant(st
     store.layout.record(record.key).unlink()
     assert "demo was stored under it, and it is gone" in told(store, "record", "quick")[record.key]
     retired = store.layout.retirement(record.recipe)
-    marks.retire(store, record.recipe, "default")
+    frozen_views.retire(store, record.recipe, "default")
     assert verify(store).corrupt == ()
     retired.unlink()
     give_receipt(store, records=(record.key,))
@@ -172,7 +173,7 @@ def test_a_record_that_is_gone_is_missed_by_the_catalog_unless_that_was_meant(st
 
 
 def give_receipt(store: Store, *, created: str = "2027-01-01T00:00:00+00:00", **deleted: tuple[Any, ...]) -> Path:
-    return receipts.write(store.layout, Receipt("gc", created, "us", **deleted))
+    return sidecars.write_receipt(store.layout, Receipt("gc", created, "us", **deleted))
 
 
 def test_a_record_of_another_content_than_the_catalog_says_is_found(store: Store) -> None:
@@ -241,7 +242,7 @@ def test_what_a_frozen_view_reads_is_missed_also_where_no_catalog_names_it(cli: 
 def test_a_pin_has_to_keep_a_view_that_is_there(cli: Cli, store: Store) -> None:
     digest = frozen(store)
     for each in (digest, "0" * 64):
-        sealed.publish(store.layout, store.layout.pin(each), mark("view", each), lambda: None)
+        sidecars.publish_checksummed(store.layout, store.layout.pin(each), mark("view", each), lambda: None)
     assert told(store, "pin") == {"0" * 64: "it keeps a frozen view that is not there"}
 
 
@@ -312,8 +313,8 @@ def test_what_others_leave_in_a_store_is_no_damage(store: Store) -> None:
 def everything(store: Store, cli: Cli) -> list[Path]:
     """A store with every kind of file; returns one or two of each kind."""
     digest = frozen(store)
-    sealed.publish(store.layout, store.layout.pin(digest), mark("view", digest), lambda: None)
-    marks.retire(store, "ab" * 16, "old")
+    sidecars.publish_checksummed(store.layout, store.layout.pin(digest), mark("view", digest), lambda: None)
+    frozen_views.retire(store, "ab" * 16, "old")
     give_receipt(store, objects=("ab" * 32,))
     generations(store)
     catalog = store.location / "catalog" / "demo"
@@ -401,14 +402,14 @@ def test_what_no_pass_is_remembered_of_does_not_take_the_time_of_the_rest(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host, looked = Host(tmp_path / "host"), list[str]()
-    real = proof.verify_folder
+    real = the_store.verify_folder
 
     def slow(store: Store, name: str, **choices: Any) -> None:
         looked.append(name)
         time.sleep(0.1)
         real(store, name, **choices)
 
-    monkeypatch.setattr(proof, "verify_folder", slow)
+    monkeypatch.setattr(the_store, "verify_folder", slow)
     for path in shards(store)[:9]:  # the others are too young for a stat to be believed
         overwrite(path, b"")
     for _ in range(N):
@@ -580,15 +581,15 @@ def test_what_was_unpinned_or_restored_is_not_missed_and_what_was_deleted_by_han
 ) -> None:
     host, recipe, digest = Host(tmp_path / "host"), "ab" * 16, frozen(store)
     for _ in range(2):
-        marks.pin(store, digest)
-        marks.retire(store, recipe, "x")
+        frozen_views.pin(store, digest)
+        frozen_views.retire(store, recipe, "x")
         assert verify(store, depth="quick", host=host).corrupt == ()
-        marks.unpin(store, digest)
-        marks.restore(store, recipe)
+        frozen_views.unpin(store, digest)
+        frozen_views.restore(store, recipe)
         assert verify(store, depth="quick", host=host).corrupt == ()
         time.sleep(1.1)  # receipts and memory are in whole seconds
-    marks.pin(store, digest)
-    marks.retire(store, recipe, "x")
+    frozen_views.pin(store, digest)
+    frozen_views.retire(store, recipe, "x")
     verify(store, depth="quick", host=host)
     store.layout.pin(digest).unlink()
     store.layout.retirement(recipe).unlink()

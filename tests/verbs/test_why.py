@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from support import Cli
 
-from brainbrr.eeg.recipe import Recipe
+from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import UsageError
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
-from brainbrr.verbs.why import changed, why
+from brainbrr.views.why import changed, why
 
 RECIPE = Recipe()
 

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from brainbrr.digest import key_of, recipe_digest, xxh3_128
+from brainbrr.core.digest import key_of, recipe_digest, xxh3_128
 from brainbrr.store.catalog import Catalog, Refusal, Row
-from brainbrr.store.objects import FILL, ArrayMeta
+from brainbrr.store.formats import FILL, ArrayMeta, Codec
 from brainbrr.store.store import Store
-from brainbrr.store.tiles import Codec
 
 RECIPE = {
     "bandpass_hz": ["0.5", "120"],

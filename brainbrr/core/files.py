@@ -1,0 +1,368 @@
+"""How small files reach the disk and come back: written once, whole and durable; read bounded and proven.
+
+The only place that calls fsync and link. Knows nothing of what the files say.
+
+Files of a corpus, opened: only what has an end, whatever a link leads to. Knows no format.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from io import FileIO
+from pathlib import Path
+from typing import Any, NoReturn
+
+from brainbrr.core.digest import canonical_json, sha256
+from brainbrr.core.failpoints import reach
+from brainbrr.errors import FormatError, IntegrityError, SpaceError, UsageError
+
+MAX_JSON_BYTES = 1 << 24
+MAX_DEPTH = 64
+"""Lists and objects inside each other: a parser that recurses must not be led further."""
+
+READ_ONLY = 0o444
+
+_SEAL_NAME = "sha256"
+_SEAL_START = f',"{_SEAL_NAME}":"'.encode()
+_SEAL_BYTES = len(_SEAL_START) + 64 + 2
+
+
+def seal(fields: Mapping[str, Any]) -> bytes:
+    """Return the canonical JSON of fields with its own SHA-256 as last member, so that damage shows."""
+    if not fields or _SEAL_NAME in fields:
+        raise UsageError(f"{_SEAL_NAME!r} is the name of the seal, and something must be sealed")
+    try:
+        text = canonical_json(fields)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"this cannot be stored: {error}") from None
+    return text[:-1] + _SEAL_START + sha256(text).encode() + b'"}'
+
+
+def unseal(data: bytes, *, where: object) -> dict[str, Any]:
+    """Return what was sealed. Raises IntegrityError when a single bit differs."""
+    text, tail = data[:-_SEAL_BYTES] + b"}", data[-_SEAL_BYTES:]
+    if tail != _SEAL_START + sha256(text).encode() + b'"}':
+        raise IntegrityError("the file is not what its own SHA-256 says", where=where)
+    return parse(text, where=where)
+
+
+def parse(data: bytes, *, where: object) -> dict[str, Any]:
+    """Return a JSON object without floats, with integers of 63 bits, names that occur once, and texts of Unicode.
+
+    Raises IntegrityError for anything else, and for what is nested more than MAX_DEPTH deep.
+    """
+    try:
+        if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+            _refuse_deep(data)
+        value = _DECODER.decode(data.decode())
+        if _HALF_PAIR.search(data):
+            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair has no bytes
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"the file is not JSON as brainbrr writes it: {error!s:.200}", where=where) from None
+    if not isinstance(value, dict):
+        raise IntegrityError("the file is not a JSON object", where=where)
+    return value
+
+
+def _refuse_deep(data: bytes) -> None:
+    brackets = _TEXT.sub(b"", data).translate(_ALIKE, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):  # each time the innermost go
+        brackets = brackets.replace(b"[]", b"")
+        if not brackets:
+            return
+    raise ValueError(f"lists and objects are not closed, or more than {MAX_DEPTH} deep")
+
+
+def _no_float(text: str) -> NoReturn:
+    raise ValueError(f"{text:.40} is not an integer")
+
+
+def _integer(text: str) -> int:
+    if len(text) < 19:  # nearly all
+        return int(text)
+    if len(text) > 20 or not -(2**63) < (value := int(text)) < 2**63:
+        raise ValueError(f"{text:.40} does not fit in 63 bits")
+    return value
+
+
+def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(members)
+    if len(value) != len(members):
+        raise ValueError("a name occurs twice in an object")
+    return value
+
+
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"')
+_ALIKE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+_DECODER = json.JSONDecoder(  # one for all: a catalog has many lines
+    parse_float=_no_float, parse_constant=_no_float, parse_int=_integer, object_pairs_hook=_each_once
+)
+
+
+def check_format(value: object, known: int, *, kind: str, where: object) -> None:
+    """Raise FormatError for a file, proven whole, of a newer format: no damage, so nobody may move it aside.
+
+    Raises IntegrityError for a number that no format ever had.
+    """
+    found = value.get("format") if isinstance(value, Mapping) else None
+    if type(found) is not int or found == known:
+        return
+    what = f"{kind} of format {found}; this brainbrr reads {known}"
+    if found > known:
+        raise FormatError(what, where=where, fix="upgrade brainbrr")
+    raise IntegrityError(what, where=where)
+
+
+def fields(value: object, kinds: Mapping[str, tuple[type, ...]], *, where: object) -> Mapping[str, Any]:
+    """Return a mapping that has exactly these fields of these types.
+
+    Raises IntegrityError naming the first that differs.
+    """
+    if not isinstance(value, Mapping):
+        raise IntegrityError(f"{_short(value)} is not a JSON object", where=where)
+    if value.keys() != kinds.keys():
+        if unknown := sorted(map(str, value.keys() - kinds.keys())):
+            raise IntegrityError(f"unknown field {_short(unknown[0])}", where=where)
+        raise IntegrityError(f"field {min(kinds.keys() - value.keys())!r} is missing", where=where)
+    for name, allowed in kinds.items():
+        item = value[name]
+        if not isinstance(item, allowed) or (isinstance(item, bool) and bool not in allowed):
+            raise IntegrityError(f"{name} = {_short(item)} has the wrong type", where=where)
+    return value
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def lies(path: Path) -> bool:
+    """Say whether anything lies in a place, a link to nowhere too. Raises OSError where that may not be known."""
+    try:
+        os.lstat(path)  # not exists(), which follows links, nor lexists(), for which all trouble is absence
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def refuse_link(folder: Path | str) -> None:
+    """Raise IntegrityError where a link lies in a folder's place: what is behind it is not the store's."""
+    if stat.S_ISLNK(os.lstat(folder).st_mode):
+        raise IntegrityError("a link lies where a folder belongs", where=folder, fix="put the folder itself there")
+
+
+def open_plain(path: Path, *, folders: int = 1) -> int:
+    """Return a descriptor of a regular file, opened for reading.
+
+    Links are not followed: not the file, nor the `folders` folders above it, the nearest first.
+    Raises FileNotFoundError, and IntegrityError for a link, a folder or a device.
+    """
+    folder = os.fspath(path)
+    try:
+        for _ in range(folders):
+            folder = os.path.dirname(folder)  # noqa: PTH120  # a third of the time of Path.parent
+            refuse_link(folder)
+    except NotADirectoryError as error:
+        raise FileNotFoundError(errno.ENOENT, error.strerror, str(path)) from None
+    # O_NONBLOCK: opening a planted FIFO must not wait for a writer
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise IntegrityError("a link or a device lies where a file belongs", where=path) from None
+        if error.errno == errno.ENOTDIR:
+            raise FileNotFoundError(errno.ENOENT, error.strerror, str(path)) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise IntegrityError("this is not a regular file", where=path)
+    return descriptor
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the file's name into errors of calls on its descriptor, which name none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def read(path: Path, *, limit: int = MAX_JSON_BYTES, folders: int = 1) -> bytes:
+    """Return a file's bytes. Raises FileNotFoundError, and IntegrityError above `limit` or for a link."""
+    with naming(path), os.fdopen(open_plain(path, folders=folders), "rb") as file:
+        n_bytes = os.fstat(file.fileno()).st_size
+        if n_bytes > limit:
+            raise IntegrityError(f"{n_bytes:,} bytes, where at most {limit:,} are expected", where=path)
+        return file.read(n_bytes + 1)  # not of the limit: as much would be set aside
+
+
+def write(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write a new file, durable before this returns; its name is durable after its folder's fsync."""
+    with path.open("xb", buffering=0) as file:
+        write_all(file.fileno(), data)
+        finish(file.fileno(), durable=durable)
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write every byte; a short write (a signal, a nearly full disk) goes on until done or refused."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def finish(descriptor: int, *, durable: bool = True) -> None:
+    """Make a written file read-only and durable."""
+    os.fchmod(descriptor, READ_ONLY)
+    if durable:
+        os.fsync(descriptor)
+
+
+def make_folder(folder: Path, mode: int | None = None) -> None:
+    """Make a folder and those above it that lack; `mode`: of each, whatever the umask says.
+
+    One of ours that is there gets its mode: whoever made it may have died before that.
+    """
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if mode is not None:
+            facts = folder.lstat()
+            if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid() and stat.S_IMODE(facts.st_mode) != mode:
+                folder.chmod(mode)
+        return
+    except FileNotFoundError:
+        make_folder(folder.parent, mode)
+        make_folder(folder, mode)
+        return
+    if mode is not None:
+        folder.chmod(mode)
+    reach("folder made")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder's names durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def link(temporary: Path, path: Path) -> bool:
+    """Give a file a second name; return False when something else has it already."""
+    try:
+        os.link(temporary, path)
+        reach("file linked")
+    except FileExistsError:
+        # NFS may repeat a request whose answer was lost: then what is there is ours
+        return os.path.samestat(os.lstat(temporary), os.lstat(path))
+    return True
+
+
+OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+"""What the rename of a folder fails with where something has its place already."""
+
+
+def rename_folder(folder: Path, place: Path) -> bool:
+    """Give a folder its place, whole at once; return False when something that is not empty has it already."""
+    try:
+        folder.rename(place)
+    except OSError as error:
+        if error.errno not in OCCUPIED:
+            raise
+        return False
+    return True
+
+
+def publish(temporary: Path, path: Path, data: bytes, *, durable: bool = True) -> bool:
+    """Make `data` appear under `path`, whole, durable and once; return False when something is there already.
+
+    Not `durable`: a power cut may leave an empty file or none. For what can be made anew.
+    """
+    write(temporary, data, durable=durable)
+    reach("file written")
+    try:
+        ours = link(temporary, path)
+    finally:
+        temporary.unlink()
+    reach("file unlinked")
+    if durable:
+        sync_folder(path.parent)  # also when it is another's: who finds it there may count on it
+        reach("file durable")
+    return ours
+
+
+_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+RESERVE_BYTES, RESERVE_INODES = 1 << 23, 8
+"""What is left free for the catalog, that tells what was done; on a small disk a 64th of it."""
+
+
+def check_space(location: Path, *, n_bytes: int, n_inodes: int) -> None:
+    """Raise SpaceError unless so much is free, and a reserve for the catalog. Other writers and quotas are not seen."""
+    disk = os.statvfs(location)
+    n_bytes += min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize >> 6)
+    needs = [(n_bytes, disk.f_bavail * disk.f_frsize, "bytes")]
+    if disk.f_files:  # 0: a file system that does not count them
+        needs.append((n_inodes + min(RESERVE_INODES, disk.f_files >> 6), disk.f_favail, "inodes"))
+    for needed, free, what in needs:
+        if needed > free:
+            raise SpaceError(
+                f"{needed:,} {what} are needed and {free:,} are free",
+                where=location,
+                fix=f"free at least {needed - free:,} {what} and run the same command again, or choose a smaller "
+                "--profile, or another --store",
+            )
+
+
+SMALL_BYTES = 1 << 16
+"""What a few folders and small files take on any disk, generously: nobody is told to free less."""
+
+
+@contextlib.contextmanager
+def writing(location: Path, *, n_bytes: int) -> Iterator[None]:
+    """Say SpaceError when the disk is full, and UsageError when the store may not be written."""
+    try:
+        with naming(location):
+            yield
+    except OSError as error:
+        if error.errno in _SPACE:
+            disk, n_bytes = os.statvfs(location), max(n_bytes, SMALL_BYTES)
+            raise SpaceError(
+                f"{n_bytes:,} bytes were needed; "
+                f"{disk.f_bavail * disk.f_frsize:,} bytes and {disk.f_favail:,} inodes are free ({error.strerror})",
+                where=location,
+                fix=f"free at least {n_bytes:,} bytes, or choose another --store; then run the same command again",
+            ) from error
+        if error.errno in _DENIED:
+            raise UsageError(
+                f"the store cannot be written: {error.strerror}",
+                where=error.filename or location,
+                fix="choose another --store, or ask its owner; reading needs no permission to write",
+            ) from error
+        raise
+
+
+def open_followed(path: Path) -> FileIO:
+    """Return a regular file, opened for reading; links are followed. Raises OSError, for pipes and devices too."""
+    # O_NONBLOCK: opening a pipe must not wait for a writer
+    file = FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+    mode = os.fstat(file.fileno()).st_mode
+    if stat.S_ISREG(mode):
+        return file
+    file.close()
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "it is a pipe or a device", str(path))

@@ -1,0 +1,1 @@
+"""Where recordings and labels are on disk, and what label files say."""

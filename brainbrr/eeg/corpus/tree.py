@@ -1,0 +1,280 @@
+"""Where recordings and their labels lie on disk: which corpus a folder is, and every recording in it.
+
+Owns folder layouts and file names. Opens no file: what is in them is for `edf` and `annotations`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from brainbrr.eeg.corpus.label_formats import ROLES, SZCORE, TUSZ, Vocabulary, suffix_of
+from brainbrr.errors import UsageError
+
+SPLITS = ("train", "dev", "eval")
+
+Layout = Literal["tusz", "bids", "plain"]
+
+_RECORDINGS = (".edf", ".bdf")  # BDF is listed so that it is refused by name, not passed over
+_CORPUS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
+_TUSZ_STEM = re.compile(r"([A-Za-z0-9]+)_s\d+_t\d+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SESSION = re.compile(r"s\d+(_\d+)*|ses-[A-Za-z0-9]+")  # s001_2012, s001_2002_12_23, ses-01
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A named tree of recordings and labels."""
+
+    name: str
+    root: Path
+    layout: Layout
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The labels this corpus may use; None for a plain tree, where each label format brings its own."""
+        return {"tusz": TUSZ, "bids": SZCORE, "plain": None}[self.layout]
+
+
+@dataclass(frozen=True)
+class RecordingFile:
+    """One EDF file of a corpus: what its place says about it, the label files beside it by role, what is odd."""
+
+    path: str
+    edf: Path
+    patient: str
+    session: str | None
+    split: str
+    labels: Mapping[str, Path] = field(hash=False)
+    notes: tuple[str, ...] = ()
+
+
+def locate(root: Path, *, name: str | None = None) -> Corpus:
+    """Return the corpus that a folder is; `data/tusz` and `data/tusz/edf` are both corpus `tusz` at data/tusz.
+
+    The name is the root folder's unless given. Raises UsageError when the folder is not there or cannot be
+    read, when it is a part of a corpus (naming the root to give instead), or when the name will not do.
+    """
+    # Not resolve(): a corpus keeps the name it is reached by when that is a link to another disk.
+    root = Path(os.path.normpath(root.absolute()))
+    try:
+        if not root.exists():
+            raise UsageError("there is no such folder", where=root, fix="give the folder that holds the corpus")
+        if not root.is_dir():
+            raise UsageError("this is a file, not a corpus", where=root, fix="give the folder that holds the corpus")
+        if root.name == "edf" and _has_splits(root):
+            root = root.parent
+        whole = _corpus_around(root) or _corpus_around(root.resolve())
+        layout = _layout(root)
+        inner = [path for path in root.iterdir() if layout == "plain" and _has_splits(path / "edf")]
+    except OSError as error:
+        raise _unreadable(root, error) from None
+    if whole is not None:
+        raise UsageError(
+            f"this is a part of a corpus, whose root is {whole}",
+            where=root,
+            fix=f"give {whole}; --profile and the view's --split and --patients choose a part of it",
+        )
+    if inner:  # as a plain tree all its patients would be one, and its splits none
+        raise UsageError(
+            f"this folder is not a corpus but holds {len(inner)}, {inner[0].name} for one",
+            where=root,
+            fix=f"ingest each on its own, beginning with {inner[0]}",
+        )
+    name = root.name if name is None else name
+    if not _CORPUS_NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} will not do as a corpus name",
+            where=root,
+            fix="choose letters, digits, '.', '_' and '-', at most 64: `--corpus NAME`",
+        )
+    return Corpus(name, root, layout)
+
+
+def scan(corpus: Corpus) -> tuple[RecordingFile, ...]:
+    """Return every recording of a corpus, sorted by path, with the label files that lie beside it.
+
+    Links to files and folders are followed, each folder once; hidden files are no recordings. Raises
+    UsageError when there is none, when a folder cannot be read, or when a recording's name is not UTF-8 or holds
+    control characters: a part of the list would pass for the whole.
+    """
+    prefix = "edf/" if corpus.layout == "tusz" and _has_splits(corpus.root / "edf") else ""
+    starts = [""]
+    if corpus.layout == "bids":
+        starts = _subjects(corpus.root)  # derivatives/ and sourcedata/ are no recordings of this corpus
+    found: list[RecordingFile] = []
+    for place, folder, names in _folders(corpus.root / prefix, starts):
+        recordings = [name for name in names if name.lower().endswith(_RECORDINGS)]
+        if not recordings or (corpus.layout == "bids" and folder.rpartition("/")[2] != "eeg"):
+            continue
+        labels = _labels(names)
+        above = folder.split("/") if folder else []
+        for name in recordings:
+            found.append(_recording(corpus, prefix, place, [*above, name], labels))
+    if not found:
+        raise UsageError(
+            "no EDF file below this folder",
+            where=corpus.root,
+            fix="give the folder that holds the recordings; is its disk mounted?",
+        )
+    return tuple(sorted(found, key=lambda recording: recording.path))
+
+
+def _layout(root: Path) -> Layout:
+    if _has_splits(root / "edf") or _is_split_root(root):
+        return "tusz"
+    return "bids" if _is_bids(root) else "plain"
+
+
+def _has_splits(folder: Path) -> bool:
+    return any((folder / split).is_dir() for split in SPLITS)
+
+
+def _is_split_root(folder: Path) -> bool:
+    """Say whether the splits lie right here, without `edf`: two of them, since `dev` alone is often something else."""
+    return sum((folder / split).is_dir() for split in SPLITS) > 1
+
+
+def _is_bids(root: Path) -> bool:
+    return any(
+        (root / subject / "eeg").is_dir() or any((root / subject).glob("ses-*/eeg")) for subject in _subjects(root)
+    )
+
+
+def _subjects(root: Path) -> list[str]:
+    return sorted(path.name for path in root.iterdir() if _SUBJECT.fullmatch(path.name) and path.is_dir())
+
+
+def _corpus_around(root: Path) -> Path | None:
+    """Return the root of the corpus that a folder is only a part of: a split, a patient, a session; or None."""
+    for folder in (root, *root.parents):
+        if folder.name in SPLITS and folder.parent.name == "edf":
+            return folder.parent.parent
+        if _SUBJECT.fullmatch(folder.name) and _is_bids(folder.parent):
+            return folder.parent
+    return root.parent if root.name in SPLITS and _is_split_root(root.parent) else None
+
+
+def _folders(top: Path, starts: Sequence[str]) -> Iterator[tuple[Path, str, list[str]]]:
+    """Give each folder below `top` once: itself, its path from there, "" for the top, and the names of its files.
+
+    Links come last, so that a folder that is reached both ways goes by its own path; one that leads back to
+    a folder seen before, or above the top, is not followed.
+    """
+    seen = {_identity(folder) for folder in top.resolve().parents}
+    folders, links = list(starts), list[str]()
+    while folders or links:
+        if not folders:
+            links.sort(reverse=True)
+        relative = folders.pop() if folders else links.pop()
+        place = top / relative
+        names: list[str] = []
+        try:
+            identity = _identity(place)
+            if identity in seen:
+                continue
+            seen.add(identity)
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if _is_folder(entry):
+                        below = f"{relative}/{entry.name}" if relative else entry.name
+                        (links if entry.is_symlink() else folders).append(below)
+                    elif _is_file(entry):
+                        names.append(entry.name)
+        except OSError as error:
+            raise _unreadable(place, error) from None
+        yield place, relative, names
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno != errno.ELOOP:  # a link to itself; what else is unreadable may be a folder of recordings
+            raise
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Say whether a name is a file's: no pipe's, no device's. A broken link is a recording that fails, by name."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))  # noqa: PTH110
+    except OSError:  # a link to itself
+        return True
+
+
+def _unreadable(folder: Path, error: OSError) -> UsageError:
+    return UsageError(f"the folder cannot be read: {error.strerror}", where=folder, fix="make it readable, run again")
+
+
+def _labels(names: Sequence[str]) -> dict[tuple[str, str], list[str]]:
+    """Return the label files of a folder by (stem, role); the suffix is taken in any case, the stem as it is."""
+    labels: dict[tuple[str, str], list[str]] = {}
+    suffixes = [(role, suffix_of(role)) for role in ROLES]
+    for name in sorted(names, reverse=True):  # lower case first
+        lower = name.lower()
+        for role, suffix in suffixes:
+            if lower.endswith(suffix):
+                labels.setdefault((name[: -len(suffix)], role), []).append(name)
+    return labels
+
+
+def _recording(
+    corpus: Corpus, prefix: str, place: Path, parts: Sequence[str], labels: Mapping[tuple[str, str], Sequence[str]]
+) -> RecordingFile:
+    path = prefix + "/".join(parts)
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = path.encode("utf-8", "backslashreplace").decode()
+        raise UsageError("a file name is not UTF-8", where=f"{corpus.root}/{shown}", fix="rename it") from None
+    if _CONTROL.search(path):  # in a table it would be another row, on a terminal anything
+        raise UsageError("a file name holds a control character", where=f"{corpus.root} {path!r}", fix="rename it")
+    *folders, name = parts
+    stem = name.rpartition(".")[0]
+    notes: list[str] = []
+    beside: dict[str, Path] = {}
+    for role in ROLES:
+        names = labels.get((stem.removesuffix("_eeg") if role == "events.tsv" else stem, role), ())
+        if names:
+            beside[role] = place / names[0]
+        if len(names) > 1:
+            notes.append(f"{', '.join(names)} differ only by case: {names[0]} is read")
+    patient, split = _patient(corpus.layout, folders, stem, notes)
+    session = None
+    if corpus.layout != "plain":
+        session = next((folder for folder in folders if _SESSION.fullmatch(folder)), None)
+    return RecordingFile(path, place / name, patient, session, split, beside, tuple(notes))
+
+
+def _patient(layout: Layout, folders: Sequence[str], stem: str, notes: list[str]) -> tuple[str, str]:
+    """Return the patient and the split, with a note where name and place do not agree."""
+    if layout == "plain":
+        return (folders[0] if folders else stem), "none"
+    if layout == "bids":
+        if stem.partition("_")[0] != folders[0]:
+            notes.append(f"the file lies in {folders[0]}, which is taken as its patient")
+        return folders[0], "none"
+    split = folders[0] if folders and folders[0] in SPLITS else "none"
+    if split == "none":
+        notes.append("the file lies in none of train, dev and eval")
+    if match := _TUSZ_STEM.fullmatch(stem):
+        if match[1] not in folders:
+            notes.append(f"the file's name says patient {match[1]}, its folders do not; the name is taken")
+        return match[1], split
+    patient = folders[1] if split != "none" and len(folders) > 1 else stem.partition("_")[0]
+    notes.append(f"not named PATIENT_sNNN_tNNN: {patient} is taken as the patient")
+    return patient, split

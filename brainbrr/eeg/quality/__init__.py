@@ -1,0 +1,1 @@
+"""What is wrong with a recording's samples: evidence, rules, findings."""

@@ -1,0 +1,1 @@
+"""From EDF samples to the array that a recipe describes."""

@@ -1,0 +1,164 @@
+"""How the channels of one rate become numbers: in exact integers, or by the float steps of brain-go-brr.
+
+The float steps of brain-go-brr, so that its results can be compared: FFT resampling, causal IIR filters.
+
+Outside the promise of equal digests: floats differ between CPUs and libraries in their last bits. Where it
+differs from `fir` it is worse: the filters delay low frequencies (0.4 s at 0.7 Hz) and ring for seconds after
+the first sample, and the resampler takes the recording's end to be followed by its beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, Protocol
+
+import numpy as np
+
+from brainbrr.eeg.signal.channels import Channel, Group
+from brainbrr.eeg.signal.fir import Certificate, Chain, Float64
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.errors import ConfigError
+
+Signal = np.ndarray[Any, np.dtype[np.float64]]
+
+ORDER = 3
+"""Of the Butterworth prototype; the band-pass has twice as many poles."""
+
+NOTCH_Q = 30
+"""The notch's centre over its width at −3 dB: 2 Hz at 60 Hz."""
+
+
+def n_resampled(n: int, rate_hz: Fraction, target_hz: int) -> int:
+    """Return how many samples `apply` makes of n: the nearest whole number, a half to even, at least 1."""
+    return max(1, round(n * target_hz / rate_hz))
+
+
+def apply_upstream(
+    signal_uv: Signal,
+    rate_hz: Fraction,
+    target_hz: int = 256,
+    *,
+    bandpass_hz: tuple[str, str] | None = ("0.5", "120"),
+    notch_hz: str | None = "60",
+) -> Signal:
+    """Return one whole channel as brain-go-brr filters it: float64 (n_resampled,) in µV from float64 (n,) in µV.
+
+    FFT resampling (not when the rates are equal), Butterworth band-pass in b, a form, notch; both by causal
+    filtering from rest, so an offset at the first sample is a step. None switches a filter off. Its rounded
+    length stretches time by up to half a sample over the recording. The edges are not lowered for a low rate:
+    above rate_hz / 2 there is nothing to pass. Its z-score and its clip at ±10 are a view's, and are not
+    here; nor is its NaN → 0, which made silence of what had failed (an EDF holds no NaN; one that is given
+    comes out as NaN). It reads through float32, this does not.
+
+    The whole channel must be in memory, 2 to 6 times over; 30 times where the number of samples, before or
+    after, has a large prime factor. Edges are decimal text, 0 < low < high < target_hz / 2. Raises ConfigError
+    for a band-pass that is unstable in b, a form (from 0.5 Hz it is stable up to 2048 Hz; at 256 Hz it agrees
+    with second-order sections to 1e-10 of the signal's peak, at 2048 Hz to 1e-5). Source:
+    src/brain_brr/data/preprocess.py of brain-go-brr-v2.
+    """
+    # here, not above: it takes over a second to import, which no other recipe should pay
+    from scipy import signal
+
+    y = np.asarray(signal_uv, dtype=np.float64)
+    if rate_hz != target_hz:
+        y = signal.resample(y, n_resampled(len(y), rate_hz, target_hz))
+    if bandpass_hz is not None:
+        b, a = signal.butter(ORDER, [float(Fraction(edge)) for edge in bandpass_hz], "bandpass", fs=target_hz)
+        if np.abs(np.roots(a)).max() >= 1:
+            raise ConfigError(
+                f"the upstream band-pass of {' to '.join(bandpass_hz)} Hz is unstable at {target_hz} Hz",
+                fix="raise its lower edge, lower rate_hz, or take an exact recipe",
+            )
+        y = signal.lfilter(b, a, y)
+    if notch_hz is not None:
+        y = signal.lfilter(*signal.iirnotch(float(Fraction(notch_hz)), NOTCH_Q, fs=target_hz), y)
+    return np.asarray(y, dtype=np.float64)
+
+
+class Filtering(Protocol):
+    """Filters of a group of channels, over the samples that are in memory."""
+
+    in_blocks: bool
+    """Whether any stretch can be computed without the rest of the recording."""
+
+    n_samples: int
+    """How many samples come out."""
+
+    def inputs(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the span of input samples that output samples start to stop depend on."""
+
+    def apply(self, rows: Sequence[int], start: int, stop: int) -> Float64:
+        """Return output samples start to stop of some of the group's channels: float64 (rows, stop − start)."""
+
+    def scale(self, channel: Channel) -> tuple[Fraction, Fraction]:
+        """Return the gain and the offset that make microvolts of what apply() gives."""
+
+
+def filtering_of(group: Group, recipe: Recipe, certificate: Certificate) -> Filtering:
+    """Return the filters that a recipe asks for."""
+    return Exact(group, recipe, certificate) if recipe.exact else Floats(group, recipe)
+
+
+class Exact:
+    """Integers: see fir.Chain. Raises ArithmeticError where exactness cannot be proven."""
+
+    in_blocks = True
+
+    def __init__(self, group: Group, recipe: Recipe, certificate: Certificate) -> None:
+        self._group = group
+        self._chain = Chain(group.rate, recipe.rate_hz, group.channels[0].band, certificate)
+        self.n_samples = self._chain.length(group.n)
+
+    @property
+    def look_ahead_s(self) -> Fraction:
+        """Seconds of input that a sample may need after its own time, at most."""
+        return self._chain.look_ahead_s
+
+    def inputs(self, start: int, stop: int) -> tuple[int, int]:
+        """The chain's, near an end also what it is reflected from."""
+        return self._chain.inputs(start, stop, self._group.n)
+
+    def apply(self, rows: Sequence[int], start: int, stop: int) -> Float64:
+        """Exact integers."""
+        group = self._group
+        return self._chain.apply(group.samples[rows], first=group.first, n=group.n, start=start, stop=stop)
+
+    def scale(self, channel: Channel) -> tuple[Fraction, Fraction]:
+        """What the header says, over the bits of fraction."""
+        signal = channel.signal
+        offset_uv = signal.offset_uv if channel.band.low_hz is None else Fraction(0)
+        return signal.gain_uv / 2**self._chain.fraction_bits, offset_uv
+
+
+class Floats:
+    """Floats: see upstream.apply. A whole recording at once."""
+
+    in_blocks = False
+
+    def __init__(self, group: Group, recipe: Recipe) -> None:
+        self._group, self._recipe = group, recipe
+        self.n_samples = n_resampled(group.n, group.rate, recipe.rate_hz)
+
+    def inputs(self, start: int, stop: int) -> tuple[int, int]:
+        """All of it."""
+        return 0, self._group.n
+
+    def apply(self, rows: Sequence[int], start: int, stop: int) -> Float64:
+        """Microvolts."""
+        group, recipe = self._group, self._recipe
+        y = np.empty((len(rows), self.n_samples))
+        for i, row in enumerate(rows):
+            signal = group.channels[row].signal
+            y[i] = apply_upstream(
+                group.samples[row] * float(signal.gain_uv) + float(signal.offset_uv),
+                group.rate,
+                recipe.rate_hz,
+                bandpass_hz=recipe.bandpass_hz,
+                notch_hz=recipe.notch_hz,
+            )
+        return y[:, start:stop]
+
+    def scale(self, channel: Channel) -> tuple[Fraction, Fraction]:
+        """They are microvolts already."""
+        return Fraction(1), Fraction(0)

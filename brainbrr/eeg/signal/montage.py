@@ -1,0 +1,181 @@
+"""Electrode names: one alias table, one rule for what a label means. No signals, no files.
+
+Space as one linear operator: order, subset, reference, interpolation. Knows names, not files.
+
+An operator is a float64 matrix (output rows, recorded rows), applied to microvolts when reading.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from brainbrr.errors import ConfigError, MontageError
+
+TEN_TWENTY = (
+    "Fp1", "F3", "C3", "P3", "F7", "T3", "T5", "O1", "Fz", "Cz",
+    "Pz", "Fp2", "F4", "C4", "P4", "F8", "T4", "T6", "O2",
+)  # fmt: skip
+"""The 19 electrodes of the 10-20 system in the order of brain-go-brr, the usual one for TUSZ."""
+
+EAR_LOBES = ("A1", "A2")
+
+DOUBLE_BANANA = (
+    "Fp1-F7", "F7-T3", "T3-T5", "T5-O1", "Fp2-F8", "F8-T4", "T4-T6", "T6-O2", "T3-C3", "C3-Cz",
+    "Cz-C4", "C4-T4", "Fp1-F3", "F3-C3", "C3-P3", "P3-O1", "Fp2-F4", "F4-C4", "C4-P4", "P4-O2",
+)  # fmt: skip
+"""The 20 pairs of TUSZ's TCP montage that need the 19 electrodes only (its A1-T3 and T4-A2 left out)."""
+
+CHB_MIT = (
+    "Fp1-F7", "F7-T3", "T3-T5", "T5-O1", "Fp1-F3", "F3-C3", "C3-P3", "P3-O1", "Fp2-F4",
+    "F4-C4", "C4-P4", "P4-O2", "Fp2-F8", "F8-T4", "T4-T6", "T6-O2", "Fz-Cz", "Cz-Pz",
+)  # fmt: skip
+"""The 18 native bipolar channels that CHB-MIT's recordings share, in 10-20 names."""
+
+# 10-10 names of the same electrodes (American Clinical Neurophysiology Society, guideline 2).
+_SAME_ELECTRODE = {"T7": "T3", "T8": "T4", "P7": "T5", "P8": "T6", "M1": "A1", "M2": "A2"}
+_KNOWN = {name.upper(): name for name in (*TEN_TWENTY, *EAR_LOBES)}
+_REFERENCES = {"REF", "LE", "AR", "AVG", "CAR", "REFERENCE"}
+_PREFIX = re.compile(r"^(EEG|POL)\s+", re.IGNORECASE)
+
+
+def electrode_of(label: str) -> str | None:
+    """Return the electrode or native bipolar pair that an EDF label names, or None.
+
+    "EEG FP1-REF", "Fp1.", "fp1-avg" → "Fp1"; "T7-P7" → "T3-T5"; "ECG EKG1" → None.
+    """
+    text = _PREFIX.sub("", label.strip().strip("\0").strip())
+    parts = [part.strip(". ") for part in text.split("-")]
+    if len(parts) == 2 and parts[1].upper() in _REFERENCES:
+        parts = parts[:1]
+    names = [_electrode(part) for part in parts]
+    if not 1 <= len(names) <= 2 or None in names:
+        return None
+    return "-".join(str(name) for name in names)
+
+
+def _electrode(text: str) -> str | None:
+    upper = text.upper()
+    return _KNOWN.get(_SAME_ELECTRODE.get(upper, upper).upper())
+
+
+def find_channels(labels: Sequence[str], wanted: Sequence[str]) -> dict[str, list[int]]:
+    """Return for each wanted channel the indices of the EDF signals that name it, in file order.
+
+    An empty list is an absent channel. More than one is for the caller to settle by the samples.
+    Raises MontageError when fewer than half of the wanted channels are there.
+    """
+    found: dict[str, list[int]] = {name: [] for name in wanted}
+    for index, label in enumerate(labels):
+        name = electrode_of(label)
+        if name in found:
+            found[name].append(index)
+    absent = [name for name, indices in found.items() if not indices]
+    if 2 * len(absent) > len(wanted):
+        raise MontageError(
+            f"{len(absent)} of {len(wanted)} channels are missing: {', '.join(absent)}",
+            fix="choose a recipe with this corpus's channels (`--recipe chb-mit` for native bipolar ones), "
+            "or leave it out with `brainbrr ingest ROOT --accept-refused`",
+        )
+    return found
+
+
+Matrix = np.ndarray[Any, np.dtype[np.float64]]
+
+# Idealised 10-20 sphere: polar angle from Cz and azimuth from the right ear towards the nose, degrees.
+_ANGLES = {
+    "Fp1": (90, 108), "Fp2": (90, 72), "F7": (90, 144), "F8": (90, 36), "T3": (90, 180), "T4": (90, 0),
+    "T5": (90, 216), "T6": (90, 324), "O1": (90, 252), "O2": (90, 288), "Fz": (45, 90), "Cz": (0, 0),
+    "Pz": (45, 270), "C3": (45, 180), "C4": (45, 0), "F3": (60, 129), "F4": (60, 51), "P3": (60, 231),
+    "P4": (60, 309), "A1": (112, 180), "A2": (112, 0),
+}  # fmt: skip
+
+
+def positions(channels: Sequence[str]) -> Matrix:
+    """Return unit vectors (n, 3) of electrodes: x to the right ear, y to the nose, z up.
+
+    Raises MontageError for a name without a position, such as a bipolar pair.
+    """
+    unknown = [name for name in channels if name not in _ANGLES]
+    if unknown:
+        raise MontageError(f"no electrode position is known for {', '.join(unknown)}")
+    polar, azimuth = np.deg2rad(np.array([_ANGLES[name] for name in channels], dtype=float)).T
+    return np.stack([np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)], axis=1)
+
+
+def _spline(cosines: Matrix, *, stiffness: int = 4, n_terms: int = 50) -> Matrix:
+    """Return g(cos θ) of Perrin et al. 1989, equation 3, for unit vectors' cosines."""
+    n = np.arange(1, n_terms + 1, dtype=float)
+    factors = (2 * n + 1) / (n**stiffness * (n + 1) ** stiffness * 4 * np.pi)
+    return np.asarray(np.polynomial.legendre.legval(cosines, np.concatenate([[0.0], factors])), dtype=float)
+
+
+def spherical_spline(source: Sequence[str], target: Sequence[str], *, regularisation: float = 1e-5) -> Matrix:
+    """Return the matrix (target, source) that interpolates electrodes by spherical splines.
+
+    Perrin, Pernier, Bertrand, Echallier, Electroenceph. clin. Neurophysiol. 72 (1989) 184-187.
+    """
+    a, b = positions(source), positions(target)
+    n = len(source)
+    system = np.ones((n + 1, n + 1))
+    system[:n, :n] = _spline(np.clip(a @ a.T, -1, 1)) + regularisation * np.eye(n)
+    system[n, n] = 0.0
+    rows = np.ones((len(target), n + 1))
+    rows[:, :n] = _spline(np.clip(b @ a.T, -1, 1))
+    return np.asarray(rows @ np.linalg.pinv(system)[:, :n], dtype=float)
+
+
+def operator(
+    recorded: Sequence[str], absent: Sequence[str], *, channels: Sequence[str] | None, reference: str, missing: str
+) -> tuple[tuple[str, ...], Matrix]:
+    """Return the output row names and the matrix (output, recorded) of a view on one recording.
+
+    `missing` is "interpolate" (spherical spline), "nan" (rows that need an absent channel are NaN)
+    or "zero". `reference` is "recorded", "average" or "bipolar" (the 20 pairs of the 19 electrodes).
+    `channels` picks and orders the output rows. Raises ConfigError for a name that is not there,
+    MontageError where interpolation has no electrode positions.
+    """
+    names = list(recorded)
+    present = [name for name in names if name not in set(absent)]
+    fill = np.eye(len(names))
+    for name in absent:
+        row = names.index(name)
+        fill[row] = 0.0
+        if missing == "interpolate":
+            weights = spherical_spline(present, [name])[0]
+            fill[row, [names.index(other) for other in present]] = weights
+        elif missing == "nan":
+            fill[row, row] = np.nan
+    if reference == "average":
+        step = np.eye(len(names)) - 1.0 / len(names)
+        labels = names
+    elif reference == "bipolar":
+        unpaired = [pair for pair in DOUBLE_BANANA for name in pair.split("-") if name not in names]
+        if unpaired:
+            raise ConfigError(
+                "the bipolar reference needs the 19 electrodes of the 10-20 system", fix='choose reference = "recorded"'
+            )
+        labels = list(DOUBLE_BANANA)
+        step = np.zeros((len(labels), len(names)))
+        for row, pair in enumerate(labels):
+            plus, minus = pair.split("-")
+            step[row, names.index(plus)], step[row, names.index(minus)] = 1.0, -1.0
+    else:
+        labels, step = names, np.eye(len(names))
+    picked = list(channels) if channels is not None else labels
+    unknown = [name for name in picked if name not in labels]
+    if unknown:
+        raise ConfigError(f"the view asks for channels that are not there: {', '.join(unknown)}", fix=", ".join(labels))
+    step = step[[labels.index(name) for name in picked]]
+    return tuple(picked), _product(step, fill)
+
+
+def _product(step: Matrix, fill: Matrix) -> Matrix:
+    """Return step @ fill where 0 times NaN is 0: an unused absent channel spoils nothing."""
+    out = step @ np.where(np.isnan(fill), 0.0, fill)
+    lost = np.isnan(fill).any(axis=1)
+    out[(step[:, lost] != 0).any(axis=1)] = np.nan
+    return np.asarray(out, dtype=float)

@@ -1,0 +1,278 @@
+"""From an EDF file to the array that a recipe describes, block by block: the numbers of recipe revision 1.
+
+Owns how a file becomes blocks of numbers. Knows nothing of stores, labels or windows.
+
+A small computation whose result is known: proves once per process that this machine gives the promised numbers.
+
+The certificate of a recording finds sums that were not exact; this finds a library or a processor that is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from functools import cache, cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainbrr.core.digest import xxh3_128
+from brainbrr.core.statistics import Statistics
+from brainbrr.eeg.edf.header import EdfHeader
+from brainbrr.eeg.edf.reader import EdfFile, located, read_header
+from brainbrr.eeg.quality import detector
+from brainbrr.eeg.signal.channels import Channel, Group, Seen, Window, copies_of, groups_of, records_of, select
+from brainbrr.eeg.signal.filters import Filtering, filtering_of
+from brainbrr.eeg.signal.fir import Certificate, Chain, Float64, Int16
+from brainbrr.eeg.signal.quantise import Lattice
+from brainbrr.eeg.signal.recipe import Recipe, effective_band
+from brainbrr.errors import BrainbrrError, EdfError
+
+_RATE_HZ = 250
+_ANSWER = "b01ff9a1b8479d26d6c27342a94432f2"
+
+
+@cache
+def prove() -> None:
+    """Raise BrainbrrError unless two seconds of noise at 250 Hz come out of the default filters as they must."""
+    if (answer := compute()) != _ANSWER:
+        raise BrainbrrError(
+            f"this machine computes other numbers than it must: {answer}, not {_ANSWER}",
+            fix="nothing was stored; try another build of numpy and scipy, and tell the makers of brainbrr",
+        )
+
+
+def compute() -> str:
+    """Return the XXH3-128 of the filtered numbers, as little-endian 64-bit integers."""
+    n = 2 * _RATE_HZ
+    noise = (np.arange(1, 4 * n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(48)
+    x = noise.astype(np.uint16).view(np.int16).reshape(4, n)
+    band = effective_band(Fraction(_RATE_HZ), 256, bandpass_hz=("0.5", "120"), notch_hz="60")
+    y = Chain(Fraction(_RATE_HZ), 256, band).apply(x, first=0, n=n, start=0, stop=512)
+    return xxh3_128(y.astype("<i8").tobytes())
+
+
+ABSENT = -32768
+"""What an absent channel's row is filled with; every other sample is within ±32767."""
+
+_WHOLE_BYTES = 1 << 27  # what a recording may take to be computed in one block; a longer one is computed twice
+_BLOCK_BYTES = 1 << 25
+_TOGETHER = 4  # channels that are filtered at once: as complex numbers two by two, two of those per SIMD register
+
+
+def check(path: Path, recipe: Recipe, *, accept_truncated: bool = False) -> EdfHeader:
+    """Return the header of a file that `preprocess` would take, as far as headers tell.
+
+    Raises the same errors as `preprocess`. Only reading the samples can tell whether two signals that name
+    one electrode are copies.
+    """
+    header = read_header(path, accept_truncated=accept_truncated)
+    with located(path):
+        select(header, recipe)
+    return header
+
+
+def preprocess(path: Path, recipe: Recipe, *, accept_truncated: bool = False) -> Preprocessed:
+    """Return one EDF recording as the recipe describes it. Filters and their edges: see `fir.Chain`.
+
+    The step of a channel is quantum_uv · 2^k with the smallest k that holds it without clipping.
+    A channel whose samples are all equal becomes zeros and is named in facts["flat"].
+    Raises EdfError for a file or a signal that cannot be trusted, MontageError for channels that are missing
+    or ambiguous; both name the file.
+    """
+    return Preprocessed(path, recipe, accept_truncated=accept_truncated)
+
+
+class Preprocessed:
+    """One recording as a recipe describes it: what it is, and its samples in blocks.
+
+    A short recording is computed when this is made; of a long one only the steps are, which takes a first pass.
+    Row i is in steps of quantum_uv · 2^k[i] microvolts, at rate_hz, sample 0 at the recording's start; an absent
+    channel's row is −32768 throughout, its k 0. `source` is the XXH3-128 of the bytes that were read,
+    `findings` what is wrong with them (`quality.Examiner.findings`).
+    """
+
+    def __init__(self, path: Path, recipe: Recipe, *, accept_truncated: bool = False) -> None:
+        prove()
+        self._path, self._recipe, self._accept_truncated = path, recipe, accept_truncated
+        self.channels, self.rate_hz, self.quantum_uv = recipe.channels, recipe.rate_hz, recipe.quantum_uv
+        self._whole: Int16 | None = None
+        self._statistics: Statistics | None = None
+        with located(path), EdfFile(path, accept_truncated=accept_truncated) as edf:
+            self._header = edf.header
+            self._present, self._notes = select(edf.header, recipe)
+            self._seen = {channel.name: Seen() for channel in self._present}
+            self._certificate = Certificate()
+            self._groups = groups_of(edf.header, self._present)
+            self._examiner, self._examine = detector.watching(self._groups)
+            self._filters = [filtering_of(group, recipe, self._certificate) for group in self._groups]
+            self.n_samples = self._filters[0].n_samples
+            self._lattices = self._survey(edf)
+            self.source = edf.source()
+            self.findings = self._examiner.findings(notes=edf.header.notes)
+        self.k = tuple(self._lattices[name].k if name in self._lattices else 0 for name in self.channels)
+        self.absent = tuple(name for name in self.channels if name not in self._seen)
+
+    def _survey(self, edf: EdfFile) -> dict[str, Lattice]:
+        """Read every sample once; return the lattice of each channel that is not flat, decided by what it reaches."""
+        spans = self._spans()
+        window = Window(edf, self._groups, watch=self._watch)
+        lattices: dict[str, Lattice] = {}
+        if len(spans) == 1:
+            window.move(0, edf.header.n_records)
+            self._whole = self._empty(self.n_samples)
+            for channel, filters, y in self._filtered(*spans[0], only=self._varying()):
+                lattices[channel.name] = self._lattice(channel, filters, float(y.min()), float(y.max()))
+                lattices[channel.name].round(y, out=self._whole[channel.row])
+            return lattices
+        reached: dict[str, tuple[float, float]] = {}
+        for start, stop in spans:
+            self._move(window, start, stop)
+            for channel, _, y in self._filtered(start, stop, only=self._seen):
+                low, high = reached.get(channel.name, (np.inf, -np.inf))
+                reached[channel.name] = min(low, float(y.min())), max(high, float(y.max()))
+        varying = self._varying()
+        for group, filters in zip(self._groups, self._filters, strict=True):
+            for channel in group.channels:
+                if channel.name in varying:
+                    lattices[channel.name] = self._lattice(channel, filters, *reached[channel.name])
+        return lattices
+
+    def _watch(self, group: Group, samples: Int16) -> None:
+        for channel, row in zip(group.channels, samples, strict=True):
+            self._seen[channel.name].update(row, channel.signal)
+        self._examine(group, samples)
+
+    def blocks(self) -> Iterator[Int16]:
+        """Yield the samples, block after block: int16 (channels, any), C-contiguous.
+
+        A long recording is read again. Raises EdfError when it is no longer what it was.
+        """
+        statistics = Statistics(len(self.channels), [channel.row for channel in self._present])
+        for block in self._recomputed() if self._whole is None else [self._whole]:
+            statistics.update(block)
+            yield block
+        self._statistics = statistics
+
+    def _recomputed(self) -> Iterator[Int16]:
+        with located(self._path), EdfFile(self._path, accept_truncated=self._accept_truncated) as edf:
+            window = Window(edf, self._groups, watch=lambda *_: None)
+            for start, stop in self._spans():
+                self._move(window, start, stop)
+                block = self._empty(stop - start)
+                for channel, _, y in self._filtered(start, stop, only=self._lattices):
+                    self._lattices[channel.name].round(y, out=block[channel.row])
+                yield block
+            if edf.source() != self.source:
+                raise EdfError("the file changed while it was read", fix="ingest again when it is at rest")
+
+    @cached_property
+    def samples(self) -> Int16:
+        """All samples at once: int16 (channels, n_samples)."""
+        return np.concatenate(list(self.blocks()), axis=1)
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """The exact integer statistics of the samples (`statistics.Statistics`), once all blocks were given out."""
+        if self._statistics is None:
+            for _ in self.blocks():
+                pass
+        assert self._statistics is not None
+        return self._statistics.result()
+
+    @property
+    def certificate(self) -> dict[str, Any]:
+        """What proves the numbers: the largest distance from whole numbers, the bits left below 2^53.
+
+        Empty for a recipe that is not exact.
+        """
+        if not self._recipe.exact:
+            return {}
+        return {
+            "distance": f"{self._certificate.distance:.9f}",
+            "headroom_bits": 53 - self._certificate.magnitude.bit_length(),
+        }
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What the EDF said and what became of it: JSON without floats."""
+        header, channels = self._header, self._present
+        varying = self._varying()
+        return {
+            "edf": {
+                "rates": {c.name: str(c.signal.rate) for c in channels},
+                "labels": {c.name: c.signal.label for c in channels},
+                "gain_uv": {c.name: str(c.signal.gain_uv) for c in channels},
+                "duration_s": _text(header.duration_s),
+                "started": header.started,
+                "n_records": header.n_records,
+            },
+            "band_hz": _bands(channels),
+            "flat": [c.name for c in channels if c.name not in varying],
+            "clipped_samples": {name: self._seen[name].n_at_limit for name in varying if self._seen[name].n_at_limit},
+            "synthetic": header.synthetic,
+            "notes": [*header.notes, *self._notes, *copies_of(channels)],
+        }
+
+    def _varying(self) -> list[str]:
+        return [name for name, seen in self._seen.items() if seen.lowest < seen.highest]
+
+    def _empty(self, n: int) -> Int16:
+        """Return n samples of nothing: flat channels are 0, absent ones have none."""
+        block = np.full((len(self.channels), n), ABSENT, dtype=np.int16)
+        block[[channel.row for channel in self._present]] = 0
+        return block
+
+    def _lattice(self, channel: Channel, filters: Filtering, lowest: float, highest: float) -> Lattice:
+        """Return the finest lattice of a channel whose filtered samples lie between two numbers."""
+        gain_uv, offset_uv = filters.scale(channel)
+        quantum_uv = Fraction(self.quantum_uv)
+        return Lattice.fitting(gain=gain_uv / quantum_uv, offset=offset_uv / quantum_uv, lowest=lowest, highest=highest)
+
+    def _spans(self) -> list[tuple[int, int]]:
+        """Return the output samples of each block; one block where everything fits into the memory allowed."""
+        n_inputs = sum(len(group.channels) * group.n for group in self._groups)
+        n_bytes = 2 * n_inputs + self.n_samples * (2 * len(self.channels) + 8 * _TOGETHER)
+        in_one = n_bytes <= _WHOLE_BYTES or not all(filters.in_blocks for filters in self._filters)
+        n_blocks = 1 if in_one else -(-n_bytes // _BLOCK_BYTES)
+        return list(pairwise(i * self.n_samples // n_blocks for i in range(n_blocks + 1)))
+
+    def _move(self, window: Window, start: int, stop: int) -> None:
+        """Hold the records that output samples start to stop depend on."""
+        spans = [filters.inputs(start, stop) for filters in self._filters]
+        window.move(*records_of(self._groups, spans))
+
+    def _filtered(
+        self, start: int, stop: int, *, only: Collection[str]
+    ) -> Iterator[tuple[Channel, Filtering, Float64]]:
+        """Yield each of some channels and its filtered samples, from the records that are in memory."""
+        for group, filters in zip(self._groups, self._filters, strict=True):
+            rows = [row for row, channel in enumerate(group.channels) if channel.name in only]
+            for i in range(0, len(rows), _TOGETHER):
+                some = rows[i : i + _TOGETHER]
+                try:
+                    y = filters.apply(some, start, stop)
+                except ArithmeticError as error:
+                    raise EdfError(f"its numbers cannot be proven to be exact: {error}") from None
+                yield from ((group.channels[row], filters, each) for row, each in zip(some, y, strict=True))
+
+
+def _bands(channels: Sequence[Channel]) -> Mapping[str, Any]:
+    """Return the effective edges: one set, or one per channel where rates make them differ."""
+    bands = {
+        c.name: {"low": _text(c.band.low_hz), "high": _text(c.band.high_hz), "notch": _text(c.band.notch_hz)}
+        for c in channels
+    }
+    first = next(iter(bands.values()))
+    return first if all(band == first for band in bands.values()) else bands
+
+
+def _text(number: Fraction | None) -> str | None:
+    """Return a number as a decimal where that is exact, else as a fraction."""
+    if number is None:
+        return None
+    decimal = Decimal(number.numerator) / Decimal(number.denominator)
+    return f"{decimal.normalize():f}" if Fraction(decimal) == number else str(number)

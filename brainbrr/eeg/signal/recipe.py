@@ -1,0 +1,176 @@
+"""The recipe: everything that decides the stored numbers, and nothing else.
+
+No paths, hosts, workers, chunking, codecs, labels or windows; those never change a stored number.
+
+Which frequencies are kept: the edges of a recipe's filters, and what a recording's own rate leaves of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+
+from brainbrr.core.digest import decimal_text, recipe_digest
+from brainbrr.core.toml import explain, read_toml
+from brainbrr.eeg.signal.montage import CHB_MIT, EAR_LOBES, TEN_TWENTY, electrode_of
+from brainbrr.errors import ConfigError
+
+MAX_RATIO_TERM = 1 << 17
+"""The most that numerator and denominator of a resampling ratio may be: 1.0004 s records still pass."""
+
+NOTCH_STOP_HZ, NOTCH_PASS_HZ = Fraction("0.2"), Fraction("1.2")
+"""On either side of a notch: where it is 80 dB down, and where the gain is one again."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """What a filter chain passes: edges in Hz, None where that step is off."""
+
+    low_hz: Fraction | None
+    high_hz: Fraction | None
+    notch_hz: Fraction | None
+
+
+@cache
+def effective_band(
+    rate_hz: Fraction, target_hz: int, *, bandpass_hz: tuple[str, str] | None, notch_hz: str | None
+) -> Band:
+    """Return the edges that a signal at `rate_hz` can have after resampling to `target_hz`.
+
+    The upper edge is at most 0.48 of the lower rate; a notch that is not below it is left out.
+    """
+    limit_hz = Fraction(48, 100) * min(rate_hz, Fraction(target_hz))
+    low_hz = high_hz = None
+    if bandpass_hz is not None:
+        low_hz, high_hz = Fraction(bandpass_hz[0]), min(Fraction(bandpass_hz[1]), limit_hz)
+    notch = None if notch_hz is None else Fraction(notch_hz)
+    return Band(low_hz, high_hz, notch if notch is not None and notch < (high_hz or limit_hz) else None)
+
+
+REVISION = 1
+"""Raised whenever the same recipe and source would give other numbers."""
+
+
+class Recipe(BaseModel):
+    """How an EDF becomes an array. Closed: unknown fields are refused; every default is in the digest.
+
+    Numbers are integers or decimal strings, since a float has no canonical text. Channels are spelt as
+    `montage.electrode_of` spells them: another spelling would be absent from every file.
+
+    An `exact` recipe is computed in integers and gives the same bytes on every machine. One that is not follows
+    the float steps of brain-go-brr (`upstream`): right within a tolerance, outside of what digests promise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = "default"
+    rate_hz: int = 256
+    channels: tuple[str, ...] = TEN_TWENTY
+    bandpass_hz: tuple[str, str] | None = ("0.5", "120")
+    notch_hz: str | None = "60"
+    quantum_uv: str = "0.125"
+    exact: bool = True
+    revision: int = REVISION
+
+    @field_validator("bandpass_hz", "notch_hz", "quantum_uv", mode="before")
+    @classmethod
+    def _decimal(cls, value: Any) -> Any:
+        if value is False:
+            return None
+        if isinstance(value, list | tuple):
+            return tuple(decimal_text(item) for item in value)
+        return value if value is None else decimal_text(value)
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _plausible(self) -> Recipe:
+        if not 1 <= self.rate_hz <= 65_536:
+            raise ValueError(f"rate_hz = {self.rate_hz}: between 1 and 65536")
+        if not self.channels or len(set(self.channels)) != len(self.channels):
+            raise ValueError("channels: at least one, each once")
+        for channel in self.channels:
+            if (right := electrode_of(channel)) != channel:
+                why = f"write {right}" if right else "not an electrode of the 10-20 system, A1, A2, or a pair of them"
+                raise ValueError(f"channels: {channel!r}: {why}")
+        if Decimal(self.quantum_uv) <= 0:
+            raise ValueError(f"quantum_uv = {self.quantum_uv}: above 0")
+        if self.bandpass_hz is not None:
+            low, high = map(Decimal, self.bandpass_hz)
+            if not 0 < low < high < Decimal(self.rate_hz) / 2:
+                raise ValueError(f"bandpass_hz = {low}, {high}: 0 < low < high < rate_hz / 2")
+        lowest = Decimal(self.bandpass_hz[0]) if self.bandpass_hz else Decimal(0)
+        lowest += Decimal(NOTCH_PASS_HZ.numerator) / NOTCH_PASS_HZ.denominator
+        if self.notch_hz is not None and not lowest <= Decimal(self.notch_hz) < Decimal(self.rate_hz) / 2:
+            raise ValueError(f"notch_hz = {self.notch_hz}: from {lowest} to below rate_hz / 2")
+        if self.revision != REVISION:
+            raise ValueError(f"revision = {self.revision}: this version of brainbrr builds revision {REVISION}")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields that decide the stored numbers: all but the display name."""
+        fields = self.model_dump(exclude={"name"})
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+    @classmethod
+    def from_identity(cls, fields: Mapping[str, Any], *, name: str) -> Recipe:
+        """Return the recipe that identity() described. Raises ValidationError where this version cannot build it."""
+        return cls.model_validate({**fields, "name": name})
+
+    def described(self) -> dict[str, Any]:
+        """Return how reports name it: its name, its digest, and whether equal bytes are promised."""
+        return {"name": self.name, "digest": self.digest, "exact": self.exact}
+
+    @property
+    def digest(self) -> str:
+        """XXH3-128 of the identity's canonical JSON."""
+        return recipe_digest(self.identity())
+
+
+PRESETS = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(),
+        Recipe(name="10-20-ears", channels=TEN_TWENTY + EAR_LOBES),
+        Recipe(name="chb-mit", channels=CHB_MIT),
+        Recipe(name="upstream", exact=False),
+    )
+}
+"""Recipes by name: the 10-20 electrodes; the same with A1 and A2; CHB-MIT's native bipolar channels; the 10-20
+electrodes by the float steps of brain-go-brr."""
+
+
+def load_recipe(name_or_file: str) -> Recipe:
+    """Return a preset by name, or a recipe from a TOML file.
+
+    A file without `name` is called as the file is. Raises ConfigError naming the file, the field and what is
+    allowed, and for a preset's name on another recipe.
+    """
+    if name_or_file in PRESETS:
+        return PRESETS[name_or_file]
+    path = Path(name_or_file)
+    if not path.is_file():
+        raise ConfigError(
+            f"no recipe is called {name_or_file!r}, and no file of that name is there",
+            fix=f"choose one of {', '.join(PRESETS)}, or give a .toml file",
+        )
+    try:
+        recipe = Recipe.model_validate({"name": path.stem, **read_toml(path)})
+    except ValidationError as error:
+        raise ConfigError(explain(error), where=path, fix=f"fields: {', '.join(Recipe.model_fields)}") from None
+    preset = PRESETS.get(recipe.name)
+    if preset is not None and preset.digest != recipe.digest:
+        raise ConfigError(
+            f"name = {recipe.name!r} is a preset's, and this is another recipe", where=path, fix="name it otherwise"
+        )
+    return recipe

@@ -1,0 +1,1 @@
+"""A generated corpus: signal model, EDF files and labels."""

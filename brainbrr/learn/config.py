@@ -1,0 +1,273 @@
+"""What a training run is told: view, model, optimiser, evaluation. Values only; reads no files, needs no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from brainbrr.core.models import Section
+from brainbrr.core.toml import explain, read_toml, toml_value
+from brainbrr.errors import ConfigError
+from brainbrr.loading.order import Sampling
+from brainbrr.loading.windows import WindowSpec
+from brainbrr.scoring.events import EvaluateConfig
+from brainbrr.settings import configs
+
+if TYPE_CHECKING:
+    pass
+
+
+def train_config_names() -> tuple[str, ...]:
+    """Return the names of the training configs that come with brainbrr."""
+    return tuple(sorted(path.stem for path in (configs() / "train").glob("*.toml")))
+
+
+def load_train_config(name_or_file: str, changes: Sequence[str] = ()) -> TrainConfig:
+    """Return a training config by name or from a TOML file, with some settings changed: "train.lr=0.01".
+
+    Raises ConfigError naming file and field, or the change that names no setting.
+    """
+    from pydantic import ValidationError
+
+    named = configs() / "train" / f"{name_or_file}.toml"
+    path = named if name_or_file in train_config_names() else Path(name_or_file)
+    try:
+        table = read_toml(path)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"no training config is called {name_or_file!r}, and no file of that name is there",
+            fix=f"choose one of {', '.join(train_config_names())}, or give a .toml file",
+        ) from None
+    for change in changes:
+        _change(table, change)
+    try:
+        return TrainConfig.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(explain(error), where=f"{path}, changed by --set" if changes else path) from None
+
+
+def _change(table: dict[str, Any], change: str) -> None:
+    """Put one `dotted.name=value` into a config's table."""
+    from difflib import get_close_matches
+
+    name, equals, text = change.partition("=")
+    name, known = name.strip(), setting_names()
+    if not equals:
+        raise ConfigError(f"--set {change}: NAME=VALUE is meant", fix="for instance --set train.lr=0.001")
+    if name not in known:
+        last = name.rpartition(".")[2]
+        near = [*(each for each in known if each.rpartition(".")[2] == last), *get_close_matches(name, known)]
+        raise ConfigError(
+            f"--set {change}: there is no setting {name!r}",
+            fix=f"is {' or '.join(dict.fromkeys(near))} meant?" if near else f"settings: {', '.join(known)}",
+        )
+    *outer, inner = name.split(".")
+    for section in outer:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {change}: the config's {section} is no table")
+    table[inner] = toml_value(text)
+
+
+WEIGHTLESS = ("model.checkpoint", "train.loader_threads", "train.checkpoint_every", "train.log")
+"""Settings that move no weight: free to change when a run goes on, and no difference between two runs."""
+
+Places = Annotated[int, Field(ge=0)]
+
+
+class ModelConfig(Section):
+    """Size of the detector, and how it is computed.
+
+    `stem` gives the stride of each convolution; their product is the samples per token. `stem_width` is the number
+    of filters that every channel shares; `d_inner` of a Mamba-2 layer is expand · d_model and holds heads of `headdim`.
+    `unet` puts a U-Net around the blocks instead: one stage per stride, `stem_width` wide and doubling up to d_model,
+    and `residual_convs` residual convolutions at its bottom. `scan` says which scan computes the layers: `auto` is
+    mamba-ssm's Triton kernels on CUDA, where installed, else plain torch in chunks of `chunk`. `checkpoint` computes
+    activations again in the backward pass: less memory, about a third more time.
+    """
+
+    d_model: int = Field(default=64, ge=8)
+    n_blocks: int = Field(default=2, ge=1)
+    d_state: int = Field(default=16, ge=1)
+    headdim: int = Field(default=16, ge=1)
+    expand: int = Field(default=2, ge=1)
+    d_conv: int = Field(default=4, ge=1)
+    chunk: int = Field(default=64, ge=1)
+    stem: tuple[int, ...] = (4, 4, 4)
+    stem_width: int = Field(default=24, ge=1)
+    unet: bool = False
+    residual_convs: int = Field(default=0, ge=0)
+    scan: Literal["auto", "torch", "triton"] = "auto"
+    checkpoint: bool = False
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> ModelConfig:
+        if self.expand * self.d_model % self.headdim:
+            raise ValueError(
+                f"expand · d_model = {self.expand * self.d_model} is no multiple of headdim {self.headdim}"
+            )
+        if not self.stem or min(self.stem) < 1:
+            raise ValueError("stem: at least one stride, each at least 1")
+        if self.unet and self.unet_widths[-1] != self.d_model:
+            raise ValueError(f"the widths of the U-Net are {self.unet_widths}, and the last must be d_model")
+        if self.unet and self.stem_width % 8:
+            raise ValueError(f"stem_width = {self.stem_width} must be a multiple of 8 in a U-Net, for its group norms")
+        if self.residual_convs and not self.unet:
+            raise ValueError("residual_convs are a U-Net's: set unet = true")
+        return self
+
+    @property
+    def unet_widths(self) -> tuple[int, ...]:
+        """Widths of a U-Net's stages."""
+        return tuple(self.stem_width << stage for stage in range(len(self.stem)))
+
+    @property
+    def samples_per_token(self) -> int:
+        """Samples that become one token of the sequence."""
+        product = 1
+        for stride in self.stem:
+            product *= stride
+        return product
+
+
+class OptimiserConfig(Section):
+    """How the weights move. The learning rate warms up linearly, then falls along a cosine to a tenth.
+
+    A step takes `accumulate` batches of each process. `balance`: the loader's, or "none" for every window once an
+    epoch; `pos_weight` weighs seizure samples, and `focal` scales a sample's loss by its error to `focal_gamma`: one
+    of the three at most. `ema` is the decay of an average of the weights that is the run's result; 0 for none.
+    `bf16` counts on CUDA only; `deterministic` makes CUDA add in one order. `log`: shown there, too.
+    """
+
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    lr: float = Field(gt=0)
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+    balance: Literal["balanced", "upstream", "none"] | dict[Literal["background", "partial", "full"], Places] = (
+        "balanced"
+    )
+    loss: Literal["bce", "focal"] = "bce"
+    focal_gamma: float = Field(default=2.0, ge=1)
+    pos_weight: float = Field(default=1.0, gt=0)
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    bf16: bool = True
+    compile: bool = False
+    deterministic: bool = False
+    checkpoint_every: int = Field(default=200, ge=1)
+    loader_threads: int = Field(default=1, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    log: tuple[Literal["tensorboard", "wandb"], ...] = ()
+
+    @model_validator(mode="after")
+    def _one_mechanism(self) -> OptimiserConfig:
+        against = {
+            f"balance = {self.balance!r}": self.balance != "none",
+            'loss = "focal"': self.loss == "focal",
+            f"pos_weight = {self.pos_weight:g}": self.pos_weight != 1,
+        }
+        if len(told := [name for name, on in against.items() if on]) > 1:
+            raise ValueError(
+                f"{' and '.join(told)}: each answers the same imbalance, so together they overshoot; keep one, "
+                'and turn the others off with balance = "none", loss = "bce", pos_weight = 1'
+            )
+        return self
+
+    def sampling(self, seed: int) -> Sampling:
+        """Return how the loader chooses windows."""
+        balance = self.balance if isinstance(self.balance, str) else {str(name): n for name, n in self.balance.items()}
+        return Sampling(seed, balance=None if balance == "none" else balance)
+
+
+class AugmentConfig(Section):
+    """How windows are varied in training; all off by default.
+
+    Gains are log-normal with these deviations; `drop_channel` and `shuffle_channels` are probabilities. Shuffling a
+    window's channels keeps rhythm and spread but not place: for corpora too small to show every focus. `mirror` swaps
+    left and right with this probability; `shift_s` moves a window and its labels by up to so much either way.
+    """
+
+    gain: float = Field(default=0.0, ge=0, le=1)
+    channel_gain: float = Field(default=0.0, ge=0, le=1)
+    drop_channel: float = Field(default=0.0, ge=0, lt=1)
+    shuffle_channels: float = Field(default=0.0, ge=0, le=1)
+    polarity: bool = False
+    mirror: float = Field(default=0.0, ge=0, le=1)
+    shift_s: float = Field(default=0.0, ge=0)
+
+
+class TrainConfig(Section):
+    """One training: which view, which model, how long. Closed: an unknown key is refused."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)
+    profile: Literal["smoke", "dev", "full"]
+    recipe: str = "default"
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    window: dict[str, Any] = Field(default_factory=dict, validate_default=True)
+    model: ModelConfig = ModelConfig()
+    train: OptimiserConfig
+    augment: AugmentConfig = AugmentConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @field_validator("window")
+    @classmethod
+    def _window(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        spec = WindowSpec.model_validate(fields)
+        if spec.missing == "nan":
+            raise ValueError('missing = "nan": a model cannot learn from NaN; interpolate, or zero')
+        return window_fields(spec)
+
+    def window_spec(self) -> WindowSpec:
+        """Return the window that the run reads."""
+        return WindowSpec.model_validate(self.window)
+
+    def settings(self) -> dict[str, Any]:
+        """Return every setting by its dotted name, but the config's own name."""
+        found: dict[str, Any] = {}
+        for name, value in self.model_dump(mode="json", exclude={"name"}).items():
+            found |= (
+                {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+            )
+        return found
+
+    def to_toml(self) -> str:
+        """Return every setting as the TOML file that gives this config again."""
+        fields = self.model_dump(mode="json")
+        tables = {name: value for name, value in fields.items() if isinstance(value, dict)}
+        lines = [_line(name, value) for name, value in fields.items() if name not in tables]
+        for name, table in tables.items():
+            lines += ["", f"[{name}]", *(_line(key, value) for key, value in table.items())]
+        return "\n".join(lines) + "\n"
+
+
+def window_fields(spec: WindowSpec) -> dict[str, Any]:
+    """Return a window as a config's table [window]: every field that has a value."""
+    return {name: value for name, value in spec.identity().items() if value is not None}
+
+
+def setting_names() -> tuple[str, ...]:
+    """Return every setting's dotted name: `seed`, `train.lr`, `window.length_s`."""
+    names: list[str] = []
+    for name, field in TrainConfig.model_fields.items():
+        inner = WindowSpec if name == "window" else field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            names += [f"{name}.{each}" for each in inner.model_fields]
+        else:
+            names.append(name)
+    return tuple(names)
+
+
+def _line(name: str, value: Any) -> str:
+    return f"{name} = {_toml(value)}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(_line(key, inner) for key, inner in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False)  # JSON's scalars and lists are TOML's, too

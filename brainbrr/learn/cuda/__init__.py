@@ -1,0 +1,1 @@
+"""Batches on a GPU: a ring of pinned buffers, resident recordings, gathering kernels."""

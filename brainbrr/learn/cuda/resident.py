@@ -1,0 +1,136 @@
+"""A whole view in a device's memory as int16, and its batches cut and dequantised there; labels come from the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brainbrr.errors import SpaceError
+from brainbrr.learn.cuda.gather import gather, mix
+from brainbrr.loading.augment import Variation, varied
+from brainbrr.loading.index import Index
+from brainbrr.loading.kernels import MIXED
+from brainbrr.loading.loader import Batch, DType, Filler, Plan
+from brainbrr.loading.reader import free_bytes
+from brainbrr.loading.windows import IntArray
+
+_GRID = 8
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """Stored integers of all recordings of an index on a device: `flat` int16, each (channels, its of `strides`).
+
+    Rows begin on a multiple of eight samples, so that a device loads 16 bytes at a time. `bases` int64 are the first
+    element of each recording.
+    """
+
+    index: Index
+    flat: Tensor
+    bases: IntArray
+    strides: IntArray
+
+    @classmethod
+    def upload(cls, filler: Filler, device: torch.device) -> OnDevice:
+        """Read every recording once and copy it over. Raises SpaceError, before anything is read, if it cannot fit."""
+        index = filler.reader.index
+        n_channels, strides = len(index.frame.channels), -(-index.n_samples // _GRID) * _GRID
+        ends = np.cumsum(strides) * n_channels
+        needed, free = 2 * int(ends[-1]), free_on(device)
+        if needed > free:
+            raise SpaceError(
+                f"the view takes {needed / 1e9:.1f} GB as int16, and {free / 1e9:.1f} GB of {device} are free",
+                fix='mode = "stream" reads it from the store',
+            )
+        flat = torch.empty(needed // 2, dtype=torch.int16, device=device)
+        bases = ends - strides * n_channels
+        memory = torch.empty(n_channels * int(strides.max()), dtype=torch.int16, pin_memory=device.type == "cuda")
+        for recording, (base, stride) in enumerate(zip(bases.tolist(), strides.tolist(), strict=True)):
+            part = memory[: n_channels * stride]
+            filler.reader.raw(recording, 0, part.numpy().reshape(n_channels, stride))
+            flat[base : base + len(part)].copy_(part)  # waits: the memory is filled again
+        return cls(index, flat, bases, strides)
+
+    def batches(self, filler: Filler, plans: Iterator[Plan]) -> Iterator[Batch]:
+        """Give the batches of plans, each in new memory of the device."""
+        for plan in plans:
+            yield self._batch(filler, plan)
+
+    def _batch(self, filler: Filler, plan: Plan) -> Batch:
+        everything = slice(None)
+        variations = filler.variations(plan, everything)
+        starts = filler.starts(plan.recordings, plan.starts, variations)
+        label = np.empty((len(starts), *filler.labeller.shape), dtype=np.uint8)
+        valid = np.empty((len(starts), self.index.frame.length), dtype=np.bool_)
+        filler.labeller.fill(plan.recordings, starts, label, valid)
+        base, stride = self.bases[plan.recordings] + starts, self.strides[plan.recordings]
+        lies = _Lies(self.flat, torch.from_numpy(base), torch.from_numpy(stride), _n_real(self.index, plan, starts))
+        signal = _signal(self.index, lies, plan.recordings, variations, filler.dtype)
+        host = (torch.from_numpy(each) for each in (label, valid, plan.windows))
+        return Batch(signal, *(each.to(self.flat.device, non_blocking=True) for each in host))
+
+
+def dequantised(filler: Filler, plans: Iterator[Plan], batches: Iterator[Batch], dtype: DType) -> Iterator[Batch]:
+    """Give batches of stored integers, which lie on a device, as what `plans` and the filler make of them there."""
+    for plan, batch in zip(plans, batches, strict=True):
+        n, n_channels, length = batch.signal.shape
+        stride = torch.full((n,), length, dtype=torch.int64)
+        variations = filler.variations(plan, slice(None))
+        n_real = _n_real(filler.reader.index, plan, filler.starts(plan.recordings, plan.starts, variations))
+        lies = _Lies(batch.signal.view(-1), torch.arange(n) * (n_channels * length), stride, n_real)
+        signal = _signal(filler.reader.index, lies, plan.recordings, variations, dtype)
+        yield batch._replace(signal=signal)
+
+
+class _Lies(NamedTuple):
+    """Where windows lie on a device: int16 `flat`, and int64 (windows,) on the host as `gather` takes them."""
+
+    flat: Tensor
+    base: Tensor
+    stride: Tensor
+    n_real: Tensor
+
+
+def _n_real(index: Index, plan: Plan, starts: IntArray) -> Tensor:
+    return torch.from_numpy(np.minimum(index.n_samples[plan.recordings] - starts, index.frame.length))
+
+
+def _signal(
+    index: Index, lies: _Lies, recordings: IntArray, variations: list[Variation] | None, dtype: DType
+) -> Tensor:
+    """Return windows as rows of the view, (windows, rows, length), on the device where they lie."""
+    length = index.frame.length
+    every = torch.arange(len(index.frame.channels), dtype=torch.int32).expand(len(recordings), -1)
+    if dtype == "int16":
+        return gather(*lies, every, length=length, dtype=torch.int16)
+    table = index.table(recordings)
+    sources, centre, gain = map(torch.from_numpy, varied(table, variations) if variations else table)
+    clip = None if np.isinf(index.clip) else float(index.clip)
+    out = gather(*lies, sources, centre, gain, length=length, clip=clip, dtype=getattr(torch, dtype))
+    mixed = sources == MIXED
+    some = mixed.any(dim=1).nonzero().flatten()
+    if len(some):
+        base, stride, n_real = lies.base[some], lies.stride[some], lies.n_real[some]
+        raw = gather(lies.flat, base, stride, n_real, every[some], length=length, dtype=torch.int16)
+        rows = [index.rows(int(recordings[i])) for i in some.tolist()]
+        if variations:
+            rows = [variations[i].rows(each) for i, each in zip(some.tolist(), rows, strict=True)]
+        weights, offset = (
+            torch.from_numpy(np.stack([getattr(each, name) for each in rows])) for name in ("weights", "offset")
+        )
+        place = some.to(out.device)
+        out[place] = mix(raw, weights, offset, mixed[some], n_real=n_real, clip=clip, out=out[place])
+    return out
+
+
+def free_on(device: torch.device) -> int:
+    """Return the bytes of a device that nobody uses, what this process's torch keeps for itself included."""
+    if device.type != "cuda":
+        return free_bytes()
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

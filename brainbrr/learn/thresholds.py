@@ -1,0 +1,90 @@
+"""Thresholds: chosen on one split, kept in the run, applied to another. Never where they were chosen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.learn import runs as r
+from brainbrr.scoring.bootstrap import Counts, rates
+from brainbrr.scoring.events import EvaluateConfig, Pool, Scored
+from brainbrr.scoring.metrics import szcore_event
+
+PROBABILITIES = (*(percent / 100 for percent in range(5, 100, 5)), 0.98, 0.99)
+_N_LEVELS = 40
+
+THRESHOLDS = "thresholds.json"
+"""Where a run keeps them."""
+
+_AGAIN = "`brainbrr evaluate RUN` tunes again, on split dev"
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Where detector and baseline begin to say seizure: what chose it, under which rule, on whose recordings."""
+
+    detector: float
+    baseline: float
+    chosen: str
+    rule: Mapping[str, float]
+    tuned_on: tuple[str, ...] = ()
+
+    def write(self, file: Path) -> None:
+        """Keep the thresholds in a run."""
+        r.write(file, json.dumps(vars(self), indent=1).encode())
+
+    @classmethod
+    def read(cls, file: Path, rule: EvaluateConfig) -> Thresholds:
+        """Return what `write` kept. Raises IntegrityError for anything else, UsageError for those of another rule."""
+        try:
+            found = json.loads(file.read_bytes())
+            numbers = float(found["detector"]), float(found["baseline"])
+            if not np.isfinite(numbers).all():
+                raise ValueError("a threshold is no number")
+            kept = cls(*numbers, str(found["chosen"]), dict(found["rule"]), tuple(found.get("tuned_on", ())))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise IntegrityError(f"the run's thresholds cannot be read: {error}", where=file, fix=_AGAIN) from None
+        now = rule.rule()
+        others = [
+            f"{name} was {kept.rule.get(name)}, is {now[name]}" for name in now if kept.rule.get(name) != now[name]
+        ]
+        if others:
+            raise UsageError(
+                f"the run's thresholds were tuned under another rule of events: {', '.join(others)}"[:400],
+                where=file,
+                fix=_AGAIN,
+            )
+        return kept
+
+
+def best_threshold(recordings: Sequence[Scored], candidates: Iterable[float], rule: EvaluateConfig) -> float:
+    """Return the threshold with the best SzCORE event F1 of all recordings together.
+
+    Of several equal ones the middle one: farthest from where the score falls on either side.
+    """
+    pool = Pool.of(recordings)
+
+    def event_f1(threshold: float) -> float:
+        spans, owner = pool.events(threshold, rule)
+        total = Counts()
+        for i, recording in enumerate(recordings):
+            found = [(start, stop) for start, stop in spans[owner == i].tolist()]
+            total += szcore_event(recording.seizures, found, duration_s=recording.duration_s)
+        f1 = float(rates(total.array())["f1"])
+        return 0.0 if np.isnan(f1) else f1  # nothing to find and nothing said: no better than any other
+
+    thresholds = sorted(set(candidates))
+    qualities = [event_f1(threshold) for threshold in thresholds]
+    best = [t for t, quality in zip(thresholds, qualities, strict=True) if quality == max(qualities)]
+    return best[len(best) // 2]
+
+
+def best_level(recordings: Sequence[Scored], rule: EvaluateConfig) -> float:
+    """Return the best threshold of a score without a scale of its own: candidates are its quantiles."""
+    values = np.concatenate([recording.score for recording in recordings])
+    return best_threshold(recordings, np.quantile(values, np.linspace(0.5, 0.999, _N_LEVELS)).tolist(), rule)

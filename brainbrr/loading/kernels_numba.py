@@ -1,0 +1,298 @@
+"""The kernels of `dequantise`, compiled by numba: bounded by memory, not by arithmetic.
+
+A large batch is written once and read much later, so whole cache lines go straight to memory (non-temporal stores):
+reading a line only to overwrite it would double the traffic. Imported only where numba is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from brainbrr.loading.kernels import MIXED, Floats, Integers, ManyKernels, Places, Rows, Tiles, check
+
+_LINE = 64
+_CACHED = 8 << 20
+"""Bytes of output that may still be in the caches when they are read: those go there."""
+
+_FLOATS, _SHORTS = _LINE // 4, _LINE // 2
+_MIXED = MIXED
+
+
+class CompiledMany:
+    """Many windows in one call; the interpreter's lock is released."""
+
+    def rows(self, places: Places, source: Integers, centre: Integers, gain: Floats, clip: Any, out: Any) -> None:
+        """Fill those windows of `out` float32 (windows, rows, length) whose places have an address; padding is 0.
+
+        source, centre int32 and gain float32 (windows, rows): no row is mixed.
+        """
+        _many_rows(places, source, centre, gain, clip, out, out.nbytes > _CACHED)
+
+    def raw(self, places: Places, source: Integers, fill: int, out: Any) -> None:
+        """Fill those windows of `out` int16 (windows, rows, length) whose places have an address."""
+        _many_raw(places, source, np.int16(fill), out, out.nbytes > _CACHED)
+
+
+class Compiled:
+    """The compiled kernels; they release the interpreter's lock."""
+
+    many: ManyKernels | None = CompiledMany()
+
+    def rows(self, tiles: Tiles, tile: int, first: int, n: int, rows: Rows, out: Floats) -> None:
+        """Fill `out` float32 (rows, length); padding is 0."""
+        check(tiles, tile, first, n, rows.n_channels, out.shape[1])
+        _rows(tiles, tile, first, n, rows, out)
+
+    def raw(self, tiles: Tiles, tile: int, first: int, n: int, source: Integers, fill: int, out: Tiles) -> None:
+        """Fill `out` int16 (rows, length) with recorded channels as they are stored; padding is `fill`."""
+        check(tiles, tile, first, n, int(source.max()) + 1, out.shape[1])
+        _raw(tiles, tile, first, n, source, np.int16(fill), out)
+
+
+def _compiled(function: Callable[..., Any]) -> Any:
+    """Compile a function at its first call, and keep what was compiled for other processes where that can be kept."""
+    try:
+        return njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no folder can be written to: each process compiles for itself
+        return njit(nogil=True)(function)
+
+
+def _splat(builder: Any, value: Any, kind: Any) -> Any:
+    """Return a vector of `kind` with one value in each place."""
+    undefined = ir.Constant(kind, ir.Undefined)
+    one = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(ir.IntType(32), kind.count), None))
+
+
+def _pointer(builder: Any, address: Any, kind: Any) -> Any:
+    return builder.inttoptr(address, kind.as_pointer())
+
+
+def _store(builder: Any, vector: Any, address: Any, *, past: bool) -> None:
+    """Store a whole, aligned cache line past the caches, or a vector in the ordinary way."""
+    store = builder.store(vector, _pointer(builder, address, vector.type), align=_LINE if past else 2)
+    if past:
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+
+
+def _converting(*, past: bool) -> Any:
+    @intrinsic
+    def convert(_typing: Any, source: Any, out: Any, n: Any, centre: Any, gain: Any, clip: Any) -> Any:
+        """Write clip(float32(x - centre) * gain) of n int16 at an address: n a multiple of 16."""
+        signature = types.void(types.int64, types.int64, types.int64, types.int32, types.float32, types.float32)
+
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            source, out, n, centre, gain, clip = arguments
+            i64, n_lanes = ir.IntType(64), _FLOATS
+            shorts, ints = ir.VectorType(ir.IntType(16), n_lanes), ir.VectorType(ir.IntType(32), n_lanes)
+            floats = ir.VectorType(ir.FloatType(), n_lanes)
+            centres, gains = _splat(builder, centre, ints), _splat(builder, gain, floats)
+            high = _splat(builder, clip, floats)
+            low = builder.fneg(high)
+            with cgutils.for_range(builder, builder.sdiv(n, ir.Constant(i64, n_lanes))) as loop:
+                read = builder.add(source, builder.mul(loop.index, ir.Constant(i64, _LINE // 2)))
+                write = builder.add(out, builder.mul(loop.index, ir.Constant(i64, _LINE)))
+                x = builder.load(_pointer(builder, read, shorts), align=2)
+                y = builder.fmul(builder.sitofp(builder.sub(builder.sext(x, ints), centres), floats), gains)
+                y = builder.select(builder.fcmp_ordered(">", y, high), high, y)  # NaN is not greater: it stays
+                y = builder.select(builder.fcmp_ordered("<", y, low), low, y)
+                _store(builder, y, write, past=past)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return convert
+
+
+def _copying(*, past: bool) -> Any:
+    @intrinsic
+    def copy(_typing: Any, source: Any, out: Any, n: Any) -> Any:
+        """Copy n int16 from address to address: n a multiple of 32."""
+        signature = types.void(types.int64, types.int64, types.int64)
+
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            source, out, n = arguments
+            i64, shorts = ir.IntType(64), ir.VectorType(ir.IntType(16), _SHORTS)
+            with cgutils.for_range(builder, builder.sdiv(n, ir.Constant(i64, _SHORTS))) as loop:
+                shift = builder.mul(loop.index, ir.Constant(i64, _LINE))
+                x = builder.load(_pointer(builder, builder.add(source, shift), shorts), align=2)
+                _store(builder, x, builder.add(out, shift), past=past)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return copy
+
+
+_convert, _convert_past = _converting(past=False), _converting(past=True)
+_copy, _copy_past = _copying(past=False), _copying(past=True)
+
+
+@intrinsic
+def _short_at(_typing: Any, address: Any) -> Any:
+    """Return the int16 at an address."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.load(_pointer(builder, arguments[0], ir.IntType(16)), align=2)
+
+    return types.int16(types.int64), generate
+
+
+@intrinsic
+def _fence(_typing: Any) -> Any:
+    """Make streamed lines visible before anything that follows, such as the word that the window is ready."""
+
+    def generate(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@_compiled
+def _clipped(y: Any, clip: Any) -> Any:
+    if y > clip:
+        return clip
+    if y < -clip:
+        return -clip
+    return y
+
+
+@_compiled
+def _floats(x: Any, to: Any, centre: Any, gain: Any, clip: Any, past: Any) -> None:
+    """Fill `to` float32 from int16 at address x: vectors at once, the ends sample by sample."""
+    n = to.size
+    head = min(-(to.ctypes.data // 4) % _FLOATS, n) if past else 0
+    body = (n - head) // _FLOATS * _FLOATS
+    for i in range(head):
+        to[i] = _clipped(np.float32(np.int32(_short_at(x + 2 * i)) - centre) * gain, clip)  # type: ignore[call-arg]
+    if past:
+        _convert_past(x + 2 * head, to.ctypes.data + 4 * head, body, centre, gain, clip)
+    else:
+        _convert(x, to.ctypes.data, body, centre, gain, clip)
+    for i in range(head + body, n):
+        to[i] = _clipped(np.float32(np.int32(_short_at(x + 2 * i)) - centre) * gain, clip)  # type: ignore[call-arg]
+
+
+@_compiled
+def _shorts(x: Any, to: Any, past: Any) -> None:
+    """Fill `to` int16 from address x in the same way."""
+    n = to.size
+    head = min(-(to.ctypes.data // 2) % _SHORTS, n) if past else 0
+    body = (n - head) // _SHORTS * _SHORTS
+    for i in range(head):
+        to[i] = _short_at(x + 2 * i)  # type: ignore[call-arg]
+    if past:
+        _copy_past(x + 2 * head, to.ctypes.data + 2 * head, body)
+    else:
+        _copy(x, to.ctypes.data, body)
+    for i in range(head + body, n):
+        to[i] = _short_at(x + 2 * i)  # type: ignore[call-arg]
+
+
+@_compiled
+def _window(
+    address: Any,
+    step: Any,
+    tile: Any,
+    first: Any,
+    n: Any,
+    source: Any,
+    centre: Any,
+    gain: Any,
+    clip: Any,
+    out: Any,
+    past: Any,
+) -> None:
+    """Fill the rows of a window that are one channel, from tiles that begin at an address, every `step` bytes."""
+    at = 0
+    while at < n:  # tile by tile, so that memory is read as it lies
+        nth, begin = divmod(first + at, tile)
+        size = min(tile - begin, n - at)
+        for row in range(source.size):
+            if source[row] != _MIXED:
+                x = address + nth * step + 2 * (source[row] * tile + begin)
+                _floats(x, out[row, at : at + size], centre[row], gain[row], clip, past)
+        at += size
+    for row in range(source.size):
+        if source[row] != _MIXED:
+            out[row, n:] = np.float32(0.0)
+
+
+@_compiled
+def _mixed_row(tiles: Any, tile: Any, first: Any, n: Any, weights: Any, offset: Any, clip: Any, to: Any) -> None:
+    total = np.empty(tile, dtype=np.float64)
+    at = 0
+    while at < n:
+        nth, begin = divmod(first + at, tile)
+        size = min(tile - begin, n - at)
+        part = total[:size]
+        part[:] = 0.0
+        for k in range(weights.size):
+            if weights[k] != 0.0:
+                x = tiles[nth, k * tile + begin : k * tile + begin + size]
+                for i in range(size):
+                    part[i] += weights[k] * x[i]
+        for i in range(size):
+            to[at + i] = _clipped(np.float32(part[i] - offset), clip)
+        at += size
+    to[n:] = np.float32(0.0)
+
+
+@_compiled
+def _raw_window(
+    address: Any, step: Any, tile: Any, first: Any, n: Any, source: Any, fill: Any, out: Any, past: Any
+) -> None:
+    at = 0
+    while at < n:
+        nth, begin = divmod(first + at, tile)
+        size = min(tile - begin, n - at)
+        for row in range(source.size):
+            x = address + nth * step + 2 * (source[row] * tile + begin)
+            _shorts(x, out[row, at : at + size], past)
+        at += size
+    out[:, n:] = fill
+
+
+@_compiled
+def _rows(tiles: Any, tile: Any, first: Any, n: Any, rows: Any, out: Any) -> None:
+    address, step = tiles.ctypes.data, tiles.strides[0]
+    _window(address, step, tile, first, n, rows.source, rows.centre, rows.gain, rows.clip, out, False)
+    for row in range(rows.source.size):
+        if rows.source[row] == _MIXED:
+            _mixed_row(tiles, tile, first, n, rows.weights[row], rows.offset[row], rows.clip, out[row])
+
+
+@_compiled
+def _raw(tiles: Any, tile: Any, first: Any, n: Any, source: Any, fill: Any, out: Any) -> None:
+    _raw_window(tiles.ctypes.data, tiles.strides[0], tile, first, n, source, fill, out, False)
+
+
+@_compiled
+def _place(places: Any, i: Any) -> Any:
+    return places.address[i], places.step[i], places.tile[i], places.first[i], places.n[i]
+
+
+@_compiled
+def _many_rows(places: Any, source: Any, centre: Any, gain: Any, clip: Any, out: Any, past: Any) -> None:
+    for i in range(len(places.address)):
+        address, step, tile, first, n = _place(places, i)
+        if address:
+            _window(address, step, tile, first, n, source[i], centre[i], gain[i], clip, out[i], past)
+    _fence()  # type: ignore[call-arg]
+
+
+@_compiled
+def _many_raw(places: Any, source: Any, fill: Any, out: Any, past: Any) -> None:
+    for i in range(len(places.address)):
+        address, step, tile, first, n = _place(places, i)
+        if address:
+            _raw_window(address, step, tile, first, n, source, fill, out[i], past)
+    _fence()  # type: ignore[call-arg]

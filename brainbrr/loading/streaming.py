@@ -1,0 +1,65 @@
+"""Windows of a recording that passes by in blocks: nothing is stored, little is held. No store, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.loading.build_index import rows_of
+from brainbrr.loading.kernels import MIXED, NO_OFFSETS, NO_WEIGHTS, Floats, Rows, Tiles, kernels
+from brainbrr.loading.normalise import scaling, sources, weights_of
+from brainbrr.loading.windows import WindowSpec
+
+
+def numbers_of(
+    recipe: Recipe, window: WindowSpec, *, absent: tuple[str, ...], k: tuple[int, ...], statistics: Mapping[str, Any]
+) -> Rows:
+    """Return what the rows of a recording's windows are made of, as an index has it of a stored recording.
+
+    `k` and `statistics` are of the recipe's channels. Raises ConfigError, MontageError as `spatial.operator`.
+    """
+    matrix = rows_of(recipe.channels, absent, window)[1]
+    source = sources(matrix)
+    step_uv = float(Fraction(recipe.quantum_uv)) * 2.0 ** np.array(k)
+    numbers = scaling(
+        matrix, step_uv=step_uv, statistics=statistics, normalise=window.normalise, scale_uv=window.scale_uv
+    )
+    mixes = bool((source == MIXED).any())
+    return Rows(
+        source,
+        numbers.centre,
+        numbers.gain,
+        weights_of(matrix, source, step_uv, numbers.scale) if mixes else NO_WEIGHTS,
+        numbers.offset if mixes else NO_OFFSETS,
+        np.float32(np.inf if window.clip is None else window.clip),
+        len(recipe.channels),
+    )
+
+
+def fill(held: Tiles, first: int, rows: Rows, out: Floats) -> None:
+    """Fill `out` float32 (rows, n) from int16 (channels, any), from its sample `first` on; zeros past its end."""
+    held = np.ascontiguousarray(held)
+    n = min(out.shape[1], held.shape[1] - first)
+    kernels().rows(held.reshape(1, -1), held.shape[1], first, n, rows, out)
+
+
+class Passing:
+    """A recording's blocks, int16 (channels, any), as they pass by. Windows are read in the order of their starts."""
+
+    def __init__(self, blocks: Iterable[Tiles], rows: Rows) -> None:
+        self._blocks, self._rows = iter(blocks), rows
+        self._held, self._first = np.empty((rows.n_channels, 0), dtype=np.int16), 0
+
+    def read(self, start: int, out: Floats) -> None:
+        """Fill `out` float32 (rows, n) from sample `start` on; zeros past the recording's end."""
+        while self._first + self._held.shape[1] < start + out.shape[1]:
+            if (block := next(self._blocks, None)) is None:
+                break
+            kept = self._held[:, start - self._first :]
+            self._first += self._held.shape[1] - kept.shape[1]
+            self._held = np.concatenate([kept, block], axis=1) if kept.shape[1] else block
+        fill(self._held, start - self._first, self._rows, out)

@@ -1,0 +1,138 @@
+"""Windows: length, stride, tail, normalisation, label rule, space. Chosen when reading, never stored.
+
+Knows counts of samples, not files, stores or corpora.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+
+from brainbrr.core.digest import decimal_text
+from brainbrr.errors import ConfigError
+
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
+
+UNKNOWN = 255
+"""The label of a sample that nobody labelled: never background."""
+
+BACKGROUND, PARTIAL, FULL, UNLABELLED = range(4)
+"""Classes of a window."""
+
+
+class WindowSpec(BaseModel):
+    """How a view cuts, scales and arranges recordings. All of it is part of the view's digest.
+
+    `tail` says what happens to the rest of a recording: "drop" it, "pad" the last window (marked invalid),
+    or "shift" the last window back. A recording shorter than a window is one padded window, whatever `tail` says.
+    `normalise`: "none" gives microvolts; "fixed" divides by `scale_uv`; "zscore" and "robust" use the whole
+    recording's exact statistics (robust: median, and interquartile range / 1.349; for a channel that varies though
+    its interquartile range is 0, such as one flat for half of the time, the standard deviation instead).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    length_s: str = "60"
+    stride_s: str = "10"
+    tail: Literal["drop", "pad", "shift"] = "drop"
+    normalise: Literal["none", "fixed", "zscore", "robust"] = "zscore"
+    scale_uv: str | None = None
+    clip: str | None = None
+    full_fraction: str = "1"
+    channels: tuple[str, ...] | None = None
+    reference: Literal["recorded", "average", "bipolar"] = "recorded"
+    missing: Literal["interpolate", "nan", "zero"] = "interpolate"
+
+    @field_validator("length_s", "stride_s", "scale_uv", "clip", "full_fraction", mode="before")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        return value if value is None else decimal_text(value)
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _plausible(self) -> WindowSpec:
+        for name in ("length_s", "stride_s", "scale_uv", "clip", "full_fraction"):
+            value = getattr(self, name)
+            if value is not None and not Decimal(value) > 0:
+                raise ValueError(f"{name} = {value}: above 0")
+        if Decimal(self.full_fraction) > 1:
+            raise ValueError("full_fraction: at most 1")
+        if (self.normalise == "fixed") != (self.scale_uv is not None):
+            raise ValueError('scale_uv goes with normalise = "fixed", and only with it')
+        return self
+
+    def samples(self, name: Literal["length_s", "stride_s"], rate_hz: int) -> int:
+        """Return the length or stride in samples. Raises ConfigError when it is no whole number of them."""
+        count = Fraction(getattr(self, name)) * rate_hz
+        if count.denominator != 1:
+            raise ConfigError(f"{name} = {getattr(self, name)} is {float(count):g} samples at {rate_hz} Hz, not whole")
+        return int(count)
+
+    def identity(self) -> dict[str, Any]:
+        """Return every field as canonical JSON takes it."""
+        fields = self.model_dump()
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where windows lie in recordings, in samples. Works on many recordings at once.
+
+    Every recording has a window: one that is shorter than a window is one padded window at 0.
+    """
+
+    length: int
+    stride: int
+    tail: str
+
+    def whole(self, n_samples: IntArray) -> IntArray:
+        """Return how many windows begin at a multiple of the stride, before any for the tail: int64."""
+        return np.maximum((n_samples - self.length) // self.stride + 1, 1)
+
+    def last(self, n_samples: IntArray) -> IntArray:
+        """Return the first sample of the window that `tail` adds, -1 where it adds none: int64."""
+        whole = self.whole(n_samples)
+        start = n_samples - self.length if self.tail == "shift" else whole * self.stride
+        covered = (whole - 1) * self.stride + self.length
+        # with a stride longer than the window, the next one may begin past the end
+        return np.where((covered < n_samples) & (start < n_samples) & (self.tail != "drop"), start, -1)
+
+    def counts(self, n_samples: IntArray) -> IntArray:
+        """Return the number of windows of each recording: int64, at least 1."""
+        return self.whole(n_samples) + (self.last(n_samples) >= 0)
+
+    def starts(self, n_samples: IntArray, nth: IntArray) -> IntArray:
+        """Return the first sample of the nth window of each recording: int64, ascending in nth."""
+        return np.where(nth < self.whole(n_samples), nth * self.stride, self.last(n_samples))
+
+    def starts_of(self, n_samples: int) -> IntArray:
+        """Return the first sample of every window of one recording: int64, ascending."""
+        n = np.array([n_samples], dtype=np.int64)
+        return self.starts(n, np.arange(self.counts(n)[0], dtype=np.int64))
+
+
+def seizure_samples(events_us: Sequence[tuple[int, int]], *, rate_hz: int, n_samples: int) -> IntArray:
+    """Return events as half-open sample ranges (n, 2) inside the recording: sample i is at i / rate_hz seconds."""
+    ranges = [(_ceil(start * rate_hz), min(_ceil(stop * rate_hz), n_samples)) for start, stop in events_us]
+    return np.array([pair for pair in ranges if pair[0] < pair[1]], dtype=np.int64).reshape(-1, 2)
+
+
+def _ceil(product_us: int) -> int:
+    return -(-product_us // 1_000_000)
+
+
+def ranges(starts: IntArray, stops: IntArray) -> IntArray:
+    """Return all integers of half-open ranges, one range after the other: int64."""
+    sizes = stops - starts
+    shifts = np.repeat(starts - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes) if len(sizes) else starts
+    return shifts + np.arange(len(shifts), dtype=np.int64)

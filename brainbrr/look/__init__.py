@@ -1,0 +1,1 @@
+"""Looking at how a store performs: benchmarks."""

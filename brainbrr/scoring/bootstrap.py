@@ -1,0 +1,115 @@
+"""What a scorer counted, and the rates that follow. Knows no scorer, no events, no files.
+
+How sure a score is: bootstrap over patients, since recordings of one patient resemble each other.
+
+Knows arrays of one row per patient; no scorer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """True detections, false ones, what the reference holds (events, samples or epochs), seconds of recording.
+
+    Fractions occur: TAES counts parts of events.
+    """
+
+    hits: float = 0
+    false: float = 0
+    reference: float = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def misses(self) -> float:
+        """What of the reference was not found."""
+        return self.reference - self.hits
+
+    def array(self) -> Array:
+        """Return the counts as `rates` takes them, (4,)."""
+        return np.array(astuple(self), dtype=np.float64)
+
+
+def rates(counts: Array) -> dict[str, Array]:
+    """Return sensitivity, precision, F1 and false alarms per 24 h of recording, each (...), of counts (..., 4).
+
+    NaN where there is nothing to divide by: no sensitivity without a reference, no precision when nothing was said,
+    no F1 without a reference and a false alarm.
+    """
+    hits, false, reference, seconds = np.moveaxis(counts, -1, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {
+            "sensitivity": np.where(reference > 0, hits / reference, np.nan),
+            "precision": np.where(hits + false > 0, hits / (hits + false), np.nan),
+            "f1": np.where(reference + false > 0, 2 * hits / (reference + hits + false), np.nan),
+            "false_alarms_per_day": np.where(seconds > 0, false / seconds * 86_400, np.nan),
+        }
+
+
+def told(values: Mapping[str, Array]) -> dict[str, float | None]:
+    """Return rates as JSON has them: None, not NaN."""
+    return {name: None if np.isnan(value) else float(value) for name, value in values.items()}
+
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How often each patient was drawn, (resamples, n_patients): the same draws for every score, so they compare."""
+
+    weights: Array
+
+    @classmethod
+    def of(cls, n_patients: int, *, resamples: int, seed: int) -> Bootstrap:
+        """Draw patients with replacement."""
+        random = np.random.default_rng(seed)
+        return cls(random.multinomial(n_patients, np.full(n_patients, 1 / n_patients), resamples).astype(np.float64))
+
+    @property
+    def name(self) -> str:
+        """What the intervals are, in words."""
+        resamples, n_patients = self.weights.shape
+        return f"{LEVEL:.0%} percentile bootstrap over {n_patients} patients, {resamples} resamples"
+
+    def of_means(self, values: Mapping[str, Array]) -> dict[str, list[float] | None]:
+        """Return the interval of each mean over patients; values (n_patients,), NaN for a patient without one."""
+        found = {}
+        for name, each in values.items():
+            there = ~np.isnan(each)
+            with np.errstate(invalid="ignore"):
+                found[name] = self.interval((self.weights @ np.where(there, each, 0)) / (self.weights @ there))
+        return found
+
+    def of_sums(self, counts: Array) -> dict[str, list[float] | None]:
+        """Return the interval of each rate of all recordings together; counts (n_patients, 4)."""
+        return {name: self.interval(each) for name, each in rates(self.weights @ counts).items()}
+
+    def interval(self, resampled: Array) -> list[float] | None:
+        """Return [low, high] of a score's resamples; those without one are left out.
+
+        None for fewer than two patients, and when half of the resamples have no score.
+        """
+        there = resampled[~np.isnan(resampled)]
+        if self.weights.shape[1] < 2 or 2 * len(there) < len(resampled):
+            return None
+        return [float(edge) for edge in np.quantile(there, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])]
+
+
+def by_patient(patients: Sequence[str], rows: Array) -> Array:
+    """Return the sums of rows (n, ...) over each patient, (n_patients, ...), patients in sorted order."""
+    _, which = np.unique(patients, return_inverse=True)
+    sums: np.ndarray[Any, np.dtype[np.float64]] = np.zeros((which.max() + 1, *rows.shape[1:]))
+    np.add.at(sums, which, rows)
+    return sums

@@ -1,0 +1,145 @@
+"""Scores of a series over all thresholds: AUROC, AUPRC, sensitivity at given false alarm rates.
+
+Knows series and seconds, no models. Every score names its scorer; hours are hours of recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from brainbrr.scoring import nedc
+from brainbrr.scoring.bootstrap import Array, Bootstrap, by_patient
+from brainbrr.scoring.events import EvaluateConfig, Index, Mask, Pool, Scored, Series, Spans
+
+STEP_SCORER = "every step of all recordings together; equal scores are one threshold"
+RATE_SCORER = f"{nedc.OVLP}; thresholds swept on the scored recordings themselves"
+FALSE_ALARMS_PER_DAY = (10.0, 5.0, 2.5, 1.0)
+
+_N_THRESHOLDS = 120
+_MAX_BINS = 1000
+
+
+def curves(
+    recordings: Sequence[Scored], rule: EvaluateConfig, bootstrap: Bootstrap
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the scores of a set of recordings, and their intervals over patients, by the same names."""
+    score = np.concatenate([recording.score for recording in recordings])
+    label = np.concatenate([recording.label for recording in recordings])
+    owner = np.repeat(np.arange(len(recordings)), [len(recording.score) for recording in recordings])
+    binned = _binned(score)
+    rows = np.zeros((len(recordings), 2, int(binned.max()) + 1))
+    np.add.at(rows, (owner, label.astype(np.intp), binned), 1)
+    patients = [recording.patient for recording in recordings]
+    resampled = np.einsum("rp,pcb->crb", bootstrap.weights, by_patient(patients, rows), optimize=True)
+    at, at_intervals = at_false_alarms(recordings, rule, bootstrap)
+    found = {
+        "auroc": auroc(score, label),
+        "auprc": auprc(score, label),
+        "step_scorer": STEP_SCORER,
+        "seizure_share": float(label.mean()),
+        "sensitivity_at": at,
+        "rate_scorer": RATE_SCORER,
+    }
+    intervals = {
+        "auroc": bootstrap.interval(_roc_area(resampled[1], resampled[0])),
+        "auprc": bootstrap.interval(_average_precision(resampled[1], resampled[0])),
+        "sensitivity_at": at_intervals,
+    }
+    return found, intervals
+
+
+def auroc(score: Series, label: Mask) -> float | None:
+    """Return the area under the ROC curve, exact with ties; None when only one class is there."""
+    area = float(_roc_area(*_histograms(score, label)))
+    return None if np.isnan(area) else area
+
+
+def auprc(score: Series, label: Mask) -> float | None:
+    """Return the average precision: precision at each score, weighted by the recall it adds; None without seizures."""
+    area = float(_average_precision(*_histograms(score, label)))
+    return None if np.isnan(area) else area
+
+
+def at_false_alarms(
+    recordings: Sequence[Scored], rule: EvaluateConfig, bootstrap: Bootstrap
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the best sensitivity that keeps to each of FALSE_ALARMS_PER_DAY, and its interval at that threshold.
+
+    Any overlap, over all recordings together. The threshold is None where only silence keeps to the rate, and the
+    sensitivity None without any seizure.
+    """
+    pool = Pool.of(recordings)
+    patients = [recording.patient for recording in recordings]
+    reference, owner = _reference(recordings)
+    n_seizures = np.bincount(owner, minlength=len(recordings))
+    days = float(pool.durations.sum()) / 86_400
+    swept = [(threshold, *_overlaps(pool, threshold, rule, reference, owner)) for threshold in _thresholds(pool.score)]
+    found: dict[str, Any] = {}
+    intervals: dict[str, Any] = {}
+    for rate in FALSE_ALARMS_PER_DAY:
+        kept = [(int(hits.sum()), threshold, hits, n) for threshold, hits, n in swept if n / days <= rate]
+        n_hits, threshold, hits, n_false = max(
+            kept, key=lambda each: each[:2], default=(0, None, np.zeros(len(recordings)), 0)
+        )
+        name = f"{rate:g}"
+        found[name] = {
+            "sensitivity": n_hits / len(reference) if len(reference) else None,
+            "false_alarms_per_day": n_false / days,
+            "threshold": threshold,
+        }
+        counts: Array = np.stack([hits, np.zeros(len(hits)), n_seizures, pool.durations], axis=1)
+        intervals[name] = bootstrap.of_sums(by_patient(patients, counts))["sensitivity"]
+    return found, intervals
+
+
+def _thresholds(score: Series) -> list[float]:
+    """Return quantiles, most of them high up: few false alarms are rare scores."""
+    shares = np.geomspace(1, 1 / len(score), _N_THRESHOLDS)
+    return [float(value) for value in np.unique(np.quantile(score, 1 - shares))]
+
+
+def _reference(recordings: Sequence[Scored]) -> tuple[Spans, Index]:
+    spans = np.array([event for recording in recordings for event in recording.seizures]).reshape(-1, 2)
+    return spans, np.repeat(np.arange(len(recordings)), [len(recording.seizures) for recording in recordings])
+
+
+def _overlaps(pool: Pool, threshold: float, rule: EvaluateConfig, reference: Spans, owner: Index) -> tuple[Array, int]:
+    """Return the found seizures of each recording, (n_recordings,), and the number of false alarms."""
+    spans, said_owner = pool.events(threshold, rule)
+    apart = np.concatenate([[0], np.cumsum(pool.durations[:-1] + 1)])  # end to end, with a second in between
+    truth, said = reference + apart[owner][:, None], spans + apart[said_owner][:, None]
+    hits = np.bincount(owner[nedc.overlapped(truth, said)], minlength=len(pool.durations))
+    return hits.astype(np.float64), int((~nedc.overlapped(said, truth)).sum())
+
+
+def _histograms(score: Series, label: Mask) -> tuple[Array, Array]:
+    """Return the number of seizure and of background steps at each score, (n_scores,), ascending."""
+    values, which = np.unique(score, return_inverse=True)
+    return tuple(np.bincount(which[chosen], minlength=len(values)).astype(np.float64) for chosen in (label, ~label))  # type: ignore[return-value]
+
+
+def _binned(score: Series) -> Index:
+    """Return each step's score as its rank among at most _MAX_BINS: resampling needs no finer ones."""
+    values = np.unique(score)
+    if len(values) > _MAX_BINS:
+        values = np.unique(np.quantile(score, np.linspace(0, 1, _MAX_BINS)))
+    return np.asarray(np.searchsorted(values, score, "right") - 1)
+
+
+def _roc_area(positive: Array, negative: Array) -> Array:
+    """Return the ROC area of histograms (..., n_scores), ascending; NaN when a class is empty."""
+    below = np.cumsum(negative, axis=-1) - negative / 2  # equal scores count by half
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((positive * below).sum(-1) / (positive.sum(-1) * negative.sum(-1)))
+
+
+def _average_precision(positive: Array, negative: Array) -> Array:
+    """Return the average precision of histograms (..., n_scores), ascending; NaN without positives."""
+    found = np.cumsum(positive[..., ::-1], axis=-1)
+    said = found + np.cumsum(negative[..., ::-1], axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.where(said > 0, found / said, 0)
+        return np.asarray((precision * positive[..., ::-1]).sum(-1) / positive.sum(-1))

@@ -1,0 +1,132 @@
+"""From a series of probabilities to events: threshold with hysteresis, morphology, shortest duration, merging.
+
+Knows series and seconds; no scorer, no model, no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from brainbrr.core.models import Section
+
+Events = list[tuple[float, float]]
+"""Seizures of one recording as (start, stop) in seconds: sorted, disjoint."""
+
+Series = np.ndarray[Any, np.dtype[np.float32]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Spans = np.ndarray[Any, np.dtype[np.float64]]
+Index = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One recording's output and truth over its labelled time: `score` (n,) has one value per `step_s` seconds."""
+
+    path: str
+    patient: str
+    score: Series
+    step_s: float
+    duration_s: float
+    seizures: Events
+
+    @property
+    def label(self) -> Mask:
+        """Whether the middle of each step is in a seizure, (n,)."""
+        middles = (np.arange(len(self.score)) + 0.5) * self.step_s
+        label = np.zeros(len(middles), dtype=np.bool_)
+        for start, stop in self.seizures:
+            label |= (middles >= start) & (middles < stop)
+        return label
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Several recordings' series end to end, so that one pass finds the events of all; none crosses a border.
+
+    `firsts` (n_recordings,) is where each begins in `score`; all have the same `step_s`.
+    """
+
+    score: Series
+    firsts: Index
+    durations: Spans
+    step_s: float
+
+    @classmethod
+    def of(cls, recordings: Sequence[Scored]) -> Pool:
+        """Join recordings. Raises ValueError for different steps."""
+        [step_s] = {recording.step_s for recording in recordings}
+        sizes = [len(recording.score) for recording in recordings]
+        return cls(
+            np.concatenate([recording.score for recording in recordings]),
+            np.cumsum([0, *sizes[:-1]]),
+            np.array([recording.duration_s for recording in recordings]),
+            step_s,
+        )
+
+    def events(self, threshold: float, rule: EvaluateConfig) -> tuple[Spans, Index]:
+        """Return events in seconds of their own recording, (m, 2), and the recording of each, (m,), in order.
+
+        An event is a run of at least low_share · threshold that reaches the threshold. Runs shorter than opening_s
+        go, gaps up to closing_s close; events shorter than min_duration_s go, and gaps up to merge_gap_s join.
+        """
+        first, last = self._runs(self.score >= threshold * rule.low_share)
+        if rule.low_share < 1:
+            reached = np.concatenate([[0], np.cumsum(self.score >= threshold)])
+            kept = reached[last] > reached[first]
+            first, last = first[kept], last[kept]
+        owner: Index = np.searchsorted(self.firsts, first, "right") - 1
+        spans = (np.stack([first, last], axis=1) - self.firsts[owner][:, None]).astype(np.float64) * self.step_s
+        spans[:, 1] = np.minimum(spans[:, 1], self.durations[owner])
+        for shortest_s, gap_s in ((rule.opening_s, rule.closing_s), (rule.min_duration_s, rule.merge_gap_s)):
+            kept = spans[:, 1] - spans[:, 0] >= shortest_s
+            spans, owner = _join(spans[kept], owner[kept], gap_s)
+        return spans, owner
+
+    def _runs(self, inside: Mask) -> tuple[Index, Index]:
+        """Return where runs of True begin, and where they have ended."""
+        before, after = np.roll(inside, 1), np.roll(inside, -1)
+        before[self.firsts] = False
+        after[self.firsts - 1] = False  # of the first recording this is the last step of all: the end
+        return np.flatnonzero(inside & ~before), np.flatnonzero(inside & ~after) + 1
+
+
+def events_of(recording: Scored, threshold: float, rule: EvaluateConfig) -> Events:
+    """Return the events of one recording, in seconds, sorted and apart."""
+    spans, _ = Pool.of([recording]).events(threshold, rule)
+    return [(start, stop) for start, stop in spans.tolist()]
+
+
+def _join(spans: Spans, owner: Index, gap_s: float) -> tuple[Spans, Index]:
+    """Join neighbours of one recording that are at most a gap apart."""
+    if len(spans) < 2 or not gap_s:
+        return spans, owner
+    apart = (spans[1:, 0] - spans[:-1, 1] > gap_s) | (owner[1:] != owner[:-1])
+    begins, ends = np.concatenate([[True], apart]), np.concatenate([apart, [True]])
+    return np.stack([spans[begins, 0], spans[ends, 1]], axis=1), owner[begins]
+
+
+class EvaluateConfig(Section):
+    """How probabilities become events, and how sure the scores are.
+
+    `threshold` counts only until one is tuned on another split. An event goes on while the probability is at least
+    low_share · threshold; runs shorter than `opening_s` go and gaps up to `closing_s` close, then events shorter than
+    `min_duration_s` go and those up to `merge_gap_s` apart become one. `resamples` of the patients give the
+    intervals.
+    """
+
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    low_share: float = Field(default=1.0, gt=0, le=1)
+    opening_s: float = Field(default=0.0, ge=0)
+    closing_s: float = Field(default=5.0, ge=0)
+    min_duration_s: float = Field(default=5.0, ge=0)
+    merge_gap_s: float = Field(default=10.0, ge=0)
+    resamples: int = Field(default=1000, ge=100, le=10_000)
+
+    def rule(self) -> dict[str, float]:
+        """Return what makes events of probabilities beside the threshold, which is tuned under it."""
+        return self.model_dump(exclude={"threshold", "resamples"})

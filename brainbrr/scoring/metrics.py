@@ -1,0 +1,196 @@
+"""Scores of events: SzCORE's through timescoring, NEDC's, latency, share of time flagged, intervals over patients.
+
+Knows events and seconds; no models, stores or files, no torch. Every score names its scorer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from timescoring.annotations import Annotation
+from timescoring.scoring import EventScoring, SampleScoring
+
+from brainbrr.scoring import nedc
+from brainbrr.scoring.bootstrap import Array, Bootstrap, Counts, by_patient, rates, told
+from brainbrr.scoring.curves import curves
+from brainbrr.scoring.events import EvaluateConfig, Events, Pool, Scored
+from brainbrr.scoring.nedc import Tally
+
+SCORER = (
+    f"SzCORE (timescoring {version('timescoring')}): any overlap, 30 s before and 60 s after, gaps under 90 s merged, "
+    "over 5 min split; samples at 1 Hz; mean over patients"
+)
+MICRO_SCORER = SCORER.replace("mean over patients", "counts of all recordings together")
+LATENCY_SCORER = "median over the seizures that any event overlaps, from onset to the first event, 0 when it was there"
+
+_EVENT_HZ = 10
+_SAMPLE_HZ = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One recording's reference and what was said of it: sorted, disjoint events within `duration_s`."""
+
+    path: str
+    patient: str
+    duration_s: float
+    reference: Events
+    hypothesis: Events
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What each scorer counted in one recording."""
+
+    event: Counts
+    sample: Counts
+    ovlp: Tally
+    epoch: Tally
+    taes: Tally
+    latencies: tuple[float, ...]
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Judged:
+        """Score one recording."""
+        said = (outcome.reference, outcome.hypothesis)
+        event, sample = szcore(*said, duration_s=outcome.duration_s)
+        return cls(
+            event,
+            sample,
+            nedc.overlap(*said, duration_s=outcome.duration_s),
+            nedc.epoch(*said, duration_s=outcome.duration_s),
+            nedc.taes(*said, duration_s=outcome.duration_s),
+            latencies(*said),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return hits, false alarms and reference events of each scorer."""
+        counts = {
+            "szcore_event": self.event,
+            "szcore_sample": self.sample,
+            **{f"nedc_{name}": getattr(self, name).seizure for name in _NEDC},
+        }
+        return {
+            name: {"hits": each.hits, "false": each.false, "reference": each.reference} for name, each in counts.items()
+        }
+
+
+_NEDC = {"ovlp": nedc.OVLP, "epoch": nedc.EPOCH, "taes": nedc.TAES}
+
+
+def szcore(reference: Events, hypothesis: Events, *, duration_s: float) -> tuple[Counts, Counts]:
+    """Return one recording's event counts and sample counts, by timescoring with its defaults."""
+    masks = (_annotation(events, _SAMPLE_HZ, duration_s) for events in (reference, hypothesis))
+    sample = SampleScoring(*masks, fs=_SAMPLE_HZ)
+    by_sample = Counts(int(sample.tp), int(sample.fp), int(sample.refTrue), duration_s)
+    return szcore_event(reference, hypothesis, duration_s=duration_s), by_sample
+
+
+def szcore_event(reference: Events, hypothesis: Events, *, duration_s: float) -> Counts:
+    """Return one recording's event counts alone: a threshold is chosen by them."""
+    event = EventScoring(*(_annotation(events, _EVENT_HZ, duration_s) for events in (reference, hypothesis)))
+    return Counts(int(event.tp), int(event.fp), int(event.refTrue), duration_s)
+
+
+def _annotation(events: Events, hz: int, duration_s: float) -> Annotation:
+    # sorted, since timescoring merges neighbours in the order given and scores unsorted ones wrong
+    return Annotation(sorted(events), hz, max(round(duration_s * hz), 1))
+
+
+def latencies(reference: Events, hypothesis: Events) -> tuple[float, ...]:
+    """Return for each seizure that an event overlaps how many seconds after its onset the first of them began."""
+    firsts = ([start for start, stop in hypothesis if start < end and onset < stop] for onset, end in reference)
+    return tuple(max(min(found) - onset, 0.0) for found, (onset, _) in zip(firsts, reference, strict=True) if found)
+
+
+def event_metrics(outcomes: Sequence[Outcome], bootstrap: Bootstrap) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return every score of events, and their intervals over patients, by the same names.
+
+    As SzCORE: counts are added per patient, scores are means over the patients that have one. What no patient
+    has (the sensitivity without any seizure) is None; `patients_scored` says how many have it. `micro` holds the
+    same scores from the counts of all recordings together, `nedc` NEDC's, which are always such.
+    """
+    patients = [outcome.patient for outcome in outcomes]
+    judged = [Judged.of(outcome) for outcome in outcomes]
+
+    def added(counts: Sequence[Counts]) -> Array:
+        return by_patient(patients, np.array([each.array() for each in counts]))
+
+    event, sample = added([each.event for each in judged]), added([each.sample for each in judged])
+    nedcs = {name: added([getattr(each, name).seizure for each in judged]) for name in _NEDC}
+    nedcs["epoch"][:, 3] /= nedc.EPOCH_S  # NEDC counts the false alarms of epochs in their seconds
+    means = _named(rates(event), rates(sample))
+    flagged = by_patient(
+        patients, np.array([[_length(outcome.hypothesis), outcome.duration_s] for outcome in outcomes])
+    )
+    seconds = float(flagged[:, 1].sum())
+    delays = [delay for each in judged for delay in each.latencies]
+    found = {
+        **told({name: _mean(values) for name, values in means.items()}),
+        "flagged_share": float(flagged[:, 0].sum() / seconds),
+        "latency_s": float(np.median(delays)) if delays else None,
+        "latency_scorer": LATENCY_SCORER,
+        "hours": seconds / 3600,
+        "seizures": sum(len(outcome.reference) for outcome in outcomes),
+        "recordings": len(outcomes),
+        "patients": len(event),
+        "patients_scored": {name: int((~np.isnan(values)).sum()) for name, values in means.items()},
+        "scorer": SCORER,
+        "micro": {**told(_named(rates(event.sum(0)), rates(sample.sum(0)))), "scorer": MICRO_SCORER},
+        "nedc": {name: {**told(rates(counts.sum(0))), "scorer": _NEDC[name]} for name, counts in nedcs.items()},
+    }
+    weighed = bootstrap.weights @ flagged
+    intervals = {
+        **bootstrap.of_means(means),
+        "flagged_share": bootstrap.interval(weighed[:, 0] / weighed[:, 1]),
+        "micro": _named(bootstrap.of_sums(event), bootstrap.of_sums(sample)),
+        "nedc": {name: bootstrap.of_sums(counts) for name, counts in nedcs.items()},
+    }
+    return found, intervals
+
+
+def metrics(recordings: Sequence[Scored], threshold: float, rule: EvaluateConfig, *, seed: int) -> dict[str, Any]:
+    """Return every score of a set of series: of all thresholds, and of the events at one."""
+    spans, owner = Pool.of(recordings).events(threshold, rule)
+    outcomes = [
+        Outcome(
+            each.path, each.patient, each.duration_s, each.seizures, [(a, b) for a, b in spans[owner == i].tolist()]
+        )
+        for i, each in enumerate(recordings)
+    ]
+    n_patients = len({each.patient for each in recordings})
+    bootstrap = Bootstrap.of(n_patients, resamples=rule.resamples, seed=seed)
+    over_all, their_intervals = curves(recordings, rule, bootstrap)
+    at_one, intervals = event_metrics(outcomes, bootstrap)
+    return {
+        **over_all,
+        **at_one,
+        "threshold": threshold,
+        "intervals": {**their_intervals, **intervals},
+        "intervals_by": bootstrap.name,
+    }
+
+
+def _named(event: dict[str, Any], sample: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "event_f1": event["f1"],
+        "sensitivity": event["sensitivity"],
+        "precision": event["precision"],
+        "false_alarms_per_day": event["false_alarms_per_day"],
+        "sample_f1": sample["f1"],
+        "sample_sensitivity": sample["sensitivity"],
+        "sample_precision": sample["precision"],
+    }
+
+
+def _mean(values: Array) -> Array:
+    there = values[~np.isnan(values)]
+    return np.asarray(there.mean() if len(there) else np.nan)
+
+
+def _length(events: Events) -> float:
+    return sum(stop - start for start, stop in events)

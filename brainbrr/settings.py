@@ -1,0 +1,177 @@
+"""Settings: flags, environment and files become typed values, each with its origin.
+
+The only module that reads the environment. Decides nothing about EEG.
+
+Which of how many processes this is, as a launcher said. Values only; needs no torch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+from brainbrr.core.statcache import Host
+from brainbrr.core.toml import read_toml
+from brainbrr.errors import ConfigError
+from brainbrr.profiles import Profile, load_profiles
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One process of a training by several: `rank` of `size`, and `local_rank` among those of its node."""
+
+    rank: int
+    size: int
+    local_rank: int
+
+
+_PACKAGE = Path(__file__).resolve().parent
+_OBSOLETE_VARIABLES = {
+    "CACHE_ROOT": "the store's place is BRAINBRR_STORE or --store",
+    "BGB_LIMIT_FILES": "how many files to take is a profile: --profile smoke, dev or full",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A path and where it came from: flag, environment, config file or default."""
+
+    value: Path
+    origin: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where everything is on this host."""
+
+    store: Setting
+    runs: Setting
+    jobs: Setting
+    profiles: Setting
+    host: Host
+    scheduler: str | None
+    warnings: tuple[str, ...]
+
+    def profiles_of(self, corpus: str | None) -> dict[str, Profile]:
+        """Return smoke, dev and full as they are for a corpus."""
+        return load_profiles(self.profiles.value, corpus=corpus)
+
+
+def resolve(
+    *,
+    store: str | None = None,
+    runs: str | None = None,
+    jobs: str | None = None,
+    profiles: str | None = None,
+    scheduler: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Settings:
+    """Return every setting: flag, else environment, else the user's config file, else the default.
+
+    The store's default is the nearest `store/format.json` upwards, else the checkout's `store/`, else the
+    user's data folder; never simply the working directory. Raises ConfigError for keys it does not know and for a
+    BRAINBRR_CONFIG that is not there: only the default config file may be missing.
+    """
+    environ = os.environ if environ is None else environ
+    file = _user_config(environ)
+    configured = _read_user_config(file)
+
+    def given(name: str, flag: str | None) -> Setting | None:
+        variable = f"BRAINBRR_{name.upper()}"
+        if flag is not None:
+            return Setting(Path(flag).expanduser(), f"flag --{name}")
+        if environ.get(variable):
+            return Setting(Path(environ[variable]).expanduser(), f"environment {variable}")
+        if name in configured:
+            return Setting((file.parent / configured[name]).expanduser(), f"config file {file}")
+        return None
+
+    place = given("store", store) or _default_store(cwd or Path.cwd())
+    return Settings(
+        store=place,
+        runs=given("runs", runs) or Setting(place.value.parent / "runs", "default, beside the store"),
+        jobs=given("jobs", jobs) or Setting(place.value.parent / "jobs", "default, beside the store"),
+        profiles=given("profiles", profiles) or Setting(configs() / "profiles.toml", "default"),
+        host=Host(Path(platformdirs.user_cache_dir("brainbrr", appauthor=False))),
+        scheduler=scheduler or environ.get("DASK_SCHEDULER_ADDRESS"),
+        warnings=tuple(
+            f"{name} in the environment is ignored: {instead}"
+            for name, instead in _OBSOLETE_VARIABLES.items()
+            if name in environ
+        ),
+    )
+
+
+def wants_colour(environ: Mapping[str, str] | None = None) -> bool | None:
+    """Return False where NO_COLOR asks for plain text, else None: whatever the terminal can do."""
+    return False if (os.environ if environ is None else environ).get("NO_COLOR") else None
+
+
+def configs() -> Path:
+    """Return the folder of the configs that come with brainbrr: in the package, or in the checkout."""
+    packaged = _PACKAGE / "configs"
+    return packaged if packaged.is_dir() else _PACKAGE.parent / "configs"
+
+
+def _default_store(cwd: Path) -> Setting:
+    for folder in (cwd, *cwd.parents):
+        if (folder / "store" / "format.json").is_file():
+            return Setting(folder / "store", "default, found upwards from the working directory")
+    checkout = _PACKAGE.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / "store").is_dir():
+        return Setting(checkout / "store", "default, the checkout's store")
+    return Setting(Path(platformdirs.user_data_dir("brainbrr", appauthor=False)) / "store", "default, user data folder")
+
+
+def _user_config(environ: Mapping[str, str]) -> Path:
+    if not environ.get("BRAINBRR_CONFIG"):
+        return Path(platformdirs.user_config_dir("brainbrr", appauthor=False)) / "config.toml"
+    named = Path(environ["BRAINBRR_CONFIG"]).expanduser()
+    if not named.is_file():
+        raise ConfigError("BRAINBRR_CONFIG names no file", where=named, fix="correct BRAINBRR_CONFIG, or unset it")
+    return named
+
+
+def _read_user_config(file: Path) -> dict[str, str]:
+    known = ("store", "runs", "jobs", "profiles")
+    try:
+        table = read_toml(file)
+    except FileNotFoundError:
+        return {}
+    for name, value in table.items():
+        if name not in known:
+            raise ConfigError(f"unknown setting {name!r}", where=file, fix=f"settings: {', '.join(known)}")
+        if not isinstance(value, str):
+            raise ConfigError(f"{name} = {value!r}: a path in quotes", where=file)
+    return table
+
+
+def launched(environ: Mapping[str, str] | None = None) -> Launch | None:
+    """Return what torchrun said of this process, None where nobody did. Raises ConfigError for half of it."""
+
+    environ = os.environ if environ is None else environ
+    if "RANK" not in environ or "WORLD_SIZE" not in environ:
+        return None
+    try:
+        rank, size = int(environ["RANK"]), int(environ["WORLD_SIZE"])
+        if not 0 <= rank < size:
+            raise ValueError(f"no process {rank} of {size}")
+        if lacking := [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in environ]:
+            raise ValueError(f"{' and '.join(lacking)} would say where the processes meet")
+        return Launch(rank, size, int(environ.get("LOCAL_RANK", rank)))
+    except ValueError as error:
+        raise ConfigError(f"RANK, WORLD_SIZE or LOCAL_RANK in the environment: {error}", fix="use torchrun") from None
+
+
+def make_cuda_deterministic(environ: MutableMapping[str, str] | None = None) -> None:
+    """Give cuBLAS workspaces of a fixed size, without which its sums are not the same twice; before CUDA starts."""
+    (os.environ if environ is None else environ).setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

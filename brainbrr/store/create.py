@@ -1,0 +1,212 @@
+"""How a store is made and opened: the only module that knows the mark, which says what format a store has."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from brainbrr.core import files
+from brainbrr.core.digest import canonical_json
+from brainbrr.errors import FormatError, IntegrityError, UsageError
+from brainbrr.store.filesystem import probe
+from brainbrr.store.formats import CODECS, Codec
+from brainbrr.store.layout import FOLDERS, LATER, Layout
+
+FORMAT = 1
+
+_MARK: dict[str, object] = {"format": FORMAT, "kind": "brainbrr store"}  # with "codec" too, unless that is "none"
+GUESTS = {"README.md", ".gitignore", ".gitkeep", "lost+found"}
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may do what in a store, whatever the umask of those who write: the mode of its folders, and their group."""
+
+    mode: int
+    group: int
+
+
+def create(root: Path, *, codec: Codec | None = None, access: Access | None = None) -> Layout:
+    """Make a store, or open the one that is there; `codec` None: `none`, or whatever is there.
+
+    Without `access` the folders have the mode that the umask gives to the store's own. Raises UsageError for a folder
+    with foreign files, a store of another codec or access, or a file system that cannot hold a store.
+    """
+    layout = Layout(root.absolute())
+    if codec is not None and codec not in CODECS:
+        raise UsageError(f"no codec is called {codec!r}", fix=f"one of {', '.join(CODECS)}")
+    if is_there(layout.root):
+        return _open_as(root, codec, access)
+    layout.refuse_links()
+    with files.writing(_existing(layout.root), n_bytes=files.SMALL_BYTES):
+        _make_root(layout, access)
+        for name in FOLDERS:
+            layout.make_folder(layout.root / name)
+        layout.ensure_group(layout.objects)
+        with layout.scratch() as temporary:
+            files.publish(temporary, layout.mark, canonical_json(_mark(codec or "none")))
+    return _open_as(root, codec, access)
+
+
+def _make_root(layout: Layout, access: Access | None) -> None:
+    """Make a store's own folder durable, where the file system can hold a store; else leave nothing."""
+    root = layout.root
+    made = [folder for folder in (root, *root.parents) if not folder.exists()]
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        if access is not None:
+            _share(root, access)
+        with layout.scratch() as temporary:
+            probe(temporary, folder_mode=access.mode if access else layout.folder_mode)
+        for folder in made or [root]:  # all else that is durable would be lost with it
+            with contextlib.suppress(PermissionError):  # a folder in which one may make files, but not look
+                files.sync_folder(folder.parent)
+    except UsageError:
+        for folder in (root / "tmp", *made):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _share(root: Path, access: Access) -> None:
+    try:
+        os.chown(root, -1, access.group)
+        root.chmod(access.mode)
+    except PermissionError as error:
+        raise UsageError(
+            f"the store's folder cannot be given to group {access.group}: {error.strerror}",
+            where=root,
+            fix="it must be yours, and you must be in the group: `id` says in which ones you are",
+        ) from None
+
+
+def exists(root: Path) -> bool:
+    """Say whether a store is there, of whatever format. Raises UsageError where that may not be known."""
+    try:
+        return Layout(root.absolute()).mark.exists()
+    except PermissionError as error:
+        raise _unreadable(root, error) from None
+
+
+def is_there(root: Path) -> bool:
+    """Say whether a store is there, or a place for one. Raises UsageError for neither, FormatError for a lost mark."""
+    if exists(root):
+        return True
+    try:
+        _refuse_foreign(Layout(root.absolute()))
+    except UsageError:
+        if not exists(root):  # unless another process has just made it
+            raise
+        return True
+    return False
+
+
+def open_existing(root: Path) -> Layout:
+    """Open a store; needs no permission to write.
+
+    Raises UsageError where there is none, FormatError naming a format that this version does not know, IntegrityError
+    for a link in the place of one of its folders.
+    """
+    layout = Layout(root.absolute())
+    try:
+        mark = files.parse(files.read(layout.mark, limit=1 << 12, folders=0), where=layout.mark)
+    except FileNotFoundError:
+        _refuse_unmarked(layout)
+        raise UsageError("there is no store here", where=root, fix="brainbrr ingest ROOT makes one") from None
+    except PermissionError as error:
+        raise _unreadable(root, error) from None
+    except IntegrityError as error:
+        raise FormatError(f"the store's format cannot be read: {error.what}", where=layout.mark) from None
+    for codec in CODECS:
+        if mark == _mark(codec):
+            layout.refuse_links()
+            return Layout(layout.root, codec)
+    with_codec = f" with codec {mark['codec']!r}" if "codec" in mark else ""
+    raise FormatError(
+        f"a store of format {mark.get('format')!r} ({mark.get('kind')!r}){with_codec}; "
+        f"this brainbrr reads format {FORMAT} with codec {' or '.join(CODECS)}",
+        where=layout.mark,
+        fix="upgrade brainbrr",
+    )
+
+
+def _unreadable(root: Path, error: PermissionError) -> UsageError:
+    fix = "ask its owner: `ls -ld` shows its group, and `id` whether you are in it"
+    return UsageError(f"the store may not be read: {error.strerror}", where=root, fix=fix)
+
+
+def _open_as(root: Path, codec: Codec | None, access: Access | None) -> Layout:
+    layout = open_existing(root)
+    if codec is not None and layout.codec != codec:
+        raise UsageError(
+            f"this store has codec {layout.codec}, not {codec}, and a store's codec never changes",
+            where=root,
+            fix="brainbrr recompress --to OTHER copies a store into one of another codec",
+        )
+    if access is not None and access != access_of(layout):
+        found, path = access_of(layout), shlex.quote(str(layout.root))
+        raise UsageError(
+            f"this store's folders have mode {found.mode:04o} and group {found.group}, "
+            f"not {access.mode:04o} and {access.group}; what is in it belongs to those who wrote it",
+            where=root,
+            fix=f"its owner, or root: chgrp -R {access.group} {path} && "
+            f"find {path} -type d -exec chmod {access.mode:04o} {{}} +",
+        )
+    return layout
+
+
+def access_of(layout: Layout) -> Access:
+    """Return a store's access: that of its own folder."""
+    return Access(layout.folder_mode, layout.root.stat().st_gid)
+
+
+def _refuse_foreign(layout: Layout) -> None:
+    """Refuse a folder that holds anything but an unfinished, empty store."""
+    root = layout.root
+    if not root.exists():
+        return
+    if not root.is_dir():
+        raise UsageError("a file lies where the store should be", where=root)
+    foreign = sorted(path.name for path in root.iterdir() if path.name not in (*GUESTS, *FOLDERS, *LATER))
+    if foreign:
+        raise UsageError(
+            f"the folder is not empty and not a store: it holds {', '.join(foreign[:3])}",
+            where=root,
+            fix="choose an empty folder for the store",
+        )
+    _refuse_unmarked(layout)
+
+
+def _refuse_unmarked(layout: Layout) -> None:
+    if any(layout.fan_outs(layout.objects)) or any(layout.fan_outs(layout.records)) or layout.corpora():
+        text = canonical_json(_MARK).decode()
+        raise FormatError(
+            "this store has lost its format.json, so its format is not known",
+            where=layout.root,
+            fix=f'put it back: {text}, or with "codec":"zstd" before "format" if its zarr.json files name zstd',
+        )
+
+
+def verify_mark(layout: Layout) -> None:
+    """Prove the mark of an open store to the last byte. Raises IntegrityError."""
+    if files.read(layout.mark, limit=1 << 12, folders=0) != canonical_json(_mark(layout.codec)):
+        raise IntegrityError("format.json says what it should, in other bytes", where=layout.mark)
+
+
+def mend_mark(layout: Layout) -> None:
+    """Write the mark of an open store anew, in one step."""
+    with files.writing(layout.root, n_bytes=1 << 12), layout.scratch() as temporary:
+        files.write(temporary, canonical_json(_mark(layout.codec)))
+        temporary.replace(layout.mark)
+        files.sync_folder(layout.root)
+
+
+def _mark(codec: Codec) -> dict[str, object]:
+    return _MARK if codec == "none" else {**_MARK, "codec": codec}
+
+
+def _existing(path: Path) -> Path:
+    return next(parent for parent in (path, *path.parents) if parent.exists())

@@ -1,0 +1,179 @@
+"""`check`: the gate for CI. One array once, nothing damaged, views whole, nobody in two splits."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from brainbrr.core.digest import key_of
+from brainbrr.core.progress import Progress, Silent
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.errors import DuplicateError, IntegrityError, LeakError, UsageError, ViewNotReadyError
+from brainbrr.loading.recordings import assemble
+from brainbrr.profiles import Profile
+from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.checks import Damage, copies, damage
+from brainbrr.store.store import Store
+from brainbrr.views.select import members, resolve_corpus
+
+REQUIREMENTS = ("no-duplicates", "complete", "verified", "no-leaks")
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What the gate found, and whether what was required holds."""
+
+    required: tuple[str, ...]
+    objects: int
+    duplicate_objects: tuple[dict[str, Any], ...]
+    duplicate_bytes: int
+    orphans: tuple[str, ...]
+    missing: tuple[dict[str, str], ...]
+    corrupt: tuple[dict[str, str], ...]
+    leaks: tuple[dict[str, Any], ...]
+
+    @property
+    def exit_code(self) -> int:
+        """4 before 5 before 3: damage makes every other answer doubtful."""
+        failed = {
+            "verified": (bool(self.corrupt), IntegrityError.exit_code),
+            "no-duplicates": (bool(self.duplicate_objects), DuplicateError.exit_code),
+            "no-leaks": (bool(self.leaks), LeakError.exit_code),
+            "complete": (bool(self.missing), ViewNotReadyError.exit_code),
+        }
+        return next((code for name, (bad, code) in failed.items() if name in self.required and bad), 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the machine interface's fields."""
+        return {"ok": self.exit_code == 0, **vars(self)}
+
+
+def check(
+    store: Store,
+    *,
+    require: Iterable[str] = REQUIREMENTS,
+    profiles_of: Callable[[str], dict[str, Profile]],
+    profile: str = "full",
+    corpus: str | None = None,
+    recipe: Recipe = Recipe(),  # noqa: B008  # frozen
+    progress: Progress = Silent(),  # noqa: B008  # stateless
+) -> CheckReport:
+    """Decode every object once and hold store and catalogs against what is required.
+
+    `verified` is what `verify` proves; `complete` and `no-leaks` look at `profile` of `corpus` (None:
+    of every one) under `recipe`. Raises UsageError for a requirement that does not exist, or for none.
+    """
+    required = tuple(require)
+    known = f"requirements: {', '.join(REQUIREMENTS)}"
+    if not required:
+        raise UsageError("nothing is required, so the check could not fail", fix=known)
+    unknown = [name for name in required if name not in REQUIREMENTS]
+    if unknown:
+        raise UsageError(f"no requirement is called {unknown[0]!r}", fix=known)
+
+    corpora = store.corpora() if corpus is None else (str(resolve_corpus(store, corpus)),)
+    found = damage(store, progress=progress)
+    doubles = copies(found.decoded)
+    # a duplicate is told as one: that it must lie under a wrong name is no second finding
+    excused = {name for names in doubles for name in names}
+    twice, excused_records = _twice(found)
+    corrupt = (
+        *found.broken,
+        *(each for each in found.misplaced if each.get("object", each.get("record")) not in excused | excused_records),
+    )
+    chosen, unread = _members(store, corpora, profiles_of, profile, required)
+    return CheckReport(
+        required=required,
+        objects=len(found.contents),
+        duplicate_objects=(*({"content": names[0], "copies": names[1:]} for names in doubles), *twice),
+        duplicate_bytes=sum(store.object_bytes(name) for names in doubles for name in names[1:]),
+        orphans=tuple(sorted(set(found.contents) - {record.content for record in found.records} - excused)),
+        missing=(*unread, *_missing(store, chosen, recipe, profile)),
+        corrupt=tuple(sorted(corrupt, key=lambda each: list(each.items()))),
+        leaks=tuple(
+            _leaks(
+                ((catalog.corpus, row) for catalog, rows in chosen for row in rows),
+                {record.key: record.content for record in found.records},
+                recipe,
+            )
+        ),
+    )
+
+
+def _twice(found: Damage) -> tuple[list[dict[str, Any]], set[str]]:
+    """Return sources with two objects under one recipe, and the files of the records that say so."""
+    by_origin: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    misplaced = {each["record"] for each in found.misplaced if "record" in each}
+    foreign = {name: record for name, record in found.foreign_records.items() if name in misplaced}
+    for name, record in (*((record.key, record) for record in found.records), *foreign.items()):
+        by_origin[record.source, record.recipe][name] = record.content
+    twice: list[dict[str, Any]] = []
+    names: set[str] = set()
+    for (source, recipe), contents in by_origin.items():
+        if len(set(contents.values())) > 1:
+            twice.append({"source": source, "recipe": recipe, "objects": sorted(set(contents.values()))})
+            names |= contents.keys()
+    return twice, names
+
+
+def _members(
+    store: Store,
+    corpora: Iterable[str],
+    profiles_of: Callable[[str], dict[str, Profile]],
+    profile: str,
+    required: tuple[str, ...],
+) -> tuple[list[tuple[Catalog, tuple[Row, ...]]], list[dict[str, str]]]:
+    """Return each corpus's catalog and the rows that the profile takes of it, and which corpora cannot be read.
+
+    Raises IntegrityError for a damaged catalog that something required depends on, unless `verified` tells of it.
+    """
+    chosen: list[tuple[Catalog, tuple[Row, ...]]] = []
+    unread: list[dict[str, str]] = []
+    for corpus in corpora:
+        try:
+            catalog = store.catalog(corpus)
+        except IntegrityError as error:
+            if "verified" not in required and {"complete", "no-leaks"} & set(required):
+                raise
+            unread.append({"corpus": corpus, "recording": "", "reason": f"its catalog is damaged: {error.what}"})
+            continue
+        if catalog is not None:
+            chosen.append((catalog, members(catalog.rows, profiles_of(corpus)[profile])))
+    return chosen, unread
+
+
+def _missing(
+    store: Store, chosen: list[tuple[Catalog, tuple[Row, ...]]], recipe: Recipe, profile: str
+) -> Iterable[dict[str, str]]:
+    """Yield what keeps a view of the profile from being ready, corpus by corpus."""
+    # not a wrong argument but a view that is not ready (3): what `view` says of the same store
+    if not store.corpora():
+        yield {"corpus": "", "recording": "", "reason": "the store has no corpus, so nothing in it can be complete"}
+    for catalog, rows in chosen:
+        ready, missing, _ = assemble(store, rows, recipe=recipe, labelled=catalog.labelled)
+        for each in missing:
+            yield {"corpus": catalog.corpus, **vars(each)}
+        if not ready and not missing:
+            reason = f"profile {profile} has no recording of it, so its view is empty"
+            yield {"corpus": catalog.corpus, "recording": "", "reason": reason}
+
+
+def _leaks(rows: Iterable[tuple[str, Row]], contents: Mapping[str, str], recipe: Recipe) -> Iterable[dict[str, Any]]:
+    """Yield each source, content or patient that is in two splits; a patient's name counts within its corpus."""
+    seen: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for corpus, row in rows:
+        if row.split == "none":
+            continue
+        identities = [("patient", f"{corpus}/{row.patient}")]
+        if row.source is not None:
+            identities.append(("source", row.source))
+            content = contents.get(key_of(source=row.source, recipe=recipe.digest))
+            if content is not None:
+                identities.append(("content", content))
+        for identity in identities:
+            seen[identity][row.split].append(f"{corpus}/{row.path}")
+    for (kind, value), splits in seen.items():
+        if len(splits) > 1:
+            yield {"kind": kind, "value": value, "splits": dict(sorted(splits.items()))}

@@ -1,0 +1,204 @@
+"""`view`: what a profile holds, how much of it is ready, and the command that mends the rest."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brainbrr.core.statcache import Host, Sources, keep
+from brainbrr.eeg.corpus.annotations import label_digest
+from brainbrr.eeg.corpus.tree import RecordingFile, locate, scan
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.errors import RecordingError, UsageError
+from brainbrr.loading.recordings import Stale, assemble
+from brainbrr.loading.windows import WindowSpec
+from brainbrr.profiles import Profile
+from brainbrr.store.catalog import Catalog
+from brainbrr.store.store import Store, unproven_record
+from brainbrr.views.select import Selection, by_quality, resolve_corpus, select
+from brainbrr.views.view import View
+
+
+@dataclass(frozen=True)
+class ViewReport:
+    """A view, its state, and what would mend it."""
+
+    view: View
+    location: Path
+    checked_root: Path | None
+    elsewhere: dict[str, int]
+    mend: str | None
+    leave_out: str | None
+    findings: Mapping[str, Mapping[str, int]] | None = None
+    """By name, in how many recordings and channels; None where nobody asked for a quality."""
+
+    @property
+    def state(self) -> str:
+        """`empty`, `incomplete`, `stale` or `ready`."""
+        return self.view.state
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the machine interface's fields."""
+        view = self.view
+        classes = Counter(int(c) for c in view.classes())
+        absent = Counter(name for r in view.recordings for name in r.record.array.absent)
+        flat = Counter(name for r in view.recordings for name in _names(r.record.signal.get("flat")))
+        return {
+            "state": self.state,
+            "corpus": view.corpus,
+            "profile": view.profile,
+            "split": view.split,
+            "selection": view.selection,
+            "recipe": view.recipe.described(),
+            "recordings": len(view.recordings) + len(view.missing) + len(view.omitted) + len(view.left_out),
+            "ready": len(view.recordings),
+            "left_out": [vars(each) for each in view.left_out],
+            "findings": self.findings,
+            "omitted": [vars(o) for o in view.omitted],
+            "missing": [vars(m) for m in view.missing],
+            "stale": [vars(s) for s in view.stale],
+            "elsewhere": self.elsewhere,
+            "windows": len(view),
+            "window_classes": {
+                name: classes[i] for i, name in enumerate(("background", "partial", "full", "unlabelled"))
+            },
+            "hours": round(sum(r.duration_s for r in view.recordings) / 3600, 4),
+            "hours_dropped": round(view.n_dropped / view.rate_hz / 3600, 4),
+            "seizures": sum(len(r.seizures) for r in view.recordings),
+            "patients": len({r.patient for r in view.recordings}),
+            "short": sum(r.n_samples < view.length for r in view.recordings),
+            "labels_clipped": sum(r.n_clipped for r in view.recordings),
+            "channels_missing": dict(sorted(absent.items())),
+            "channels_flat": dict(sorted(flat.items())),
+            "window": view.window.identity(),
+            "synthetic": view.synthetic,
+            "digest": view.digest,
+            "bytes": sum(view.store.object_bytes(c) for c in {r.content for r in view.recordings}),
+            "extra_bytes": 0,
+            "root": str(self.checked_root) if self.checked_root else None,
+            "mend": self.mend,
+            "leave_out": self.leave_out,
+        }
+
+
+def _names(value: object) -> list[str]:
+    """Return a list of names; a record from elsewhere may say anything else, which names nothing."""
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
+
+
+def view(
+    store: Store | None,
+    *,
+    location: Path,
+    profile: Profile,
+    recipe: Recipe,
+    window: WindowSpec,
+    corpus: str | None = None,
+    split: str | None = None,
+    selection: Selection = Selection(),  # noqa: B008  # frozen
+    host: Host | None = None,
+    flags: Sequence[str] = (),
+) -> ViewReport:
+    """Return a view of a store and its state, without touching the EDF tree unless it is there.
+
+    A store that was never made is an empty view. `host` knows where the corpus was ingested from; without it,
+    or when the root is out of reach, nothing is checked against the files. `flags` are what the mending command
+    needs beside root and profile. Raises UsageError for what is not in the catalog.
+    """
+    name = resolve_corpus(store, corpus) if store else corpus
+    catalog = store.catalog(name) if store and name else None
+    rows = select(catalog, profile, split=split, selection=selection) if catalog else ()
+    ready, missing, omitted = (
+        assemble(store, rows, recipe=recipe, labelled=catalog.labelled) if store and catalog else ((), (), ())
+    )
+    examined = None
+    if store and selection.min_quality is not None and ready:
+        examined = by_quality(store, ready, selection.min_quality)
+        ready, missing = examined.kept, (*missing, *examined.missing)
+    root = host.root(location, name) if host and name else None
+    stale = None
+    if host and catalog and root and ready and not missing:
+        stale = _stale(catalog, [r.path for r in ready] + [o.recording for o in omitted], root, host)
+    found = View(
+        store,
+        corpus=name or "",
+        profile=profile.name,
+        split=split,
+        recipe=recipe,
+        window=window,
+        recordings=ready,
+        missing=missing,
+        omitted=omitted,
+        stale=stale or (),
+        left_out=examined.left_out if examined else (),
+        selection=selection.to_json(),
+    )
+    again = ["--rehash"] if examined and examined.damaged else []
+    command = mend(found, root, labelled=catalog is None or catalog.labelled, flags=[*flags, *again])
+    refused = bool(missing) and all(entry.reason.startswith("refused") for entry in missing)
+    return ViewReport(
+        view=found,
+        location=location,
+        checked_root=None if stale is None else root,
+        elsewhere=_elsewhere(store, catalog, found) if store and missing else {},
+        mend=command if found.state != "ready" else None,
+        leave_out=f"{command} --accept-refused" if refused else None,
+        findings=examined.findings if examined else None,
+    )
+
+
+def _stale(catalog: Catalog, paths: Sequence[str], root: Path, host: Host) -> tuple[Stale, ...] | None:
+    """Return the recordings whose files differ from the catalog; None when the root is out of reach.
+
+    Sizes and remembered stats come first, bytes when in doubt.
+    """
+    try:
+        files = {file.path: file for file in scan(locate(root, name=catalog.corpus))}
+    except UsageError:  # not mounted, or empty: nothing can be said
+        return None
+    sources = host.sources(root)
+    reasons = {path: _difference(catalog, path, files.get(path), sources) for path in paths}
+    keep(sources.save)
+    return tuple(Stale(path, reason) for path, reason in reasons.items() if reason)
+
+
+def _difference(catalog: Catalog, path: str, file: RecordingFile | None, sources: Sources) -> str | None:
+    row = catalog.rows[path]
+    if file is None:
+        return "the EDF is gone"
+    try:
+        if file.edf.stat().st_size != row.n_bytes or sources.digest(file.edf) != row.source:
+            return "the EDF changed"
+        labels = label_digest(file.labels, digest_of=sources.digest) if catalog.labelled and file.labels else None
+        if catalog.labelled and labels != row.labels:
+            return "the label file changed"
+    except (OSError, RecordingError) as error:
+        return f"cannot be read: {error}"
+    return None
+
+
+def _elsewhere(store: Store, catalog: Catalog | None, found: View) -> dict[str, int]:
+    """Count, per other recipe, the missing recordings that it has: never mixed in, only named."""
+    rows = catalog.rows if catalog else {}
+    wanted = {rows[m.recording].source for m in found.missing} - {None}
+    counts: Counter[str] = Counter()
+    for key in store.keys():  # noqa: SIM118  # a store is no dict
+        record = unproven_record(store, key)
+        if record is not None and record.source in wanted and record.recipe != found.recipe.digest:
+            counts[f"{record.provenance.get('recipe_name', '')} {record.recipe[:8]}".strip()] += 1
+    return dict(counts)
+
+
+def mend(found: View, root: Path | None, *, labelled: bool, flags: Sequence[str]) -> str:
+    """Return the whole command that makes a view ready."""
+    words = ["brainbrr", "ingest", str(root) if root else "ROOT"]
+    if found.corpus and (root is None or root.name != found.corpus):
+        words += ["--corpus", found.corpus]
+    words += ["--profile", found.profile, *flags]
+    if not labelled:
+        words += ["--labels", "none"]
+    return shlex.join(words)

@@ -1,0 +1,205 @@
+"""`pin`: a view that the store keeps for good, with all that it names.
+
+`recipe`: which recipes a store holds, and which of them nobody needs any more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brainbrr.core.digest import is_digest
+from brainbrr.eeg.signal.recipe import PRESETS, Recipe, load_recipe
+from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.store import frozen_views
+from brainbrr.store import frozen_views as the_frozen_views
+from brainbrr.store.store import Store
+from brainbrr.views.view import View
+
+_FIX = "give the digest of a view that is frozen in the store, a run's view.json, or what `brainbrr view --out` wrote"
+
+
+@dataclass(frozen=True)
+class PinReport:
+    """What was done, and every pin that there is now: {view, created, by, corpus, profile, split, recordings}."""
+
+    store: Path
+    view: str | None
+    done: str
+    """`listed`, `pinned`, `was pinned`, `unpinned` or `was not pinned`."""
+    pins: tuple[Mapping[str, Any], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the machine interface's fields."""
+        return {**vars(self), "store": str(self.store), "pins": [dict(pin) for pin in self.pins]}
+
+
+def pin(store: Store, view: str, *, remove: bool = False) -> PinReport:
+    """Freeze a view in the store if it is not, and keep it for good; or, with `remove`, let it be forgotten again.
+
+    `view`: a digest, or what begins one, of a frozen view; or a file that holds one. Raises UsageError for neither,
+    IntegrityError where the store does not hold what the view names.
+    """
+    if remove:
+        named = _frozen(store, view, {*store.layout.pins(), *store.frozen_views()}) or str(read_view(view)["digest"])
+        return _pin_report(store, named, "unpinned" if the_frozen_views.unpin(store, named) else "was not pinned")
+    digest = _frozen(store, view, set(store.frozen_views()))
+    said = store.frozen(digest) if digest else read_view(view)
+    if said is None:
+        raise IntegrityError("this view is no longer frozen", where=store.layout.view(str(digest)), fix=_FIX)
+    try:
+        opened = View.from_json(store, said)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"this is no frozen view: {error}", where=view, fix=_FIX) from None
+    digest = str(opened.digest)
+    return _pin_report(store, digest, "pinned" if keep(store, digest, said) else "was pinned")
+
+
+def keep(store: Store, digest: str, view: Mapping[str, Any]) -> bool:
+    """Freeze a view and pin it; say whether it was not pinned before. Raises IntegrityError where a gc was faster."""
+    the_frozen_views.freeze(store, digest, view)
+    is_new = the_frozen_views.pin(store, digest)
+    need_objects(store, view)
+    return is_new
+
+
+def pins(store: Store) -> PinReport:
+    """Return every pin."""
+    return _pin_report(store, None, "listed")
+
+
+def need_objects(store: Store, view: Mapping[str, Any]) -> None:
+    """Raise IntegrityError unless the store holds every record and object that a view names. Reads no signal."""
+    for entry in view["recordings"]:
+        record = store.record(entry["key"])
+        if record is None or record.content != entry["content"] or not store.has_object(record):
+            raise IntegrityError(
+                f"the view names content {entry['content'][:12]}, which the store does not hold",
+                where=entry["path"],
+                fix="ingest the corpus into this store again",
+            )
+
+
+def read_view(path: str) -> dict[str, Any]:
+    """Return what a file says of a view. Raises UsageError for what is neither a file nor a frozen view."""
+    try:
+        value = json.loads(Path(path).read_bytes())
+    except OSError:
+        raise UsageError(f"{path[:80]!r} is neither a view frozen in this store nor a file", fix=_FIX) from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"this is no frozen view: {error}", where=path, fix=_FIX) from None
+    if not isinstance(value, dict) or not is_digest(value.get("digest"), 64):
+        raise UsageError("this is no frozen view", where=path, fix=_FIX)
+    return value
+
+
+def _frozen(store: Store, text: str, known: set[str]) -> str | None:
+    """Return the one known digest that a text names; None where it names none."""
+    found = the_frozen_views.matching(known, text, 64)
+    if len(found) > 1:
+        raise UsageError(f"{text} begins {len(found)} digests", fix="give more of its digits")
+    return found[0] if found else None
+
+
+def _pin_report(store: Store, view: str | None, done: str) -> PinReport:
+    every = []
+    for digest in store.layout.pins():
+        said, frozen = the_frozen_views.pinned(store, digest), store.frozen(digest) or {}
+        if said is not None:
+            of = {name: frozen.get(name) for name in ("corpus", "profile", "split")}
+            every.append({**said, **of, "recordings": len(frozen.get("recordings", ()))})
+    return PinReport(store.location, view, done, tuple(every))
+
+
+@dataclass(frozen=True)
+class RecipesReport:
+    """What was done to which recipe, and every recipe that the store knows.
+
+    Each is {name, digest, records, bytes, retired, preset}; bytes of objects that recipes share count in each.
+    """
+
+    store: Path
+    recipe: str | None
+    done: str
+    """`listed`, `retired`, `was retired`, `restored` or `was not retired`."""
+    recipes: tuple[Mapping[str, Any], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the machine interface's fields."""
+        return {**vars(self), "store": str(self.store), "recipes": [dict(each) for each in self.recipes]}
+
+
+def recipes(store: Store) -> RecipesReport:
+    """Return every recipe that has records, or is retired."""
+    return _recipes_report(store, None, "listed")
+
+
+def retire(store: Store, recipe: str) -> RecipesReport:
+    """Say that what was made under a recipe is not needed any more, but by frozen views. Deletes nothing: gc does.
+
+    `recipe`: a name, a file, or what begins its digest. Raises UsageError for none, and for more than one.
+    """
+    digest, name = _resolve(store, recipe)
+    return _recipes_report(store, digest, "retired" if frozen_views.retire(store, digest, name) else "was retired")
+
+
+def restore(store: Store, recipe: str) -> RecipesReport:
+    """Take a retired recipe into use again. What gc has deleted since, ingest builds again."""
+    digest, _ = _resolve(store, recipe)
+    return _recipes_report(store, digest, "restored" if frozen_views.restore(store, digest) else "was not retired")
+
+
+def refuse_retired(store: Store, recipe: Recipe) -> None:
+    """Raise UsageError where nothing is to be built under a recipe any more."""
+    said = frozen_views.retired(store, recipe.digest)
+    if said is not None:
+        raise UsageError(
+            f"recipe {recipe.name} is retired in this store, since {said['created']} by {said['by']}",
+            where=store.location,
+            fix=f"brainbrr recipe restore {recipe.digest[:12]}, or choose another --recipe",
+        )
+
+
+def _known(store: Store) -> dict[str, dict[str, Any]]:
+    presets = {recipe.digest: name for name, recipe in PRESETS.items()}
+    found: dict[str, dict[str, Any]] = {}
+    contents: dict[str, set[str]] = defaultdict(set)
+
+    def known(digest: str, name: str) -> dict[str, Any]:
+        name = presets.get(digest, name)
+        empty = {"name": name, "digest": digest, "records": 0, "bytes": 0, "retired": False}
+        return found.setdefault(digest, {**empty, "preset": digest in presets})
+
+    for record in store.records():
+        known(record.recipe, str(record.provenance.get("recipe_name", "")))["records"] += 1
+        contents[record.recipe].add(record.content)
+    for digest in store.layout.retired():
+        said = frozen_views.retired(store, digest)
+        if said is not None:
+            known(digest, said["name"])["retired"] = True
+    for digest, named in contents.items():
+        found[digest]["bytes"] = sum(store.object_bytes(content) for content in named)
+    return found
+
+
+def _resolve(store: Store, text: str) -> tuple[str, str]:
+    """Return the digest and the name of the one recipe that a text means."""
+    if text in PRESETS or Path(text).is_file():
+        recipe = load_recipe(text)
+        return recipe.digest, recipe.name
+    known = _known(store)
+    found = [digest for digest, each in known.items() if each["name"] == text] or frozen_views.matching(known, text, 32)
+    if len(found) != 1:
+        names = ", ".join(f"{each['name']} {digest[:12]}" for digest, each in sorted(known.items()))
+        what = f"{text[:80]!r} means {len(found)} recipes" if found else f"no recipe of this store is {text[:80]!r}"
+        raise UsageError(what, where=store.location, fix=f"there are: {names or 'none'}")
+    return found[0], str(known[found[0]]["name"])
+
+
+def _recipes_report(store: Store, recipe: str | None, done: str) -> RecipesReport:
+    found = sorted(_known(store).values(), key=lambda each: (each["name"], each["digest"]))
+    return RecipesReport(store.location, recipe, done, tuple(found))

@@ -1,0 +1,162 @@
+"""Which recordings of a catalog a command means: corpus, profile, split and further selection, also by findings."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from brainbrr.eeg.corpus.annotations import Annotations
+from brainbrr.eeg.quality import detector
+from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.loading.recordings import LeftOut, Missing, ViewRecording
+from brainbrr.profiles import Profile, choose
+from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.store import Store
+
+FIELDS = ("path", "patient", "session", "split")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What narrows a profile further: explicit, shown, and never silent."""
+
+    patients: tuple[str, ...] = ()
+    where: tuple[tuple[str, str], ...] = ()
+    exclude: frozenset[str] = frozenset()
+    min_quality: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_quality is not None and not 0 <= self.min_quality <= 100:
+            raise UsageError(f"min_quality = {self.min_quality}: a score, from 0 to 100")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what was asked for, without what was not."""
+        asked: dict[str, Any] = {
+            "patients": sorted(self.patients),
+            "where": [f"{field}={value}" for field, value in self.where],
+            "exclude": sorted(self.exclude),
+            "min_quality": self.min_quality,
+        }
+        return {name: values for name, values in asked.items() if values not in (None, [])}
+
+
+def resolve_corpus(store: Store, corpus: str | None) -> str | None:
+    """Return the corpus meant: the named one, or the only one; None in a store without any.
+
+    Raises UsageError with the names when several could be meant, or the named one is not there.
+    """
+    names = store.corpora()
+    if corpus is None:
+        if len(names) > 1:
+            raise UsageError(
+                f"the store has {len(names)} corpora: {', '.join(names)}", fix=f"say which: --corpus {names[0]}"
+            )
+        return names[0] if names else None
+    if names and corpus not in names:
+        raise UsageError(f"no corpus is called {corpus!r}", where=store.location, fix=f"corpora: {', '.join(names)}")
+    return corpus
+
+
+def has_seizures(rows: Iterable[Row]) -> dict[str, bool]:
+    """Return for each path whether its labels name a seizure."""
+    return {
+        row.path: row.annotations is not None and bool(Annotations.from_json(row.annotations).seizures) for row in rows
+    }
+
+
+def members(rows: Mapping[str, Row], profile: Profile) -> tuple[Row, ...]:
+    """Return the rows that a profile takes, split after split."""
+    return choose(rows.values(), profile, has_seizures=has_seizures(rows.values()))
+
+
+def select(catalog: Catalog, profile: Profile, *, split: str | None, selection: Selection) -> tuple[Row, ...]:
+    """Return the profile's rows of one split (None: all), narrowed by the selection.
+
+    Raises UsageError for a split, patient, field or path that is not in the catalog.
+    """
+    chosen = members(catalog.rows, profile)
+    _known("split", [split] if split else [], {row.split for row in catalog.rows.values()}, catalog)
+    _known("patient", selection.patients, {row.patient for row in catalog.rows.values()}, catalog)
+    _known("recording", selection.exclude, set(catalog.rows), catalog)
+    for field, _ in selection.where:
+        if field not in FIELDS:
+            raise UsageError(f"--where {field}: no such field", fix=f"fields: {', '.join(FIELDS)}")
+    selected = tuple(
+        row
+        for row in chosen
+        if (split is None or row.split == split)
+        and (not selection.patients or row.patient in selection.patients)
+        and row.path not in selection.exclude
+        and all(fnmatchcase(str(getattr(row, field) or ""), value) for field, value in selection.where)
+    )
+    if chosen and not selected:
+        raise UsageError(f"profile {profile.name} holds nothing of this selection", fix="widen one of them")
+    return selected
+
+
+def _known(kind: str, asked: Iterable[str], there: set[str], catalog: Catalog) -> None:
+    unknown = sorted(set(asked) - there)
+    if unknown:
+        fix = f"{kind}s there: {', '.join(sorted(there)[:8])}{' ...' if len(there) > 8 else ''}"
+        if kind == "split" and there == {"none"}:
+            fix = "it names no splits: ingest a tree with folders train, dev and eval"
+        raise UsageError(f"corpus {catalog.corpus!r} has no {kind} {unknown[0]!r}", fix=fix)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """Stored recordings by what their findings say. `findings`: by name, in how many recordings and channels.
+
+    `missing` were never examined by this version, or their findings are damaged, which `damaged` tells.
+    """
+
+    kept: tuple[ViewRecording, ...]
+    left_out: tuple[LeftOut, ...]
+    missing: tuple[Missing, ...]
+    findings: Mapping[str, Mapping[str, int]]
+    damaged: bool
+
+
+def by_quality(store: Store, recordings: Iterable[ViewRecording], min_quality: int) -> Examined:
+    """Return the recordings that score at least `min_quality`, those that do not, and those that nobody examined.
+
+    Raises UsageError when none is left and nothing is missing.
+    """
+    kept: list[ViewRecording] = []
+    left_out: list[LeftOut] = []
+    missing: list[Missing] = []
+    places: dict[str, set[tuple[str, str | None]]] = defaultdict(set)
+    damaged = False
+    for recording in recordings:
+        try:
+            found = store.findings(recording.key, detector.QUALITY_VERSION)
+        except IntegrityError as error:
+            damaged = True
+            missing.append(Missing(recording.path, f"its findings are damaged: {error.what}", stored=True))
+            continue
+        if found is None:
+            why = f"not examined: it has no findings of version {detector.QUALITY_VERSION}"
+            missing.append(Missing(recording.path, why, stored=True))
+            continue
+        for finding in found["findings"]:
+            places[finding["name"]].add((recording.path, finding["channel"]))
+        if found["score"] >= min_quality:
+            kept.append(recording)
+        else:
+            left_out.append(LeftOut(recording.path, recording.split, found["score"]))
+    if left_out and not kept and not missing:
+        best = max(each.score for each in left_out)
+        raise UsageError(
+            f"no recording has a quality of {min_quality}; the best one has {best}", fix="lower --min-quality"
+        )
+    counts = {
+        name: {
+            "recordings": len({path for path, _ in found}),
+            "channels": sum(channel is not None for _, channel in found),
+        }
+        for name, found in sorted(places.items())
+    }
+    return Examined(tuple(kept), tuple(left_out), tuple(missing), counts, damaged)

@@ -1,0 +1,170 @@
+"""`why`: is this recording stored under this recipe, and if not, what differs from the nearest that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from brainbrr.core.digest import is_digest, key_of, source_digest
+from brainbrr.core.toml import explain
+from brainbrr.eeg.quality import detector
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.store.records import Record
+from brainbrr.store.store import Store
+
+
+@dataclass(frozen=True)
+class WhyReport:
+    """A hit, or a miss with its reason and the fields in which the nearest stored key differs: [asked for, stored]."""
+
+    hit: bool
+    key: str
+    recording: str | None
+    content: str | None
+    nearest: dict[str, Any] | None
+    reason: str | None = None
+    quality: dict[str, Any] | None = None
+    """What the detector of this version noticed; None for a miss, and where `unexamined` says why."""
+    unexamined: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the machine interface's fields."""
+        return dict(vars(self))
+
+
+def why(
+    store: Store, subject: str, *, recipe: Recipe, changes: Iterable[str] = (), corpus: str | None = None
+) -> WhyReport:
+    """Explain a key, or the key of a recording (an EDF file, or its path in a catalog) under a recipe.
+
+    `changes` (`field=value`) are made to the recipe; a key brings its own recipe. Raises UsageError when the
+    subject is neither, or names several recordings.
+    """
+    changes = tuple(changes)
+    path = None
+    if is_digest(subject, 32):
+        record, reason = _stored(store, subject)
+        if not changes:
+            content = record.content if record is not None and reason is None else None
+            examined = _findings(store, subject) if reason is None else (None, None)
+            return WhyReport(reason is None, subject, None, content, None, reason, *examined)
+        if record is None:
+            raise UsageError(f"{reason}, so its recipe cannot be changed", fix="name the recording instead")
+        source, recipe = record.source, _recipe_of(record)
+    else:
+        path, source = _source(store, subject, corpus)
+    if changes:
+        recipe = changed(recipe, changes)
+    key = key_of(source=source, recipe=recipe.digest)
+    record, reason = _stored(store, key)
+    if reason is None and record is not None:
+        return WhyReport(True, key, path, record.content, None, None, *_findings(store, key))
+    reason = _refusal(store, source, recipe) or reason
+    return WhyReport(False, key, path, None, _nearest(store, {"source": source, **recipe.identity()}), reason)
+
+
+def _findings(store: Store, key: str) -> tuple[dict[str, Any] | None, str | None]:
+    """Return a key's findings, or why there are none."""
+    try:
+        found = store.findings(key, detector.QUALITY_VERSION)
+    except IntegrityError as error:
+        return None, f"its findings are damaged ({error.what}): brainbrr ingest ROOT --rehash makes them anew"
+    return found, None if found else "not examined: brainbrr ingest ROOT looks at it"
+
+
+def _refusal(store: Store, source: str, recipe: Recipe) -> str | None:
+    catalogs = (store.catalog(corpus) for corpus in store.corpora())
+    rows = (row for catalog in catalogs if catalog for row in catalog.rows.values() if row.source == source)
+    return next((f"refused: {r.reason}" for row in rows if (r := row.refusals.get(recipe.digest))), None)
+
+
+def _stored(store: Store, key: str) -> tuple[Record | None, str | None]:
+    """Return the record of a key, and why it is no hit: None when it is one."""
+    try:
+        record = store.record(key)
+    except IntegrityError as error:
+        return None, f"its record is damaged: {error.what}"
+    if record is None:
+        return None, "no record has this key"
+    return record, None if store.has_object(record) else "its object is gone from the store"
+
+
+def _recipe_of(record: Record) -> Recipe:
+    try:
+        return Recipe.from_identity(record.recipe_fields, name="stored")
+    except ValidationError as error:
+        raise UsageError(
+            f"this version of brainbrr cannot build the key's recipe: {explain(error)}",
+            fix="name the recording instead",
+        ) from None
+
+
+def _source(store: Store, subject: str, corpus: str | None) -> tuple[str, str]:
+    if Path(subject).is_file():
+        return subject, source_digest(Path(subject))
+    matches = [
+        row
+        for name in store.corpora()
+        if corpus in (None, name) and (catalog := store.catalog(name)) is not None
+        for row in catalog.rows.values()
+        if row.path == subject or Path(row.path).name in (subject, f"{subject}.edf") or row.path.endswith(f"/{subject}")
+    ]
+    sources = {row.source for row in matches}
+    if not matches:
+        raise UsageError(f"{subject!r} is no EDF file, no recording of a catalog, and no key", where=store.location)
+    if len(sources) > 1:
+        raise UsageError(
+            f"{subject!r} names {len(matches)} recordings", fix=f"give the whole path, e.g. {matches[0].path}"
+        )
+    source = matches[0].source
+    if source is None:
+        raise UsageError(
+            f"{matches[0].path} was never ingested, so its source is not known", fix="brainbrr ingest ROOT"
+        )
+    return matches[0].path, source
+
+
+def _nearest(store: Store, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the stored key with the fewest differing fields; the same source wins a tie."""
+    best: tuple[int, bool, str, dict[str, list[Any]]] | None = None
+    for record in store.records():
+        theirs = {"source": record.source, **record.recipe_fields}
+        differences = {
+            name: [asked.get(name), theirs.get(name)]
+            for name in sorted(asked.keys() | theirs.keys())
+            if asked.get(name) != theirs.get(name)
+        }
+        candidate = (len(differences), "source" in differences, record.key, differences)
+        if best is None or candidate[:3] < best[:3]:
+            best = candidate
+    return None if best is None else {"key": best[2], "differences": best[3]}
+
+
+def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
+    """Return a recipe with fields changed as `field=value` says (false or off: none; lists: commas).
+
+    Raises UsageError naming what is not known or not possible.
+    """
+    fields: dict[str, Any] = {"name": "changed", **recipe.identity()}
+    known = f"fields: {', '.join(name for name in fields if name != 'name')}"
+    for text in changes:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text}: FIELD=VALUE is meant", fix=known)
+        if name not in fields or name == "name":
+            raise UsageError(f"--set {text}: a recipe has no field {name!r}", fix=known)
+        if value in ("off", "false"):
+            fields[name] = None
+        elif isinstance(fields[name], int):
+            fields[name] = int(value) if value.isascii() and value.isdigit() else value
+        else:
+            fields[name] = value.split(",") if name in ("channels", "bandpass_hz") else value
+    try:
+        return Recipe.model_validate(fields)
+    except ValidationError as error:
+        raise UsageError(f"--set: {explain(error)}", fix=known) from None
