@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from edfio import Edf, EdfSignal, Recording
 
+from brainbrr.core.arrays import Float32
 from brainbrr.eeg.signal.montage import EAR_LOBES, TEN_TWENTY
 from brainbrr.eeg.synthetic.corpus import MARK
-from brainbrr.eeg.synthetic.signal import ELECTRODES, Scene, Seizure, Signal, potentials
+from brainbrr.eeg.synthetic.signal import ELECTRODES, Scene, Seizure, potentials
 
 RATES_HZ = (250, 256, 400, 512, 1000)
 MANY = (*TEN_TWENTY, *EAR_LOBES, *("-".join(pair) for pair in combinations(TEN_TWENTY, 2)))[:64]
@@ -68,7 +69,7 @@ def long_bytes(hours: int, rate_hz: int = 1000) -> int:
     return len(MANY) * 2 * rate_hz * 3600 * hours
 
 
-def _potentials(rate_hz: int, seconds: int) -> Signal:
+def _potentials(rate_hz: int, seconds: int) -> Float32:
     seizure = Seizure(seconds / 3, seconds / 3 + min(45.0, seconds / 4), "T3")
     return potentials(Scene(seconds, rate_hz, alpha_hz=10.0, seizures=(seizure,)), np.random.default_rng(rate_hz))
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 if TYPE_CHECKING:
-    import numpy as np
+    from brainbrr.core.arrays import AnyArray
 
 
 _WHOLE_DIGITS, _FRACTION_DIGITS = 9, 18  # what the store takes for a quantum
@@ -91,7 +91,7 @@ class SourceHasher:
     def __init__(self) -> None:
         self._digest = xxhash.xxh3_128()
 
-    def update(self, data: np.ndarray[Any, Any]) -> None:
+    def update(self, data: AnyArray) -> None:
         """Take the next bytes."""
         self._digest.update(data.data)
 
@@ -152,7 +152,7 @@ class RowHasher:
     def __init__(self, n_rows: int) -> None:
         self._rows = [self._new() for _ in range(n_rows)]
 
-    def update(self, block: np.ndarray[Any, Any]) -> None:
+    def update(self, block: AnyArray) -> None:
         """Take the next columns: int16, (rows, any)."""
         for digest, row in zip(self._rows, block.astype("<i2", order="C", copy=False), strict=True):
             digest.update(row.data)

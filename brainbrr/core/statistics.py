@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from brainbrr.core.arrays import Int16, Int64
+
 MOST = 32767
 """What no stored sample exceeds, either way."""
 
-Int16 = np.ndarray[Any, np.dtype[np.int16]]
 
 _BLOCK = 1 << 14  # samples per product: 2^14 · 2^30 is far below 2^53, so float64 sums are exact
 
@@ -23,7 +24,7 @@ class Statistics:
         self._n = 0
         self._sums = np.zeros(n_rows, dtype=np.int64)
         self._products = np.zeros((n_rows, n_rows), dtype=np.int64)
-        self._counts: dict[int, tuple[int, np.ndarray[Any, np.dtype[np.int64]]]] = {}
+        self._counts: dict[int, tuple[int, Int64]] = {}
 
     def update(self, block: Int16) -> None:
         """Take the next samples: int16 (rows, any)."""
@@ -67,7 +68,7 @@ class Statistics:
             ],
         }
 
-    def _quartiles(self, lowest: int, counts: np.ndarray[Any, np.dtype[np.int64]]) -> list[int]:
+    def _quartiles(self, lowest: int, counts: Int64) -> list[int]:
         at_most = np.cumsum(counts)
         return [int(np.searchsorted(at_most, -(-quarter * self._n // 4))) + lowest for quarter in (1, 2, 3)]
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from brainbrr.core.arrays import Float32
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.errors import LeakError, UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r
@@ -33,14 +34,14 @@ from brainbrr.learn.predict import (
 from brainbrr.learn.report import Example, write_report
 from brainbrr.learn.thresholds import PROBABILITIES, THRESHOLDS, Thresholds, best_level, best_threshold
 from brainbrr.loading.recordings import ViewRecording
-from brainbrr.scoring.events import EvaluateConfig, Events, Scored, Series, events_of
+from brainbrr.scoring.events import EvaluateConfig, Events, Scored, events_of
 from brainbrr.scoring.metrics import SCORER, metrics
 from brainbrr.views.view import View
 
 _LINE_LENGTH_S = 5.0
 _BLOCK_S = 60
 
-SeriesOf = Callable[[View, int], Series]
+SeriesOf = Callable[[View, int], Float32]
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
     return EvaluateReport(run=run, view_digest=str(view.digest), metrics=found, scorer=SCORER)
 
 
-def probabilities(model: Detector, view: View, position: int, device: torch.device) -> Series:
+def probabilities(model: Detector, view: View, position: int, device: torch.device) -> Float32:
     """Return the seizure probability of one recording, (steps,): the mean over all windows that hold a sample.
 
     Windows cover the whole recording, whatever the view does with its tail; padding is left out.
@@ -117,7 +118,7 @@ def probabilities(model: Detector, view: View, position: int, device: torch.devi
     )
 
 
-def line_length(view: View, position: int) -> Series:
+def line_length(view: View, position: int) -> Float32:
     """Return the baseline's score of one recording, (steps,): line length over 5 s, in units of its own median.
 
     Line length (Esteller et al. 2001) is the mean absolute difference of neighbouring samples, here over all

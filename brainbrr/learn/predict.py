@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from brainbrr.core.arrays import Float32, Float64
 from brainbrr.core.progress import Progress
 from brainbrr.eeg.signal.preprocess import Preprocessed
 from brainbrr.eeg.signal.recipe import Recipe
@@ -24,7 +24,7 @@ from brainbrr.learn.train import device_of
 from brainbrr.loading.build_index import rows_of
 from brainbrr.loading.streaming import Passing, numbers_of
 from brainbrr.loading.windows import Grid, WindowSpec
-from brainbrr.scoring.events import EvaluateConfig, Events, Scored, Series, events_of
+from brainbrr.scoring.events import EvaluateConfig, Events, Scored, events_of
 from brainbrr.scoring.files import bids_tsv, csv_bi
 
 STEPS_PER_SECOND = 4
@@ -33,10 +33,8 @@ STEPS_PER_SECOND = 4
 BATCH = 16
 """Windows that are judged together: the last bits of a probability may depend on it."""
 
-Floats = np.ndarray[Any, np.dtype[np.float32]]
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
 
-Read = Callable[[int, Floats], None]
+Read = Callable[[int, Float32], None]
 """Fills a window, float32 (rows, length), from a sample of the recording on; zeros past its end."""
 
 
@@ -129,14 +127,14 @@ def judging_device(run: r.Run) -> torch.device:
     return device_of("cpu" if run.config.train.device == "cpu" else "auto")
 
 
-def judge(model: Detector, signal: Floats, device: torch.device) -> Floats:
+def judge(model: Detector, signal: Float32, device: torch.device) -> Float32:
     """Return the probability of a seizure at each sample: float32 (windows, length) from (windows, rows, length).
 
     Raises IntegrityError where it is no number: nothing would ever be found.
     """
     model.eval()
     with torch.inference_mode():
-        found: Floats = torch.sigmoid(model(torch.from_numpy(signal).to(device))).cpu().numpy()
+        found: Float32 = torch.sigmoid(model(torch.from_numpy(signal).to(device))).cpu().numpy()
     if np.isnan(found).any():
         raise IntegrityError("the detector's weights give probabilities that are no numbers", fix="train again")
     return found
@@ -158,7 +156,7 @@ def overlap_add(
     rate_hz: int,
     device: torch.device,
     advance: Callable[[int], None] = lambda _: None,
-) -> Series:
+) -> Float32:
     """Return the probability of one recording, (steps,): the mean over all windows that hold a sample.
 
     `starts` are those of `windows_of`, read once each, in order; `shape` is a window's (rows, length). Padding is left
@@ -183,9 +181,9 @@ class _Mean:
     def __init__(self, step: int) -> None:
         self._step, self._first = step, 0
         self._total, self._n_windows = np.zeros(0), np.zeros(0, dtype=np.int32)
-        self._steps: list[Series] = []
+        self._steps: list[Float32] = []
 
-    def add(self, start: int, window: Floats) -> None:
+    def add(self, start: int, window: Float32) -> None:
         self._keep((start - self._first) // self._step * self._step)
         stop = start - self._first + len(window)
         more = max(stop - len(self._total), 0)
@@ -193,7 +191,7 @@ class _Mean:
         self._total[start - self._first : stop] += window
         self._n_windows[start - self._first : stop] += 1
 
-    def finish(self) -> Series:
+    def finish(self) -> Float32:
         self._keep(len(self._total))
         return np.concatenate(self._steps)
 
@@ -210,7 +208,7 @@ def step_samples(rate_hz: int) -> int:
     return max(rate_hz // STEPS_PER_SECOND, 1)
 
 
-def per_step(samples: Doubles, step: int) -> Series:
+def per_step(samples: Float64, step: int) -> Float32:
     """Return the means of so many samples each; the last may have fewer."""
     firsts = np.arange(0, len(samples), step)
     sizes = np.diff(np.append(firsts, len(samples)))

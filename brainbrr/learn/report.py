@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from brainbrr.core.arrays import Float32
 from brainbrr.learn import runs as r
-from brainbrr.scoring.events import Events, Scored, Series
+from brainbrr.scoring.events import Events, Scored
 from brainbrr.scoring.table import NO_VALUE, score_rows, scorers, verdict
 from brainbrr.views.view import View
 
@@ -213,7 +214,7 @@ def _loss(losses: Sequence[float]) -> str:
     )
 
 
-def _trace(values: Series, colour: str, *, low: float, high: float, top: float) -> str:
+def _trace(values: Float32, colour: str, *, low: float, high: float, top: float) -> str:
     """Draw a series over the whole width; of many points in one place the extreme ones stay."""
     n = len(values)
     size = -(-n // _MAX_POINTS)

@@ -16,6 +16,7 @@ import torch
 from torch import distributed
 from torch.utils.data import DataLoader, Dataset
 
+from brainbrr.core.arrays import UInt8
 from brainbrr.errors import DependencyError, UsageError
 from brainbrr.learn.cuda.resident import OnDevice, dequantised, free_on
 from brainbrr.learn.cuda.ring import to_device
@@ -167,7 +168,7 @@ def _streamed(filler: Filler, order: Order, choices: Choices, device: torch.devi
         host.close()
 
 
-def _pinned(n_bytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _pinned(n_bytes: int) -> UInt8:
     """Return memory that a device copies from while the host goes on."""
     return torch.empty(n_bytes, dtype=torch.uint8, pin_memory=True).numpy()
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from brainbrr.core.arrays import Float32, Float64, IntP
 from brainbrr.errors import UsageError
 from brainbrr.loading.index import RowTable
 from brainbrr.loading.kernels import Rows
@@ -44,8 +44,8 @@ class Augment:
 class Variation:
     """What happens to one window: row r becomes factor[r] times row order[r], `shift` of -1 to 1 times shift_s."""
 
-    order: np.ndarray[Any, np.dtype[np.intp]]
-    factor: np.ndarray[Any, np.dtype[np.float32]]
+    order: IntP
+    factor: Float32
     shift: float
 
     def rows(self, rows: Rows) -> Rows:
@@ -92,7 +92,7 @@ class Augmenter:
         return Variation(order, factor.astype(np.float32), 2 * shift - 1)
 
 
-def mirror(rows: tuple[str, ...]) -> tuple[np.ndarray[Any, np.dtype[np.intp]], np.ndarray[Any, np.dtype[np.float64]]]:
+def mirror(rows: tuple[str, ...]) -> tuple[IntP, Float64]:
     """Return for each row the row on the other side of the head, and -1 where that is the pair the other way round.
 
     In the 10-20 system odd numbers are left, even ones right, and z is the middle. Raises UsageError.

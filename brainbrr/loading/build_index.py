@@ -9,19 +9,20 @@ from typing import Any
 
 import numpy as np
 
+from brainbrr.core.arrays import Float64, Int32, Int64, UInt8
 from brainbrr.core.statistics import check
 from brainbrr.eeg.corpus.label_formats import Event
-from brainbrr.eeg.signal.montage import Matrix, electrode_of, operator
+from brainbrr.eeg.signal.montage import electrode_of, operator
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import IntegrityError
 from brainbrr.loading.index import NO_CHANNELS, SEIZURE_TYPE, Frame, Index
 from brainbrr.loading.kernels import MIXED
 from brainbrr.loading.normalise import scaling, sources
 from brainbrr.loading.recordings import ViewRecording
-from brainbrr.loading.windows import IntArray, WindowSpec, seizure_samples
+from brainbrr.loading.windows import WindowSpec, seizure_samples
 
 
-def rows_of(recorded: tuple[str, ...], absent: tuple[str, ...], window: WindowSpec) -> tuple[tuple[str, ...], Matrix]:
+def rows_of(recorded: tuple[str, ...], absent: tuple[str, ...], window: WindowSpec) -> tuple[tuple[str, ...], Float64]:
     """Return a view's rows and the matrix that makes them. Raises ConfigError, MontageError as `spatial.operator`."""
     return operator(recorded, absent, channels=window.channels, reference=window.reference, missing=window.missing)
 
@@ -114,7 +115,7 @@ def index_of(
     )
 
 
-def _digests(texts: Sequence[str], *, n_bytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _digests(texts: Sequence[str], *, n_bytes: int) -> UInt8:
     return np.frombuffer(bytes.fromhex("".join(texts)), dtype=np.uint8).reshape(len(texts), n_bytes)
 
 
@@ -129,11 +130,11 @@ def _inside(
     return found
 
 
-def _distinct(values: Sequence[Any]) -> tuple[list[Any], np.ndarray[Any, np.dtype[np.int32]]]:
+def _distinct(values: Sequence[Any]) -> tuple[list[Any], Int32]:
     """Return distinct values in the order of their first appearance, and each value's place among them: int32."""
     places = {value: i for i, value in enumerate(dict.fromkeys(values))}
     return list(places), np.array([places[value] for value in values], dtype=np.int32)
 
 
-def _bounds(parts: Sequence[Any]) -> IntArray:
+def _bounds(parts: Sequence[Any]) -> Int64:
     return np.concatenate([[0], np.cumsum([len(part) for part in parts], dtype=np.int64)])

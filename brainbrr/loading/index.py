@@ -26,13 +26,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import TypeAdapter
 
+from brainbrr.core.arrays import AnyArray, Bool, Float32, Float64, Int8, Int16, Int32, Int64, UInt8
 from brainbrr.core.digest import decimal_text, is_digest
 from brainbrr.errors import IntegrityError
 from brainbrr.loading.kernels import MIXED, NO_OFFSETS, NO_WEIGHTS, Rows
 from brainbrr.loading.normalise import sources, weights_of
-from brainbrr.loading.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, Grid, IntArray, ranges
-
-FileArray = np.ndarray[Any, np.dtype[Any]]
+from brainbrr.loading.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, Grid, ranges
 
 MAX_INDEX_BYTES = 1 << 31
 """That of four million recordings."""
@@ -43,7 +42,7 @@ _OF_ZIP = (struct.error, zipfile.BadZipFile)
 _HEAD = struct.Struct("<6sBBH")  # NEP 1: magic, version, length of the header
 
 
-def save(path: Path, head: Mapping[str, Any], arrays: Mapping[str, FileArray]) -> None:
+def save(path: Path, head: Mapping[str, Any], arrays: Mapping[str, AnyArray]) -> None:
     """Write a head (JSON) and arrays to a file that appears whole. Raises OSError."""
     text = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +55,7 @@ def save(path: Path, head: Mapping[str, Any], arrays: Mapping[str, FileArray]) -
         temporary.unlink(missing_ok=True)
 
 
-def load(path: Path, dtypes: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, FileArray]]:
+def load(path: Path, dtypes: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, AnyArray]]:
     """Return the head and the arrays of these dtypes.
 
     Raises FileNotFoundError, and IntegrityError for what save() does not write.
@@ -97,7 +96,7 @@ def _members(data: bytes) -> dict[str, bytes]:
         return {each.filename.removesuffix(".npy"): file.read(each) for each in found}  # checks the crc32 of each
 
 
-def _array(data: bytes, dtype: str) -> FileArray:
+def _array(data: bytes, dtype: str) -> AnyArray:
     """Return the array of a .npy file whose header is the one that numpy writes for it."""
     if len(data) < _HEAD.size:
         raise ValueError("an array is cut short")
@@ -107,7 +106,7 @@ def _array(data: bytes, dtype: str) -> FileArray:
     if (magic, major, minor) != (b"\x93NUMPY", 1, 0) or header is None or header[1].decode() != dtype:
         raise ValueError(f"an array is not as numpy writes one of {dtype}")
     shape = [int(n) for n in header[2].split(b",") if n.strip()]
-    array: FileArray = np.ndarray(shape, dtype=f"<{dtype}", buffer=bytearray(data[first:]))
+    array: AnyArray = np.ndarray(shape, dtype=f"<{dtype}", buffer=bytearray(data[first:]))
     if array.nbytes != len(data) - first:
         raise ValueError("an array is not of the shape that it says")
     return array
@@ -122,9 +121,6 @@ NO_CHANNELS = -1
 
 SEIZURE_TYPE = "seiz"
 """The type of a seizure of which nobody said more."""
-
-Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -170,9 +166,9 @@ class Frame:
 class RowTable(NamedTuple):
     """Rows of many windows that are one recorded channel each: source, centre int32, gain float32 (windows, rows)."""
 
-    source: np.ndarray[Any, np.dtype[np.int32]]
-    centre: np.ndarray[Any, np.dtype[np.int32]]
-    gain: np.ndarray[Any, np.dtype[np.float32]]
+    source: Int32
+    centre: Int32
+    gain: Float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,25 +183,25 @@ class Index:
     """
 
     frame: Frame
-    key: Bytes
-    content: Bytes
-    n_samples: IntArray
-    labelled: np.ndarray[Any, np.dtype[np.bool_]]
-    labelled_until: IntArray
-    layout: np.ndarray[Any, np.dtype[np.int32]]
-    patient: np.ndarray[Any, np.dtype[np.int32]]
-    k: np.ndarray[Any, np.dtype[np.int8]]
-    centre: np.ndarray[Any, np.dtype[np.int16]]
-    gain: np.ndarray[Any, np.dtype[np.float32]]
-    mixed: np.ndarray[Any, np.dtype[np.int32]]
-    offset: np.ndarray[Any, np.dtype[np.float64]]
-    scale: np.ndarray[Any, np.dtype[np.float64]]
-    seizure_bounds: IntArray
-    seizures: IntArray
-    event_bounds: IntArray
-    events: IntArray
-    event_type: np.ndarray[Any, np.dtype[np.int32]]
-    event_place: np.ndarray[Any, np.dtype[np.int32]]
+    key: UInt8
+    content: UInt8
+    n_samples: Int64
+    labelled: Bool
+    labelled_until: Int64
+    layout: Int32
+    patient: Int32
+    k: Int8
+    centre: Int16
+    gain: Float32
+    mixed: Int32
+    offset: Float64
+    scale: Float64
+    seizure_bounds: Int64
+    seizures: Int64
+    event_bounds: Int64
+    events: Int64
+    event_type: Int32
+    event_place: Int32
 
     # Windows
 
@@ -215,21 +211,21 @@ class Index:
         return Grid(self.frame.length, self.frame.stride, self.frame.tail)
 
     @cached_property
-    def bounds(self) -> IntArray:
+    def bounds(self) -> Int64:
         """The windows of recording i are numbered from bounds[i] to bounds[i + 1]: int64 (n + 1,)."""
         return np.concatenate([[0], np.cumsum(self.grid.counts(self.n_samples))])
 
     def __len__(self) -> int:
         return int(self.bounds[-1])
 
-    def locate(self, windows: IntArray) -> tuple[IntArray, IntArray]:
+    def locate(self, windows: Int64) -> tuple[Int64, Int64]:
         """Return the recording and the first sample of windows, each int64. Raises IndexError beyond the last one."""
         if len(windows) and not (windows.min() >= 0 and windows.max() < len(self)):
             raise IndexError(f"windows {windows.min()} to {windows.max()} of {len(self)}")
         recordings = np.searchsorted(self.bounds, windows, side="right") - 1
         return recordings, self.grid.starts(self.n_samples[recordings], windows - self.bounds[recordings])
 
-    def classes(self) -> Bytes:
+    def classes(self) -> UInt8:
         """Return each window's class by the share of its labelled time that is seizure: uint8 (windows,).
 
         0 background, 1 partial seizure, 2 full seizure, 3 nothing labelled.
@@ -276,7 +272,7 @@ class Index:
     # Numbers
 
     @cached_property
-    def layouts(self) -> tuple[tuple[Array, Array], ...]:
+    def layouts(self) -> tuple[tuple[AnyArray, AnyArray], ...]:
         """The matrix of each layout, and which recorded channel each of its rows is."""
         matrices = [np.array(matrix, dtype=np.float64) for matrix in self.frame.matrices]
         return tuple((matrix, sources(matrix)) for matrix in matrices)
@@ -295,10 +291,10 @@ class Index:
         )
 
     @cached_property
-    def _sources(self) -> np.ndarray[Any, np.dtype[np.int32]]:
+    def _sources(self) -> Int32:
         return np.array([source for _, source in self.layouts], dtype=np.int32).reshape(-1, len(self.frame.rows))
 
-    def table(self, recordings: IntArray) -> RowTable:
+    def table(self, recordings: Int64) -> RowTable:
         """Return what the rows of many windows are made of: (windows, rows) each. Mixed rows have source MIXED."""
         return RowTable(
             self._sources[self.layout[recordings]], self.centre[recordings].astype(np.int32), self.gain[recordings]

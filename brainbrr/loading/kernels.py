@@ -15,19 +15,14 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-Tiles = np.ndarray[Any, np.dtype[np.int16]]
-Floats = np.ndarray[Any, np.dtype[np.float32]]
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
-Integers = np.ndarray[Any, np.dtype[np.int32]]
-
-Counts = np.ndarray[Any, np.dtype[np.int64]]
+from brainbrr.core.arrays import Float32, Float64, Int16, Int32, Int64
 
 MIXED = -1
 """The source of a row that is no single recorded channel."""
 
 
-NO_WEIGHTS: Doubles = np.zeros((0, 0))
-NO_OFFSETS: Doubles = np.zeros(0)
+NO_WEIGHTS: Float64 = np.zeros((0, 0))
+NO_OFFSETS: Float64 = np.zeros(0)
 
 
 class Rows(NamedTuple):
@@ -39,11 +34,11 @@ class Rows(NamedTuple):
     weights float64 (rows, channels); NO_OFFSETS and NO_WEIGHTS where no row is mixed. `n_channels` are recorded.
     """
 
-    source: Integers
-    centre: Integers
-    gain: Floats
-    weights: Doubles
-    offset: Doubles
+    source: Int32
+    centre: Int32
+    gain: Float32
+    weights: Float64
+    offset: Float64
     clip: np.float32
     n_channels: int
 
@@ -56,23 +51,23 @@ class Places(NamedTuple):
     Address 0: this window is not here to be read. Whoever makes places keeps the memory until they are read.
     """
 
-    address: Counts
-    step: Counts
-    tile: Counts
-    first: Counts
-    n: Counts
+    address: Int64
+    step: Int64
+    tile: Int64
+    first: Int64
+    n: Int64
 
 
 class ManyKernels(Protocol):
     """What fills many windows that lie in memory."""
 
-    def rows(self, places: Places, source: Integers, centre: Integers, gain: Floats, clip: Any, out: Any) -> None:
+    def rows(self, places: Places, source: Int32, centre: Int32, gain: Float32, clip: Any, out: Any) -> None:
         """Fill those windows of `out` float32 (windows, rows, length) whose places have an address; padding is 0.
 
         source, centre int32 and gain float32 (windows, rows): no row is mixed.
         """
 
-    def raw(self, places: Places, source: Integers, fill: int, out: Any) -> None:
+    def raw(self, places: Places, source: Int32, fill: int, out: Any) -> None:
         """Fill those windows of `out` int16 (windows, rows, length) whose places have an address."""
 
 
@@ -85,14 +80,14 @@ class Kernels(Protocol):
 
     many: ManyKernels | None
 
-    def rows(self, tiles: Tiles, tile: int, first: int, n: int, rows: Rows, out: Floats) -> None:
+    def rows(self, tiles: Int16, tile: int, first: int, n: int, rows: Rows, out: Float32) -> None:
         """Fill `out` float32 (rows, length); padding is 0."""
 
-    def raw(self, tiles: Tiles, tile: int, first: int, n: int, source: Integers, fill: int, out: Tiles) -> None:
+    def raw(self, tiles: Int16, tile: int, first: int, n: int, source: Int32, fill: int, out: Int16) -> None:
         """Fill `out` int16 (rows, length) with recorded channels as they are stored; padding is `fill`."""
 
 
-def check(tiles: Tiles, tile: int, first: int, n: int, n_channels: int, length: int) -> None:
+def check(tiles: Int16, tile: int, first: int, n: int, n_channels: int, length: int) -> None:
     """Raise IndexError for what would read outside of `tiles`: compiled code does not look."""
     if not (first >= 0 and 0 <= n <= length and first + n <= tiles.shape[0] * tile):
         raise IndexError(f"samples {first} to {first + n} of {tiles.shape[0]} tiles of {tile}, into {length}")
@@ -105,7 +100,7 @@ class Numpy:
 
     many: ManyKernels | None = None
 
-    def rows(self, tiles: Tiles, tile: int, first: int, n: int, rows: Rows, out: Floats) -> None:
+    def rows(self, tiles: Int16, tile: int, first: int, n: int, rows: Rows, out: Float32) -> None:
         """Fill `out` float32 (rows, length); padding is 0."""
         for at, stop, part in _parts(tiles, tile, first, n):
             for row, source in enumerate(rows.source):
@@ -120,7 +115,7 @@ class Numpy:
         np.clip(out[:, :n], -rows.clip, rows.clip, out=out[:, :n])
         out[:, n:] = 0.0
 
-    def raw(self, tiles: Tiles, tile: int, first: int, n: int, source: Integers, fill: int, out: Tiles) -> None:
+    def raw(self, tiles: Int16, tile: int, first: int, n: int, source: Int32, fill: int, out: Int16) -> None:
         """Fill `out` int16 (rows, length) with recorded channels as they are stored; padding is `fill`."""
         for at, stop, part in _parts(tiles, tile, first, n):
             for row, channel in enumerate(source):
@@ -128,7 +123,7 @@ class Numpy:
         out[:, n:] = fill
 
 
-def _parts(tiles: Tiles, tile: int, first: int, n: int) -> Iterator[tuple[int, int, Any]]:
+def _parts(tiles: Int16, tile: int, first: int, n: int) -> Iterator[tuple[int, int, Any]]:
     """Yield (start, stop) in the window and the samples of any channel there, tile by tile."""
     at = 0
     while at < n:

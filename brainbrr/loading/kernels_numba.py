@@ -15,7 +15,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from brainbrr.loading.kernels import MIXED, Floats, Integers, ManyKernels, Places, Rows, Tiles, check
+from brainbrr.core.arrays import Float32, Int16, Int32
+from brainbrr.loading.kernels import MIXED, ManyKernels, Places, Rows, check
 
 _LINE = 64
 _CACHED = 8 << 20
@@ -28,14 +29,14 @@ _MIXED = MIXED
 class CompiledMany:
     """Many windows in one call; the interpreter's lock is released."""
 
-    def rows(self, places: Places, source: Integers, centre: Integers, gain: Floats, clip: Any, out: Any) -> None:
+    def rows(self, places: Places, source: Int32, centre: Int32, gain: Float32, clip: Any, out: Any) -> None:
         """Fill those windows of `out` float32 (windows, rows, length) whose places have an address; padding is 0.
 
         source, centre int32 and gain float32 (windows, rows): no row is mixed.
         """
         _many_rows(places, source, centre, gain, clip, out, out.nbytes > _CACHED)
 
-    def raw(self, places: Places, source: Integers, fill: int, out: Any) -> None:
+    def raw(self, places: Places, source: Int32, fill: int, out: Any) -> None:
         """Fill those windows of `out` int16 (windows, rows, length) whose places have an address."""
         _many_raw(places, source, np.int16(fill), out, out.nbytes > _CACHED)
 
@@ -45,12 +46,12 @@ class Compiled:
 
     many: ManyKernels | None = CompiledMany()
 
-    def rows(self, tiles: Tiles, tile: int, first: int, n: int, rows: Rows, out: Floats) -> None:
+    def rows(self, tiles: Int16, tile: int, first: int, n: int, rows: Rows, out: Float32) -> None:
         """Fill `out` float32 (rows, length); padding is 0."""
         check(tiles, tile, first, n, rows.n_channels, out.shape[1])
         _rows(tiles, tile, first, n, rows, out)
 
-    def raw(self, tiles: Tiles, tile: int, first: int, n: int, source: Integers, fill: int, out: Tiles) -> None:
+    def raw(self, tiles: Int16, tile: int, first: int, n: int, source: Int32, fill: int, out: Int16) -> None:
         """Fill `out` int16 (rows, length) with recorded channels as they are stored; padding is `fill`."""
         check(tiles, tile, first, n, int(source.max()) + 1, out.shape[1])
         _raw(tiles, tile, first, n, source, np.int16(fill), out)

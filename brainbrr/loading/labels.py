@@ -6,15 +6,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from brainbrr.core.arrays import Bool, Int64, UInt8
 from brainbrr.loading.index import NO_CHANNELS, SEIZURE_TYPE, Index
-from brainbrr.loading.windows import UNKNOWN, IntArray, ranges
+from brainbrr.loading.windows import UNKNOWN, ranges
 
 Kind = Literal["none", "binary", "type", "per-channel"]
 Per = Literal["sample", "window"]
 
 SEIZURE = 1
-Labels = np.ndarray[Any, np.dtype[np.uint8]]
-Valid = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class Labeller:
@@ -37,7 +36,7 @@ class Labeller:
         rows = (len(self._index.frame.rows),) if self.kind == "per-channel" else ()
         return rows if self.per == "window" else (*rows, self._index.frame.length)
 
-    def fill(self, recordings: IntArray, starts: IntArray, label: Labels, valid: Valid) -> None:
+    def fill(self, recordings: Int64, starts: Int64, label: UInt8, valid: Bool) -> None:
         """Fill the labels of windows, (windows, ...) in the shape above, and valid bool (windows, length).
 
         valid is false in padding and, unless the kind is none, where nobody labelled.
@@ -78,8 +77,8 @@ class Labeller:
                 label[i] = self._whole(*where)
 
     def _touching(
-        self, bounds: IntArray, spans: IntArray, recordings: IntArray, starts: IntArray, n: IntArray
-    ) -> tuple[IntArray, IntArray, IntArray]:
+        self, bounds: Int64, spans: Int64, recordings: Int64, starts: Int64, n: Int64
+    ) -> tuple[Int64, Int64, Int64]:
         """Return which windows events touch, and from where to where inside them: one entry for each pair."""
         first, stop = bounds[recordings], bounds[recordings + 1]
         window = np.repeat(np.arange(len(recordings)), stop - first)
@@ -97,7 +96,7 @@ class Labeller:
         counts = np.bincount(samples, minlength=len(self.types))[1:]
         return counts.argmax() + 1 if counts.any() else 0
 
-    def _mark(self, recording: int, start: int, n: int, label: Labels) -> None:
+    def _mark(self, recording: int, start: int, n: int, label: UInt8) -> None:
         """Write what is no background into the first n samples of a label by type or by channel."""
         index = self._index
         first, last = index.seizure_bounds[recording : recording + 2]

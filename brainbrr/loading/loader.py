@@ -14,13 +14,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from brainbrr.core.arrays import AnyArray, Float32, Int64, UInt8, UInt16
 from brainbrr.errors import UsageError
 from brainbrr.loading.augment import Augment, Augmenter, Variation
 from brainbrr.loading.index import Index
 from brainbrr.loading.labels import Kind, Labeller, Per
 from brainbrr.loading.order import Order, Sampling
 from brainbrr.loading.reader import Resident, Shards, WindowReader
-from brainbrr.loading.windows import IntArray
 from brainbrr.store.store import Store
 
 DType = Literal["float32", "float16", "bfloat16", "int16"]
@@ -31,11 +31,11 @@ _READ_AHEAD = 32
 """Windows that the system is told of before they are read, at least."""
 
 
-Memory = Callable[[int], np.ndarray[Any, np.dtype[np.uint8]]]
+Memory = Callable[[int], UInt8]
 """Gives so many bytes that nobody has written to."""
 
 
-def host_memory(n_bytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def host_memory(n_bytes: int) -> UInt8:
     """Return memory of this process."""
     return np.empty(n_bytes, dtype=np.uint8)
 
@@ -79,7 +79,7 @@ class Filler:
             index=np.empty(n, dtype=np.int64),
         )
 
-    def _on_lines(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    def _on_lines(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> AnyArray:
         """Return an unfilled array that begins on a cache line."""
         n_bytes = int(np.prod(shape)) * dtype.itemsize
         memory = self.memory(n_bytes + _LINE)
@@ -109,7 +109,7 @@ class Filler:
             return None
         return [self.augmenter.draw(plan.place + row) for row in range(len(plan.windows))[rows]]
 
-    def starts(self, recordings: IntArray, starts: IntArray, variations: list[Variation] | None) -> IntArray:
+    def starts(self, recordings: Int64, starts: Int64, variations: list[Variation] | None) -> Int64:
         """Return where windows really begin."""
         if variations is None or self.augmenter is None:
             return starts
@@ -120,7 +120,7 @@ class Filler:
         return np.where(shift == 0, starts, np.clip(starts + np.rint(shift).astype(np.int64), 0, latest))
 
 
-def bfloat16(exact: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.uint16]]:
+def bfloat16(exact: Float32) -> UInt16:
     """Return float32 rounded to the nearest bfloat16, ties to even, as bits."""
     bits = exact.view(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
@@ -130,9 +130,9 @@ def bfloat16(exact: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np
 class Plan(NamedTuple):
     """What one step takes: windows, where each lies, and the first of their places in the order."""
 
-    windows: IntArray
-    recordings: IntArray
-    starts: IntArray
+    windows: Int64
+    recordings: Int64
+    starts: Int64
     place: int
 
 
@@ -190,7 +190,7 @@ def stream(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _first(slot: Batch, windows: IntArray) -> Batch:
+def _first(slot: Batch, windows: Int64) -> Batch:
     """Return as much of a slot as some windows need."""
     n = len(windows)
     return Batch(slot.signal[:n], slot.label[:n], slot.valid[:n], windows)

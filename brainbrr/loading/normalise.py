@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from brainbrr.eeg.signal.montage import Matrix
-from brainbrr.loading.kernels import MIXED, Doubles, Floats, Integers
+from brainbrr.core.arrays import Float32, Float64, Int32
+from brainbrr.loading.kernels import MIXED
 
 IQR_OF_SIGMA = 1.349
 """Interquartile range of a Gaussian of unit standard deviation."""
@@ -29,22 +29,22 @@ class Scaling:
     the row is scale * (weights @ x) - offset in microvolts. Each has 0 where a row is of the other kind.
     """
 
-    centre: Integers
-    gain: Floats
-    offset: Doubles
-    scale: Doubles
+    centre: Int32
+    gain: Float32
+    offset: Float64
+    scale: Float64
 
 
-def sources(matrix: Matrix) -> Integers:
+def sources(matrix: Float64) -> Int32:
     """Return for each row of a matrix (view rows, recorded rows) the recorded row that it is, or MIXED: int32."""
     is_single = np.isfinite(matrix).all(axis=1) & ((matrix != 0).sum(axis=1) == 1) & (matrix.max(axis=1) == 1)
     return np.where(is_single, matrix.argmax(axis=1), MIXED).astype(np.int32)
 
 
 def scaling(
-    matrix: Matrix,
+    matrix: Float64,
     *,
-    step_uv: Matrix,
+    step_uv: Float64,
     statistics: Mapping[str, Any],
     normalise: str,
     scale_uv: str | None = None,
@@ -67,14 +67,14 @@ def scaling(
     return Scaling(centre, gain, offset, scale)
 
 
-def weights_of(matrix: Matrix, source: Integers, step_uv: Matrix, scale: Doubles) -> Doubles:
+def weights_of(matrix: Float64, source: Int32, step_uv: Float64, scale: Float64) -> Float64:
     """Return what the recorded rows weigh in each row that mixes, (view rows, recorded rows); 0 in the others."""
     return np.where((source == MIXED)[:, None], matrix * step_uv * scale[:, None], 0.0)
 
 
 def _single(
     row: int,
-    steps: Matrix,
+    steps: Float64,
     statistics: Mapping[str, Any],
     squares: Sequence[int],
     normalise: str,
@@ -114,8 +114,8 @@ def covariances(statistics: Mapping[str, Any]) -> list[list[int]]:
 
 
 def _mixed(
-    weights: Matrix, statistics: Mapping[str, Any], normalise: str, scale_uv: str | None
-) -> tuple[Matrix, Matrix]:
+    weights: Float64, statistics: Mapping[str, Any], normalise: str, scale_uv: str | None
+) -> tuple[Float64, Float64]:
     """Return the offset (microvolts) and the scale of rows that mix channels.
 
     The z-score is exact: mean and variance of a linear combination follow from sums and products.

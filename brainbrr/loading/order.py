@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from brainbrr.core.arrays import Int64
 from brainbrr.errors import UsageError
 from brainbrr.loading.index import Index
-from brainbrr.loading.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, IntArray
+from brainbrr.loading.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED
 
 BALANCED = {"background": 2, "partial": 1, "full": 1}
 """Half background, a quarter each of windows with a part of a seizure and full of it."""
@@ -102,7 +103,7 @@ class Order:
         leader = PARTIAL if PARTIAL in self._share else int(self._pattern[0])
         self.epoch = len(self._pattern) * -(-self._size(leader) // self._share[leader])
 
-    def step(self, step: int) -> IntArray:
+    def step(self, step: int) -> Int64:
         """Return this rank's windows of one step: int64 (batch,)."""
         return self.take(self.place(step), self.batch)
 
@@ -114,7 +115,7 @@ class Order:
         """Return how many steps hold some epochs, the last one perhaps with less than a batch."""
         return -(-epochs * self.epoch // (self.batch * self.world))
 
-    def take(self, place: int, n: int) -> IntArray:
+    def take(self, place: int, n: int) -> Int64:
         """Return the windows at n places from `place` on: int64 (n,)."""
         turn, within = np.divmod(np.arange(place, place + n), len(self._pattern))
         kinds = self._pattern[within]
@@ -126,7 +127,7 @@ class Order:
                 windows[mine[lap == each]] = self._round(kind, each)[nth[lap == each]]
         return windows
 
-    def _places(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _places(self) -> Int64:
         """Return the class of each place of one turn, every class spread evenly."""
         if self._sampling.balance is None:
             return np.array([_ALL] * bool(self._size(_ALL)), dtype=np.int64)
@@ -138,7 +139,7 @@ class Order:
             pattern[np.flatnonzero(pattern == BACKGROUND)[1::2]] = _HARD
         return pattern
 
-    def _members(self, kind: int) -> IntArray:
+    def _members(self, kind: int) -> Int64:
         if kind == _HARD:
             return self._hard
         if kind == _ALL:

@@ -20,12 +20,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from brainbrr.core.arrays import Bool, Float32, Int16, Int64
 from brainbrr.errors import IntegrityError, SpaceError
 from brainbrr.loading.augment import Variation, varied
 from brainbrr.loading.index import Index
-from brainbrr.loading.kernels import Floats, Places, Rows, Tiles, kernels
+from brainbrr.loading.kernels import Places, Rows, kernels
 from brainbrr.loading.recordings import name_of
-from brainbrr.loading.windows import IntArray
 from brainbrr.store.formats import FILL, TILE_S, ArrayMeta
 from brainbrr.store.reader import Scratch, ShardReader
 from brainbrr.store.store import Store
@@ -45,19 +45,16 @@ def free_bytes() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-Flags = np.ndarray[Any, np.dtype[np.bool_]]
-
-
 class Source(Protocol):
     """Where the stored integers of recordings come from. Windows are n samples from `starts` on, inside them."""
 
-    def span(self, recording: int, start: int, stop: int) -> tuple[Tiles, int, int]:
+    def span(self, recording: int, start: int, stop: int) -> tuple[Int16, int, int]:
         """Return tiles that hold samples [start, stop), the samples of a tile, and where `start` lies in the first."""
 
-    def at(self, recordings: IntArray, starts: IntArray, n: IntArray) -> tuple[Places, object]:
+    def at(self, recordings: Int64, starts: Int64, n: Int64) -> tuple[Places, object]:
         """Return where windows lie in memory, address 0 where only span() can give them, and what keeps them there."""
 
-    def advise(self, recordings: IntArray, starts: IntArray, n: IntArray) -> None:
+    def advise(self, recordings: Int64, starts: Int64, n: Int64) -> None:
         """Say that these windows will be read soon."""
 
 
@@ -77,13 +74,13 @@ class Shards:
         # a shard that is closed to open others need not be proven again
         self._proven = np.zeros(self._tiles[-1], dtype=np.bool_)
 
-    def span(self, recording: int, start: int, stop: int) -> tuple[Tiles, int, int]:
+    def span(self, recording: int, start: int, stop: int) -> tuple[Int16, int, int]:
         """Return proven tiles of one recording; a stretch of the file itself where it is mapped."""
         with self._naming(recording):
             tiles, first = self._shard(recording).span(start, stop, self._scratch())
         return tiles, self._tile, first
 
-    def at(self, recordings: IntArray, starts: IntArray, n: IntArray) -> tuple[Places, object]:
+    def at(self, recordings: Int64, starts: Int64, n: Int64) -> tuple[Places, object]:
         """Return where windows lie in mapped files, their tiles proven; 0 for those that are read or decoded."""
         shards = [self._shard(recording) for recording in recordings.tolist()]
         first = starts // self._tile
@@ -101,18 +98,18 @@ class Shards:
         places = Places(address, self._tile_bytes * same, self._tile * same, starts - first * self._tile, n)
         return places, shards
 
-    def advise(self, recordings: IntArray, starts: IntArray, n: IntArray) -> None:
+    def advise(self, recordings: Int64, starts: Int64, n: Int64) -> None:
         """Let the system fetch these windows meanwhile."""
         wanted = self._untouched(recordings, starts, n) if self._fits else n > 0
         for i in np.flatnonzero(wanted).tolist():
             self._shard(int(recordings[i])).advise(int(starts[i]), int(starts[i] + n[i]))
 
-    def _untouched(self, recordings: IntArray, starts: IntArray, n: IntArray) -> Flags:
+    def _untouched(self, recordings: Int64, starts: Int64, n: Int64) -> Bool:
         """Say of which windows a tile has never been proven in this process."""
         low = self._tiles[recordings] + starts // self._tile
         last = np.maximum(self._tiles[recordings] - (-(starts + n) // self._tile) - 1, low)
         width = np.arange(int((last - low).max(initial=0)) + 1)
-        untouched: Flags = ~self._proven[np.minimum(low[:, None] + width, last[:, None])].all(axis=1)
+        untouched: Bool = ~self._proven[np.minimum(low[:, None] + width, last[:, None])].all(axis=1)
         return untouched
 
     def _shard(self, recording: int) -> ShardReader:
@@ -185,20 +182,20 @@ class WindowReader:
         self._many = self._kernels.many
         self._every_channel = np.arange(len(index.frame.channels), dtype=np.int32)
 
-    def fill(self, recording: int, start: int, out: Floats, rows: Rows | None = None) -> None:
+    def fill(self, recording: int, start: int, out: Float32, rows: Rows | None = None) -> None:
         """Fill `out` float32 (rows, n) from sample `start` on; zeros past the end. `rows`: not the index's own."""
         n = min(out.shape[1], int(self.index.n_samples[recording]) - start)
         tiles, tile, first = self._source.span(recording, start, start + n)
         self._kernels.rows(tiles, tile, first, n, rows or self.index.rows(recording), out)
 
-    def raw(self, recording: int, start: int, out: Tiles) -> None:
+    def raw(self, recording: int, start: int, out: Int16) -> None:
         """Fill `out` int16 (channels, n) with stored integers; -32768 past the end and in absent channels."""
         n = min(out.shape[1], int(self.index.n_samples[recording]) - start)
         tiles, tile, first = self._source.span(recording, start, start + n)
         self._kernels.raw(tiles, tile, first, n, self._every_channel, FILL, out)
 
     def fill_many(
-        self, recordings: IntArray, starts: IntArray, out: Any, variations: Sequence[Variation] | None = None
+        self, recordings: Int64, starts: Int64, out: Any, variations: Sequence[Variation] | None = None
     ) -> None:
         """Fill `out` float32 (windows, rows, n) with windows, in one call of compiled code where that can be."""
         index, alone = self.index, self.index.mixed[recordings] >= 0
@@ -212,7 +209,7 @@ class WindowReader:
             self.fill(recording, int(starts[i]), out[i], rows)
         del held
 
-    def raw_many(self, recordings: IntArray, starts: IntArray, out: Any) -> None:
+    def raw_many(self, recordings: Int64, starts: Int64, out: Any) -> None:
         """Fill `out` int16 (windows, channels, n) with stored integers."""
         places, held = self._places(recordings, starts, out.shape[2], np.zeros(len(starts), dtype=np.bool_))
         if self._many is not None and places.address.any():
@@ -221,7 +218,7 @@ class WindowReader:
             self.raw(int(recordings[i]), int(starts[i]), out[i])
         del held
 
-    def _places(self, recordings: IntArray, starts: IntArray, length: int, alone: Flags) -> tuple[Places, object]:
+    def _places(self, recordings: Int64, starts: Int64, length: int, alone: Bool) -> tuple[Places, object]:
         """Return where windows lie, address 0 for those that are read alone, and what keeps them there."""
         n = np.minimum(length, self.index.n_samples[recordings] - starts)
         if (starts < 0).any() or (n < 0).any():
@@ -231,7 +228,7 @@ class WindowReader:
         places, held = self._source.at(recordings, starts, n)
         return places._replace(address=np.where(alone, 0, places.address)), held
 
-    def advise(self, recordings: IntArray, starts: IntArray) -> None:
+    def advise(self, recordings: Int64, starts: Int64) -> None:
         """Say that windows will be read soon."""
         n = np.minimum(self.index.frame.length, self.index.n_samples[recordings] - starts)
         self._source.advise(recordings, starts, n)
@@ -263,25 +260,25 @@ class Resident:
                 fix='mode = "stream" reads it from the store',
             )
         self._n_samples, self._n_channels = index.n_samples, len(index.frame.channels)
-        self.bases: IntArray = (np.cumsum(index.n_samples) - index.n_samples) * self._n_channels
-        self.flat: Tiles = np.empty(n_bytes // 2, dtype=np.int16)
+        self.bases: Int64 = (np.cumsum(index.n_samples) - index.n_samples) * self._n_channels
+        self.flat: Int16 = np.empty(n_bytes // 2, dtype=np.int16)
         with ThreadPoolExecutor(threads, thread_name_prefix="brainbrr-resident") as pool:
             for _ in pool.map(lambda i: reader.raw(i, 0, self._recording(i)), range(len(index.n_samples))):
                 pass
 
-    def _recording(self, recording: int) -> Tiles:
+    def _recording(self, recording: int) -> Int16:
         n, base = int(self._n_samples[recording]), int(self.bases[recording])
         return self.flat[base : base + n * self._n_channels].reshape(self._n_channels, n)
 
-    def span(self, recording: int, start: int, stop: int) -> tuple[Tiles, int, int]:
+    def span(self, recording: int, start: int, stop: int) -> tuple[Int16, int, int]:
         """Return one recording as the one tile that it is here."""
         n = int(self._n_samples[recording])
         return self._recording(recording).reshape(1, -1), n, start
 
-    def at(self, recordings: IntArray, starts: IntArray, n: IntArray) -> tuple[Places, object]:
+    def at(self, recordings: Int64, starts: Int64, n: Int64) -> tuple[Places, object]:
         """Return where windows lie."""
         address = self.flat.ctypes.data + 2 * self.bases[recordings]
         return Places(address, np.zeros_like(address), self._n_samples[recordings], starts, n), self.flat
 
-    def advise(self, recordings: IntArray, starts: IntArray, n: IntArray) -> None:
+    def advise(self, recordings: Int64, starts: Int64, n: Int64) -> None:
         """Nothing is fetched: all of it is here."""

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from brainbrr.core.arrays import Float32, Int16
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.loading.build_index import rows_of
-from brainbrr.loading.kernels import MIXED, NO_OFFSETS, NO_WEIGHTS, Floats, Rows, Tiles, kernels
+from brainbrr.loading.kernels import MIXED, NO_OFFSETS, NO_WEIGHTS, Rows, kernels
 from brainbrr.loading.normalise import scaling, sources, weights_of
 from brainbrr.loading.windows import WindowSpec
 
@@ -40,7 +41,7 @@ def numbers_of(
     )
 
 
-def fill(held: Tiles, first: int, rows: Rows, out: Floats) -> None:
+def fill(held: Int16, first: int, rows: Rows, out: Float32) -> None:
     """Fill `out` float32 (rows, n) from int16 (channels, any), from its sample `first` on; zeros past its end."""
     held = np.ascontiguousarray(held)
     n = min(out.shape[1], held.shape[1] - first)
@@ -50,11 +51,11 @@ def fill(held: Tiles, first: int, rows: Rows, out: Floats) -> None:
 class Passing:
     """A recording's blocks, int16 (channels, any), as they pass by. Windows are read in the order of their starts."""
 
-    def __init__(self, blocks: Iterable[Tiles], rows: Rows) -> None:
+    def __init__(self, blocks: Iterable[Int16], rows: Rows) -> None:
         self._blocks, self._rows = iter(blocks), rows
         self._held, self._first = np.empty((rows.n_channels, 0), dtype=np.int16), 0
 
-    def read(self, start: int, out: Floats) -> None:
+    def read(self, start: int, out: Float32) -> None:
         """Fill `out` float32 (rows, n) from sample `start` on; zeros past the recording's end."""
         while self._first + self._held.shape[1] < start + out.shape[1]:
             if (block := next(self._blocks, None)) is None:

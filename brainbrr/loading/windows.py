@@ -14,10 +14,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from brainbrr.core.arrays import Int64
 from brainbrr.core.digest import decimal_text
 from brainbrr.errors import ConfigError
-
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 UNKNOWN = 255
 """The label of a sample that nobody labelled: never background."""
@@ -95,11 +94,11 @@ class Grid:
     stride: int
     tail: str
 
-    def whole(self, n_samples: IntArray) -> IntArray:
+    def whole(self, n_samples: Int64) -> Int64:
         """Return how many windows begin at a multiple of the stride, before any for the tail: int64."""
         return np.maximum((n_samples - self.length) // self.stride + 1, 1)
 
-    def last(self, n_samples: IntArray) -> IntArray:
+    def last(self, n_samples: Int64) -> Int64:
         """Return the first sample of the window that `tail` adds, -1 where it adds none: int64."""
         whole = self.whole(n_samples)
         start = n_samples - self.length if self.tail == "shift" else whole * self.stride
@@ -107,21 +106,21 @@ class Grid:
         # with a stride longer than the window, the next one may begin past the end
         return np.where((covered < n_samples) & (start < n_samples) & (self.tail != "drop"), start, -1)
 
-    def counts(self, n_samples: IntArray) -> IntArray:
+    def counts(self, n_samples: Int64) -> Int64:
         """Return the number of windows of each recording: int64, at least 1."""
         return self.whole(n_samples) + (self.last(n_samples) >= 0)
 
-    def starts(self, n_samples: IntArray, nth: IntArray) -> IntArray:
+    def starts(self, n_samples: Int64, nth: Int64) -> Int64:
         """Return the first sample of the nth window of each recording: int64, ascending in nth."""
         return np.where(nth < self.whole(n_samples), nth * self.stride, self.last(n_samples))
 
-    def starts_of(self, n_samples: int) -> IntArray:
+    def starts_of(self, n_samples: int) -> Int64:
         """Return the first sample of every window of one recording: int64, ascending."""
         n = np.array([n_samples], dtype=np.int64)
         return self.starts(n, np.arange(self.counts(n)[0], dtype=np.int64))
 
 
-def seizure_samples(events_us: Sequence[tuple[int, int]], *, rate_hz: int, n_samples: int) -> IntArray:
+def seizure_samples(events_us: Sequence[tuple[int, int]], *, rate_hz: int, n_samples: int) -> Int64:
     """Return events as half-open sample ranges (n, 2) inside the recording: sample i is at i / rate_hz seconds."""
     ranges = [(_ceil(start * rate_hz), min(_ceil(stop * rate_hz), n_samples)) for start, stop in events_us]
     return np.array([pair for pair in ranges if pair[0] < pair[1]], dtype=np.int64).reshape(-1, 2)
@@ -131,7 +130,7 @@ def _ceil(product_us: int) -> int:
     return -(-product_us // 1_000_000)
 
 
-def ranges(starts: IntArray, stops: IntArray) -> IntArray:
+def ranges(starts: Int64, stops: Int64) -> Int64:
     """Return all integers of half-open ranges, one range after the other: int64."""
     sizes = stops - starts
     shifts = np.repeat(starts - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes) if len(sizes) else starts

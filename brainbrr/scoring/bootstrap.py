@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+from brainbrr.core.arrays import Float64
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,12 @@ class Counts:
         """What of the reference was not found."""
         return self.reference - self.hits
 
-    def array(self) -> Array:
+    def array(self) -> Float64:
         """Return the counts as `rates` takes them, (4,)."""
         return np.array(astuple(self), dtype=np.float64)
 
 
-def rates(counts: Array) -> dict[str, Array]:
+def rates(counts: Float64) -> dict[str, Float64]:
     """Return sensitivity, precision, F1 and false alarms per 24 h of recording, each (...), of counts (..., 4).
 
     NaN where there is nothing to divide by: no sensitivity without a reference, no precision when nothing was said,
@@ -57,7 +56,7 @@ def rates(counts: Array) -> dict[str, Array]:
         }
 
 
-def told(values: Mapping[str, Array]) -> dict[str, float | None]:
+def told(values: Mapping[str, Float64]) -> dict[str, float | None]:
     """Return rates as JSON has them: None, not NaN."""
     return {name: None if np.isnan(value) else float(value) for name, value in values.items()}
 
@@ -69,7 +68,7 @@ LEVEL = 0.95
 class Bootstrap:
     """How often each patient was drawn, (resamples, n_patients): the same draws for every score, so they compare."""
 
-    weights: Array
+    weights: Float64
 
     @classmethod
     def of(cls, n_patients: int, *, resamples: int, seed: int) -> Bootstrap:
@@ -83,7 +82,7 @@ class Bootstrap:
         resamples, n_patients = self.weights.shape
         return f"{LEVEL:.0%} percentile bootstrap over {n_patients} patients, {resamples} resamples"
 
-    def of_means(self, values: Mapping[str, Array]) -> dict[str, list[float] | None]:
+    def of_means(self, values: Mapping[str, Float64]) -> dict[str, list[float] | None]:
         """Return the interval of each mean over patients; values (n_patients,), NaN for a patient without one."""
         found = {}
         for name, each in values.items():
@@ -92,11 +91,11 @@ class Bootstrap:
                 found[name] = self.interval((self.weights @ np.where(there, each, 0)) / (self.weights @ there))
         return found
 
-    def of_sums(self, counts: Array) -> dict[str, list[float] | None]:
+    def of_sums(self, counts: Float64) -> dict[str, list[float] | None]:
         """Return the interval of each rate of all recordings together; counts (n_patients, 4)."""
         return {name: self.interval(each) for name, each in rates(self.weights @ counts).items()}
 
-    def interval(self, resampled: Array) -> list[float] | None:
+    def interval(self, resampled: Float64) -> list[float] | None:
         """Return [low, high] of a score's resamples; those without one are left out.
 
         None for fewer than two patients, and when half of the resamples have no score.
@@ -107,9 +106,9 @@ class Bootstrap:
         return [float(edge) for edge in np.quantile(there, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])]
 
 
-def by_patient(patients: Sequence[str], rows: Array) -> Array:
+def by_patient(patients: Sequence[str], rows: Float64) -> Float64:
     """Return the sums of rows (n, ...) over each patient, (n_patients, ...), patients in sorted order."""
     _, which = np.unique(patients, return_inverse=True)
-    sums: np.ndarray[Any, np.dtype[np.float64]] = np.zeros((which.max() + 1, *rows.shape[1:]))
+    sums: Float64 = np.zeros((which.max() + 1, *rows.shape[1:]))
     np.add.at(sums, which, rows)
     return sums

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from brainbrr.core.arrays import Bool, Float32, Float64, Int64
 from brainbrr.scoring import nedc
-from brainbrr.scoring.bootstrap import Array, Bootstrap, by_patient
-from brainbrr.scoring.events import EvaluateConfig, Index, Mask, Pool, Scored, Series, Spans
+from brainbrr.scoring.bootstrap import Bootstrap, by_patient
+from brainbrr.scoring.events import EvaluateConfig, Pool, Scored
 
 STEP_SCORER = "every step of all recordings together; equal scores are one threshold"
 RATE_SCORER = f"{nedc.OVLP}; thresholds swept on the scored recordings themselves"
@@ -51,13 +52,13 @@ def curves(
     return found, intervals
 
 
-def auroc(score: Series, label: Mask) -> float | None:
+def auroc(score: Float32, label: Bool) -> float | None:
     """Return the area under the ROC curve, exact with ties; None when only one class is there."""
     area = float(_roc_area(*_histograms(score, label)))
     return None if np.isnan(area) else area
 
 
-def auprc(score: Series, label: Mask) -> float | None:
+def auprc(score: Float32, label: Bool) -> float | None:
     """Return the average precision: precision at each score, weighted by the recall it adds; None without seizures."""
     area = float(_average_precision(*_histograms(score, label)))
     return None if np.isnan(area) else area
@@ -90,23 +91,25 @@ def at_false_alarms(
             "false_alarms_per_day": n_false / days,
             "threshold": threshold,
         }
-        counts: Array = np.stack([hits, np.zeros(len(hits)), n_seizures, pool.durations], axis=1)
+        counts: Float64 = np.stack([hits, np.zeros(len(hits)), n_seizures, pool.durations], axis=1)
         intervals[name] = bootstrap.of_sums(by_patient(patients, counts))["sensitivity"]
     return found, intervals
 
 
-def _thresholds(score: Series) -> list[float]:
+def _thresholds(score: Float32) -> list[float]:
     """Return quantiles, most of them high up: few false alarms are rare scores."""
     shares = np.geomspace(1, 1 / len(score), _N_THRESHOLDS)
     return [float(value) for value in np.unique(np.quantile(score, 1 - shares))]
 
 
-def _reference(recordings: Sequence[Scored]) -> tuple[Spans, Index]:
+def _reference(recordings: Sequence[Scored]) -> tuple[Float64, Int64]:
     spans = np.array([event for recording in recordings for event in recording.seizures]).reshape(-1, 2)
     return spans, np.repeat(np.arange(len(recordings)), [len(recording.seizures) for recording in recordings])
 
 
-def _overlaps(pool: Pool, threshold: float, rule: EvaluateConfig, reference: Spans, owner: Index) -> tuple[Array, int]:
+def _overlaps(
+    pool: Pool, threshold: float, rule: EvaluateConfig, reference: Float64, owner: Int64
+) -> tuple[Float64, int]:
     """Return the found seizures of each recording, (n_recordings,), and the number of false alarms."""
     spans, said_owner = pool.events(threshold, rule)
     apart = np.concatenate([[0], np.cumsum(pool.durations[:-1] + 1)])  # end to end, with a second in between
@@ -115,13 +118,13 @@ def _overlaps(pool: Pool, threshold: float, rule: EvaluateConfig, reference: Spa
     return hits.astype(np.float64), int((~nedc.overlapped(said, truth)).sum())
 
 
-def _histograms(score: Series, label: Mask) -> tuple[Array, Array]:
+def _histograms(score: Float32, label: Bool) -> tuple[Float64, Float64]:
     """Return the number of seizure and of background steps at each score, (n_scores,), ascending."""
     values, which = np.unique(score, return_inverse=True)
     return tuple(np.bincount(which[chosen], minlength=len(values)).astype(np.float64) for chosen in (label, ~label))  # type: ignore[return-value]
 
 
-def _binned(score: Series) -> Index:
+def _binned(score: Float32) -> Int64:
     """Return each step's score as its rank among at most _MAX_BINS: resampling needs no finer ones."""
     values = np.unique(score)
     if len(values) > _MAX_BINS:
@@ -129,14 +132,14 @@ def _binned(score: Series) -> Index:
     return np.asarray(np.searchsorted(values, score, "right") - 1)
 
 
-def _roc_area(positive: Array, negative: Array) -> Array:
+def _roc_area(positive: Float64, negative: Float64) -> Float64:
     """Return the ROC area of histograms (..., n_scores), ascending; NaN when a class is empty."""
     below = np.cumsum(negative, axis=-1) - negative / 2  # equal scores count by half
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray((positive * below).sum(-1) / (positive.sum(-1) * negative.sum(-1)))
 
 
-def _average_precision(positive: Array, negative: Array) -> Array:
+def _average_precision(positive: Float64, negative: Float64) -> Float64:
     """Return the average precision of histograms (..., n_scores), ascending; NaN without positives."""
     found = np.cumsum(positive[..., ::-1], axis=-1)
     said = found + np.cumsum(negative[..., ::-1], axis=-1)

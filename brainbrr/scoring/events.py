@@ -7,20 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from pydantic import Field
 
+from brainbrr.core.arrays import Bool, Float32, Float64, Int64
 from brainbrr.core.models import Section
 
 Events = list[tuple[float, float]]
 """Seizures of one recording as (start, stop) in seconds: sorted, disjoint."""
-
-Series = np.ndarray[Any, np.dtype[np.float32]]
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
-Spans = np.ndarray[Any, np.dtype[np.float64]]
-Index = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -29,13 +24,13 @@ class Scored:
 
     path: str
     patient: str
-    score: Series
+    score: Float32
     step_s: float
     duration_s: float
     seizures: Events
 
     @property
-    def label(self) -> Mask:
+    def label(self) -> Bool:
         """Whether the middle of each step is in a seizure, (n,)."""
         middles = (np.arange(len(self.score)) + 0.5) * self.step_s
         label = np.zeros(len(middles), dtype=np.bool_)
@@ -51,9 +46,9 @@ class Pool:
     `firsts` (n_recordings,) is where each begins in `score`; all have the same `step_s`.
     """
 
-    score: Series
-    firsts: Index
-    durations: Spans
+    score: Float32
+    firsts: Int64
+    durations: Float64
     step_s: float
 
     @classmethod
@@ -68,7 +63,7 @@ class Pool:
             step_s,
         )
 
-    def events(self, threshold: float, rule: EvaluateConfig) -> tuple[Spans, Index]:
+    def events(self, threshold: float, rule: EvaluateConfig) -> tuple[Float64, Int64]:
         """Return events in seconds of their own recording, (m, 2), and the recording of each, (m,), in order.
 
         An event is a run of at least low_share · threshold that reaches the threshold. Runs shorter than opening_s
@@ -79,7 +74,7 @@ class Pool:
             reached = np.concatenate([[0], np.cumsum(self.score >= threshold)])
             kept = reached[last] > reached[first]
             first, last = first[kept], last[kept]
-        owner: Index = np.searchsorted(self.firsts, first, "right") - 1
+        owner: Int64 = np.searchsorted(self.firsts, first, "right") - 1
         spans = (np.stack([first, last], axis=1) - self.firsts[owner][:, None]).astype(np.float64) * self.step_s
         spans[:, 1] = np.minimum(spans[:, 1], self.durations[owner])
         for shortest_s, gap_s in ((rule.opening_s, rule.closing_s), (rule.min_duration_s, rule.merge_gap_s)):
@@ -87,7 +82,7 @@ class Pool:
             spans, owner = _join(spans[kept], owner[kept], gap_s)
         return spans, owner
 
-    def _runs(self, inside: Mask) -> tuple[Index, Index]:
+    def _runs(self, inside: Bool) -> tuple[Int64, Int64]:
         """Return where runs of True begin, and where they have ended."""
         before, after = np.roll(inside, 1), np.roll(inside, -1)
         before[self.firsts] = False
@@ -101,7 +96,7 @@ def events_of(recording: Scored, threshold: float, rule: EvaluateConfig) -> Even
     return [(start, stop) for start, stop in spans.tolist()]
 
 
-def _join(spans: Spans, owner: Index, gap_s: float) -> tuple[Spans, Index]:
+def _join(spans: Float64, owner: Int64, gap_s: float) -> tuple[Float64, Int64]:
     """Join neighbours of one recording that are at most a gap apart."""
     if len(spans) < 2 or not gap_s:
         return spans, owner

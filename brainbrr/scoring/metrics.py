@@ -14,8 +14,9 @@ import numpy as np
 from timescoring.annotations import Annotation
 from timescoring.scoring import EventScoring, SampleScoring
 
+from brainbrr.core.arrays import Float64
 from brainbrr.scoring import nedc
-from brainbrr.scoring.bootstrap import Array, Bootstrap, Counts, by_patient, rates, told
+from brainbrr.scoring.bootstrap import Bootstrap, Counts, by_patient, rates, told
 from brainbrr.scoring.curves import curves
 from brainbrr.scoring.events import EvaluateConfig, Events, Pool, Scored
 from brainbrr.scoring.nedc import Tally
@@ -117,7 +118,7 @@ def event_metrics(outcomes: Sequence[Outcome], bootstrap: Bootstrap) -> tuple[di
     patients = [outcome.patient for outcome in outcomes]
     judged = [Judged.of(outcome) for outcome in outcomes]
 
-    def added(counts: Sequence[Counts]) -> Array:
+    def added(counts: Sequence[Counts]) -> Float64:
         return by_patient(patients, np.array([each.array() for each in counts]))
 
     event, sample = added([each.event for each in judged]), added([each.sample for each in judged])
@@ -187,7 +188,7 @@ def _named(event: dict[str, Any], sample: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _mean(values: Array) -> Array:
+def _mean(values: Float64) -> Float64:
     there = values[~np.isnan(values)]
     return np.asarray(there.mean() if len(there) else np.nan)
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from brainbrr.core.arrays import Bool, Float64
 from brainbrr.scoring.bootstrap import Counts
-from brainbrr.scoring.events import Events, Mask, Spans
+from brainbrr.scoring.events import Events
 
 EPOCH_S = 0.25
 OVLP = "NEDC OVLP (v6.0.0, own code): any overlap, no tolerance"
@@ -72,14 +73,14 @@ def _any_overlap(reference: Events, hypothesis: Events, duration_s: float) -> Co
     return Counts(hits, false, len(reference), duration_s)
 
 
-def overlapped(one: Spans, two: Spans) -> Mask:
+def overlapped(one: Float64, two: Float64) -> Bool:
     """Say of each span (n, 2) whether any of the others shares time with it, (n,); both sorted and disjoint."""
     begun = np.searchsorted(two[:, 0], one[:, 1], "left")  # how many of the others start before a span stops
     ended = np.searchsorted(two[:, 1], one[:, 0], "right")
     return np.asarray(begun > ended)
 
 
-def _epochs(events: Events, duration_s: float) -> Mask:
+def _epochs(events: Events, duration_s: float) -> Bool:
     middles = np.arange(EPOCH_S / 2, duration_s + EPOCH_S * 1e-6, EPOCH_S)
     inside = np.zeros(len(middles), dtype=np.bool_)
     for start, stop in events:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from brainbrr.core.arrays import Int16
 from brainbrr.core.digest import is_digest, json_digest, sha256
 from brainbrr.core.files import lies
 from brainbrr.core.progress import Progress, Silent
@@ -37,7 +38,7 @@ from brainbrr.store.damage import (
     small_files,
     views,
 )
-from brainbrr.store.formats import ARRAY_FILE, FILL, ArrayMeta, Samples, crc32c
+from brainbrr.store.formats import ARRAY_FILE, FILL, ArrayMeta, crc32c
 from brainbrr.store.layout import FOLDERS, LATER, Layout
 from brainbrr.store.records import Record
 from brainbrr.store.store import (
@@ -301,11 +302,11 @@ class _Sums:
         self._statistics: Statistics | None = None
         self._checks = bytearray()
 
-    def __call__(self, meta: ArrayMeta) -> Callable[[Samples], None]:
+    def __call__(self, meta: ArrayMeta) -> Callable[[Int16], None]:
         present = [i for i, name in enumerate(meta.channels) if name not in meta.absent]
         statistics = self._statistics = Statistics(meta.n_channels, present)
 
-        def see(tile: Samples) -> None:
+        def see(tile: Int16) -> None:
             statistics.update(tile)
             padding = ((0, 0), (0, meta.tile - tile.shape[1]))
             whole = np.pad(tile, padding, constant_values=FILL) if padding[1][1] else tile

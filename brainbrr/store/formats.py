@@ -19,14 +19,13 @@ import google_crc32c
 import numpy as np
 
 from brainbrr.core import files
+from brainbrr.core.arrays import Int16, Int64, UInt8
 from brainbrr.core.digest import RowHasher, canonical_json, content_digest
 from brainbrr.errors import IntegrityError, UsageError
 
 ARRAY_FILE = "zarr.json"
 SHARD_FILE = "c.0.0"
 
-Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-Edges = np.ndarray[Any, np.dtype[np.int64]]
 
 Codec = Literal["none", "zstd"]
 CODECS: tuple[Codec, ...] = get_args(Codec)
@@ -74,14 +73,14 @@ class Tiling:
         lengths = self.lengths
         return range(self.n_tiles * lengths[0] + self.index_length, self.n_tiles * lengths[-1] + self.index_length + 1)
 
-    def encode(self, samples: Bytes) -> bytes:
+    def encode(self, samples: UInt8) -> bytes:
         """Return a tile's samples as a frame of zstd with its crc32c behind it."""
         from numcodecs import zstd  # only where it is needed: it loads every codec there is
 
         frame = bytes(zstd.compress(samples, _LEVEL, False))
         return frame + crc32c(frame)
 
-    def index(self, lengths: Edges) -> bytes:
+    def index(self, lengths: Int64) -> bytes:
         """Return the index: (offset, length) of each tile and its crc32c. Tiles lie in the order of time, no gaps."""
         index = np.empty((self.n_tiles, 2), dtype="<u8")
         index[:, 0] = np.cumsum(lengths) - lengths
@@ -89,7 +88,7 @@ class Tiling:
         data = index.tobytes()
         return data + crc32c(data)
 
-    def edges(self, index: bytes, *, end: int, where: object) -> Edges:
+    def edges(self, index: bytes, *, end: int, where: object) -> Int64:
         """Return where each tile begins and the last one ends: int64 (n_tiles + 1), from an index that is proven.
 
         Raises IntegrityError unless the tiles fill bytes 0 to `end` one after the other, each with a legal length.
@@ -106,7 +105,7 @@ class Tiling:
             raise IntegrityError("the shard's index does not put one tile behind the other", where=where)
         return edges
 
-    def decode(self, stored: Bytes, out: Bytes) -> None:
+    def decode(self, stored: UInt8, out: UInt8) -> None:
         """Decode a proven tile of zstd into n_bytes of `out`. Raises IntegrityError for a frame that gives others."""
         from numcodecs import zstd
 
@@ -144,8 +143,6 @@ def crc32c(data: Any) -> bytes:
     """Return the crc32c of contiguous bytes as the zarr codec stores it: 4 bytes, little-endian."""
     return int(google_crc32c.value(data)).to_bytes(CRC_BYTES, "little")
 
-
-Samples = np.ndarray[Any, np.dtype[np.int16]]
 
 ARRAY_FORMAT = 1
 FILL = -32768
@@ -312,7 +309,7 @@ def read_array(folder: Path) -> tuple[ArrayMeta, Codec]:
     raise IntegrityError("zarr.json is not what its attributes say", where=path)
 
 
-def check_fill(block: Samples, meta: ArrayMeta, *, where: object) -> None:
+def check_fill(block: Int16, meta: ArrayMeta, *, where: object) -> None:
     """Raise IntegrityError when a present channel holds the fill value, or an absent one a sample."""
     if not block.shape[1]:
         return
@@ -326,7 +323,7 @@ def check_fill(block: Samples, meta: ArrayMeta, *, where: object) -> None:
             )
 
 
-def content_of(samples: Samples, meta: ArrayMeta) -> str:
+def content_of(samples: Int16, meta: ArrayMeta) -> str:
     """Return the content of an array: what it is, whatever its tiles and codecs."""
     rows = RowHasher(meta.n_channels)
     rows.update(samples)

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from brainbrr.core import files
+from brainbrr.core.arrays import Bool, Int16, UInt8
 from brainbrr.core.digest import RowHasher, RowSums, content_digest
 from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
 from brainbrr.store import filesystem
@@ -30,9 +31,7 @@ from brainbrr.store.formats import (
     SHARD_FILE,
     TILE_S,
     ArrayMeta,
-    Bytes,
     Codec,
-    Samples,
     check_fill,
     crc32c,
     read_array,
@@ -54,9 +53,9 @@ class Scratch:
     """Buffers that reads of one thread share, one after the other: they grow to the largest and stay."""
 
     def __init__(self) -> None:
-        self._buffers: dict[str, Bytes] = {}
+        self._buffers: dict[str, UInt8] = {}
 
-    def take(self, name: str, n_bytes: int) -> Bytes:
+    def take(self, name: str, n_bytes: int) -> UInt8:
         """Return n_bytes of the buffer of this name; what was taken of it before is overwritten."""
         buffer = self._buffers.get(name)
         if buffer is None or len(buffer) < n_bytes:
@@ -69,7 +68,7 @@ class ShardFile(Protocol):
 
     n_bytes: int
 
-    def read(self, start: int, stop: int, scratch: Scratch | None) -> Bytes:
+    def read(self, start: int, stop: int, scratch: Scratch | None) -> UInt8:
         """Return bytes [start, stop). Raises IntegrityError when the file has gone or shrunk."""
 
     def advise(self, start: int, stop: int) -> None:
@@ -90,7 +89,7 @@ class MappedFile:
             self._map = mmap.mmap(descriptor, n_bytes, access=mmap.ACCESS_READ)
         self.bytes = np.frombuffer(self._map, dtype=np.uint8)  # keeps the map open for as long as it is looked at
 
-    def read(self, start: int, stop: int, scratch: Scratch | None) -> Bytes:
+    def read(self, start: int, stop: int, scratch: Scratch | None) -> UInt8:
         """Return bytes [start, stop) where they lie."""
         return self.bytes[start:stop]
 
@@ -108,7 +107,7 @@ class ReadFile:
         self.n_bytes = n_bytes
         self._descriptor, self._folder = descriptor, folder
 
-    def read(self, start: int, stop: int, scratch: Scratch | None) -> Bytes:
+    def read(self, start: int, stop: int, scratch: Scratch | None) -> UInt8:
         """Return bytes [start, stop) in the scratch's `file` buffer, in a new one without a scratch."""
         buffer = np.empty(stop - start, dtype=np.uint8) if scratch is None else scratch.take("file", stop - start)
         rest = memoryview(buffer.data)
@@ -182,10 +181,8 @@ def _opened(path: Path, folder: Path, sizes: range, n_last: int, mapped: bool | 
             os.close(descriptor)
 
 
-Look = Callable[[ArrayMeta], Callable[[Samples], None]]
+Look = Callable[[ArrayMeta], Callable[[Int16], None]]
 """Asked once about an array, then told of its proven samples, tile after tile: int16 (channels, any)."""
-
-Proven = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class ShardReader:
@@ -208,7 +205,7 @@ class ShardReader:
         codec: Codec | None = None,
         every: bool = False,
         mapped: bool | None = None,
-        proven: Proven | None = None,
+        proven: Bool | None = None,
         checks: bytes = b"",
     ) -> None:
         self.folder, self.every, self.mapped, self._checks = folder, every, mapped, checks
@@ -226,7 +223,7 @@ class ShardReader:
         # only for tiles that span() has proven, and while somebody keeps this reader
         self.address = file.bytes.ctypes.data if self.codec == "none" and isinstance(file, MappedFile) else 0
 
-    def read(self, start: int, stop: int, out: Samples | None = None) -> Samples:
+    def read(self, start: int, stop: int, out: Int16 | None = None) -> Int16:
         """Return samples [start, stop) as int16 (channels, stop - start), in `out` when it is given.
 
         Raises UsageError outside 0 ≤ start ≤ stop ≤ n_samples, or for an `out` of another shape or dtype.
@@ -246,7 +243,7 @@ class ShardReader:
             at += last - first
         return out
 
-    def span(self, start: int, stop: int, scratch: Scratch | None = None) -> tuple[Samples, int]:
+    def span(self, start: int, stop: int, scratch: Scratch | None = None) -> tuple[Int16, int]:
         """Return the proven tiles that cover samples [start, stop), and the offset of `start` within the first one.
 
         int16 (n_tiles, tile), read-only in meaning: each row is a tile, channel after channel in its first
@@ -270,7 +267,7 @@ class ShardReader:
             first, last = start // self._tile, -(-stop // self._tile)
             self._open.advise(int(self._edges[first]), int(self._edges[last]))
 
-    def tile(self, n: int, scratch: Scratch | None = None) -> Samples:
+    def tile(self, n: int, scratch: Scratch | None = None) -> Int16:
         """Return the samples of tile n: int16 (channels, up to ten seconds), not to be written to; see span()."""
         samples = self._rows(n, n + 1, scratch)[0, : self.meta.n_channels * self._tile]
         return samples.reshape(self.meta.n_channels, self._tile)[:, : self.meta.n_samples - n * self._tile]
@@ -282,7 +279,7 @@ class ShardReader:
         for n in range(self._n_tiles):
             self._rows(n, n + 1, scratch)
 
-    def padding(self) -> Samples:
+    def padding(self) -> Int16:
         """Return the padding behind the last sample: fill value, or the object is not ours."""
         last = self._n_tiles - 1
         samples = self._rows(last, last + 1, None)[0, : self.meta.n_channels * self._tile]
@@ -299,7 +296,7 @@ class ShardReader:
         if not 0 <= start <= stop <= self.meta.n_samples:
             raise UsageError(f"samples {start} to {stop} of {self.meta.n_samples}", where=self.folder)
 
-    def _rows(self, first: int, last: int, scratch: Scratch | None) -> Samples:
+    def _rows(self, first: int, last: int, scratch: Scratch | None) -> Int16:
         """Return tiles [first, last), proven: int16 (tiles, elements), checksums at the end where they lie there."""
         edges = self._edges
         stored = self._open.read(int(edges[first]), int(edges[last]), scratch)
@@ -313,7 +310,7 @@ class ShardReader:
                 self._place(tiles[n - first, -CRC_BYTES:].tobytes(), n)
         return tiles.view("<i2")
 
-    def _decoded(self, stored: Bytes, first: int, last: int, scratch: Scratch | None, *, proven: bool) -> Samples:
+    def _decoded(self, stored: UInt8, first: int, last: int, scratch: Scratch | None, *, proven: bool) -> Int16:
         n_bytes = (last - first) * self._tiling.n_bytes
         tiles = np.empty(n_bytes, dtype=np.uint8) if scratch is None else scratch.take("tiles", n_bytes)
         tiles = tiles.reshape(last - first, self._tiling.n_bytes)
@@ -330,7 +327,7 @@ class ShardReader:
                 self._place(crc32c(tile), first + n)
         return tiles.view("<i2")
 
-    def _prove(self, tile: Bytes, n: int) -> None:
+    def _prove(self, tile: UInt8, n: int) -> None:
         if not self.every and self._proven[n]:
             return
         if crc32c(tile[:-CRC_BYTES]) != tile[-CRC_BYTES:].tobytes():

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from brainbrr.core import files
+from brainbrr.core.arrays import Int16
 from brainbrr.core.digest import is_digest
 from brainbrr.core.failpoints import reach
 from brainbrr.errors import IntegrityError, NotReproducibleError, UsageError
@@ -27,7 +28,7 @@ from brainbrr.store import formats, reader, records, sidecars
 from brainbrr.store import sidecars as findings_files
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.create import Access
-from brainbrr.store.formats import ARRAY_FILE, SAVES_AT_MOST, SHARD_FILE, ArrayMeta, Codec, Samples
+from brainbrr.store.formats import ARRAY_FILE, SAVES_AT_MOST, SHARD_FILE, ArrayMeta, Codec
 from brainbrr.store.layout import GROUP, INODES_PER_OBJECT, Layout
 from brainbrr.store.reader import MEND, ShardReader, decode, inspect
 from brainbrr.store.records import Record
@@ -197,7 +198,7 @@ class Store:
 
     # Objects and records
 
-    def put(self, samples: Samples, *, meta: ArrayMeta, **record: Any) -> Put:
+    def put(self, samples: Int16, *, meta: ArrayMeta, **record: Any) -> Put:
         """Store a whole array, int16 (channels, n_samples); `record`: all that keep() takes beside a draft."""
         while True:
             with self.draft(meta) as draft, contextlib.suppress(TakenAway):

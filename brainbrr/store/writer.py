@@ -9,20 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from brainbrr.core import files
+from brainbrr.core.arrays import Int16
 from brainbrr.core.digest import RowSums
 from brainbrr.core.failpoints import reach
 from brainbrr.errors import UsageError
-from brainbrr.store.formats import (
-    ARRAY_FILE,
-    CRC_BYTES,
-    FILL,
-    SHARD_FILE,
-    ArrayMeta,
-    Codec,
-    Samples,
-    crc32c,
-    zarr_json,
-)
+from brainbrr.store.formats import ARRAY_FILE, CRC_BYTES, FILL, SHARD_FILE, ArrayMeta, Codec, crc32c, zarr_json
 
 _BLOCK_BYTES = 1 << 22
 
@@ -58,7 +49,7 @@ class Draft:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def append(self, block: Samples) -> None:
+    def append(self, block: Int16) -> None:
         """Take the next samples: int16 (channels, any). Raises UsageError for another shape or dtype."""
         meta = self.meta
         if block.dtype != np.int16 or block.shape[:-1] != (meta.n_channels,):
@@ -102,8 +93,8 @@ class Draft:
         files.sync_folder(self.folder)
         reach("object flushed")
 
-    def _tile(self, n: int) -> Samples:
-        samples: Samples = self._tiles[n % len(self._tiles)][:-CRC_BYTES].view("<i2")
+    def _tile(self, n: int) -> Int16:
+        samples: Int16 = self._tiles[n % len(self._tiles)][:-CRC_BYTES].view("<i2")
         return samples.reshape(self.meta.n_channels, self.meta.tile)
 
     def _close(self, n: int) -> None:

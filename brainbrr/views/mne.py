@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from brainbrr.core.arrays import Float32
 from brainbrr.errors import DependencyError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def to_raw(
-    microvolts: np.ndarray[Any, np.dtype[np.float32]],
+    microvolts: Float32,
     *,
     channels: Sequence[str],
     rate_hz: int,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
+from brainbrr.core.arrays import AnyArray, Bool, Float32, UInt8
 from brainbrr.core.toml import explain
 from brainbrr.eeg.corpus.annotations import Annotations
 from brainbrr.eeg.signal.recipe import Recipe
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
 class Window:
     """One window: signal (view rows, length) float32, its labels and where it comes from."""
 
-    signal: np.ndarray[Any, np.dtype[np.float32]]
-    valid: np.ndarray[Any, np.dtype[np.bool_]]
-    label: np.ndarray[Any, np.dtype[np.uint8]]
+    signal: Float32
+    valid: Bool
+    label: UInt8
     events: tuple[tuple[float, float, str], ...]  # (start_s, stop_s, label) in the recording
     recording: ViewRecording
     start_s: float
@@ -118,7 +119,7 @@ class View:
         return index_of(self.recordings, recipe=self.recipe, window=self.window, digest=digest)
 
     @cached_property
-    def windows(self) -> np.ndarray[Any, Any]:
+    def windows(self) -> AnyArray:
         """Every window as (recording: int32, start: int64), in the order of recordings."""
         table = np.zeros(len(self), dtype=[("recording", np.int32), ("start", np.int64)])
         table["recording"], table["start"] = self.index.locate(np.arange(len(self)))
@@ -129,7 +130,7 @@ class View:
         """Samples that no window holds: tails, and what lies between windows that do not touch."""
         return self.index.n_uncovered
 
-    def classes(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def classes(self) -> UInt8:
         """Return each window's class: 0 background, 1 partial seizure, 2 full seizure, 3 nothing labelled."""
         return self.index.classes()
 
@@ -162,9 +163,9 @@ class View:
     def fill(
         self,
         index: int,
-        signal: np.ndarray[Any, np.dtype[np.float32]],
-        label: np.ndarray[Any, np.dtype[np.uint8]],
-        valid: np.ndarray[Any, np.dtype[np.bool_]],
+        signal: Float32,
+        label: UInt8,
+        valid: Bool,
     ) -> None:
         """Read one window into buffers: signal (view rows, length), label and valid (length,).
 
@@ -189,7 +190,7 @@ class View:
     def _reader(self) -> WindowReader:
         return WindowReader(self.index, Shards(self.index, self.store))
 
-    def read(self, position: int, start: int, signal: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+    def read(self, position: int, start: int, signal: Float32) -> None:
         """Read from sample `start` of one recording into (view rows, n); zeros past its end."""
         self._reader.fill(position, start, signal)
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from scored_recordings import PLAIN, scored
 
+from brainbrr.core.arrays import Bool, Float32
 from brainbrr.scoring.bootstrap import Bootstrap, by_patient
 from brainbrr.scoring.curves import at_false_alarms, auprc, auroc, curves
-from brainbrr.scoring.events import Mask, Scored, Series, events_of
+from brainbrr.scoring.events import Scored, events_of
 from brainbrr.scoring.nedc import overlap
 
 
-def some_scores(seed: int = 0) -> tuple[Series, Mask]:
+def some_scores(seed: int = 0) -> tuple[Float32, Bool]:
     random = np.random.default_rng(seed)
     return random.integers(0, 5, 200).astype(np.float32), random.random(200) < 0.3
 

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
+from brainbrr.core.arrays import Int16, UInt8
 from brainbrr.core.digest import SourceHasher
 from brainbrr.core.files import open_followed
 from brainbrr.eeg.edf.header import (
@@ -29,8 +30,6 @@ from brainbrr.eeg.edf.header import (
     refuse_other_formats,
 )
 from brainbrr.errors import EdfError, RecordingError
-
-Int16 = np.ndarray[Any, np.dtype[np.int16]]
 
 _HEAD_BYTES = 1 << 16
 _BLOCK_BYTES = 1 << 24
@@ -115,7 +114,7 @@ class EdfFile:
         columns = slice(signal.start, signal.start + signal.samples_per_record)
         return np.concatenate([block[:, columns] for block in blocks]).reshape(-1)
 
-    def _read(self, n_bytes: int, offset: int, *, short: bool = False) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def _read(self, n_bytes: int, offset: int, *, short: bool = False) -> UInt8:
         """Return bytes of the file; fewer only where it ends and `short` allows it. Raises EdfError."""
         data = np.empty(n_bytes, dtype=np.uint8)
         n = 0

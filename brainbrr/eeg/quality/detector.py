@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from brainbrr.core.arrays import Int16, Int64
 from brainbrr.eeg.edf.reader import EdfFile, located
 from brainbrr.eeg.quality import spectra as segs
 from brainbrr.eeg.quality.rules import FLAT, SATURATED, SATURATED_PER_CENT, SILENT, SILENT_UV, Evidence, judge
@@ -21,8 +22,7 @@ from brainbrr.eeg.signal.channels import Group, Watch, Window, groups_of, select
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import EdfError
 
-Int16 = np.ndarray[Any, np.dtype[np.int16]]
-Rows = slice | np.ndarray[Any, np.dtype[np.int64]]
+Rows = slice | Int64
 
 QUALITY_VERSION = 1
 """Raised whenever the same samples would give other findings or another score."""

@@ -34,10 +34,8 @@ from typing import Any
 
 import numpy as np
 
+from brainbrr.core.arrays import Bool, Float64, Int16, UInt8
 from brainbrr.eeg.quality import spectra as segs
-
-Int16 = np.ndarray[Any, np.dtype[np.int16]]
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 FLAT, SILENT, SATURATED = 1, 2, 4
 """What a second can be; a flat one at a digital limit is saturated too."""
@@ -62,7 +60,7 @@ class Evidence:
     rate: Fraction
     gain_uv: Fraction
     limits: tuple[int, int]
-    flags: np.ndarray[Any, np.dtype[np.uint8]]
+    flags: UInt8
     low: Int16
     highest: int
     n_at_limit: int
@@ -123,7 +121,7 @@ def judge(channels: Sequence[Evidence], notes: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def _per_mille(mask: Mask) -> int:
+def _per_mille(mask: Bool) -> int:
     """Return how much of a mask is set, rounded up: a finding never shows as 0."""
     return -(-1000 * int(np.count_nonzero(mask)) // mask.size)
 
@@ -137,7 +135,7 @@ def _seconds(channel: Evidence, verdict: _Verdict) -> None:
         for extreme in (channel.low.min(), channel.highest):
             railed |= _runs(flat & (channel.low == extreme), RAILED_S)
     saturated = at_limit & ~flat
-    kinds: dict[str, tuple[Mask, dict[str, Any], dict[str, Any]]] = {
+    kinds: dict[str, tuple[Bool, dict[str, Any], dict[str, Any]]] = {
         "flat": (flat & ~railed, {}, {"peak_to_peak_steps": 0}),
         "railed": (railed, {}, {"peak_to_peak_steps": 0, "seconds_at_extreme": RAILED_S}),
         "saturated": (saturated, {"n_samples": channel.n_at_limit}, {"per_cent_at_limit": SATURATED_PER_CENT}),
@@ -150,7 +148,7 @@ def _seconds(channel: Evidence, verdict: _Verdict) -> None:
     verdict.lose(channel.name, _per_mille(flat | silent | saturated))
 
 
-def _runs(mask: Mask, n: int) -> Mask:
+def _runs(mask: Bool, n: int) -> Bool:
     """Return a mask without its runs that are shorter than n."""
     kept = np.zeros_like(mask)
     if mask.size >= n:
@@ -234,7 +232,7 @@ def _places(channels: Sequence[Evidence], verdict: _Verdict) -> None:
                 _mains(group, line_hz, each.mains(line_hz), eeg_uv, verdict)
 
 
-def _strangers(channels: Sequence[Evidence], alone: Mask, verdict: _Verdict) -> None:
+def _strangers(channels: Sequence[Evidence], alone: Bool, verdict: _Verdict) -> None:
     for channel, mask in zip(channels, alone, strict=True):
         if _per_mille(mask) >= DISCONNECTED_PER_MILLE:
             verdict.add(
@@ -250,8 +248,8 @@ def _strangers(channels: Sequence[Evidence], alone: Mask, verdict: _Verdict) -> 
 def _mains(
     channels: Sequence[Evidence],
     line_hz: int,
-    found: tuple[segs.Float, segs.Float] | None,
-    eeg_uv: Mapping[str, segs.Float],
+    found: tuple[Float64, Float64] | None,
+    eeg_uv: Mapping[str, Float64],
     verdict: _Verdict,
 ) -> None:
     if found is None:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
-Int16 = np.ndarray[Any, np.dtype[np.int16]]
-Float = np.ndarray[Any, np.dtype[np.float64]]
-Complex = np.ndarray[Any, np.dtype[np.complex128]]
+from brainbrr.core.arrays import Complex128, Float64, Int16
 
 SEGMENT_S = 2
 N_SEGMENTS = 24
@@ -45,21 +42,21 @@ class Spectra:
         length = channels[0].shape[1]
         window = np.hanning(length + 2)[1:-1]  # without the zeros at its ends
         window *= np.sqrt(2 / (length * np.square(window).sum()))
-        self.hz: Float = np.arange(length // 2 + 1) * (float(rate) / length)
+        self.hz: Float64 = np.arange(length // 2 + 1) * (float(rate) / length)
         n_kept = int(np.searchsorted(self.hz, max(LINES_HZ) + _BESIDE_HZ[1], side="right"))
         self.hz = self.hz[:n_kept]
-        self.bins: Complex = np.empty((len(channels), len(channels[0]), n_kept), dtype=np.complex128)
+        self.bins: Complex128 = np.empty((len(channels), len(channels[0]), n_kept), dtype=np.complex128)
         for bins, segments, step_uv in zip(self.bins, channels, steps_uv, strict=True):
             stretch = segments.astype(np.float64)
             stretch -= stretch.mean(axis=1, keepdims=True)
             stretch *= window * step_uv
             bins[:] = np.fft.rfft(stretch, axis=1)[:, :n_kept]
 
-    def band(self) -> Complex:
+    def band(self) -> Complex128:
         """Return the bins of the EEG band, 1 to 30 Hz: (channels, segments, bins)."""
         return self._between(*BAND_HZ)
 
-    def mains(self, line_hz: int) -> tuple[Float, Float] | None:
+    def mains(self, line_hz: int) -> tuple[Float64, Float64] | None:
         """Return how much a line adds, in µV rms per channel and segment, and by how many dB it stands out.
 
         Standing out: the mean density within 1 Hz of the line over the median density 2 to 6 Hz beside it, on the
@@ -79,17 +76,17 @@ class Spectra:
         excess = at.sum(axis=2) - at.shape[2] * floor[:, np.newaxis]
         return np.sqrt(np.maximum(excess, 0)), 10 * np.log10(ratio)
 
-    def _between(self, low_hz: float, high_hz: float) -> Complex:
+    def _between(self, low_hz: float, high_hz: float) -> Complex128:
         first, last = np.searchsorted(self.hz, low_hz), np.searchsorted(self.hz, high_hz, side="right")
         return self.bins[:, :, first:last]
 
 
-def power(bins: Complex) -> Float:
+def power(bins: Complex128) -> Float64:
     """Return the mean square that each bin holds."""
     return np.square(bins.real) + np.square(bins.imag)
 
 
-def kinship(bands: Complex) -> tuple[Float, Float]:
+def kinship(bands: Complex128) -> tuple[Float64, Float64]:
     """Return each channel's largest absolute correlation with another one, and its µV rms: (channels, segments).
 
     A correlation is 0 where the channel or all others are silent.

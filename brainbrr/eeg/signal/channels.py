@@ -12,8 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
+from brainbrr.core.arrays import Int16
 from brainbrr.eeg.edf.header import EdfHeader, EdfSignal
-from brainbrr.eeg.edf.reader import Int16
 from brainbrr.eeg.signal.montage import find_channels
 from brainbrr.eeg.signal.recipe import MAX_RATIO_TERM, Band, Recipe, effective_band
 from brainbrr.errors import EdfError, MontageError

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from brainbrr.core.arrays import Float64
 from brainbrr.eeg.signal.channels import Channel, Group
-from brainbrr.eeg.signal.fir import Certificate, Chain, Float64
+from brainbrr.eeg.signal.fir import Certificate, Chain
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import ConfigError
-
-Signal = np.ndarray[Any, np.dtype[np.float64]]
 
 ORDER = 3
 """Of the Butterworth prototype; the band-pass has twice as many poles."""
@@ -35,13 +34,13 @@ def n_resampled(n: int, rate_hz: Fraction, target_hz: int) -> int:
 
 
 def apply_upstream(
-    signal_uv: Signal,
+    signal_uv: Float64,
     rate_hz: Fraction,
     target_hz: int = 256,
     *,
     bandpass_hz: tuple[str, str] | None = ("0.5", "120"),
     notch_hz: str | None = "60",
-) -> Signal:
+) -> Float64:
     """Return one whole channel as brain-go-brr filters it: float64 (n_resampled,) in µV from float64 (n,) in µV.
 
     FFT resampling (not when the rates are equal), Butterworth band-pass in b, a form, notch; both by causal

@@ -12,17 +12,13 @@ import threading
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import scipy.fft
 
+from brainbrr.core.arrays import Float64, Int16, Int64
 from brainbrr.eeg.signal.recipe import MAX_RATIO_TERM, NOTCH_PASS_HZ, NOTCH_STOP_HZ, Band
-from brainbrr.eeg.signal.taps import Int64, Kernel, cosine, normalised, scaled
-
-Float64 = np.ndarray[Any, np.dtype[np.float64]]
-Int16 = np.ndarray[Any, np.dtype[np.int16]]
-Int32 = np.ndarray[Any, np.dtype[np.int32]]
+from brainbrr.eeg.signal.taps import Kernel, cosine, normalised, scaled
 
 MAX_DISTANCE = 0.1
 """How far a convolution may be from whole numbers: beyond, its rounding would be no proof."""

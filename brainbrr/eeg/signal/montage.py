@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from brainbrr.core.arrays import Float64
 from brainbrr.errors import ConfigError, MontageError
 
 TEN_TWENTY = (
@@ -83,8 +83,6 @@ def find_channels(labels: Sequence[str], wanted: Sequence[str]) -> dict[str, lis
     return found
 
 
-Matrix = np.ndarray[Any, np.dtype[np.float64]]
-
 # Idealised 10-20 sphere: polar angle from Cz and azimuth from the right ear towards the nose, degrees.
 _ANGLES = {
     "Fp1": (90, 108), "Fp2": (90, 72), "F7": (90, 144), "F8": (90, 36), "T3": (90, 180), "T4": (90, 0),
@@ -94,7 +92,7 @@ _ANGLES = {
 }  # fmt: skip
 
 
-def positions(channels: Sequence[str]) -> Matrix:
+def positions(channels: Sequence[str]) -> Float64:
     """Return unit vectors (n, 3) of electrodes: x to the right ear, y to the nose, z up.
 
     Raises MontageError for a name without a position, such as a bipolar pair.
@@ -106,14 +104,14 @@ def positions(channels: Sequence[str]) -> Matrix:
     return np.stack([np.sin(polar) * np.cos(azimuth), np.sin(polar) * np.sin(azimuth), np.cos(polar)], axis=1)
 
 
-def _spline(cosines: Matrix, *, stiffness: int = 4, n_terms: int = 50) -> Matrix:
+def _spline(cosines: Float64, *, stiffness: int = 4, n_terms: int = 50) -> Float64:
     """Return g(cos θ) of Perrin et al. 1989, equation 3, for unit vectors' cosines."""
     n = np.arange(1, n_terms + 1, dtype=float)
     factors = (2 * n + 1) / (n**stiffness * (n + 1) ** stiffness * 4 * np.pi)
     return np.asarray(np.polynomial.legendre.legval(cosines, np.concatenate([[0.0], factors])), dtype=float)
 
 
-def spherical_spline(source: Sequence[str], target: Sequence[str], *, regularisation: float = 1e-5) -> Matrix:
+def spherical_spline(source: Sequence[str], target: Sequence[str], *, regularisation: float = 1e-5) -> Float64:
     """Return the matrix (target, source) that interpolates electrodes by spherical splines.
 
     Perrin, Pernier, Bertrand, Echallier, Electroenceph. clin. Neurophysiol. 72 (1989) 184-187.
@@ -130,7 +128,7 @@ def spherical_spline(source: Sequence[str], target: Sequence[str], *, regularisa
 
 def operator(
     recorded: Sequence[str], absent: Sequence[str], *, channels: Sequence[str] | None, reference: str, missing: str
-) -> tuple[tuple[str, ...], Matrix]:
+) -> tuple[tuple[str, ...], Float64]:
     """Return the output row names and the matrix (output, recorded) of a view on one recording.
 
     `missing` is "interpolate" (spherical spline), "nan" (rows that need an absent channel are NaN)
@@ -173,7 +171,7 @@ def operator(
     return tuple(picked), _product(step, fill)
 
 
-def _product(step: Matrix, fill: Matrix) -> Matrix:
+def _product(step: Float64, fill: Float64) -> Float64:
     """Return step @ fill where 0 times NaN is 0: an unused absent channel spoils nothing."""
     out = step @ np.where(np.isnan(fill), 0.0, fill)
     lost = np.isnan(fill).any(axis=1)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from brainbrr.core.arrays import Float64, Int16
 from brainbrr.core.digest import xxh3_128
 from brainbrr.core.statistics import Statistics
 from brainbrr.eeg.edf.header import EdfHeader
@@ -26,7 +27,7 @@ from brainbrr.eeg.edf.reader import EdfFile, located, read_header
 from brainbrr.eeg.quality import detector
 from brainbrr.eeg.signal.channels import Channel, Group, Seen, Window, copies_of, groups_of, records_of, select
 from brainbrr.eeg.signal.filters import Filtering, filtering_of
-from brainbrr.eeg.signal.fir import Certificate, Chain, Float64, Int16
+from brainbrr.eeg.signal.fir import Certificate, Chain
 from brainbrr.eeg.signal.quantise import Lattice
 from brainbrr.eeg.signal.recipe import Recipe, effective_band
 from brainbrr.errors import BrainbrrError, EdfError

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
-Float64 = np.ndarray[Any, np.dtype[np.float64]]
-Int16 = np.ndarray[Any, np.dtype[np.int16]]
+from brainbrr.core.arrays import Float64, Int16
 
 LARGEST = 32767
 _PIECE = 1 << 15  # samples at a time: they stay in the cache

@@ -8,10 +8,11 @@ from typing import BinaryIO
 
 import numpy as np
 
+from brainbrr.core.arrays import Int16
 from brainbrr.eeg.edf.reader import EdfStream
 from brainbrr.eeg.signal.channels import Window, groups_of, records_of, select
 from brainbrr.eeg.signal.filters import Exact
-from brainbrr.eeg.signal.fir import Certificate, Int16
+from brainbrr.eeg.signal.fir import Certificate
 from brainbrr.eeg.signal.preprocess import ABSENT, prove
 from brainbrr.eeg.signal.quantise import Lattice
 from brainbrr.eeg.signal.recipe import Recipe

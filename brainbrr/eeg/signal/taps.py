@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from math import factorial
-from typing import Any
 
 import numpy as np
 
-Int64 = np.ndarray[Any, np.dtype[np.int64]]
+from brainbrr.core.arrays import Int64, UInt64
 
 _BITS = 31  # fixed point of the designer: a product of two fractions still fits in 63 bits
 _ONE = 1 << _BITS
@@ -80,13 +79,13 @@ def cosine(turns: Fraction, n: Int64) -> Int64:
     return _sine_of(_phase(turns, n) + np.uint64(1 << 62))
 
 
-def _phase(turns: Fraction, n: Int64) -> np.ndarray[Any, np.dtype[np.uint64]]:
+def _phase(turns: Fraction, n: Int64) -> UInt64:
     """Return the fraction of a turn in units of 2^-64: unsigned arithmetic wraps where a circle does."""
     step = np.uint64(int(turns * (1 << 64)) & (1 << 64) - 1)
     return n.astype(np.uint64) * step
 
 
-def _sine_of(phase: np.ndarray[Any, np.dtype[np.uint64]]) -> Int64:
+def _sine_of(phase: UInt64) -> Int64:
     quadrant = (phase >> np.uint64(62)).astype(np.int64)
     u = ((phase & np.uint64((1 << 62) - 1)) >> np.uint64(31)).astype(np.int64)
     u = np.where(quadrant & 1, _ONE - u, u)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from brainbrr.core.arrays import Float64
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.eeg.signal.montage import DOUBLE_BANANA
 from brainbrr.eeg.synthetic.signal import ELECTRODES, FOCI, Scene, Seizure, potentials
@@ -272,7 +273,7 @@ def _edf(recording: _Recording) -> tuple[bytes, memoryview]:
     return _edf_header(recording), records.data
 
 
-def _heart(scene: Scene, rng: np.random.Generator) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _heart(scene: Scene, rng: np.random.Generator) -> Float64:
     """Return an electrocardiogram in µV: a sharp beat, 55 to 90 times a minute."""
     beats = np.arange(scene.seconds * scene.rate_hz) * (rng.uniform(55.0, 90.0) / 60.0 / scene.rate_hz) % 1.0
     return np.asarray(900.0 * np.exp(-(((beats - 0.3) / 0.012) ** 2)) + 120.0 * np.exp(-(((beats - 0.6) / 0.06) ** 2)))

@@ -10,15 +10,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from brainbrr.core.arrays import Float32, Float64
 from brainbrr.eeg.signal.montage import EAR_LOBES, TEN_TWENTY, positions
 
-Signal = np.ndarray[Any, np.dtype[np.float32]]
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Shape = Callable[[Floats], Floats]
+Shape = Callable[[Float64], Float64]
 
 ELECTRODES = (*TEN_TWENTY, *EAR_LOBES)
 """Rows of every potential in this module."""
@@ -45,7 +44,7 @@ class Seizure:
         """TUSZ's word for it: focal or generalised non-specific seizure."""
         return "fnsz" if self.focus else "gnsz"
 
-    def spread(self) -> tuple[Floats, Floats]:
+    def spread(self) -> tuple[Float64, Float64]:
         """Return each electrode's share of the amplitude, and how many seconds it joins after the start."""
         if self.focus is None:
             return 0.45 + 0.55 * near("Fz", width=1.1), np.zeros(len(ELECTRODES))
@@ -75,19 +74,19 @@ class Scene:
 
 
 @cache
-def _distances() -> Floats:
+def _distances() -> Float64:
     """Return how far electrodes are apart, (21, 21), in head radii."""
     at = positions(ELECTRODES)
     return np.asarray(np.sqrt(((at[:, None] - at[None]) ** 2).sum(axis=2)), dtype=float)
 
 
-def near(*centres: str, width: float) -> Floats:
+def near(*centres: str, width: float) -> Float64:
     """Return a smooth topography (21,): 1 at the centres, 1/e at `width` head radii from them."""
     rows = [ELECTRODES.index(name) for name in centres]
     return np.asarray(np.exp(-((_distances()[rows].min(axis=0) / width) ** 2)), dtype=float)
 
 
-def potentials(scene: Scene, rng: np.random.Generator) -> Signal:
+def potentials(scene: Scene, rng: np.random.Generator) -> Float32:
     """Return a recording's potentials: float32 (21, seconds * rate_hz) in µV, rows as ELECTRODES.
 
     Against a distant reference, or against linked ears.
@@ -103,7 +102,7 @@ def potentials(scene: Scene, rng: np.random.Generator) -> Signal:
     return x
 
 
-def noise(rng: np.random.Generator, shape: tuple[int, int], rate_hz: int, *parts: tuple[float, Shape]) -> Signal:
+def noise(rng: np.random.Generator, shape: tuple[int, int], rate_hz: int, *parts: tuple[float, Shape]) -> Float32:
     """Return Gaussian noise, float32 (rows, n), as the sum of parts: each an rms and an amplitude over frequency."""
     rows, n = shape
     # A little longer than asked, to a length that is quick to transform.
@@ -118,20 +117,20 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], rate_hz: int, *parts
     return np.asarray(np.fft.irfft(spectrum, m, axis=1)[:, :n], dtype=np.float32)
 
 
-def _slow(rng: np.random.Generator, n: int, rate_hz: int, hz: float) -> Signal:
+def _slow(rng: np.random.Generator, n: int, rate_hz: int, hz: float) -> Float32:
     """Return something of rms 1 that changes at up to `hz`, float32 (n,)."""
-    row: Signal = noise(rng, (1, n), rate_hz, (1.0, lambda f: np.exp(-((f / hz) ** 2))))[0]
+    row: Float32 = noise(rng, (1, n), rate_hz, (1.0, lambda f: np.exp(-((f / hz) ** 2))))[0]
     return row
 
 
-def _background(scene: Scene, rng: np.random.Generator) -> Signal:
+def _background(scene: Scene, rng: np.random.Generator) -> Float32:
     """Correlated 1/f activity that rises and falls, and each electrode's own drift and amplifier noise."""
     n, rate_hz = scene.seconds * scene.rate_hz, scene.rate_hz
     shape = (len(ELECTRODES), n)
     exponent, rms_uv = rng.uniform(1.6, 2.2), rng.uniform(9.0, 16.0)
     drift_uv, sensor_uv = rng.uniform(8.0, 25.0), rng.uniform(0.5, 1.0)
 
-    def one_over_f(f: Floats) -> Floats:  # with a knee below 1 Hz and the amplifier's low-pass
+    def one_over_f(f: Float64) -> Float64:  # with a knee below 1 Hz and the amplifier's low-pass
         return (f**2 + 1.0) ** (-exponent / 4) / (1.0 + (f / (0.42 * rate_hz)) ** 8)
 
     sources = noise(rng, shape, rate_hz, (rms_uv, one_over_f))
@@ -144,7 +143,7 @@ def _background(scene: Scene, rng: np.random.Generator) -> Signal:
     return np.asarray(x, dtype=np.float32)
 
 
-def _add_alpha(x: Signal, scene: Scene, rng: np.random.Generator) -> None:
+def _add_alpha(x: Float32, scene: Scene, rng: np.random.Generator) -> None:
     """Posterior rhythm of both hemispheres, waxing and waning, and a little frontal beta."""
     n, rate_hz = x.shape[1], scene.rate_hz
     hemispheres = noise(rng, (2, n), rate_hz, (1.0, lambda f: np.exp(-(((f - scene.alpha_hz) / 0.6) ** 2))))
@@ -156,11 +155,11 @@ def _add_alpha(x: Signal, scene: Scene, rng: np.random.Generator) -> None:
     x += _outer(near("Fz", "Cz", width=0.9), beta[0])
 
 
-def _add_events(x: Signal, scene: Scene, rng: np.random.Generator) -> None:
+def _add_events(x: Float32, scene: Scene, rng: np.random.Generator) -> None:
     """Add what comes and goes: artefacts, and rhythms that look like a seizure and are none."""
     rate_hz = scene.rate_hz
 
-    def clock(length_s: float) -> Floats:
+    def clock(length_s: float) -> Float64:
         return np.arange(round(length_s * rate_hz)) / rate_hz
 
     for start_s in _times(rng, 9.0, scene):  # blinks: the eye's dipole turns up
@@ -190,7 +189,7 @@ def _add_events(x: Signal, scene: Scene, rng: np.random.Generator) -> None:
         _add(x, scene, start_s, only, jump_uv * np.exp(-clock(6 * decay_s) / decay_s))
 
 
-def _add_muscle(x: Signal, scene: Scene, start_s: float, envelope: Floats, rng: np.random.Generator) -> None:
+def _add_muscle(x: Float32, scene: Scene, start_s: float, envelope: Float64, rng: np.random.Generator) -> None:
     """Muscle noise of 20 to 70 Hz under an envelope, at either temple or both, each electrode its own."""
     temples = [("T3", "F7"), ("T4", "F8"), ("T3", "T4", "F7", "F8")][rng.integers(3)]
     emg = noise(
@@ -202,7 +201,7 @@ def _add_muscle(x: Signal, scene: Scene, start_s: float, envelope: Floats, rng: 
     _add(x, scene, start_s, near(*temples, width=0.5), envelope, own=emg)
 
 
-def _add_line_noise(x: Signal, scene: Scene, rng: np.random.Generator) -> None:
+def _add_line_noise(x: Float32, scene: Scene, rng: np.random.Generator) -> None:
     t = np.arange(x.shape[1]) / scene.rate_hz
     cycles = 2 * np.pi * (_LINE_HZ * t + rng.random())
     per_electrode = rng.uniform(0.3, 2.5) * rng.lognormal(0.0, 0.5, len(ELECTRODES))
@@ -210,7 +209,7 @@ def _add_line_noise(x: Signal, scene: Scene, rng: np.random.Generator) -> None:
     x += _outer(per_electrode, np.sin(cycles) + harmonic)
 
 
-def _add_seizure(x: Signal, scene: Scene, seizure: Seizure, rng: np.random.Generator) -> None:
+def _add_seizure(x: Float32, scene: Scene, seizure: Seizure, rng: np.random.Generator) -> None:
     rate_hz, length_s = scene.rate_hz, seizure.stop_s - seizure.start_s
     t = np.arange(round(length_s * rate_hz)) / rate_hz
     u = t / length_s
@@ -220,7 +219,7 @@ def _add_seizure(x: Signal, scene: Scene, seizure: Seizure, rng: np.random.Gener
         # 3 Hz spike and wave: sudden, slowing a little, largest in front; the cortex's negative is up on paper.
         amplitude_uv, ramp_s = rng.uniform(110.0, 200.0) * (1.0 + 0.12 * wobble), min(0.5, length_s / 8)
         hz = rng.uniform(3.1, 3.5) - rng.uniform(0.3, 0.8) * u + 0.05 * wobble
-        wave_of: Callable[[Floats], Floats] = _spike_and_wave
+        wave_of: Callable[[Float64], Float64] = _spike_and_wave
     else:
         # Rhythmic theta that slows to delta while it grows, with harmonics that make it sharp.
         first_hz, last_hz = rng.uniform(5.5, 7.5), rng.uniform(2.5, 3.5)
@@ -236,13 +235,13 @@ def _add_seizure(x: Signal, scene: Scene, seizure: Seizure, rng: np.random.Gener
         x[row, start : start + len(t)] += (share * amplitude_uv * ramp * wave_of(cycles - lag)).astype(np.float32)
 
 
-def _spike_and_wave(cycles: Floats) -> Floats:
+def _spike_and_wave(cycles: Float64) -> Float64:
     p = cycles % 1.0
     spike = np.exp(-(((p - 0.15) / 0.055) ** 2)) - 0.35 * np.exp(-(((p - 0.28) / 0.06) ** 2))
     return 0.45 - spike - np.exp(-(((p - 0.62) / 0.2) ** 2))
 
 
-def _sharp_theta(cycles: Floats) -> Floats:
+def _sharp_theta(cycles: Float64) -> Float64:
     a = 2 * np.pi * cycles
     return np.sin(a) + 0.35 * np.sin(2 * a + 0.8) + 0.15 * np.sin(3 * a + 1.4)
 
@@ -253,7 +252,7 @@ def _times(rng: np.random.Generator, per_minute: float, scene: Scene) -> Iterato
 
 
 def _add(
-    x: Signal, scene: Scene, start_s: float, weights: Floats, wave: Floats | Signal, *, own: Signal | None = None
+    x: Float32, scene: Scene, start_s: float, weights: Float64, wave: Float64 | Float32, *, own: Float32 | None = None
 ) -> None:
     """Add a wave to the electrodes by weight, times each electrode's own where given; what runs over is cut."""
     start = int(start_s * scene.rate_hz)
@@ -262,5 +261,5 @@ def _add(
     x[:, start : start + n] += part if own is None else part * own[:, :n]
 
 
-def _outer(weights: Sequence[float] | Floats, wave: Floats | Signal) -> Signal:
+def _outer(weights: Sequence[float] | Float64, wave: Float64 | Float32) -> Float32:
     return np.multiply.outer(np.asarray(weights, dtype=np.float32), np.asarray(wave, dtype=np.float32))

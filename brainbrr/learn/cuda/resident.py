@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from brainbrr.core.arrays import Int64
 from brainbrr.errors import SpaceError
 from brainbrr.learn.cuda.gather import gather, mix
 from brainbrr.loading.augment import Variation, varied
@@ -17,7 +18,6 @@ from brainbrr.loading.index import Index
 from brainbrr.loading.kernels import MIXED
 from brainbrr.loading.loader import Batch, DType, Filler, Plan
 from brainbrr.loading.reader import free_bytes
-from brainbrr.loading.windows import IntArray
 
 _GRID = 8
 
@@ -32,8 +32,8 @@ class OnDevice:
 
     index: Index
     flat: Tensor
-    bases: IntArray
-    strides: IntArray
+    bases: Int64
+    strides: Int64
 
     @classmethod
     def upload(cls, filler: Filler, device: torch.device) -> OnDevice:
@@ -96,13 +96,11 @@ class _Lies(NamedTuple):
     n_real: Tensor
 
 
-def _n_real(index: Index, plan: Plan, starts: IntArray) -> Tensor:
+def _n_real(index: Index, plan: Plan, starts: Int64) -> Tensor:
     return torch.from_numpy(np.minimum(index.n_samples[plan.recordings] - starts, index.frame.length))
 
 
-def _signal(
-    index: Index, lies: _Lies, recordings: IntArray, variations: list[Variation] | None, dtype: DType
-) -> Tensor:
+def _signal(index: Index, lies: _Lies, recordings: Int64, variations: list[Variation] | None, dtype: DType) -> Tensor:
     """Return windows as rows of the view, (windows, rows, length), on the device where they lie."""
     length = index.frame.length
     every = torch.arange(len(index.frame.channels), dtype=torch.int32).expand(len(recordings), -1)
