@@ -5,7 +5,9 @@ The front door: what most programs need, imported when first used so that `impor
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,6 +46,17 @@ _HOME = {
     "Recipe": "brainbrr.eeg.signal.recipe",
     "WindowSpec": "brainbrr.loading.windows",
 }
+
+
+class _Package(ModuleType):
+    """The package, in which a public name stays what it is when a room of that name (`ingest`) is imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:
