@@ -36,3 +36,31 @@ def test_each_number_from_1_is_a_record_or_merged_into_one() -> None:
     assert sorted([*own, *merged]) == list(range(1, max(own) + 1))
     listed = re.findall(r"^\| (\d+) \| [^\[|]+ \| (\d+)", INDEX, flags=re.MULTILINE)
     assert {int(number): int(target) for number, target in listed} == merged
+
+
+def test_references_name_a_record_that_exists() -> None:
+    own = {int(path.name[:4]) for path in RECORDS}
+    files = [
+        path
+        for folder in ("brainbrr", "tests", "benchmarks", "store", "docs", "configs")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".md", ".toml")
+    ]
+    found = [
+        (path, int(number))
+        for path in [*files, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+        for number in re.findall(r"\bdecision (\d+)", path.read_text(encoding="utf-8"))
+    ]
+    assert found
+    assert not [(str(path), number) for path, number in found if number not in own]
+
+
+def test_modules_named_in_a_record_exist() -> None:
+    bases = (ROOT, ROOT / "brainbrr", FOLDER)
+    missing = [
+        (path.name, name)
+        for path in [*RECORDS, ROOT / "store" / "README.md"]
+        for name in re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|md))`", path.read_text(encoding="utf-8"))
+        if not any((base / name).exists() for base in bases)
+    ]
+    assert not missing

@@ -1,4 +1,4 @@
-"""Exact integer statistics of stored samples, gathered block by block. Views normalise from them (decision 3)."""
+"""Exact integer statistics of stored samples, gathered block by block. Views normalise from them (decision 4)."""
 
 from __future__ import annotations
 
