@@ -7,7 +7,7 @@ INTO ?= .bench
 BIN = $(VENV)/bin
 BRAINBRR = $(BIN)/brainbrr
 
-.PHONY: help setup demo test check format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke bench bench-ingest bench-loader bench-model parity digests tones torture
+.PHONY: help setup demo quick test check format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke bench bench-ingest bench-loader bench-model parity digests tones torture
 
 help:            ## show these lines
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+: *##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -25,6 +25,9 @@ demo: setup      ## the whole journey on a generated corpus, under .demo/
 
 test: setup      ## all tests
 	$(BIN)/python -m pytest -n 2
+
+quick: setup     ## the tests that are not marked slow
+	$(BIN)/python -m pytest -n 2 -q -m "not slow"
 
 check: setup     ## format, lint, types, README commands
 	$(BIN)/ruff format --check .
