@@ -1,55 +1,85 @@
 """One content-addressed zarr store for EEG recordings, and verified views onto it.
 
-The front door: what most programs need, imported when first used so that `import brainbrr` is quick.
+The public names, imported when first used so that `import brainbrr` is quick.
 """
 
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from brainbrr.api import check, evaluate, gc, ingest, loader, open_store, pin, predict, repair, train, verify, view
-    from brainbrr.eeg.signal.recipe import Recipe
-    from brainbrr.errors import BrainbrrError
-    from brainbrr.loading.augment import Augment
-    from brainbrr.loading.index import Index
-    from brainbrr.loading.windows import WindowSpec
+    from brainbrr.api import (
+        Augment,
+        BrainbrrError,
+        Index,
+        Loader,
+        Recipe,
+        Store,
+        View,
+        WindowSpec,
+        bench,
+        check,
+        demo,
+        evaluate,
+        forget,
+        gc,
+        ingest,
+        init,
+        loader,
+        open_store,
+        pin,
+        predict,
+        recipes,
+        recompress,
+        repair,
+        runs,
+        score,
+        status,
+        train,
+        verify,
+        view,
+        why,
+    )
 
 
 __all__ = [
     "Augment",
     "BrainbrrError",
     "Index",
+    "Loader",
     "Recipe",
+    "Store",
+    "View",
     "WindowSpec",
+    "bench",
     "check",
+    "demo",
     "evaluate",
+    "forget",
     "gc",
     "ingest",
+    "init",
     "loader",
     "open_store",
     "pin",
     "predict",
+    "recipes",
+    "recompress",
     "repair",
+    "runs",
+    "score",
+    "status",
     "train",
     "verify",
     "view",
+    "why",
 ]
-
-_HOME = {
-    "Augment": "brainbrr.loading.augment",
-    "BrainbrrError": "brainbrr.errors",
-    "Index": "brainbrr.loading.index",
-    "Recipe": "brainbrr.eeg.signal.recipe",
-    "WindowSpec": "brainbrr.loading.windows",
-}
 
 
 class _Package(ModuleType):
-    """The package, in which a public name stays what it is when a room of that name (`ingest`) is imported."""
+    """The package as a module. A submodule `ingest` or `demo` must not take the place of the function."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if not (name in __all__ and isinstance(value, ModuleType)):
@@ -70,6 +100,8 @@ def __getattr__(name: str) -> Any:
         return version("brainbrr")
     if name not in __all__:
         raise AttributeError(f"module 'brainbrr' has no attribute {name!r}")
-    value = getattr(import_module(_HOME.get(name, "brainbrr.api")), name)
+    from brainbrr import api
+
+    value = getattr(api, name)
     globals()[name] = value
     return value

@@ -59,6 +59,15 @@ def pin(store: Store, view: str, *, remove: bool = False) -> PinReport:
     return _pin_report(store, digest, "pinned" if keep(store, digest, said) else "was pinned")
 
 
+def pin_view(store: Store, view: View, *, remove: bool = False) -> PinReport:
+    """Pin a view that is ready, or with `remove` unpin it. Raises as `pin` does."""
+    if remove:
+        done = "unpinned" if the_frozen_views.unpin(store, str(view.digest)) else "was not pinned"
+    else:
+        done = "pinned" if keep(store, str(view.digest), view.to_json()) else "was pinned"
+    return _pin_report(store, view.digest, done)
+
+
 def keep(store: Store, digest: str, view: Mapping[str, Any]) -> bool:
     """Freeze a view and pin it; say whether it was not pinned before. Raises IntegrityError where a gc was faster."""
     the_frozen_views.freeze(store, digest, view)

@@ -66,7 +66,7 @@ def test_a_killed_job_loses_its_rest_which_is_no_refusal_and_the_same_again_comp
 
     killer = threading.Thread(target=kill)
     killer.start()
-    report = brainbrr.ingest(corpus, store=store, executor=slurm, accept_refused=True)
+    report = brainbrr.ingest(corpus, store=store, executor=slurm, accept="refused")
     killer.join()
     assert len(killed) >= 1 and report.new >= 1
     assert report.failed and {f.error for f in report.failed} == {"ExecutorError"} and report.exit_code == 1

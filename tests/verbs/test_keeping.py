@@ -101,10 +101,10 @@ def test_what_cannot_be_pinned_is_refused(cli: Cli, store: Store, tmp_path: Path
 
 def test_a_view_is_pinned_from_python_too(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     view = brainbrr.view(store, profile="smoke")
-    assert brainbrr.pin(view) is True
-    assert brainbrr.pin(view) is False
+    assert brainbrr.pin(view).done == "pinned"
+    assert brainbrr.pin(view).done == "was pinned"
     assert store.layout.pins() == [view.digest]
-    assert not brainbrr.gc(store, grace_s=0).unneeded
+    assert not brainbrr.gc(store, grace=0).unneeded
 
 
 def test_a_retired_recipe_is_not_ingested_until_it_is_restored(cli: Cli, store: Store, corpus: Path) -> None:

@@ -1,0 +1,37 @@
+"""The Python API: each command as a function, with the settings that the command line would use.
+
+`data` makes and reads stores, `learn` feeds and trains models, `keep` checks, repairs and deletes.
+"""
+
+from __future__ import annotations
+
+from brainbrr.api.data import bench as bench
+from brainbrr.api.data import demo as demo
+from brainbrr.api.data import ingest as ingest
+from brainbrr.api.data import init as init
+from brainbrr.api.data import open_store as open_store
+from brainbrr.api.data import status as status
+from brainbrr.api.data import view as view
+from brainbrr.api.data import why as why
+from brainbrr.api.keep import check as check
+from brainbrr.api.keep import forget as forget
+from brainbrr.api.keep import gc as gc
+from brainbrr.api.keep import pin as pin
+from brainbrr.api.keep import recipes as recipes
+from brainbrr.api.keep import recompress as recompress
+from brainbrr.api.keep import repair as repair
+from brainbrr.api.keep import verify as verify
+from brainbrr.api.learn import evaluate as evaluate
+from brainbrr.api.learn import loader as loader
+from brainbrr.api.learn import predict as predict
+from brainbrr.api.learn import runs as runs
+from brainbrr.api.learn import score as score
+from brainbrr.api.learn import train as train
+from brainbrr.eeg.signal.recipe import Recipe as Recipe
+from brainbrr.errors import BrainbrrError as BrainbrrError
+from brainbrr.loading.augment import Augment as Augment
+from brainbrr.loading.index import Index as Index
+from brainbrr.loading.loader import Loader as Loader
+from brainbrr.loading.windows import WindowSpec as WindowSpec
+from brainbrr.store.store import Store as Store
+from brainbrr.views.view import View as View

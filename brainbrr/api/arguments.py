@@ -1,0 +1,142 @@
+"""What arguments of the Python API mean: stores, profiles, recipes, selections and durations, resolved in one place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from brainbrr.eeg.signal.recipe import Recipe, load_recipe
+from brainbrr.errors import UsageError
+from brainbrr.profiles import Profile
+from brainbrr.settings import Settings, resolve
+from brainbrr.store.store import Store
+from brainbrr.views.select import Selection
+
+Location = str | Path | None
+"""A store's or a run's folder; None for the one that the command line would choose."""
+
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])\Z")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a verb works: the settings of this host, and the store of an argument where it is open already."""
+
+    settings: Settings
+    opened: Store | None = None
+
+    @property
+    def location(self) -> Path:
+        """The store's folder."""
+        return self.settings.store.value
+
+    @property
+    def store(self) -> Store:
+        """The store. Raises UsageError where there is none."""
+        return self.opened or Store.open(self.location)
+
+    @property
+    def store_if_there(self) -> Store | None:
+        """The store, None where nothing was ever ingested."""
+        return self.opened or Store.open_if_there(self.location)
+
+
+def place(store: Store | Location, *, runs: Location = None) -> Place:
+    """Return where a verb works: the store given, or the one that `brainbrr status` shows."""
+    if isinstance(store, Store):
+        return Place(resolve(store=str(store.location), runs=text(runs)), store)
+    return Place(resolve(store=text(store), runs=text(runs)))
+
+
+def store_of(store: Store | Location) -> Store:
+    """Return the store that an argument means. Raises UsageError where there is none."""
+    return store if isinstance(store, Store) else place(store).store
+
+
+def profile_of(settings: Settings, corpus: str | None, name: str) -> Profile:
+    """Return a profile of a corpus by its name. Raises UsageError where there is none."""
+    profiles = settings.profiles_of(corpus)
+    if name not in profiles:
+        raise UsageError(f"no profile is called {name!r}", fix=f"profiles: {', '.join(profiles)}")
+    return profiles[name]
+
+
+def recipe_of(recipe: Recipe | str | Path) -> Recipe:
+    """Return a recipe, or the preset or file of a name. Raises ConfigError where there is none."""
+    return recipe if isinstance(recipe, Recipe) else load_recipe(str(recipe))
+
+
+def selection_of(
+    *,
+    patients: Iterable[str] = (),
+    where: Mapping[str, str] | Iterable[str] | None = None,
+    exclude: Iterable[str] | Path = (),
+    min_quality: int | None = None,
+) -> Selection:
+    """Return a selection; `where` as a mapping or as FIELD=VALUE texts, `exclude` as paths or a file of them."""
+    return Selection(
+        patients=_names("patients", patients),
+        where=_pairs(where),
+        exclude=frozenset(_lines(exclude) if isinstance(exclude, Path) else _names("exclude", exclude)),
+        min_quality=min_quality,
+    )
+
+
+def accepted(accept: str | Iterable[str], *, known: tuple[str, ...]) -> frozenset[str]:
+    """Return the kinds of findings that a caller accepts. Raises UsageError for a kind that the verb does not have."""
+    kinds = frozenset(accept.split(",") if isinstance(accept, str) and accept else accept)
+    unknown = sorted(kinds - set(known))
+    if unknown:
+        raise UsageError(f"accept = {unknown[0]!r}", fix=f"kinds: {', '.join(known)}")
+    return kinds
+
+
+def seconds_of(name: str, duration: float | str) -> float:
+    """Return seconds: a number of them, or a text with its unit such as 24h or 90d. Raises UsageError."""
+    if not isinstance(duration, str):
+        return duration
+    match = _DURATION.match(duration)
+    if match is None:
+        raise UsageError(f"{name} = {duration[:40]!r}: not a duration", fix="a number and s, m, h or d, as in 24h")
+    return int(match[1]) * _UNIT_S[match[2]]
+
+
+def text(location: Location) -> str | None:
+    """Return a location as the settings take it."""
+    return None if location is None else str(location)
+
+
+def path_of(location: Location) -> Path | None:
+    """Return a location as a path, None where none is given."""
+    return None if location is None else Path(location)
+
+
+def _names(name: str, values: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(values, str):  # each letter would be a name
+        raise UsageError(f"{name} = {values!r}: a list of names", fix=f"{name}=[{values!r}]")
+    return tuple(values)
+
+
+def _pairs(where: Mapping[str, str] | Iterable[str] | None) -> tuple[tuple[str, str], ...]:
+    if where is None:
+        return ()
+    if isinstance(where, Mapping):
+        return tuple(where.items())
+    pairs = []
+    for each in _names("where", where):
+        field, equals, value = each.partition("=")
+        if not equals:
+            raise UsageError(f"--where {each}: FIELD=VALUE is meant")
+        pairs.append((field, value))
+    return tuple(pairs)
+
+
+def _lines(file: Path) -> Iterable[str]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--exclude: the file is not UTF-8: {error.reason}", where=file) from None
+    return (line.strip() for line in lines if line.strip() and not line.startswith("#"))

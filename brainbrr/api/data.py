@@ -1,0 +1,450 @@
+"""Make a store, fill it from EDF files, and look at what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any, Literal
+
+from brainbrr.api.arguments import (
+    Location,
+    accepted,
+    place,
+    profile_of,
+    recipe_of,
+    selection_of,
+    store_of,
+)
+from brainbrr.core.progress import Progress, Silent
+from brainbrr.demo import DemoReport
+from brainbrr.demo import demo as _demo
+from brainbrr.eeg.corpus.tree import locate
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.engines.engine import Engine, Futures
+from brainbrr.ingest.ingest import IngestReport
+from brainbrr.ingest.ingest import ingest as _ingest
+from brainbrr.learn.config import load_train_config
+from brainbrr.loading.windows import WindowSpec
+from brainbrr.look.bench import BenchReport
+from brainbrr.look.bench import bench as _bench
+from brainbrr.store.formats import Codec
+from brainbrr.store.init import InitReport
+from brainbrr.store.init import init as _init
+from brainbrr.store.store import Store
+from brainbrr.views.report import view as _view
+from brainbrr.views.select import resolve_corpus
+from brainbrr.views.status import StatusReport
+from brainbrr.views.status import status as _status
+from brainbrr.views.view import View
+from brainbrr.views.why import WhyReport
+from brainbrr.views.why import why as _why
+
+
+def init(
+    store: Location = None, *, codec: Codec | None = None, group: str | None = None, private: bool = False
+) -> InitReport:
+    """Create an empty store; one that exists is kept as it is.
+
+    `ingest` creates a store too, with the permissions of the umask and without a codec.
+
+    Parameters
+    ----------
+    store : path-like, optional
+        The store's folder. Default: the one that ``brainbrr status`` shows.
+    codec : {"none", "zstd"}, optional
+        How a new store keeps its tiles. No key, content or view depends on it. Default: "none".
+    group : str, optional
+        Name or number of a group whose members may write, whatever their umask. You must be in it.
+    private : bool
+        With `group`: others may not even read.
+
+    Returns
+    -------
+    InitReport
+        The store, its codec, and the mode and group of its folders.
+
+    Raises
+    ------
+    UsageError
+        The folder holds other files, or a store with another codec or other permissions.
+
+    Examples
+    --------
+    >>> brainbrr.init("empty-store", codec="zstd").codec
+    'zstd'
+    """
+    return _init(place(store).location, codec=codec, group=group, private=private)
+
+
+def open_store(store: Location = None) -> Store:
+    """Open a store.
+
+    Parameters
+    ----------
+    store : path-like, optional
+        The store's folder. Default: the one that ``brainbrr status`` shows.
+
+    Returns
+    -------
+    Store
+        Reading it needs no permission to write.
+
+    Raises
+    ------
+    UsageError
+        There is no store.
+    FormatError
+        The store has an unknown or a newer format.
+
+    Examples
+    --------
+    >>> brainbrr.open_store("store").corpora()
+    ('demo',)
+    """
+    return store_of(store)
+
+
+def ingest(
+    root: str | Path,
+    *,
+    store: Store | Location = None,
+    profile: str | None = None,
+    recipe: Recipe | str | Path = "default",
+    corpus: str | None = None,
+    labels: Literal["found", "none"] = "found",
+    accept: str | Iterable[str] = (),
+    rehash: bool = False,
+    dry_run: bool = False,
+    codec: Codec | None = None,
+    workers: int = 1,
+    executor: Executor | Engine | None = None,
+    progress: Progress = Silent(),  # noqa: B008  # stateless
+) -> IngestReport:
+    """Store every recording below a folder that is not stored yet.
+
+    Creates the store where there is none. Running it again continues from anything that interrupted it.
+
+    Parameters
+    ----------
+    root : path-like
+        The corpus: EDF files and their labels.
+    store : Store or path-like, optional
+        Default: the store that ``brainbrr status`` shows.
+    profile : {"smoke", "dev", "full"}, optional
+        Only this profile's recordings. Default: all.
+    recipe : Recipe, str or path-like
+        A recipe, the name of a preset, or a TOML file.
+    corpus : str, optional
+        The corpus's name. Default: its folder's.
+    labels : {"found", "none"}
+        "none" declares the corpus unlabelled.
+    accept : str or iterable of {"refused", "truncated", "removed"}
+        "refused": record refused recordings as omitted, so that views count as ready. "truncated": store the complete
+        data records of truncated files. "removed": let most of a corpus leave the catalog.
+    rehash : bool
+        Hash every file again, verify stored objects and rebuild damaged ones.
+    dry_run : bool
+        Report what would be built; write nothing.
+    codec : {"none", "zstd"}, optional
+        How a new store keeps its tiles.
+    workers : int
+        Processes that build; 1 is this process. More need a script with ``if __name__ == "__main__":``, as any use of
+        multiprocessing does.
+    executor : concurrent.futures.Executor or Engine, optional
+        Builds instead of them: loky's, Dask's ``Client.get_executor()``, or one of `brainbrr.engines`. Its workers must
+        have the same brainbrr and see the same paths.
+    progress : Progress
+        Is called while the work runs.
+
+    Returns
+    -------
+    IngestReport
+        How many recordings are new, reused and refused, with each refusal's reason.
+
+    Raises
+    ------
+    UsageError
+        `root` holds no corpus, or an argument is not known.
+    SpaceError
+        The disk is too small; raised before any work.
+
+    Examples
+    --------
+    >>> report = brainbrr.ingest("demo", store="store", profile="smoke")
+    >>> report.new, report.reused
+    (0, 6)
+    """
+    at, kinds = place(store), accepted(accept, known=("refused", "truncated", "removed"))
+    return _ingest(
+        at.store_if_there,
+        Path(root),
+        location=at.location,
+        corpus=corpus,
+        profile=profile_of(at.settings, locate(Path(root), name=corpus).name, profile) if profile else None,
+        recipe=recipe_of(recipe),
+        workers=workers,
+        engine=Futures(executor) if isinstance(executor, Executor) else executor,
+        labels=labels,
+        codec=codec,
+        dry_run=dry_run,
+        accept_refused="refused" in kinds,
+        accept_truncated="truncated" in kinds,
+        accept_removed="removed" in kinds,
+        rehash=rehash,
+        host=at.settings.host,
+        progress=progress,
+    )
+
+
+def view(
+    store: Store | Location = None,
+    *,
+    profile: str = "full",
+    split: str | None = None,
+    corpus: str | None = None,
+    recipe: Recipe | str | Path = "default",
+    window: WindowSpec = WindowSpec(),  # noqa: B008  # frozen
+    patients: Iterable[str] = (),
+    where: Mapping[str, str] | Iterable[str] | None = None,
+    exclude: Iterable[str] | Path = (),
+    min_quality: int | None = None,
+) -> View:
+    """Open a view: the recordings of a profile, cut into windows when read.
+
+    Nothing is built or copied. `View.state` says whether the view is ready, `View.missing` and `View.stale` what it
+    lacks, `View.mend` the command that builds it.
+
+    Parameters
+    ----------
+    store : Store or path-like, optional
+        Default: the store that ``brainbrr status`` shows.
+    profile : {"smoke", "dev", "full"}
+        How many recordings of each split.
+    split : {"train", "dev", "eval", "none"}, optional
+        Default: all splits.
+    corpus : str, optional
+        Default: the only one in the store.
+    recipe : Recipe, str or path-like
+        A recipe, the name of a preset, or a TOML file.
+    window : WindowSpec
+        Length and stride in seconds, normalisation, reference; nothing of it is stored.
+    patients : iterable of str
+        Only these patients.
+    where : mapping or iterable of str, optional
+        Only rows whose field matches, as ``{"path": "*s001*"}`` or ``["path=*s001*"]``; fields are path, patient,
+        session and split, and shell wildcards are allowed.
+    exclude : iterable of str, or Path
+        Paths of recordings to leave out, or a file with one on each line.
+    min_quality : int, optional
+        From 0 to 100: recordings whose findings score less are in `View.left_out`.
+
+    Returns
+    -------
+    View
+        ``view[i].signal`` is float32, shape (channels, samples), in µV or normalised units.
+
+    Raises
+    ------
+    UsageError
+        No such store, corpus, profile, split, patient, field or recording.
+
+    Examples
+    --------
+    >>> view = brainbrr.view(profile="smoke", window=brainbrr.WindowSpec(2, stride_s=1))
+    >>> view.state
+    'ready'
+    >>> view[0].signal.shape
+    (19, 512)
+    """
+    at = place(store)
+    opened = at.store
+    name = resolve_corpus(opened, corpus)
+    return _view(
+        opened,
+        location=opened.location,
+        profile=profile_of(at.settings, name, profile),
+        split=split,
+        corpus=name,
+        recipe=recipe_of(recipe),
+        window=window,
+        selection=selection_of(patients=patients, where=where, exclude=exclude, min_quality=min_quality),
+        host=at.settings.host,
+    ).view
+
+
+def status(store: Store | Location = None) -> StatusReport:
+    """Report where the store is and why, what it holds, and how ready each profile is.
+
+    Parameters
+    ----------
+    store : Store or path-like, optional
+        Default: flag, environment, config file or the nearest ``store/`` upwards, as for the command line.
+
+    Returns
+    -------
+    StatusReport
+        Its `exists` is false where no store was created yet.
+
+    Examples
+    --------
+    >>> report = brainbrr.status("store")
+    >>> report.exists, report.objects
+    (True, 18)
+    """
+    at = place(store)
+    return _status(
+        at.store_if_there,
+        location=at.location,
+        origin=at.settings.store.origin,
+        profiles_of=at.settings.profiles_of,
+    )
+
+
+def why(
+    subject: str | Path,
+    *,
+    store: Store | Location = None,
+    recipe: Recipe | str | Path = "default",
+    changes: Iterable[str] = (),
+    corpus: str | None = None,
+) -> WhyReport:
+    """Explain whether a recording is stored under a recipe, and if not, how the nearest stored key differs.
+
+    Parameters
+    ----------
+    subject : str or path-like
+        An EDF file, a recording of a catalog by its path or name, or a key.
+    store : Store or path-like, optional
+        Default: the store that ``brainbrr status`` shows.
+    recipe : Recipe, str or path-like
+        A recipe, the name of a preset, or a TOML file. A key brings its own.
+    changes : iterable of str
+        Changed recipe fields, as ``["notch_hz=50"]``.
+    corpus : str, optional
+        Where to look for the recording. Default: every corpus.
+
+    Returns
+    -------
+    WhyReport
+        Whether it is a hit, the key, and for a miss the reason and the fields that differ.
+
+    Raises
+    ------
+    UsageError
+        The subject is none of these, or means several recordings; or a change is not possible.
+
+    Examples
+    --------
+    >>> name = brainbrr.view("store").recordings[0].path
+    >>> brainbrr.why(name, store="store").hit
+    True
+    >>> brainbrr.why(name, store="store", changes=["notch_hz=50"]).nearest["differences"]
+    {'notch_hz': ['50', '60']}
+    """
+    return _why(store_of(store), str(subject), recipe=recipe_of(recipe), changes=changes, corpus=corpus)
+
+
+def bench(
+    view: View,
+    *,
+    batch: int = 64,
+    device: str = "cpu",
+    seconds: float = 1.0,
+    progress: Progress = Silent(),  # noqa: B008  # stateless
+) -> BenchReport:
+    """Measure how fast each way of reading feeds a model on this machine, and what limits it.
+
+    Reads only. For the cold rows the system is asked to drop the view's files from its cache.
+
+    Parameters
+    ----------
+    view : View
+        The view to read; it must be ready.
+    batch : int
+        Windows of a batch.
+    device : str
+        "cpu", "cuda" or "cuda:N": where batches are wanted.
+    seconds : float
+        For each way of reading.
+    progress : Progress
+        Is called while the work runs.
+
+    Returns
+    -------
+    BenchReport
+        Windows per second of each way, and its share of what copying memory reaches.
+
+    Raises
+    ------
+    UsageError
+        The view has no windows.
+    ViewNotReadyError
+        The view is not ready.
+    DependencyError
+        The device is not there.
+
+    Examples
+    --------
+    >>> view = brainbrr.view("store", profile="smoke", window=brainbrr.WindowSpec(2, stride_s=1))
+    >>> brainbrr.bench(view, batch=4, seconds=0.01).limit_windows_per_second > 0
+    True
+    """
+    return _bench(view, batch=batch, device=device, seconds=seconds, progress=progress)
+
+
+def demo(
+    folder: str | Path = ".demo",
+    *,
+    recordings: int = 18,
+    seed: int = 0,
+    store: Location = None,
+    show: Callable[[str, Any], None] | None = None,
+    progress: Progress = Silent(),  # noqa: B008  # stateless
+) -> DemoReport:
+    """Run the complete journey on a generated corpus: ingest, three profiles, training, evaluation, report.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where the corpus, the store and the run go.
+    recordings : int
+        How many to generate, at least 6.
+    seed : int
+        Of the generated corpus.
+    store : path-like, optional
+        Default: ``store/`` in `folder`.
+    show : callable, optional
+        Is called with the name and the report of each step.
+    progress : Progress
+        Is called while the work runs.
+
+    Returns
+    -------
+    DemoReport
+        Each step's report, and where the page of results is.
+
+    Raises
+    ------
+    UsageError
+        The folder is a store.
+    DependencyError
+        What training needs is not installed.
+
+    Examples
+    --------
+    >>> report = brainbrr.demo("trial")  # doctest: +SKIP
+    """
+    at = place(store or Path(folder) / "store", runs=Path(folder) / "runs")
+    return _demo(
+        Path(folder),
+        at.location,
+        at.settings.runs.value,
+        at.settings.profiles_of("demo"),
+        load_train_config("smoke"),
+        n_recordings=recordings,
+        seed=seed,
+        host=at.settings.host,
+        show=show or (lambda step, report: None),
+        progress=progress,
+    )

@@ -1,0 +1,420 @@
+"""Feed a model from a view, train the detector, and score it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from brainbrr.api.arguments import Location, accepted, path_of, place, store_of
+from brainbrr.core.progress import Progress, Silent
+from brainbrr.errors import UsageError
+from brainbrr.learn.compare import RunsReport
+from brainbrr.learn.compare import runs as _runs
+from brainbrr.learn.config import load_train_config
+from brainbrr.learn.predict_files import PredictReport
+from brainbrr.learn.predict_files import predict as _predict
+from brainbrr.learn.start import hold, need_torch
+from brainbrr.loading.augment import Augment
+from brainbrr.loading.index import Index
+from brainbrr.loading.labels import Kind, Per
+from brainbrr.loading.loader import Choices, DType, Loader, Mode, numpy_loader
+from brainbrr.loading.order import Sampling
+from brainbrr.scoring.score import ScoreReport
+from brainbrr.scoring.score import score as _score
+from brainbrr.store.records import Record
+from brainbrr.store.store import Store
+from brainbrr.views.stage import stage_objects
+from brainbrr.views.view import View
+
+if TYPE_CHECKING:
+    from brainbrr.learn.config import TrainConfig
+    from brainbrr.learn.evaluate import EvaluateReport
+    from brainbrr.learn.torch_loader import WindowDataset
+    from brainbrr.learn.train import TrainReport
+
+
+def loader(
+    view: View | Index,
+    *,
+    batch: int,
+    mode: Mode = "auto",
+    device: str = "cpu",
+    as_numpy: bool = False,
+    dtype: DType = "float32",
+    labels: Kind = "binary",
+    per: Per = "sample",
+    seed: int = 0,
+    balance: Mapping[str, int] | str | None = None,
+    shuffle: Literal["global", "block", "none"] = "global",
+    run: int = 64,
+    pool: int = 2048,
+    patient_cap: int | None = None,
+    hard_negatives: Sequence[int] = (),
+    augment: Augment = Augment(),  # noqa: B008  # frozen
+    start_step: int = 0,
+    epochs: int | None = None,
+    threads: int = 2,
+    depth: int = 2,
+    rank: int | None = None,
+    world: int | None = None,
+    verify: Literal["first", "every"] = "first",
+    store: Store | Location = None,
+    stage: str | Path | None = None,
+) -> Loader | WindowDataset:
+    """Iterate over batches of a view's windows, in an order that seed and step decide.
+
+    The values are the same bits in every mode, with any number of threads. Buffers are filled again: use a batch
+    before asking for the next one, or copy it.
+
+    Parameters
+    ----------
+    view : View or Index
+        A view that is ready; or its index alone, then `store` says where its objects are.
+    batch : int
+        Windows of a batch, over all ranks.
+    mode : {"auto", "stream", "resident", "map"}
+        "stream": threads read ahead. "resident": all of the view is held in memory as int16. "map": a torch Dataset
+        for any DataLoader.
+    device : str
+        "cpu", "cuda" or "cuda:N".
+    as_numpy : bool
+        Arrays instead of tensors; torch is not needed.
+    dtype : {"float32", "float16", "bfloat16", "int16"}
+        "int16" is as stored, not normalised.
+    labels : {"binary", "type", "per-channel", "none"}
+        The labels of a batch; 255 for unlabelled time. With "none", windows without labels are taken too.
+    per : {"sample", "window"}
+        A label for each sample, or for each window.
+    seed : int
+        Of the order of windows and of `augment`.
+    balance : str or mapping of str to int, optional
+        "balanced", "upstream", or how many of "background", "partial" and "full". Default: every labelled window once
+        in an epoch.
+    shuffle : {"global", "block", "none"}
+        "block" reads contiguous runs of windows.
+    run, pool : int
+        With "block": windows of a run, and windows that are shuffled together.
+    patient_cap : int, optional
+        With a balance: the most windows of one patient in an epoch.
+    hard_negatives : sequence of int
+        With a balance: windows of background to take first.
+    augment : Augment
+        How windows are varied.
+    start_step : int
+        Continue a loader of the same view, seed, batch and world.
+    epochs : int, optional
+        Default: without end.
+    threads, depth : int
+        Threads that read, and how many batches ahead.
+    rank, world : int, optional
+        Which part of each batch this process takes. Default: as `torch.distributed` says, else all of it.
+    verify : {"first", "every"}
+        When the checksum of a tile is compared: the first time a process reads it, or each time.
+    store : Store or path-like, optional
+        For an index: the store with its objects.
+    stage : path-like, optional
+        A folder on this node's own disk that the objects are first copied to; ``loader.staged.remove()`` deletes them.
+
+    Returns
+    -------
+    Loader or WindowDataset
+        An iterator of batches with `signal` (batch, channels, samples), `label` uint8 (batch, samples) for the default
+        labels, `valid` bool (batch, samples) and `index` int64 (batch,) into the view.
+
+    Raises
+    ------
+    ViewNotReadyError
+        The view is not ready.
+    UsageError
+        There is nothing to take, or two arguments do not go together.
+    IntegrityError
+        A stored tile is damaged; raised by the batch that reads it.
+    SpaceError
+        A resident view does not fit into memory.
+    DependencyError
+        torch or the device is missing.
+
+    Examples
+    --------
+    >>> view = brainbrr.view("store", profile="smoke", window=brainbrr.WindowSpec(2, stride_s=1))
+    >>> with brainbrr.loader(view, batch=8, seed=0, as_numpy=True) as batches:
+    ...     signal, label, valid, index = next(batches)
+    >>> signal.shape, signal.dtype, label.shape
+    ((8, 19, 512), dtype('float32'), (8, 512))
+    """
+    _check_loader(view, mode=mode, device=device, as_numpy=as_numpy)
+    index = view if isinstance(view, Index) else view.index
+    opened = view.store if isinstance(view, View) and store is None else store_of(store)
+    staged = None if stage is None else stage_objects(opened, _objects(index, opened), Path(stage))
+    opened = opened if staged is None else staged.store
+    choices = Choices(
+        batch=batch,
+        sampling=Sampling(seed, balance, shuffle, run, pool, patient_cap, tuple(hard_negatives)),
+        dtype=dtype,
+        labels=labels,
+        per=per,
+        augment=augment,
+        verify=verify,
+        start_step=start_step,
+        epochs=epochs,
+        threads=threads,
+        depth=depth,
+        rank=rank or 0,
+        world=1 if world is None else world,
+    )
+    found: Loader | WindowDataset
+    if as_numpy:
+        found = numpy_loader(index, opened, choices, mode=mode)
+    else:
+        from brainbrr.learn.torch_loader import dataset, in_this_world, torch_loader
+
+        if rank is None and world is None:
+            choices = in_this_world(choices)
+        if mode == "map":
+            found = dataset(index, opened, choices)
+        else:
+            found = torch_loader(index, opened, choices, mode=mode, device=device)
+    found.staged = staged
+    return found
+
+
+def _check_loader(view: View | Index, *, mode: str, device: str, as_numpy: bool) -> None:
+    if mode not in get_args(Mode):
+        raise UsageError(f"mode = {mode!r}", fix=", ".join(get_args(Mode)))
+    if as_numpy and (mode == "map" or device != "cpu"):
+        raise UsageError("numpy arrays are for a CPU and no Dataset", fix='mode = "stream" or "resident"')
+    if not as_numpy:
+        need_torch()
+
+
+def _objects(index: Index, store: Store) -> dict[str, list[Record]]:
+    """Return an index's contents with the records of its keys; two keys may share one content."""
+    objects: dict[str, list[Record]] = {}
+    for key, content in zip(index.key, index.content, strict=True):
+        record = store.record(key.tobytes().hex())
+        objects.setdefault(content.tobytes().hex(), []).extend([record] if record else [])
+    return objects
+
+
+def train(
+    view: View,
+    *,
+    config: TrainConfig | str = "smoke",
+    runs: Location = None,
+    resume: str | Path | None = None,
+    init: str | Path | None = None,
+    progress: Progress = Silent(),  # noqa: B008  # stateless
+) -> TrainReport:
+    """Train a detector from a view. Never builds what the view lacks.
+
+    The view is first frozen in its store, where that can be written, so that `gc` keeps its data.
+
+    Parameters
+    ----------
+    view : View
+        A view that is ready.
+    config : TrainConfig or str
+        A training config, its name, or a TOML file.
+    runs : path-like, optional
+        The folder of runs. Default: as ``brainbrr train`` chooses it.
+    resume : path-like, optional
+        A run to continue.
+    init : path-like, optional
+        A finished run whose weights are the first ones.
+    progress : Progress
+        Is called while the work runs.
+
+    Returns
+    -------
+    TrainReport
+        The run's folder, its steps and its loss; ``metrics["frozen"]`` says whether the view was frozen.
+
+    Raises
+    ------
+    ViewNotReadyError
+        The view is not ready.
+    DependencyError
+        torch, safetensors or timescoring is missing.
+    """
+    need_torch()
+    from brainbrr.learn.train import train as _train
+
+    settings = place(view.store, runs=runs).settings
+    chosen = load_train_config(config) if isinstance(config, str) else config
+    frozen = view.state == "ready" and hold(view, progress)
+    trained = _train(
+        view, chosen, runs=settings.runs.value, resume=path_of(resume), init=path_of(init), progress=progress
+    )
+    return replace(trained, metrics={**trained.metrics, "frozen": frozen})
+
+
+def evaluate(
+    run: str | Path,
+    view: View,
+    *,
+    tune: View | None = None,
+    progress: Progress = Silent(),  # noqa: B008  # stateless
+) -> EvaluateReport:
+    """Score a run on a view of other patients, beside a line-length baseline.
+
+    Parameters
+    ----------
+    run : path-like
+        The folder of a finished run.
+    view : View
+        What is scored, with the run's recipe and window.
+    tune : View, optional
+        Where thresholds are chosen. Default: keep those of the run.
+    progress : Progress
+        Is called while the work runs.
+
+    Returns
+    -------
+    EvaluateReport
+        The scores and the scorer; ``report.html`` is written into the run.
+
+    Raises
+    ------
+    LeakError
+        A patient, source or content is in two of training, `tune` and `view`.
+    ViewNotReadyError
+        A view is not ready.
+    UsageError
+        A view has another recipe or window than the run.
+    DependencyError
+        torch, safetensors or timescoring is missing.
+    """
+    need_torch()
+    from brainbrr.learn.evaluate import evaluate as _evaluate
+
+    return _evaluate(Path(run), view, tune=tune, progress=progress)
+
+
+def predict(
+    run: str | Path,
+    *files: str | Path,
+    out: Location = None,
+    probabilities: Location = None,
+    overwrite: bool = False,
+    accept: str | Iterable[str] = (),
+    progress: Progress = Silent(),  # noqa: B008  # stateless
+) -> PredictReport:
+    """Find the seizures in EDF files with a run's detector; needs no store.
+
+    Parameters
+    ----------
+    run : path-like
+        The folder of a finished run.
+    *files : path-like
+        EDF files, or folders with EDF files below them.
+    out : path-like, optional
+        Where events are written: a ``.tsv`` (SzCORE), a ``.csv_bi`` (TUSZ), or a folder for both.
+    probabilities : path-like, optional
+        A safetensors file for the probabilities.
+    overwrite : bool
+        Replace files that exist.
+    accept : str or iterable of {"truncated"}
+        "truncated": read files that end early up to there.
+    progress : Progress
+        Is called while the work runs.
+
+    Returns
+    -------
+    PredictReport
+        Each of `predictions` has `events` in seconds, and `scored` with a probability for each ``scored.step_s``.
+        What was refused is in `failed`.
+
+    Raises
+    ------
+    UsageError
+        No EDF file, no run, or a file to write that exists.
+    DependencyError
+        torch, safetensors or timescoring is missing.
+    """
+    return _predict(
+        Path(run),
+        [Path(file) for file in files],
+        out=path_of(out),
+        probabilities=path_of(probabilities),
+        overwrite=overwrite,
+        accept_truncated="truncated" in accepted(accept, known=("truncated",)),
+        progress=progress,
+    )
+
+
+def runs(*names: str | Path, folder: Location = None) -> RunsReport:
+    """List runs, or compare those named with the first: settings, steps, loss, scores.
+
+    Parameters
+    ----------
+    *names : str or path-like
+        Runs by name or folder; the first is the reference. Default: every run, compared with the newest on the view
+        that most of them share.
+    folder : path-like, optional
+        The folder of runs. Default: as ``brainbrr runs`` chooses it.
+
+    Returns
+    -------
+    RunsReport
+        The runs, the oldest first, and folders that hold none with the reason.
+
+    Raises
+    ------
+    UsageError
+        A name is no run.
+    DependencyError
+        torch, safetensors or timescoring is missing.
+
+    Examples
+    --------
+    >>> brainbrr.runs(folder="runs").runs
+    ()
+    """
+    return _runs(place(None, runs=folder).settings.runs.value, [str(name) for name in names])
+
+
+def score(
+    reference: str | Path,
+    hypothesis: str | Path,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: Progress = Silent(),  # noqa: B008  # stateless
+) -> ScoreReport:
+    """Score events against a reference, as SzCORE and NEDC do; needs no store.
+
+    Parameters
+    ----------
+    reference, hypothesis : path-like
+        Two files (csv_bi, or a BIDS events table), or two folders of them. Files of the same path, else of the same
+        name, belong together.
+    resamples : int
+        Of the patients, for the confidence intervals.
+    seed : int
+        Of the resamples.
+    progress : Progress
+        Is called while the work runs.
+
+    Returns
+    -------
+    ScoreReport
+        The scores with their intervals, and what each scorer counted in each recording.
+
+    Raises
+    ------
+    UsageError
+        A file has no partner.
+    AnnotationError
+        A file is malformed, or does not state how long its recording is.
+    DependencyError
+        timescoring is missing.
+
+    Examples
+    --------
+    >>> report = brainbrr.score("demo/edf/eval", "demo/edf/eval", resamples=100)
+    >>> report.metrics["event"]["f1"]
+    1.0
+    """
+    return _score(Path(reference), Path(hypothesis), resamples=resamples, seed=seed, progress=progress)
