@@ -22,9 +22,12 @@ def test_import_is_quick_and_names_are_listed() -> None:
     assert brainbrr.__all__ == sorted(brainbrr.__all__)
 
 
-@pytest.mark.parametrize("first", ["brainbrr.ingest.ingest", "brainbrr.demo", "brainbrr.api"])
+@pytest.mark.parametrize("first", ["brainbrr.ingest.ingest", "brainbrr.demo", "brainbrr.api", "brainbrr.cli.main"])
 def test_a_submodule_does_not_hide_the_function_of_its_name(first: str) -> None:
-    code = f"import brainbrr, {first}; print(all(callable(getattr(brainbrr, name)) for name in brainbrr.__all__))"
+    code = (
+        f"import brainbrr, {first}; from brainbrr.ingest import scan; assert scan.__name__ == 'brainbrr.ingest.scan'; "
+        "print(all(callable(getattr(brainbrr, name)) for name in brainbrr.__all__))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
 
 
