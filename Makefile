@@ -88,10 +88,10 @@ $(VENV)-parity/.ready: pyproject.toml constraints.txt tests/parity/requirements.
 	@touch $@
 
 digests: setup   ## the same digests under other BLAS kernels, numpys, scipys and Pythons
-	$(BIN)/python tests/eeg/digest_matrix.py --installs
+	$(BIN)/python tests/eeg/signal/digest_matrix.py --installs
 
 tones: setup     ## what the filters do at each rate; TONES='--plot FILE.png'
-	$(BIN)/python tests/eeg/tones.py $(TONES)
+	$(BIN)/python tests/eeg/signal/tones.py $(TONES)
 
 torture: setup   ## all that can go wrong, at full length (one to two hours on 2 cores); prints the counts
 	$(BIN)/python tests/torture/kill_points.py

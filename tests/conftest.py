@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import ROOT, Cli, Person, Told
+from helpers.support import ROOT, Cli, Person, Told
 
+import brainbrr
 from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.ingest.ingest import ingest
 from brainbrr.store.store import Store
@@ -45,6 +46,16 @@ def stored(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     location = tmp_path_factory.mktemp("stored") / "store"
     ingest(None, generated, location=location, workers=1)
     return Store.open(location)
+
+
+@pytest.fixture(scope="module")
+def stored_at(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The place of such a store that the public API made, on a host of the module's own. Read only."""
+    folder = tmp_path_factory.mktemp("public")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "host"))
+        brainbrr.ingest(generated, store=folder / "store", workers=1)
+        yield folder / "store"
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import re
 import tomllib
 
 import yaml
-from support import ROOT
+from helpers.support import ROOT
 
 JOBS = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))["jobs"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -7,23 +7,14 @@ import itertools
 import os
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support import ROOT
-
-sys.path.append(str(Path(__file__).parent / "store"))
-
-import crash
-import test_crash
-import test_golden
-import test_layout
-import test_store
-import test_write_order
 import zarr
-from making import arguments, catalog_of, flips_on_disk, meta_of, overwrite, row_of, samples_of
+from helpers import crash
+from helpers.store_values import arguments, catalog_of, flips_on_disk, meta_of, overwrite, row_of, samples_of
+from helpers.support import ROOT
 
 from brainbrr.errors import FormatError, IntegrityError, UsageError
 from brainbrr.ingest.ingest import ingest
@@ -33,6 +24,7 @@ from brainbrr.store.gc import gc
 from brainbrr.store.store import Store, decode_object
 from brainbrr.store.verify import verify
 from brainbrr.views.check import check
+from store import test_crash, test_golden, test_layout, test_store, test_write_order
 
 META = meta_of(2, 400, absent=(1,))
 SAMPLES = samples_of(META)

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support import ROOT, Cli, leaves
+from helpers.support import ROOT, Cli, leaves
 
 import brainbrr.cli.main  # noqa: F401  # registers every command
 from brainbrr.cli.exits import EXIT_CODES

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Cli
+from helpers.support import Cli
 
 from brainbrr.eeg.signal.recipe import load_recipe
 from brainbrr.learn.config import load_train_config, train_config_names

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support import TINY, Cli
+from helpers.support import TINY, Cli
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 import pytest
-from support import Cli, leaves
+from helpers.support import Cli, leaves
 
 import brainbrr.cli.main  # noqa: F401  # registers every command
 from brainbrr.cli.exits import EXIT_CODES

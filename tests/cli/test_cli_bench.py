@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import Cli
+from helpers.support import Cli
 
 import brainbrr
 

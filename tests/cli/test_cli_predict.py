@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, TINY, Cli
+from helpers.support import ROOT, TINY, Cli
 
 from brainbrr.eeg.corpus.annotations import read_annotations
 from brainbrr.learn.runs import read_tensors

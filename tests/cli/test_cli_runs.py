@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import ROOT, Cli
+from helpers.support import ROOT, Cli
 
 from brainbrr.learn.compare import SCORES
 from brainbrr.learn.runs import open_run, read_tensors

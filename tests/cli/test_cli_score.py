@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, Cli
+from helpers.support import ROOT, Cli
 
 CSV_BI = """# version = csv_v1.0.0
 # duration = {duration:.4f} secs

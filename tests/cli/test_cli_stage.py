@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support import TINY, Cli
+from helpers.support import TINY, Cli
 
 from brainbrr.cli.staging import bytes_of
 from brainbrr.errors import UsageError

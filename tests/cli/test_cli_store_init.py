@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support import Cli
+from helpers.support import Cli
 
 GROUP = os.getgid()
 

@@ -12,17 +12,13 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
-from support import ROOT, TINY, Cli
+from helpers.edf_bytes import File, noise
+from helpers.store_values import overwrite
+from helpers.support import ROOT, TINY, Cli
 
 import brainbrr
 from brainbrr import errors
 from brainbrr.cli.exits import EXIT_CODES
-
-sys.path += [str(ROOT / "tests" / "eeg"), str(ROOT / "tests" / "store")]
-
-from edf_bytes import File, noise
-from making import overwrite
-
 from brainbrr.eeg.corpus.tree import scan
 from brainbrr.store.store import Store
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support import ROOT, Told, leaves
+from helpers.support import ROOT, Told, leaves
 
 import brainbrr.cli.main  # noqa: F401  # registers every command
 from brainbrr.cli.group import cli as group

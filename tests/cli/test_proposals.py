@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
-from support import ROOT, Cli, leaves
+from helpers.support import ROOT, Cli, leaves
 
 import brainbrr.cli.main  # noqa: F401  # registers every command
 from brainbrr.cli.group import aimed

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import TINY, Person
+from helpers.support import TINY, Person
 
 import brainbrr
 from brainbrr.eeg.synthetic.corpus import write_corpus

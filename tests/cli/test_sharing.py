@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from support import Person
+from helpers.support import Person
 
 from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.store.store import Store

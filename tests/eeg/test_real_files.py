@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from real_files import Outcome, edf_files, outcome
+from eeg.real_files import Outcome, edf_files, outcome
 
 from brainbrr.core.digest import canonical_json
 from brainbrr.eeg.signal.preprocess import ABSENT, check

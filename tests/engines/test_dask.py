@@ -14,8 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support import Cli
-from works import Marked, build_beside
+from helpers.support import Cli
+from helpers.works import Marked, build_beside
 
 from brainbrr.engines.dask import Dask
 from brainbrr.errors import BrainbrrError, ExecutorError, RecordingError
@@ -27,7 +27,7 @@ distributed = pytest.importorskip("distributed", reason="the cluster extra is no
 pytestmark = pytest.mark.filterwarnings("default:::distributed", "default::ResourceWarning")
 
 TESTS = Path(__file__).resolve().parents[1]
-PATHS = [str(TESTS.parent), str(TESTS), str(TESTS / "engines")]
+PATHS = [str(TESTS.parent), str(TESTS)]
 
 
 class Cluster:

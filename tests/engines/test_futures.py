@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from works import Marked, build_beside
+from helpers.works import Marked, build_beside
 
 import brainbrr
 from brainbrr.engines.engine import Futures

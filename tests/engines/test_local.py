@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from works import Marked, build_beside
+from helpers.works import Marked, build_beside
 
 from brainbrr.engines.engine import Engine, Say
 from brainbrr.engines.local import Here, Processes

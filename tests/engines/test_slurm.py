@@ -14,8 +14,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support import Cli
-from works import Marked, build_beside
+from helpers.support import Cli
+from helpers.works import Marked, build_beside
 
 import brainbrr
 from brainbrr.engines.slurm import Running, Slurm, share_of
@@ -30,8 +30,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")  # 
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
-    here = Path(__file__).resolve().parent
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, [here.parents[1], here.parent, here])))
+    tests = Path(__file__).resolve().parents[1]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, [tests.parent, tests])))
     monkeypatch.setattr("brainbrr.engines.slurm._LOOK_AFTER_S", 0.1)
     return Slurm(tmp_path / "jobs", max_jobs=3, minutes=2, cluster="local")
 

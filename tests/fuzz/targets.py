@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from eeg.edf_bytes import File, noise
-from store.making import arguments, catalog_of, eeg_of, meta_of, overwrite, row_of
+from helpers.edf_bytes import File, noise
+from helpers.store_values import arguments, catalog_of, eeg_of, meta_of, overwrite, row_of
 
 from brainbrr.core import files
 from brainbrr.core.digest import canonical_json, is_digest, sha256

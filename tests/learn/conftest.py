@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import EVERYTHING
+from helpers.support import EVERYTHING
 
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.learn.config import TrainConfig

@@ -1,37 +1,147 @@
-"""Under torch.distributed each process reads its own part of each global batch."""
+"""Several processes that train together: one batch in parts, equal weights everywhere, exact resume, one writer."""
 
 from __future__ import annotations
 
-from itertools import islice
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch import distributed
+from helpers.support import ROOT, TINY
+from helpers.trainings import StopAfter, changed, same_bits, with_recordings
 
-import brainbrr
+from brainbrr.core.progress import Silent
+from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError
+from brainbrr.learn import runs as r
+from brainbrr.learn import train as trainer
+from brainbrr.learn.config import TrainConfig
+from brainbrr.learn.distributed import World, joined, this_world
+from brainbrr.learn.train import train
+from brainbrr.settings import Launch
+from brainbrr.store.store import Store
 from brainbrr.views.view import View
 
+ViewOf = Callable[..., View]
 
-def read_part(rank: int, view: View, folder: str) -> None:
-    """Take three batches as one process of two."""
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+
+def train_twice(rank: int, view: View, config: TrainConfig, folder: Path) -> None:
+    """As one process of two: train to the end; train, let a signal reach one process only, and go on.
+
+    Rank 0 is slow to write, so whoever does not wait for it looks for a checkpoint too early.
+    """
+    states: list[trainer.State] = []
+    initial, write = trainer._initial, r.write_tensors
+
+    def kept(*arguments: Any) -> trainer.State:
+        states.append(initial(*arguments))
+        return states[-1]
+
+    def slowly(*arguments: Any) -> None:
+        time.sleep(0.2)
+        write(*arguments)
+
+    trainer._initial, r.write_tensors = kept, slowly
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(minutes=5)
+    )
     try:
-        with brainbrr.loader(view, batch=3, seed=4, balance="balanced") as batches:
-            found = [(batch.index.clone(), batch.signal.clone()) for batch in islice(batches, 3)]
+        train(view, config, runs=folder, name="whole")
+        assert (folder / "whole" / "model.safetensors").exists()
+        stops = StopAfter(2, signal.SIGUSR1) if rank == 1 else Silent()
+        with pytest.raises(KeyboardInterrupt):
+            train(view, config, runs=folder, name="parts", progress=stops)
+        if rank == 1:
+            shutil.copytree(folder / "parts", folder / "behind", ignore=shutil.ignore_patterns("checkpoint*"))
+        with pytest.raises(IntegrityError, match="different steps: 2, 0 by rank"):
+            train(view, config, runs=folder, resume=folder / ("behind" if rank else "parts"))
+        fewer = with_recordings(view, view.recordings[:-1])
+        for others in (
+            {"view": view, "config": config, "resume": folder / "parts"},
+            {"view": fewer, "config": config, "name": "torn"},
+            {"view": view, "config": changed(config, "train", lr=1), "name": "torn"},
+        ):
+            asked: dict[str, Any] = others if rank else {"view": view, "config": config, "name": "torn"}
+            with pytest.raises(IntegrityError, match="the processes find different runs, views or configs"):
+                train(**asked, runs=folder)
+        assert not (folder / "torn").exists()
+        report = train(view, config, runs=folder, resume=folder / "parts")
+        assert report.metrics["processes"] == 2
+        (folder / f"{rank}.txt").write_text(f"{report.loss!r} {report.run.name}")
+        write(folder / f"{rank}.safetensors", states[-1].tensors(), {})
     finally:
-        distributed.destroy_process_group()
-    torch.save(found, f"{folder}/{rank}.pt")
+        torch.distributed.destroy_process_group()
+
+
+def lose_the_other(rank: int, folder: Path) -> None:
+    """As one process of two: rank 1 dies after they met, and rank 0 waits for it."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(minutes=5)
+    )
+    world = this_world(torch.device("cpu"))
+    if rank == 1:
+        world.meet()
+    else:
+        with pytest.raises(BrainbrrError, match="another process of the training is gone"):
+            for _ in range(2):
+                world.meet()
+        (folder / "told").touch()
+    os._exit(0)  # gloo may abort a process that ends after it lost another
 
 
 @pytest.mark.slow
-def test_two_processes_read_what_one_reads_in_batches_of_twice_the_size(view_of: Any, tmp_path: Path) -> None:
-    view = view_of("train")
-    torch.multiprocessing.spawn(read_part, args=(view, str(tmp_path)), nprocs=2)
-    parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    with brainbrr.loader(view, batch=6, seed=4, balance="balanced") as batches:
-        for step, whole in enumerate(islice(batches, 3)):
-            index, signal = (torch.cat([part[step][i] for part in parts]) for i in range(2))
-            assert np.array_equal(index, whole.index) and torch.equal(signal, whole.signal)
+def test_a_process_that_is_left_alone_says_so(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(lose_the_other, args=(tmp_path,), nprocs=2)
+    assert (tmp_path / "told").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns_and_resume_exactly(
+    view_of: ViewOf, config: TrainConfig, tmp_path: Path
+) -> None:
+    half = changed(config, "train", batch=2, ema=0.9)
+    torch.multiprocessing.spawn(train_twice, args=(view_of("train"), half, tmp_path), nprocs=2)
+    assert same_bits(tmp_path / "0.safetensors", tmp_path / "1.safetensors")
+    for name in ("model.safetensors", "checkpoint.safetensors"):
+        assert same_bits(tmp_path / "whole" / name, tmp_path / "parts" / name)
+    told = [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)]
+    assert told[0] == told[1]
+    alone = train(view_of("train"), changed(half, "train", batch=4), runs=tmp_path, name="alone").run
+    for ours, theirs in zip(r.open_run(tmp_path / "whole").history(), r.open_run(alone).history(), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+        assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_torchrun_trains_and_one_process_speaks(stored: Store, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path)}
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "brainbrr"]
+    words += ["train", "--config", "tiny.toml", "--name", "both", "--runs", "runs", "--store", str(stored.location)]
+    told = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.count("both") == 1 and "× 2 processes" in told.stdout
+    [run] = (tmp_path / "runs").iterdir()
+    assert r.read_tensors(run / "model.safetensors")[1]["world"] == 2
+    assert [row["step"] for row in r.open_run(run).history()] == list(range(4))
+
+
+def test_one_process_is_a_world_that_changes_nothing() -> None:
+    world = World(0, 1, torch.device("cpu"))
+    value = torch.ones(3)
+    world.add([value])
+    assert (value == 1).all() and world.writes
+    assert world.any(True) and not world.any(False) and world.name("a") == "a"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_process_without_a_device_of_its_own_says_so() -> None:
+    with pytest.raises(DependencyError, match="process 1 of this node"), joined(Launch(1, 2, 1), cuda=True):
+        pass

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from eeg.edf_bytes import File, noise
+from helpers.edf_bytes import File, noise
 
 import brainbrr
 from brainbrr.core.progress import Silent

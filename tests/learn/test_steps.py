@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from trainings import StopAfter, changed, same_bits
+from helpers.trainings import StopAfter, changed, same_bits
 
 from brainbrr.core.progress import Silent
 from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from trainings import StopAfter, changed, same_bits, with_recordings
+from helpers.trainings import StopAfter, changed, same_bits, with_recordings
 
 from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r

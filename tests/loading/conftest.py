@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import EVERYTHING
+from helpers.support import EVERYTHING
 
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.loading.windows import WindowSpec

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.indexes import small_index
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loading.indexes import small_index
 
 from brainbrr.errors import IntegrityError
 from brainbrr.loading.index import DTYPES, Index

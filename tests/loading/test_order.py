@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.indexes import small_index
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loading.indexes import small_index
 
 from brainbrr.errors import UsageError
 from brainbrr.loading.index import Index

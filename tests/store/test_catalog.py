@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from helpers.store_values import catalog_of, flips, overwrite, row_of
 from hypothesis import given
 from hypothesis import strategies as st
-from making import catalog_of, flips, overwrite, row_of
 
 from brainbrr.core import files
 from brainbrr.errors import IntegrityError, UsageError

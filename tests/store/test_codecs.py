@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from helpers.store_values import arguments, eeg_of, flips_on_disk, meta_of, overwrite, samples_of, write_object
 from hypothesis import given
 from hypothesis import strategies as st
-from making import arguments, eeg_of, flips_on_disk, meta_of, overwrite, samples_of, write_object
 from numcodecs import zstd
 
 from brainbrr.errors import FormatError, IntegrityError, UsageError

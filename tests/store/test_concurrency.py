@@ -11,7 +11,7 @@ import pytest
 
 from brainbrr.store.store import Store, verify_catalog, verify_object, verify_record
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 N_PROCESSES = 8
 
 
@@ -19,11 +19,11 @@ N_PROCESSES = 8
 def crowded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[dict[str, list[list[object]]]]]:
     """A store that eight processes created and filled at the same moment, and what each of them was told."""
     location = tmp_path_factory.mktemp("crowd") / "store"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent.parent)])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
     start = str(time.time() + 1.5)
     processes = [
         subprocess.Popen(
-            [sys.executable, str(HERE / "writer.py"), str(location), str(n), start],
+            [sys.executable, str(TESTS / "helpers" / "store_writer.py"), str(location), str(n), start],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

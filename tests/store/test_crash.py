@@ -7,19 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from crash import ACTIONS, Breaking, check
+from helpers.crash import ACTIONS, Breaking, check
 
 from brainbrr.errors import SpaceError
 from brainbrr.store.store import Store
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_death_at_any_point_leaves_a_store_that_opens_verifies_and_finishes(tmp_path: Path) -> None:
     done = subprocess.run(  # its own process: forking is safe only without threads, and zarr starts some
-        [sys.executable, str(HERE / "crash.py"), str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent.parent)])},
+        [sys.executable, str(TESTS / "helpers" / "crash.py"), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])},
         capture_output=True,
         text=True,
         check=False,

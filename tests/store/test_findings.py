@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from making import arguments, meta_of, overwrite, samples_of
+from helpers.store_values import arguments, meta_of, overwrite, samples_of
 
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store.store import Store

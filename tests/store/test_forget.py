@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keeping import Killed, at, die, every_point, held, publish, put, view_of, whole
-from making import overwrite
+from helpers.small_stores import Killed, at, die, every_point, held, publish, put, view_of, whole
+from helpers.store_values import overwrite
 
 from brainbrr.core import failpoints
 from brainbrr.core.digest import sha256

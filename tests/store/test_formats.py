@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
+from helpers.store_values import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.core import files
 from brainbrr.core.digest import canonical_json, sha256

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers.small_stores import DAY, META, Killed, at, die, every_point, held, publish, put, view_of, whole
+from helpers.store_values import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keeping import DAY, META, Killed, at, die, every_point, held, publish, put, view_of, whole
-from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.core import failpoints, files
 from brainbrr.core.digest import xxh3_128

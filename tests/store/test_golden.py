@@ -16,7 +16,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import zarr
-from making import arguments, catalog_of, meta_of, row_of, samples_of
+from helpers.store_values import arguments, catalog_of, meta_of, row_of, samples_of
 from numcodecs import zstd
 
 from brainbrr.store.store import Store, verify_catalog, verify_object, verify_record

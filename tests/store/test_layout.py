@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import zarr
-from making import arguments, meta_of, overwrite, samples_of
+from helpers.store_values import arguments, meta_of, overwrite, samples_of
 
 from brainbrr.errors import FormatError, UsageError
 from brainbrr.store import create as the_create

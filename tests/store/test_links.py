@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from making import arguments, catalog_of, meta_of, row_of, samples_of
+from helpers.store_values import arguments, catalog_of, meta_of, row_of, samples_of
 
 from brainbrr.errors import IntegrityError
 from brainbrr.store import copy, deletion

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from helpers.store_values import eeg_of, meta_of, samples_of, write_object
 from hypothesis import given
 from hypothesis import strategies as st
-from making import eeg_of, meta_of, samples_of, write_object
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 
 from brainbrr.core.digest import canonical_json

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from making import overwrite
+from helpers.store_values import overwrite
 
 from brainbrr.errors import IntegrityError
 from brainbrr.store import sidecars

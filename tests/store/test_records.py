@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from making import arguments, flips_on_disk, meta_of, overwrite, samples_of
+from helpers.store_values import arguments, flips_on_disk, meta_of, overwrite, samples_of
 
 from brainbrr.core import files
 from brainbrr.core.digest import canonical_json

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from helpers.store_values import eeg_of, meta_of, overwrite, samples_of, write_object
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from making import eeg_of, meta_of, overwrite, samples_of, write_object
 
 from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
 from brainbrr.store import reader as the_reader

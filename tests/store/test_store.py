@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
+from helpers.store_values import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.errors import IntegrityError, NotReproducibleError, SpaceError, UsageError
 from brainbrr.store.formats import FILL
@@ -285,7 +285,7 @@ from brainbrr.store import proof
 from brainbrr.store.store import Store
 import brainbrr.store.chunks
 sys.path.insert(0, sys.argv[2])
-from making import arguments, catalog_of, meta_of, row_of, samples_of
+from helpers.store_values import arguments, catalog_of, meta_of, row_of, samples_of
 meta = meta_of(1, 9)
 samples = samples_of(meta)
 if os.geteuid() == 0:
@@ -320,12 +320,12 @@ def test_a_reader_needs_no_permission_to_write() -> None:
         store.freeze(VIEW, {"format": 1})
         for path in (folder, *folder.rglob("*")):
             path.chmod(0o555 if path.is_dir() else 0o444)
-        here = Path(__file__).parent
+        tests = Path(__file__).parents[1]
         done = subprocess.run(
-            [sys.executable, "-c", READ_ALL, str(store.location), str(here)],
+            [sys.executable, "-c", READ_ALL, str(store.location), str(tests)],
             capture_output=True,
             text=True,
-            cwd=here.parent.parent,
+            cwd=tests.parent,
             check=False,
         )
         assert (done.stdout, done.returncode) == ("read\n", 0), done.stderr

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keeping import publish, put, view_of
-from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
+from helpers.small_stores import publish, put, view_of
+from helpers.store_values import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.core import failpoints, files
 from brainbrr.core.digest import sha256

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent.parent / "store"))
+sys.path.append(str(Path(__file__).parent.parent))
 
-from making import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
+from helpers.store_values import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.core import failpoints
 from brainbrr.core.digest import xxh3_128

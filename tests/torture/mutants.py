@@ -42,21 +42,21 @@ COMPARED = ("file_facts.py", "stored.py")
 FIRST = (
     "store/test_write_order.py",
     "store/test_store.py",
-    "store/test_files.py",
+    "core/test_files.py",
     "store/test_layout.py",
-    "test_host.py",
+    "core/test_statcache.py",
 )
 LAST = (
-    "verbs/test_verify.py",
-    "verbs/test_repair.py",
-    "verbs/test_removals.py",
-    "verbs/test_keeping.py",
-    "verbs/test_check.py",
-    "verbs/test_recompress.py",
+    "store/test_verify.py",
+    "ingest/test_repair.py",
+    "ingest/test_removals.py",
+    "store/test_retention.py",
+    "views/test_check.py",
+    "store/test_recompress.py",
     "test_promises.py",
-    "verbs/test_recovery.py",
-    "verbs/test_reingest.py",
-    "verbs/test_status.py",
+    "ingest/test_recovery.py",
+    "ingest/test_reingest.py",
+    "views/test_status.py",
 )
 """All of tests/store runs between them."""
 QUICK = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore::pytest.PytestAssertRewriteWarning")
@@ -187,8 +187,8 @@ class Mapped:
 
 def files_for(module: str, folder: Path) -> list[str]:
     """Return the test files for a module: its own, the first, and all others."""
-    own = [f"{kind}test_{module}.py" for kind in ("store/", "verbs/", "")]
-    store = sorted(f"store/{path.name}" for path in folder.glob("store/test_*.py"))
+    own = [f"{kind}test_{module}.py" for kind in ("store/", "ingest/", "core/")]
+    store = sorted({f"store/{path.name}" for path in folder.glob("store/test_*.py")} - {*LAST})
     return [f"tests/{name}" for name in dict.fromkeys([*own, *FIRST, *store, *LAST]) if (folder / name).exists()]
 
 

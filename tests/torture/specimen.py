@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent))
 
-from support import EVERYTHING
+from helpers.support import EVERYTHING
 
 from brainbrr.core.statcache import Host
 from brainbrr.eeg.corpus.tree import locate, scan

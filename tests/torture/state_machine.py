@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 
 sys.path.append(str(Path(__file__).parent.parent))
 
-from support import EVERYTHING
+from helpers.support import EVERYTHING
 
 from brainbrr.core.digest import key_of, source_digest
 from brainbrr.eeg.signal.recipe import Recipe

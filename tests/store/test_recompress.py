@@ -1,0 +1,202 @@
+"""`recompress`: another codec, and nothing else that differs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+import pytest
+from helpers.support import Cli
+
+from brainbrr.cli import main, store_commands  # noqa: F401  # registers all commands
+from brainbrr.cli.exits import EXIT_CODES
+from brainbrr.cli.group import cli as group
+from brainbrr.errors import UsageError
+from brainbrr.store import copy
+from brainbrr.store.deletion import CalledOff, Deletion
+from brainbrr.store.formats import CODECS
+from brainbrr.store.reachability import Reader
+from brainbrr.store.recompress import recompress
+from brainbrr.store.store import Store, verify_object, verify_record
+
+
+@pytest.fixture
+def store(cli: Cli, corpus: Path, tmp_path: Path) -> Store:
+    for profile in ("smoke", "dev"):  # two generations of the catalog
+        assert cli("ingest", corpus, "--profile", profile, "--workers", 1).code == 0
+    assert cli("view", "--profile", "smoke", "--out", tmp_path / "view.json").code == 0
+    store = Store.open(tmp_path / "store")
+    store.freeze("7" * 64, {"format": 1, "profile": "smoke"})
+    return store
+
+
+def tree(store: Store) -> dict[str, bytes]:
+    """Every file of a store."""
+    paths = (path for path in store.location.rglob("*") if path.is_file())
+    return {str(path.relative_to(store.location)): path.read_bytes() for path in paths}
+
+
+def shard(store: Store, content: str) -> Path:
+    return store.layout.object(content) / "c.0.0"
+
+
+def test_a_recompressed_store_differs_in_the_bytes_of_objects_alone(cli: Cli, store: Store, tmp_path: Path) -> None:
+    before = tree(store)
+    told = cli("recompress", "--to", tmp_path / "zstd", "--json")
+    assert told.code == 0
+    other = Store.open(tmp_path / "zstd")
+    assert other.codec == "zstd"
+    assert tree(store) == before
+    names = {name for name, data in tree(other).items() if before.get(name) != data}
+    assert names == {"format.json"} | {name for name in before if name.count("/") == 3 and name.startswith("objects")}
+    assert tree(other).keys() == before.keys()
+
+    report = told.json
+    n_objects = len(list(store.contents()))
+    assert (report["objects"], report["copied"], report["failed"]) == (n_objects, n_objects, [])
+    assert (report["records"], report["findings"], report["views"]) == (n_objects, n_objects, 1)
+    assert report["generations"] == len(store.layout.generations("demo")) >= 2
+    for name, each in (("bytes_before", store), ("bytes_after", other)):
+        assert report[name] == sum(each.object_bytes(content) for content in each.contents())
+        assert report[name] == cli("status", "--store", each.location, "--json").json["bytes"]
+    assert report["ratio"] == round(report["bytes_after"] / report["bytes_before"], 4) < 0.85
+
+
+def test_views_keep_their_digests_and_everything_is_proven(cli: Cli, store: Store, tmp_path: Path) -> None:
+    assert cli("recompress", "--to", tmp_path / "zstd", "--codec", "zstd").code == 0
+    for profile in ("smoke", "dev"):
+        views = [cli("view", "--profile", profile, "--store", tmp_path / name, "--json") for name in ("store", "zstd")]
+        assert [view.code for view in views] == [0, 0]
+        assert views[0].json["digest"] == views[1].json["digest"] is not None
+    for asked in (["verify"], ["verify", "--quick"], ["check", "--profile", "dev"]):
+        assert cli(*asked, "--store", tmp_path / "zstd").code == 0
+
+
+def test_a_recompressed_store_takes_new_recordings(cli: Cli, store: Store, corpus: Path, tmp_path: Path) -> None:
+    cli("recompress", "--to", tmp_path / "zstd")
+    told = cli("ingest", corpus, "--workers", 2, "--store", tmp_path / "zstd", "--json")
+    assert told.code == 0
+    assert told.json["new"] > 0
+    assert told.json["reused"] == len(list(store.contents()))
+    assert cli("verify", "--store", tmp_path / "zstd").code == 0
+    assert cli("ingest", corpus, "--rehash", "--store", tmp_path / "zstd", "--json").json["new"] == 0
+
+
+def test_there_and_back_again_gives_the_same_bytes(cli: Cli, store: Store, tmp_path: Path) -> None:
+    assert cli("recompress", "--to", tmp_path / "zstd").code == 0
+    assert cli("recompress", "--store", tmp_path / "zstd", "--to", tmp_path / "plain").code == 0
+    assert tree(Store.open(tmp_path / "plain")) == tree(store)
+
+
+def test_what_was_cut_off_goes_on_from_there(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = copy.copy_object, []
+
+    def interrupted(*arguments: object) -> int:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copy, "copy_object", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            recompress(store, tmp_path / "zstd")
+    half = Store.open(tmp_path / "zstd")
+    n_there, n_all = len(list(half.contents())), len(list(store.contents()))
+    assert 2 <= n_there < n_all
+    assert not list(half.records())
+    stats = {content: shard(half, content).stat().st_mtime_ns for content in half.contents()}
+    report = recompress(store, tmp_path / "zstd")
+    assert (report.objects, report.copied, report.failed) == (n_all, n_all - n_there, ())
+    assert all(shard(half, content).stat().st_mtime_ns == stat for content, stat in stats.items())
+    assert recompress(store, tmp_path / "zstd").copied == 0
+    assert not list((half.location / "tmp").iterdir())
+
+
+def test_what_is_damaged_is_left_out_and_listed(cli: Cli, store: Store, tmp_path: Path) -> None:
+    flipped, cut = sorted(store.contents())[:2]
+    data = bytearray(shard(store, flipped).read_bytes())
+    data[5] ^= 1
+    for content, damaged in ((flipped, bytes(data)), (cut, bytes(data[:-9]))):
+        shard(store, content).chmod(0o644)
+        shard(store, content).write_bytes(damaged)
+    told = cli("recompress", "--to", tmp_path / "zstd", "--json")
+    assert told.code == 4
+    failed = told.json["failed"]
+    assert {each["object"] for each in failed if "object" in each} == {flipped, cut}
+    assert sum("record" in each for each in failed) == 2
+    other = Store.open(tmp_path / "zstd")
+    assert set(other.contents()) == set(store.contents()) - {flipped, cut}
+    told = cli("verify", "--store", other.location, "--json")  # their catalog misses what is left out, and nothing else
+    assert sum("record" in each for each in told.json["corrupt"]) == len(told.json["corrupt"]) == 2
+    assert "failed object" in cli("recompress", "--to", tmp_path / "zstd").out
+
+
+def test_an_object_under_anothers_name_is_not_copied(store: Store, tmp_path: Path) -> None:
+    one, other = sorted(store.contents())[:2]
+    shutil.rmtree(store.layout.object(one))
+    shutil.copytree(store.layout.object(other), store.layout.object(one))
+    report = recompress(store, tmp_path / "zstd")
+    assert report.failed[0]["object"] == one
+    assert "decoded array has content" in report.failed[0]["reason"]
+    assert one not in set(Store.open(tmp_path / "zstd").contents())
+
+
+def test_a_damaged_copy_of_an_earlier_run_is_replaced(store: Store, tmp_path: Path) -> None:
+    recompress(store, tmp_path / "zstd")
+    other = Store.open(tmp_path / "zstd")
+    content = min(other.contents())
+    shard(other, content).chmod(0o644)
+    shard(other, content).write_bytes(b"cut short")
+    assert recompress(store, tmp_path / "zstd").copied == 1
+    verify_object(other, content)
+    assert len(list((other.location / "quarantine").iterdir())) == 1
+
+
+def test_the_same_store_one_inside_another_and_the_same_codec_are_refused(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(store.location)
+    for to in (store.location, tmp_path / "link"):
+        with pytest.raises(UsageError, match="the store itself"):
+            recompress(store, to)
+    with pytest.raises(UsageError, match="inside another"):
+        recompress(store, store.location / "zstd")
+    with pytest.raises(UsageError, match="has codec none already"):
+        recompress(store, tmp_path / "new", codec="none")
+    Store.create(tmp_path / "plain")
+    with pytest.raises(UsageError, match="has codec none, not zstd"):
+        recompress(store, tmp_path / "plain")
+    assert not (tmp_path / "new").exists()
+    assert not (store.location / "zstd").exists()
+
+
+def test_another_catalog_of_the_same_name_stops_it_before_anything_is_written(store: Store, tmp_path: Path) -> None:
+    other = Store.create(tmp_path / "zstd", codec="zstd")
+    catalog = store.catalog("demo")
+    assert catalog is not None
+    other.publish("demo", lambda _: catalog)
+    with pytest.raises(UsageError, match="generation 1 of corpus 'demo' is another one there"):
+        recompress(store, tmp_path / "zstd")
+    assert not list(other.contents())
+
+
+def test_help_has_an_example_the_exit_codes_and_every_codec(cli: Cli) -> None:
+    told = cli("recompress", "--help")
+    assert told.code == 0
+    assert "brainbrr recompress" in told.out.split("Example:")[1]
+    assert all(f"{code}  {meaning}" in told.out for code, meaning in EXIT_CODES.items())
+    assert max(map(len, told.out.splitlines())) < 100
+    (codec,) = (option for option in group.commands["recompress"].params if option.name == "codec")
+    assert isinstance(codec.type, click.Choice)
+    assert tuple(codec.type.choices) == CODECS
+
+
+def test_a_deletion_in_the_target_that_ran_meanwhile_is_called_off(store: Store, tmp_path: Path) -> None:
+    target = Store.open(recompress(store, tmp_path / "zstd").to)
+    key = next(target.keys())
+    deletion = Deletion(Reader(target.layout), "gc")
+    deletion.decide("records", target.layout.record(key))
+    assert recompress(store, tmp_path / "zstd").exit_code == 0
+    with pytest.raises(CalledOff):
+        deletion.finish()
+    verify_record(target, key)
