@@ -103,7 +103,7 @@ import os, sys
 from pathlib import Path
 from brainbrr.errors import UsageError
 from brainbrr.store.store import Store
-from brainbrr.verbs.ingest import ingest
+from brainbrr.ingest.ingest import ingest
 root, store, shut = map(Path, sys.argv[1:])
 ingest(None, root, location=store, workers=1)
 shut.chmod(0)

@@ -281,9 +281,8 @@ from functools import partial
 from pathlib import Path
 import numpy
 from brainbrr.errors import UsageError
-from brainbrr.store import proof
-from brainbrr.store.store import Store
-import brainbrr.store.chunks
+from brainbrr.store.store import Store, verify_object, verify_record
+import brainbrr.store.reader
 sys.path.insert(0, sys.argv[2])
 from helpers.store_values import arguments, catalog_of, meta_of, row_of, samples_of
 meta = meta_of(1, 9)
@@ -292,8 +291,8 @@ if os.geteuid() == 0:
     os.setgid(65534); os.setuid(65534)  # from here on, nothing may be imported
 store = Store.open(Path(sys.argv[1]))
 for content in store.contents():
-    proof.verify_object(store, content); store.reader(content).read(0, 100)
-records = [proof.verify_record(store, key) for key in store.keys()]
+    verify_object(store, content); store.reader(content).read(0, 100)
+records = [verify_record(store, key) for key in store.keys()]
 assert len(records) == 1 and store.catalog("demo").rows and store.frozen("c" * 64)
 assert not os.access(sys.argv[1], os.W_OK)
 for write in (
