@@ -17,7 +17,7 @@ import json, os, sys
 from pathlib import Path
 import brainbrr
 from brainbrr.errors import SpaceError
-from brainbrr.progress import Silent
+from brainbrr.core.progress import Silent
 from brainbrr.store.store import Store
 
 corpus, disk, what = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
