@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from support import ROOT
+from helpers.support import ROOT
 from test_imports import LAYERS
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
