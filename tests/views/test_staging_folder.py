@@ -145,7 +145,8 @@ def test_what_an_earlier_run_left_on_purpose_stays_unless_this_view_has_it(store
 
 def test_a_forked_child_does_not_let_go_of_its_parents_lease(stored_at: Path, into: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from stager import view_of; from brainbrr.views.stage import stage\n"
+        "import os, sys; from pathlib import Path; from helpers.stager import view_of\n"
+        "from brainbrr.views.stage import stage\n"
         "staged = stage(view_of(Path(sys.argv[1])), Path(sys.argv[2]))\n"
         "child = os.fork()\n"
         "if child == 0: staged.release(); os._exit(0)\n"
