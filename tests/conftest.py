@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers.support import ROOT, Cli, Person, Told
+from hypothesis import settings
 
 import brainbrr
 from brainbrr.eeg.synthetic.corpus import write_corpus
@@ -20,6 +21,8 @@ from brainbrr.store.store import Store
 
 for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):  # a user has neither, and they hide what he would meet
     os.environ.pop(name, None)
+settings.register_profile("default", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("default")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which `make test &` ignores, and a child would inherit
 
 

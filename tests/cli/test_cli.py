@@ -55,6 +55,7 @@ CONTRACT = {
 }
 
 
+@pytest.mark.slow
 def test_json_fields_are_the_contract(cli: Cli, corpus: Path) -> None:
     recording = next(corpus.rglob("*.edf")).stem
     arguments = {"ingest": [corpus, "--workers", 1], "plan": [corpus], "why": [recording]}
@@ -108,6 +109,7 @@ ODD_NAMES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("terminal", [False, True])
 def test_no_name_of_a_file_ends_a_line_moves_a_cursor_or_the_command(
     cli: Cli, corpus: Path, tmp_path: Path, terminal: bool
@@ -129,12 +131,14 @@ def test_no_name_of_a_file_ends_a_line_moves_a_cursor_or_the_command(
             assert sum("stranger" in line and shown in line for line in lines) == 1
 
 
+@pytest.mark.slow
 def test_output_names_profile_and_split_since_dev_is_both(cli: Cli, corpus: Path) -> None:
     cli("ingest", corpus, "--workers", 1)
     told = cli("view", "--profile", "dev", "--split", "dev")
     assert told.out.splitlines()[0].startswith("demo: profile dev, split dev")
 
 
+@pytest.mark.slow
 def test_selection_is_shown_and_narrows(cli: Cli, corpus: Path, tmp_path: Path) -> None:
     cli("ingest", corpus, "--workers", 1)
     everything = cli("view", "--json").json
@@ -180,6 +184,7 @@ def test_ctrl_c_leaves_a_store_that_the_same_command_finishes(corpus: Path, tmp_
     assert gate.returncode == 0, gate.stdout
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_written_is_all_that_json_says(cli: Cli, corpus: Path) -> None:
     cli("ingest", corpus, "--workers", 1)
     for option in ("--out", "--index"):

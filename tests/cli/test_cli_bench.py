@@ -17,6 +17,7 @@ def ingested(cli: Cli, corpus: Path) -> Cli:
     return cli
 
 
+@pytest.mark.slow
 def test_bench_says_pace_limit_bound_and_advice(ingested: Cli) -> None:
     told = ingested("bench", "--profile", "smoke", "--batch", "4", "--seconds", "0.1", "--json")
     assert told.code == 0
@@ -30,6 +31,7 @@ def test_bench_says_pace_limit_bound_and_advice(ingested: Cli) -> None:
         assert pace["share"] == pytest.approx(share, abs=0.01)
 
 
+@pytest.mark.slow
 def test_bench_reads_a_frozen_view_and_prints_a_table(ingested: Cli, tmp_path: Path) -> None:
     assert ingested("view", "--profile", "smoke", "--out", tmp_path / "view.json").code == 0
     told = ingested("bench", "--view", tmp_path / "view.json", "--batch", "2", "--seconds", "0.1")

@@ -86,6 +86,7 @@ def test_a_whole_file_is_read(place: Place, name: str) -> None:
         assert not isinstance(found := tried(name, place, seed), BrainbrrError), found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_file_with_each_token_before_it_after_it_and_instead(place: Place, name: str) -> None:
     seed = TARGETS[name].seeds(place)[0]
@@ -94,6 +95,7 @@ def test_a_file_with_each_token_before_it_after_it_and_instead(place: Place, nam
             tried(name, place, data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 @FUZZ
 @given(data=st.data())
@@ -101,6 +103,7 @@ def test_a_file_that_was_changed(place: Place, name: str, data: st.DataObject) -
     tried(name, place, data.draw(mutated(data.draw(st.sampled_from(TARGETS[name].seeds(place))))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 @FUZZ
 @given(data=st.binary(max_size=600))
@@ -108,6 +111,7 @@ def test_a_file_of_any_bytes(place: Place, name: str, data: bytes) -> None:
     tried(name, place, data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", JSON)
 @FUZZ
 @given(data=st.data())
@@ -129,6 +133,7 @@ EDF_FIELDS = [(0, 8), (8, 80), (168, 8), (176, 8), (184, 8), (192, 44), (236, 8)
 SIGNAL_FIELDS = [16, 80, 8, 8, 8, 8, 8, 80, 8, 32]
 
 
+@pytest.mark.slow
 @FUZZ
 @given(data=st.data())
 def test_an_edf_with_other_fields(place: Place, data: st.DataObject) -> None:
@@ -144,6 +149,7 @@ def test_an_edf_with_other_fields(place: Place, data: st.DataObject) -> None:
     tried("edf", place, edf)
 
 
+@pytest.mark.slow
 @FUZZ
 @given(data=st.data())
 def test_an_index_with_other_members(place: Place, data: st.DataObject) -> None:

@@ -46,6 +46,7 @@ def files(store: Path, *folders: str) -> dict[Path, bytes]:
     return {path: path.read_bytes() for each in folders for path in (store / each).rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_ingest_writes_findings_once_and_an_unchanged_tree_is_not_read_again(
     cli: Cli, corpus: Path, location: Path, bad: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,6 +58,7 @@ def test_ingest_writes_findings_once_and_an_unchanged_tree_is_not_read_again(
     assert cli("ingest", corpus, "--workers", 1, "--json").json["bytes_written"] == 0
 
 
+@pytest.mark.slow
 def test_workers_write_the_same_findings(cli: Cli, corpus: Path, location: Path, bad: str) -> None:
     cli("ingest", corpus, "--workers", 1)
     alone = {path.name: data for path, data in files(location, "findings").items()}
@@ -65,6 +67,7 @@ def test_workers_write_the_same_findings(cli: Cli, corpus: Path, location: Path,
     assert {path.name: data for path, data in files(location, "findings").items()} == alone
 
 
+@pytest.mark.slow
 def test_a_new_detector_writes_new_files_and_changes_no_identity(
     cli: Cli, corpus: Path, location: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +88,7 @@ def test_a_new_detector_writes_new_files_and_changes_no_identity(
     assert cli("verify").code == 0
 
 
+@pytest.mark.slow
 def test_a_view_leaves_out_what_scores_less_and_names_it(cli: Cli, corpus: Path, bad: str, tmp_path: Path) -> None:
     cli("ingest", corpus, "--workers", 1)
     everything = cli("view", "--json").json
@@ -105,6 +109,7 @@ def test_a_view_leaves_out_what_scores_less_and_names_it(cli: Cli, corpus: Path,
     assert "min_quality 80" in text and f"flat\t1\t{flat}" in text
 
 
+@pytest.mark.slow
 def test_a_frozen_view_remembers_what_it_left_out(corpus: Path, location: Path, bad: str) -> None:
     brainbrr.ingest(corpus, store=location)
     view = brainbrr.view(location, min_quality=80)
@@ -116,6 +121,7 @@ def test_a_frozen_view_remembers_what_it_left_out(corpus: Path, location: Path, 
     assert View.from_json(Store.open(location), frozen).left_out == ()
 
 
+@pytest.mark.slow
 def test_a_quality_that_nothing_has_or_can_have_is_refused(cli: Cli, corpus: Path, location: Path) -> None:
     for edf in corpus.rglob("*.edf"):
         spoil(edf)
@@ -134,6 +140,7 @@ def mend(cli: Cli, told: dict[str, Any]) -> list[str]:
     return words
 
 
+@pytest.mark.slow
 def test_recordings_that_nobody_examined_make_the_view_incomplete_and_ingest_mends_it(
     cli: Cli, corpus: Path, location: Path
 ) -> None:
@@ -149,6 +156,7 @@ def test_recordings_that_nobody_examined_make_the_view_incomplete_and_ingest_men
     assert files(location, "findings") == before
 
 
+@pytest.mark.slow
 def test_damaged_findings_are_told_by_view_verify_and_why_and_their_command_mends_them(
     cli: Cli, corpus: Path, location: Path
 ) -> None:
@@ -165,6 +173,7 @@ def test_damaged_findings_are_told_by_view_verify_and_why_and_their_command_mend
     assert cli("verify").code == 0 and files(location, "findings") == good
 
 
+@pytest.mark.slow
 def test_a_recording_that_is_out_of_reach_or_changed_is_not_examined_and_said_so(
     cli: Cli, corpus: Path, location: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +194,7 @@ def test_a_recording_that_is_out_of_reach_or_changed_is_not_examined_and_said_so
     assert len(files(location, "findings")) == 17
 
 
+@pytest.mark.slow
 def test_a_store_that_cannot_be_written_is_no_recording_that_was_not_examined(
     cli: Cli, corpus: Path, location: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +205,7 @@ def test_a_store_that_cannot_be_written_is_no_recording_that_was_not_examined(
     assert told.code == 1 and str(location / "findings") in told.err
 
 
+@pytest.mark.slow
 def test_a_truncated_file_that_was_accepted_is_examined_too(cli: Cli, corpus: Path, location: Path) -> None:
     edf = sorted(corpus.rglob("*.edf"))[0]
     edf.write_bytes(edf.read_bytes()[:-10])
@@ -206,6 +217,7 @@ def test_a_truncated_file_that_was_accepted_is_examined_too(cli: Cli, corpus: Pa
     assert cli("why", edf.stem, "--json").json["quality"] == told["quality"]
 
 
+@pytest.mark.slow
 def test_why_shows_what_a_score_is_made_of(cli: Cli, corpus: Path, bad: str, location: Path) -> None:
     cli("ingest", corpus, "--workers", 1)
     told = cli("why", bad, "--json").json

@@ -25,6 +25,7 @@ from brainbrr.ingest.build import Builder, Built, Task, build, build_all
 from brainbrr.store.store import Store
 
 
+@pytest.mark.slow
 def test_every_real_recording_of_the_tusz_like_tree_is_stored(cli: Cli, data: Path) -> None:
     told = cli("ingest", data / "tusz_like", "--workers", 1, "--json")
     assert (told.code, told.json["new"], told.json["failed"]) == (0, 9, [])
@@ -34,6 +35,7 @@ def test_every_real_recording_of_the_tusz_like_tree_is_stored(cli: Cli, data: Pa
     assert cli("ingest", data / "tusz_like" / "edf", "--json").json["reused"] == 9  # the same corpus by its edf/
 
 
+@pytest.mark.slow
 def test_labels_past_the_signal_are_clipped_and_counted(cli: Cli, data: Path) -> None:
     told = cli("ingest", data / "tusz_layout", "--workers", 1, "--json")
     assert (told.code, told.json["new"]) == (0, 41)
@@ -41,6 +43,7 @@ def test_labels_past_the_signal_are_clipped_and_counted(cli: Cli, data: Path) ->
     assert view["labels_clipped"] > 0 and view["short"] == 41 and view["seizures"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tree", "stored", "refused"),
     [("edf", 10, 1), ("odd", 2, 18), ("other_corpora_layout/siena", 5, 0), ("other_corpora_layout/seizeit", 10, 0)],
@@ -64,6 +67,7 @@ def test_a_tree_without_splits_says_what_training_needs(cli: Cli, corpus: Path) 
     assert "time\tnone: nothing to build" in cli("plan", plain).out
 
 
+@pytest.mark.slow
 def test_native_bipolar_channels_are_a_recipe_of_their_own(cli: Cli, data: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "bipolar.toml"
     own = [name for name in CHB_MIT if name != "T4-T6"]  # these files hold T8-P8 twice, over different noise
@@ -96,6 +100,7 @@ def test_a_profile_hashes_only_its_own_files_but_labels_cover_the_corpus(cli: Cl
     assert status["corpora"][0]["recordings"] == 18
 
 
+@pytest.mark.slow
 def test_a_broken_link_is_refused_by_name(cli: Cli, corpus: Path) -> None:
     edf = next(corpus.rglob("*.edf"))
     edf.unlink()
@@ -105,6 +110,7 @@ def test_a_broken_link_is_refused_by_name(cli: Cli, corpus: Path) -> None:
     assert "cannot be read" in told.json["failed"][0]["reason"]
 
 
+@pytest.mark.slow
 def test_membership_that_moves_at_the_cut_is_reported(cli: Cli, corpus: Path) -> None:
     cli("ingest", corpus, "--profile", "smoke", "--workers", 1)
     out = corpus.parent / "v.json"
@@ -118,6 +124,7 @@ def test_membership_that_moves_at_the_cut_is_reported(cli: Cli, corpus: Path) ->
     assert told["left"] and told["entered"]
 
 
+@pytest.mark.slow
 def test_several_processes_on_one_tree_end_in_one_object_each(corpus: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "BRAINBRR_STORE": str(tmp_path / "store"), "XDG_CACHE_HOME": str(tmp_path / "host")}
     command = [sys.executable, "-m", "brainbrr", "ingest", str(corpus), "--workers", "1", "--json"]
@@ -130,6 +137,7 @@ def test_several_processes_on_one_tree_end_in_one_object_each(corpus: Path, tmp_
     assert gate.returncode == 0, gate.stdout
 
 
+@pytest.mark.slow
 def test_kill_9_leaves_a_store_that_the_same_command_finishes(corpus: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "BRAINBRR_STORE": str(tmp_path / "store"), "XDG_CACHE_HOME": str(tmp_path / "host")}
     command = [sys.executable, "-m", "brainbrr", "ingest", str(corpus), "--workers", "1", "--json"]
@@ -206,6 +214,7 @@ def test_a_full_disk_is_said_before_any_work(cli: Cli, corpus: Path, monkeypatch
     assert told.code == 7 and "bytes are needed" in told.err
 
 
+@pytest.mark.slow
 def test_accepting_a_truncated_file_stores_its_whole_records_and_says_so(cli: Cli, corpus: Path) -> None:
     edf = next((corpus / "edf" / "train").rglob("*.edf"))
     os.truncate(edf, edf.stat().st_size - 1000)

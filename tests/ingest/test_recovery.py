@@ -43,6 +43,7 @@ def test_recordings_that_cannot_be_read_at_all_are_failures_not_nothing(cli: Cli
     assert cli("view", "--json").json["recordings"] == 18
 
 
+@pytest.mark.slow
 def test_rehash_rebuilds_a_damaged_object_and_keeps_the_damaged_one(cli: Cli, corpus: Path, tmp_path: Path) -> None:
     cli("ingest", corpus, "--profile", "smoke", "--workers", 1)
     shard = first_shard(tmp_path / "store")
@@ -57,6 +58,7 @@ def test_rehash_rebuilds_a_damaged_object_and_keeps_the_damaged_one(cli: Cli, co
     assert len(list((tmp_path / "store" / "quarantine").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_an_unlabelled_corpus_stays_unlabelled_and_its_mend_says_so(cli: Cli, corpus: Path, tmp_path: Path) -> None:
     for labels in (*corpus.rglob("*.csv"), *corpus.rglob("*.csv_bi")):
         labels.unlink()
@@ -70,6 +72,7 @@ def test_an_unlabelled_corpus_stays_unlabelled_and_its_mend_says_so(cli: Cli, co
     assert cli("view").code == 0
 
 
+@pytest.mark.slow
 def test_mend_names_the_recipe_file_and_works(cli: Cli, corpus: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "modern.toml"
     recipe.write_text("notch_hz = false\n")
@@ -79,6 +82,7 @@ def test_mend_names_the_recipe_file_and_works(cli: Cli, corpus: Path, tmp_path: 
     assert cli("view", "--profile", "smoke", "--recipe", recipe).code == 0
 
 
+@pytest.mark.slow
 def test_an_empty_mount_point_is_out_of_reach_not_an_error(cli: Cli, corpus: Path) -> None:
     cli("ingest", corpus, "--workers", 1)
     shutil.rmtree(corpus)
@@ -87,6 +91,7 @@ def test_an_empty_mount_point_is_out_of_reach_not_an_error(cli: Cli, corpus: Pat
     assert (told.code, told.json["state"], told.json["root"]) == (0, "ready", None)
 
 
+@pytest.mark.slow
 def test_one_unreadable_file_is_stale_not_an_error(cli: Cli, corpus: Path) -> None:
     cli("ingest", corpus, "--workers", 1)
     edf = next(corpus.rglob("*.edf"))
@@ -96,6 +101,7 @@ def test_one_unreadable_file_is_stale_not_an_error(cli: Cli, corpus: Path) -> No
     assert (told.code, told.json["state"], len(told.json["stale"])) == (3, "stale", 1)
 
 
+@pytest.mark.slow
 def test_a_recording_that_another_process_added_meanwhile_is_kept(corpus: Path, tmp_path: Path) -> None:
     store, host = tmp_path / "store", tmp_path / "host"
     late = sorted((corpus / "edf" / "train").rglob("*.edf"))[0]
@@ -131,6 +137,7 @@ def test_a_recording_that_another_process_added_meanwhile_is_kept(corpus: Path, 
     assert catalog is not None and len(catalog.rows) == 18
 
 
+@pytest.mark.slow
 def test_an_accepted_label_refusal_ends_when_the_label_is_mended(cli: Cli, corpus: Path) -> None:
     labels = sorted(corpus.rglob("*.csv_bi"))[0]
     good = labels.read_text()
@@ -144,6 +151,7 @@ def test_an_accepted_label_refusal_ends_when_the_label_is_mended(cli: Cli, corpu
     assert (told.code, told.json["omitted"], told.json["ready"]) == (0, [], 18)
 
 
+@pytest.mark.slow
 def test_a_root_behind_a_link_is_hashed_once(cli: Cli, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     link = corpus.parent / "linked" / "demo"
     link.parent.mkdir()
@@ -155,6 +163,7 @@ def test_a_root_behind_a_link_is_hashed_once(cli: Cli, corpus: Path, monkeypatch
     assert cli("ingest", corpus, "--workers", 1).code == 0
 
 
+@pytest.mark.slow
 def test_python_does_not_train_on_a_stale_view(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "host"))
     brainbrr.ingest(corpus, store=tmp_path / "store")
@@ -166,6 +175,7 @@ def test_python_does_not_train_on_a_stale_view(corpus: Path, tmp_path: Path, mon
         brainbrr.train(view, runs=tmp_path / "runs")
 
 
+@pytest.mark.slow
 def test_a_dry_run_foresees_refusals_duplicates_and_acceptances(cli: Cli, corpus: Path) -> None:
     edfs = sorted((corpus / "edf" / "train").rglob("*.edf"))
     edfs[0].write_bytes(edfs[0].read_bytes()[:1000])
@@ -181,6 +191,7 @@ def test_a_dry_run_foresees_refusals_duplicates_and_acceptances(cli: Cli, corpus
     assert cli("ingest", corpus, "--dry-run").code == 0
 
 
+@pytest.mark.slow
 def test_labels_that_change_outside_the_profile_are_reported(cli: Cli, corpus: Path) -> None:
     cli("ingest", corpus, "--workers", 1)
     for labels in corpus.rglob("*.csv_bi"):
@@ -209,6 +220,7 @@ def test_a_cache_folder_that_cannot_be_written_costs_time_only(
     assert cli("view", "--profile", "smoke").code == 0
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_driver_is_killed(corpus: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "BRAINBRR_STORE": str(tmp_path / "store"), "XDG_CACHE_HOME": str(tmp_path / "host")}
     edf = sorted(corpus.rglob("*.edf"))[3]
@@ -245,6 +257,7 @@ def test_a_selection_that_holds_nothing_is_a_usage_error(cli: Cli, corpus: Path)
     assert told.code == 2 and json.loads(told.out)["fix"]
 
 
+@pytest.mark.slow
 def test_plan_agrees_with_ingest_on_an_unlabelled_corpus_and_a_damaged_record(
     cli: Cli, corpus: Path, tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ def table(tmp_path: Path, kind: str) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_an_unchanged_tree_is_ingested_again_without_opening_a_file_of_it(remembered: Path, tmp_path: Path) -> None:
     told, files = opened(remembered, tmp_path / "store")
     assert (told["recordings"], told["reused"], told["bytes_read"]) == (N, N, 0)
@@ -81,6 +82,7 @@ def test_an_unchanged_tree_is_ingested_again_without_opening_a_file_of_it(rememb
     assert kinds >= {".edf", ".csv", ".csv_bi", ".json"} and any(file.endswith("/c.0.0") for file in files)
 
 
+@pytest.mark.slow
 def test_one_edited_file_is_the_only_one_opened(remembered: Path, tmp_path: Path) -> None:
     labels = min(remembered.rglob("*.csv"))
     edit(labels, b"1.0000", b"0.9000")

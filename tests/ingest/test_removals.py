@@ -146,11 +146,13 @@ def scanned(folder: Path, shut: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_a_folder_that_may_not_be_read_is_an_error_and_no_deletion(open_to_all: Path) -> None:
     patient = a_patient(open_to_all / "demo")
     assert scanned(open_to_all, patient) == ["the folder cannot be read: Permission denied"] * 2
 
 
+@pytest.mark.slow
 def test_a_link_through_a_folder_that_may_not_be_entered_is_an_error_and_no_deletion(open_to_all: Path) -> None:
     patient, disk = a_patient(open_to_all / "demo"), open_to_all / "disk"
     disk.mkdir()
@@ -161,6 +163,7 @@ def test_a_link_through_a_folder_that_may_not_be_entered_is_an_error_and_no_dele
     assert all("Permission denied" in line for line in told)
 
 
+@pytest.mark.slow
 def test_a_store_whose_disk_is_not_mounted_is_not_founded_anew(
     cli: Cli, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ rows = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(rows, max_size=5))
 def test_a_generation_round_trips(rows: list[Row]) -> None:
     catalog = catalog_of(rows)

@@ -141,6 +141,7 @@ def test_frames_that_save_nothing_still_count_as_there(tmp_path: Path, meta: Any
     verify_object(store, record.content)
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_a_compressed_object_is_found(tmp_path: Path) -> None:
     meta = meta_of(2, 55, rate_hz=4, absent=(1,))
     folder = tmp_path / "object"

@@ -15,6 +15,7 @@ from brainbrr.store.store import Store
 TESTS = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_death_at_any_point_leaves_a_store_that_opens_verifies_and_finishes(tmp_path: Path) -> None:
     done = subprocess.run(  # its own process: forking is safe only without threads, and zarr starts some
@@ -31,6 +32,7 @@ def test_death_at_any_point_leaves_a_store_that_opens_verifies_and_finishes(tmp_
     assert points["freeze"] >= 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ACTIONS)
 def test_a_full_disk_at_any_point_says_how_much_was_needed_and_leaves_nothing_half(tmp_path: Path, name: str) -> None:
     def full() -> None:

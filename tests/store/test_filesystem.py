@@ -53,6 +53,7 @@ def init(store: Path, *options: str, **environment: str) -> subprocess.Completed
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", LACKS)
 def test_what_a_file_system_lacks_is_named(shim: Path, tmp_path: Path, what: str) -> None:
     options = ("--shared", "--group", str(os.getgid())) if what == "folder mode" else ()

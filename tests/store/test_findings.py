@@ -65,6 +65,7 @@ def test_an_empty_file_as_a_power_cut_leaves_it_counts_as_absent(store: Store) -
     assert store.has_findings(KEY, 1)  # a stat proves no more than that
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_found(store: Store) -> None:
     store.put_findings(KEY, 1, FOUND)
     path = store.layout.findings_of(KEY, 1)

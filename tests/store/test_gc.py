@@ -634,6 +634,7 @@ def test_what_no_deletion_took_away_hinders_no_writer_and_no_gc(store: Store, st
     whole(store)
 
 
+@pytest.mark.slow
 def test_what_a_gc_has_taken_away_is_not_missed_whether_it_runs_still_or_died(
     tmp_path: Path, listen: Callable[[Callable[[str], None]], None]
 ) -> None:

@@ -41,6 +41,7 @@ def shard(store: Store, content: str) -> Path:
     return store.layout.object(content) / "c.0.0"
 
 
+@pytest.mark.slow
 def test_a_recompressed_store_differs_in_the_bytes_of_objects_alone(cli: Cli, store: Store, tmp_path: Path) -> None:
     before = tree(store)
     told = cli("recompress", "--to", tmp_path / "zstd", "--json")
@@ -63,6 +64,7 @@ def test_a_recompressed_store_differs_in_the_bytes_of_objects_alone(cli: Cli, st
     assert report["ratio"] == round(report["bytes_after"] / report["bytes_before"], 4) < 0.85
 
 
+@pytest.mark.slow
 def test_views_keep_their_digests_and_everything_is_proven(cli: Cli, store: Store, tmp_path: Path) -> None:
     assert cli("recompress", "--to", tmp_path / "zstd", "--codec", "zstd").code == 0
     for profile in ("smoke", "dev"):
@@ -73,6 +75,7 @@ def test_views_keep_their_digests_and_everything_is_proven(cli: Cli, store: Stor
         assert cli(*asked, "--store", tmp_path / "zstd").code == 0
 
 
+@pytest.mark.slow
 def test_a_recompressed_store_takes_new_recordings(cli: Cli, store: Store, corpus: Path, tmp_path: Path) -> None:
     cli("recompress", "--to", tmp_path / "zstd")
     told = cli("ingest", corpus, "--workers", 2, "--store", tmp_path / "zstd", "--json")
@@ -83,12 +86,14 @@ def test_a_recompressed_store_takes_new_recordings(cli: Cli, store: Store, corpu
     assert cli("ingest", corpus, "--rehash", "--store", tmp_path / "zstd", "--json").json["new"] == 0
 
 
+@pytest.mark.slow
 def test_there_and_back_again_gives_the_same_bytes(cli: Cli, store: Store, tmp_path: Path) -> None:
     assert cli("recompress", "--to", tmp_path / "zstd").code == 0
     assert cli("recompress", "--store", tmp_path / "zstd", "--to", tmp_path / "plain").code == 0
     assert tree(Store.open(tmp_path / "plain")) == tree(store)
 
 
+@pytest.mark.slow
 def test_what_was_cut_off_goes_on_from_there(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = copy.copy_object, []
 
@@ -114,6 +119,7 @@ def test_what_was_cut_off_goes_on_from_there(store: Store, tmp_path: Path, monke
     assert not list((half.location / "tmp").iterdir())
 
 
+@pytest.mark.slow
 def test_what_is_damaged_is_left_out_and_listed(cli: Cli, store: Store, tmp_path: Path) -> None:
     flipped, cut = sorted(store.contents())[:2]
     data = bytearray(shard(store, flipped).read_bytes())
@@ -133,6 +139,7 @@ def test_what_is_damaged_is_left_out_and_listed(cli: Cli, store: Store, tmp_path
     assert "failed object" in cli("recompress", "--to", tmp_path / "zstd").out
 
 
+@pytest.mark.slow
 def test_an_object_under_anothers_name_is_not_copied(store: Store, tmp_path: Path) -> None:
     one, other = sorted(store.contents())[:2]
     shutil.rmtree(store.layout.object(one))
@@ -143,6 +150,7 @@ def test_an_object_under_anothers_name_is_not_copied(store: Store, tmp_path: Pat
     assert one not in set(Store.open(tmp_path / "zstd").contents())
 
 
+@pytest.mark.slow
 def test_a_damaged_copy_of_an_earlier_run_is_replaced(store: Store, tmp_path: Path) -> None:
     recompress(store, tmp_path / "zstd")
     other = Store.open(tmp_path / "zstd")
@@ -154,6 +162,7 @@ def test_a_damaged_copy_of_an_earlier_run_is_replaced(store: Store, tmp_path: Pa
     assert len(list((other.location / "quarantine").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_the_same_store_one_inside_another_and_the_same_codec_are_refused(store: Store, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(store.location)
     for to in (store.location, tmp_path / "link"):
@@ -170,6 +179,7 @@ def test_the_same_store_one_inside_another_and_the_same_codec_are_refused(store:
     assert not (store.location / "zstd").exists()
 
 
+@pytest.mark.slow
 def test_another_catalog_of_the_same_name_stops_it_before_anything_is_written(store: Store, tmp_path: Path) -> None:
     other = Store.create(tmp_path / "zstd", codec="zstd")
     catalog = store.catalog("demo")
@@ -191,6 +201,7 @@ def test_help_has_an_example_the_exit_codes_and_every_codec(cli: Cli) -> None:
     assert tuple(codec.type.choices) == CODECS
 
 
+@pytest.mark.slow
 def test_a_deletion_in_the_target_that_ran_meanwhile_is_called_off(store: Store, tmp_path: Path) -> None:
     target = Store.open(recompress(store, tmp_path / "zstd").to)
     key = next(target.keys())

@@ -29,6 +29,7 @@ def test_a_record_round_trips_and_is_sealed_json_on_disk(store: Store, record: R
     assert store.layout.record(record.key).stat().st_mode & 0o777 == 0o444
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_a_record_is_found(store: Store, record: Record) -> None:
     for _ in flips_on_disk(store.layout.record(record.key)):
         with pytest.raises(IntegrityError):

@@ -107,6 +107,7 @@ def test_a_view_is_pinned_from_python_too(store: Store, tmp_path: Path, monkeypa
     assert not brainbrr.gc(store, grace=0).unneeded
 
 
+@pytest.mark.slow
 def test_a_retired_recipe_is_not_ingested_until_it_is_restored(cli: Cli, store: Store, corpus: Path) -> None:
     ingest = ("ingest", corpus, "--profile", "smoke", "--workers", 1)
     [listed] = cli("recipe", "list", "--json").json["recipes"]
@@ -129,6 +130,7 @@ def test_a_retired_recipe_is_not_ingested_until_it_is_restored(cli: Cli, store: 
     assert cli("view", "--profile", "smoke").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", ["smoke", "full"])
 def test_what_a_gc_deleted_once_and_was_stored_again_is_missed_when_it_is_lost(
     cli: Cli, store: Store, corpus: Path, tmp_path: Path, profile: str
@@ -152,6 +154,7 @@ def test_what_a_gc_deleted_once_and_was_stored_again_is_missed_when_it_is_lost(
     assert told.code == 4 and [each["record"] for each in told.json["corrupt"] if "record" in each] == [key]
 
 
+@pytest.mark.slow
 def test_a_generation_names_nothing_that_was_deleted_for_good(cli: Cli, store: Store, corpus: Path) -> None:
     old = next(store.records()).recipe
     cli("recipe", "retire", "default")
@@ -173,6 +176,7 @@ def test_a_recipe_that_is_not_one_is_refused_by_what_there_is(cli: Cli, store: S
     assert cli("recipe", "restore", "abcdef0", "--json").json["done"] == "restored"
 
 
+@pytest.mark.slow
 def test_forget_takes_the_corpus_away_and_says_what_it_cannot_reach(cli: Cli, store: Store, corpus: Path) -> None:
     told = cli("forget", "demo")
     assert told.code == 0 and "backups" in told.out and store.corpora() == ("demo",)
@@ -186,6 +190,7 @@ def test_forget_takes_the_corpus_away_and_says_what_it_cannot_reach(cli: Cli, st
     assert cli("check", "--profile", "smoke").code == 0
 
 
+@pytest.mark.slow
 def test_forget_older_generations_through_the_command_line(cli: Cli, store: Store, corpus: Path) -> None:
     assert cli("ingest", corpus, "--workers", 1).code == 0
     told = cli("forget", "demo", "--older-than", 2, "--yes", "--json")
@@ -209,6 +214,7 @@ def die_at(point: str) -> Callable[[str], None]:
     return listener
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before the catalog", "after the catalog", "dead before the catalog"])
 def test_an_ingest_builds_again_what_a_gc_took_meanwhile(
     cli: Cli, store: Store, corpus: Path, monkeypatch: pytest.MonkeyPatch, when: str
