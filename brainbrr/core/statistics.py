@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,6 +53,11 @@ class Statistics:
             both[lowest - first : lowest - first + len(counts)] += counts
             lowest, counts = first, both
         self._counts[i] = lowest, counts
+
+    def rms(self, row: int) -> float:
+        """Return the standard deviation of a row, in its own steps."""
+        n, total = self._n, int(self._sums[row])
+        return math.sqrt(max(0, n * int(self._products[row, row]) - total * total)) / n if n else 0.0
 
     def result(self) -> dict[str, Any]:
         """Return {"n", "sums" [C], "products" [C(C+1)/2: Σ x_i·x_j for i ≤ j, row by row], "quartiles" [C]}.

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import codecs
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
 
@@ -24,7 +25,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d\d?)?", re.ASCII)
 # Units in lower case, as latin-1 shows their bytes: µ is B5 there, C2 B5 or CE BC in UTF-8, and some writers
 # leave B0 of it. No EEG is in megavolts, so case says nothing.
 _UNITS_UV = {
-    **dict.fromkeys(("uv", "µv", "âµv", "î¼v", "°v", "mcv"), Fraction(1)),
+    **dict.fromkeys(("uv", "µv", "âµv", "î¼v", "°v", "mcv", "microv"), Fraction(1)),
     "nv": Fraction(1, 1000),
     "mv": Fraction(1000),
     "v": Fraction(1_000_000),
@@ -94,7 +95,8 @@ class EdfSignal:
 class EdfHeader:
     """A file's header after all checks. `signals` leaves annotation channels out; `started` is ISO or None.
 
-    `n_records` is how many whole records are read; `notes` tells what was odd and harmless.
+    `n_records` is how many whole records are read; `record_rounding_s` is half of the record duration's last digit;
+    `notes` tells what was odd and harmless.
     """
 
     patient: str
@@ -103,6 +105,7 @@ class EdfHeader:
     n_records: int
     n_records_declared: int
     record_duration_s: Fraction
+    record_rounding_s: Fraction
     signals: tuple[EdfSignal, ...]
     reserved: str
     n_bytes: int
@@ -113,6 +116,17 @@ class EdfHeader:
     def duration_s(self) -> Fraction:
         """Seconds of signal in the whole records."""
         return self.n_records * self.record_duration_s
+
+    def lasting(self, record_duration_s: Fraction, rounding_s: Fraction, note: str) -> EdfHeader:
+        """Return the header with another record duration, and so with other rates."""
+        signals = tuple(replace(each, rate=each.samples_per_record / record_duration_s) for each in self.signals)
+        return replace(
+            self,
+            record_duration_s=record_duration_s,
+            record_rounding_s=rounding_s,
+            signals=signals,
+            notes=(*self.notes, note),
+        )
 
     @property
     def discontinuous(self) -> bool:
@@ -189,6 +203,7 @@ class _Parser:
             n_records=n_records,
             n_records_declared=declared,
             record_duration_s=duration_s,
+            record_rounding_s=_rounding(main["record duration"][0]),
             signals=measured,
             reserved=reserved,
             n_bytes=256 + len(self.table),
@@ -272,6 +287,12 @@ class _Parser:
             return None
         century = 1900 if when.year % 100 >= 85 else 2000
         return when.replace(year=century + when.year % 100).isoformat()
+
+
+def _rounding(number: str) -> Fraction:
+    """Return half of a decimal number's last digit."""
+    exponent = Decimal(number.replace(",", ".")).as_tuple().exponent
+    return Fraction(10) ** int(exponent) / 2
 
 
 def _range_problems(limits: dict[str, Fraction]) -> list[str]:

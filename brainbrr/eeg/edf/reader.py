@@ -33,6 +33,7 @@ from brainbrr.errors import EdfError, RecordingError
 
 _HEAD_BYTES = 1 << 16
 _BLOCK_BYTES = 1 << 24
+_ROUNDED = Fraction(1, 200)  # how far the record duration in a header may be from what steady timestamps say
 _ONSET = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15[\d.]*)?\x14")  # EDF+ 2.2.4: the time-keeping TAL of a record
 
 
@@ -141,8 +142,9 @@ class EdfFile:
     def _check_times(self, header: EdfHeader, keeper: EdfSignal | None) -> EdfHeader:
         """Refuse records that do not follow each other, by the timestamp that EDF+ puts first in each one.
 
-        All records of an EDF+D file are read, of the others the first and the last. EDF+C promises that there
-        are no gaps, so its odd timestamps are a note only; so are those of a plain EDF that no gap explains.
+        All records are looked at where the file says EDF+D, or where the last timestamp is not the expected one.
+        Timestamps that are steady, but not at the header's record duration, are right: the header's is rounded.
+        A jump forward is a gap, whatever the file calls itself. What is odd and no gap is a note, except in EDF+D.
         """
         fix = "split it at its gaps into EDF+C files"
         if keeper is None:
@@ -151,26 +153,57 @@ class EdfFile:
             return header
         # Half a sample, since timestamps are rounded; 1 ms at rates that no EEG has.
         tolerance_s = 1 / max(Fraction(1), min(Fraction(1000), 2 * max(signal.rate for signal in header.signals)))
-        first_s = Fraction(0)
-        for i in range(header.n_records) if header.discontinuous else sorted({0, header.n_records - 1}):
-            at = header.n_bytes + 2 * (i * header.record_samples + keeper.start)
-            match = _ONSET.match(self._read(2 * min(keeper.samples_per_record, 16), at).tobytes())
-            onset_s = Fraction(match[1].decode()) if match else None
-            if i == 0 and onset_s is not None:
-                first_s = onset_s
-            expected_s = first_s + i * header.record_duration_s
+        ends = {i: self._onset_s(header, keeper, i) for i in sorted({0, header.n_records - 1})}
+        first_s = ends[0] if ends[0] is not None else Fraction(0)
+
+        def off_s(onset_s: Fraction, i: int) -> Fraction:
+            return onset_s - first_s - i * header.record_duration_s
+
+        if not header.discontinuous and all(
+            onset_s is not None and abs(off_s(onset_s, i)) <= tolerance_s for i, onset_s in ends.items()
+        ):
+            return header
+        onsets_s = [self._onset_s(header, keeper, i) for i in range(header.n_records)]
+        steady_s = None if header.discontinuous else _steady(onsets_s, tolerance_s)
+        if steady_s is not None and abs(steady_s / header.record_duration_s - 1) <= _ROUNDED:
+            note = (
+                f"the timestamps come every {float(steady_s):.9g} s, and the header says records of "
+                f"{float(header.record_duration_s):g} s: the timestamps are taken"
+            )
+            return header.lasting(steady_s, tolerance_s / max(1, header.n_records - 1), note)
+        before_s = Fraction(0)
+        for i, onset_s in enumerate(onsets_s):
             if onset_s is None:
-                odd = f"record {i + 1} has no timestamp"
-            elif abs(onset_s - expected_s) > tolerance_s:
-                odd = f"record {i + 1} starts at {float(onset_s):g} s, not at {float(expected_s):g} s"
+                odd, is_gap = f"record {i + 1} has no timestamp", False
+            elif abs(off_s(onset_s, i)) > tolerance_s:
+                odd = f"record {i + 1} starts at {float(onset_s):g} s, not at {float(onset_s - off_s(onset_s, i)):g} s"
+                is_gap = off_s(onset_s, i) > before_s + tolerance_s
             else:
+                before_s = off_s(onset_s, i)
                 continue
-            is_later = onset_s is not None and onset_s > expected_s
-            if header.discontinuous or (is_later and not header.reserved.startswith("EDF+C")):
+            if header.discontinuous or is_gap:
                 kind = header.reserved if header.reserved.isprintable() else ""
                 raise EdfError(f"the file has gaps ({kind or 'plain EDF with timestamps'}): {odd}", fix=fix)
             return replace(header, notes=(*header.notes, odd))
         return header
+
+    def _onset_s(self, header: EdfHeader, keeper: EdfSignal, i: int) -> Fraction | None:
+        """Return the timestamp of a record, None where it has none."""
+        at = header.n_bytes + 2 * (i * header.record_samples + keeper.start)
+        match = _ONSET.match(self._read(2 * min(keeper.samples_per_record, 16), at).tobytes())
+        return Fraction(match[1].decode()) if match else None
+
+
+def _steady(onsets_s: list[Fraction | None], tolerance_s: Fraction) -> Fraction | None:
+    """Return the seconds from one timestamp to the next where all are that far apart, else None."""
+    first_s, last_s = onsets_s[0], onsets_s[-1]
+    if len(onsets_s) < 3 or first_s is None or last_s is None or last_s <= first_s:
+        return None
+    step_s = (last_s - first_s) / (len(onsets_s) - 1)
+    is_steady = all(
+        each is not None and abs(each - first_s - i * step_s) <= tolerance_s for i, each in enumerate(onsets_s)
+    )
+    return step_s if is_steady else None
 
 
 def _unreadable(error: OSError) -> EdfError:

@@ -18,7 +18,7 @@ from brainbrr.core.arrays import Int16, Int64
 from brainbrr.eeg.edf.reader import EdfFile, located
 from brainbrr.eeg.quality import spectra as segs
 from brainbrr.eeg.quality.rules import FLAT, SATURATED, SATURATED_PER_CENT, SILENT, SILENT_UV, Evidence, judge
-from brainbrr.eeg.signal.channels import Group, Watch, Window, groups_of, select
+from brainbrr.eeg.signal.channels import Group, Watch, Window, agreeing, groups_of, select
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import EdfError
 
@@ -50,7 +50,7 @@ def examine(path: Path, recipe: Recipe, *, accept_truncated: bool = False, sourc
     both name the file.
     """
     with located(path), EdfFile(path, accept_truncated=accept_truncated) as edf:
-        channels, _ = select(edf.header, recipe)
+        channels, _ = agreeing(edf, select(edf.header, recipe)[0])
         groups = groups_of(edf.header, channels)
         examiner, watch = watching(groups)
         window = Window(edf, groups, watch=watch)

@@ -5,6 +5,7 @@ The samples of the channels that a recipe takes, read once over the file, a wind
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -14,23 +15,29 @@ import numpy as np
 
 from brainbrr.core.arrays import Int16
 from brainbrr.eeg.edf.header import EdfHeader, EdfSignal
-from brainbrr.eeg.signal.montage import find_channels
+from brainbrr.eeg.signal.montage import find_channels, need_half
 from brainbrr.eeg.signal.recipe import MAX_RATIO_TERM, Band, Recipe, effective_band
 from brainbrr.errors import EdfError, MontageError
+
+_READ_BYTES = 1 << 22
 
 MAX_STEP_UV = 10
 """A digital step above this is no EEG: real ones are below 1 µV, broken re-exports above 1,000."""
 
-_RATE_HZ = (Fraction(125, 2), Fraction(65_536))  # below: its upper band edge, 0.48 of the rate, is under 30 Hz
+_RATE_HZ = (Fraction(50), Fraction(65_536))  # below: its upper band edge, 0.48 of the rate, is under 24 Hz
 
 
 @dataclass(frozen=True)
 class Channel:
-    """A channel of the recipe: its row, the signals that name it (several must be copies), what can be kept of it."""
+    """A channel of the recipe: its row, the signals that name it (several must be copies), what can be kept of it.
+
+    `rate` (Hz) is what the samples are taken to have: the header's, or the nearest one that can be resampled.
+    """
 
     name: str
     row: int
     signals: tuple[EdfSignal, ...]
+    rate: Fraction
     band: Band
 
     @property
@@ -46,16 +53,20 @@ def select(header: EdfHeader, recipe: Recipe) -> tuple[list[Channel], list[str]]
     """
     notes: list[str] = []
     channels: list[Channel] = []
-    for name, indices in find_channels([signal.label for signal in header.signals], recipe.channels).items():
-        if indices:
-            signals = [header.signals[i] for i in indices]
-            if len(signals) > 1 and len({_layout(signal) for signal in signals}) > 1:
-                raise ambiguous(name, signals, "differ in rate or scale")
-            channels.append(
-                Channel(name, recipe.channels.index(name), tuple(signals), _checked_band(signals[0], recipe))
-            )
+    labels = [signal.label for signal in header.signals]
+    named = {name: [header.signals[i] for i in found] for name, found in find_channels(labels, recipe.channels).items()}
+    duration_s = _resampleable(header, [signals[0] for signals in named.values() if signals], recipe, notes)
+    for name, signals in named.items():
+        if len({_layout(signal) for signal in signals}) > 1:
+            notes.append(f"{name} is absent: {' and '.join(map(str, signals))} differ in rate or scale")
+        elif signals:
+            rate = signals[0].samples_per_record / duration_s
+            band = _checked_band(signals[0], rate, recipe)
+            channels.append(Channel(name, recipe.channels.index(name), tuple(signals), rate, band))
             if signals[0].unit.startswith("\xb0"):
                 notes.append(f"{signals[0]}: the unit's byte B0 is read as µ")
+    there = {channel.name for channel in channels}
+    need_half([name for name in recipe.channels if name not in there], recipe.channels, labels)
     tiny = [channel for channel in channels if _range_uv(channel.signal) < 1]
     if tiny and len(tiny) == len(channels):
         raise EdfError(
@@ -66,6 +77,42 @@ def select(header: EdfHeader, recipe: Recipe) -> tuple[list[Channel], list[str]]
     return channels, notes
 
 
+def _resampleable(header: EdfHeader, signals: Sequence[EdfSignal], recipe: Recipe, notes: list[str]) -> Fraction:
+    """Return the record duration (s) nearest to the header's whose rates can be resampled: the header's, mostly.
+
+    A header writes a duration in 8 characters, which rounds a rate of 999.412 Hz. Within that rounding the simplest
+    ratio is taken, and its deviation noted.
+    """
+    duration_s = header.record_duration_s
+    common = math.gcd(*(signal.samples_per_record for signal in signals))
+    if not recipe.exact or not common or _terms(recipe.rate_hz * duration_s / common) <= MAX_RATIO_TERM:
+        return duration_s
+    per_s = Fraction(recipe.rate_hz, common)
+    half_s = header.record_rounding_s
+    simplest = _simplest(per_s * (duration_s - half_s), per_s * (duration_s + half_s))
+    if _terms(simplest) <= MAX_RATIO_TERM:
+        taken_s = simplest / per_s
+        ppm = float((duration_s / taken_s - 1) * 1_000_000)
+        notes.append(
+            f"the record duration of {float(duration_s):g} s is rounded: rates are taken {ppm:+.3f} ppm off, "
+            "as the nearest that can be resampled"
+        )
+        return taken_s
+    return duration_s
+
+
+def _terms(ratio: Fraction) -> int:
+    return max(ratio.numerator, ratio.denominator)
+
+
+def _simplest(low: Fraction, high: Fraction) -> Fraction:
+    """Return the fraction of the smallest terms in [low, high], 0 < low <= high (Stern and Brocot)."""
+    whole = low.numerator // low.denominator
+    if whole == low or whole + 1 <= high:
+        return Fraction(whole if whole == low else whole + 1)
+    return whole + 1 / _simplest(1 / (high - whole), 1 / (low - whole))
+
+
 def _layout(signal: EdfSignal) -> tuple[object, ...]:
     return signal.gain_uv, signal.offset_uv, signal.samples_per_record
 
@@ -74,7 +121,7 @@ def _range_uv(signal: EdfSignal) -> Fraction:
     return abs(signal.gain_uv) * (signal.digital_max - signal.digital_min)
 
 
-def _checked_band(signal: EdfSignal, recipe: Recipe) -> Band:
+def _checked_band(signal: EdfSignal, rate: Fraction, recipe: Recipe) -> Band:
     """Return the band that is left of a signal. Raises EdfError for a step or a rate that no EEG has."""
     if abs(signal.gain_uv) > MAX_STEP_UV:
         raise EdfError(
@@ -83,27 +130,50 @@ def _checked_band(signal: EdfSignal, recipe: Recipe) -> Band:
             fix="export it again with a range that fits the signal",
         )
     lowest_hz, highest_hz = _RATE_HZ
-    if not lowest_hz <= signal.rate <= highest_hz:
+    if not lowest_hz <= rate <= highest_hz:
         raise EdfError(
-            f"{signal}: {float(signal.rate):g} Hz (fields: samples per record, record duration) is no EEG's rate; "
-            f"{float(lowest_hz):g} to {float(highest_hz):g} Hz are"
+            f"{signal}: {float(rate):g} Hz (fields: samples per record, record duration) is no EEG's rate; "
+            f"{float(lowest_hz):g} to {float(highest_hz):g} Hz are",
+            fix="correct the EDF's header, or leave the file out",
         )
     if not recipe.exact:  # it lowers no edge for a low rate
         low_hz, high_hz = map(Fraction, recipe.bandpass_hz) if recipe.bandpass_hz else (None, None)
         return Band(low_hz, high_hz, None if recipe.notch_hz is None else Fraction(recipe.notch_hz))
-    ratio = recipe.rate_hz / signal.rate
-    if max(ratio.numerator, ratio.denominator) > MAX_RATIO_TERM:
+    ratio = recipe.rate_hz / rate
+    if _terms(ratio) > MAX_RATIO_TERM:
         raise EdfError(
             f"{signal}: its rate of {signal.rate} Hz (fields: samples per record, record duration) has no usable "
-            f"ratio to {recipe.rate_hz} Hz"
+            f"ratio to {recipe.rate_hz} Hz within what the header's digits leave open",
+            fix="correct the record duration in the EDF's header, or leave the file out",
         )
-    band = effective_band(signal.rate, recipe.rate_hz, bandpass_hz=recipe.bandpass_hz, notch_hz=recipe.notch_hz)
+    band = effective_band(rate, recipe.rate_hz, bandpass_hz=recipe.bandpass_hz, notch_hz=recipe.notch_hz)
     if band.low_hz is not None and band.high_hz is not None and band.low_hz >= band.high_hz:
         raise EdfError(
-            f"{signal}: at {float(signal.rate):g} Hz the band ends at {float(band.high_hz):g} Hz, "
+            f"{signal}: at {float(rate):g} Hz the band ends at {float(band.high_hz):g} Hz, "
             f"below the recipe's lower edge of {float(band.low_hz):g} Hz"
         )
     return band
+
+
+def agreeing(edf: Records, channels: Sequence[Channel]) -> tuple[list[Channel], list[str]]:
+    """Return the channels whose signals are copies of each other, and a note for each one that is left out.
+
+    Reads the file once where a channel is named by several signals.
+    """
+    several = [channel for channel in channels if len(channel.signals) > 1]
+    differing: dict[str, Channel] = {}
+    step = max(1, _READ_BYTES // (2 * edf.header.record_samples))
+    for start in range(0, edf.header.n_records if several else 0, step):
+        records = edf.records(start, min(start + step, edf.header.n_records))
+        for channel in several:
+            first, *others = (_of(records, signal) for signal in channel.signals)
+            if not all(np.array_equal(first, other) for other in others):
+                differing[channel.name] = channel
+    notes = [
+        f"{name} is absent: {' and '.join(map(str, channel.signals))} have different samples"
+        for name, channel in differing.items()
+    ]
+    return [channel for channel in channels if channel.name not in differing], notes
 
 
 def ambiguous(name: str, signals: Sequence[EdfSignal], why: str) -> MontageError:
@@ -112,9 +182,6 @@ def ambiguous(name: str, signals: Sequence[EdfSignal], why: str) -> MontageError
         f"{name} is ambiguous: {' and '.join(map(str, signals))} {why}",
         fix="relabel the one that is not meant, or leave the file out with `brainbrr ingest ROOT --accept-refused`",
     )
-
-
-_READ_BYTES = 1 << 22
 
 
 @dataclass
@@ -133,7 +200,7 @@ def groups_of(header: EdfHeader, channels: Sequence[Channel]) -> tuple[Group, ..
     """Return channels by their rate, in the order of the first of each."""
     by_rate: dict[Fraction, list[Channel]] = {}
     for channel in channels:
-        by_rate.setdefault(channel.signal.rate, []).append(channel)
+        by_rate.setdefault(channel.rate, []).append(channel)
     return tuple(
         Group(
             rate,

@@ -8,7 +8,8 @@ An operator is a float64 matrix (output rows, recorded rows), applied to microvo
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -39,22 +40,44 @@ CHB_MIT = (
 _SAME_ELECTRODE = {"T7": "T3", "T8": "T4", "P7": "T5", "P8": "T6", "M1": "A1", "M2": "A2"}
 _KNOWN = {name.upper(): name for name in (*TEN_TWENTY, *EAR_LOBES)}
 _REFERENCES = {"REF", "LE", "AR", "AVG", "CAR", "REFERENCE"}
-_PREFIX = re.compile(r"^(EEG|POL)\s+", re.IGNORECASE)
+_PREFIX = re.compile(r"^(EEG|POL)[\s:_]+", re.IGNORECASE)
+_SPLIT = re.compile(r"[-_]")
+_COPY = re.compile(r"(?:^|-)\d$")  # MNE numbers labels that occur twice: T8-P8-0, T8-P8-1
+_SHOWN = 12
+_LEAST_OF_A_REFERENCE = 4
+
+
+@dataclass(frozen=True)
+class Label:
+    """An EDF label, taken apart: electrode, what follows it (`suffix`, upper case), whether POL precedes it."""
+
+    electrode: str | None
+    suffix: str = ""
+    is_pol: bool = False
+
+    @classmethod
+    def of(cls, text: str) -> Label:
+        """Take a label apart: "EEG FP1-REF" is Fp1 and REF, "EEG:Fp1" Fp1 alone, "T7-P7" T3 and P7."""
+        text = text.strip().strip("\0").strip()
+        prefix = _PREFIX.match(text)
+        first, suffix = [*_SPLIT.split(text[prefix.end() if prefix else 0 :], maxsplit=1), ""][:2]
+        is_pol = prefix is not None and prefix[1].upper() == "POL"
+        return cls(_electrode(first.strip(". ")), _COPY.sub("", suffix.strip(". ").upper()), is_pol)
+
+    def channel(self, references: Collection[str]) -> str | None:
+        """Return the electrode or the native bipolar pair that is meant, where these suffixes are references."""
+        if self.electrode is None or not self.suffix or self.suffix in references:
+            return self.electrode
+        other = _electrode(self.suffix)
+        return None if other is None else f"{self.electrode}-{other}"
 
 
 def electrode_of(label: str) -> str | None:
-    """Return the electrode or native bipolar pair that an EDF label names, or None.
+    """Return the electrode or native bipolar pair that an EDF label names by itself, or None.
 
     "EEG FP1-REF", "Fp1.", "fp1-avg" → "Fp1"; "T7-P7" → "T3-T5"; "ECG EKG1" → None.
     """
-    text = _PREFIX.sub("", label.strip().strip("\0").strip())
-    parts = [part.strip(". ") for part in text.split("-")]
-    if len(parts) == 2 and parts[1].upper() in _REFERENCES:
-        parts = parts[:1]
-    names = [_electrode(part) for part in parts]
-    if not 1 <= len(names) <= 2 or None in names:
-        return None
-    return "-".join(str(name) for name in names)
+    return Label.of(label).channel(_REFERENCES)
 
 
 def _electrode(text: str) -> str | None:
@@ -65,22 +88,45 @@ def _electrode(text: str) -> str | None:
 def find_channels(labels: Sequence[str], wanted: Sequence[str]) -> dict[str, list[int]]:
     """Return for each wanted channel the indices of the EDF signals that name it, in file order.
 
-    An empty list is an absent channel. More than one is for the caller to settle by the samples.
-    Raises MontageError when fewer than half of the wanted channels are there.
+    One suffix that follows every wanted electrode is the reference, whatever its word (Fp1-A1A2, Fp1-CLE, ...);
+    suffixes that differ make bipolar pairs. An empty list is an absent channel. More than one is for the caller to
+    settle by the samples. Raises MontageError when fewer than half of the wanted channels are there.
     """
+    parts = [Label.of(label) for label in labels]
+    references = _REFERENCES | _shared_reference(parts, wanted)
     found: dict[str, list[int]] = {name: [] for name in wanted}
-    for index, label in enumerate(labels):
-        name = electrode_of(label)
+    for index, part in enumerate(parts):
+        name = part.channel(references)
         if name in found:
             found[name].append(index)
-    absent = [name for name, indices in found.items() if not indices]
-    if 2 * len(absent) > len(wanted):
-        raise MontageError(
-            f"{len(absent)} of {len(wanted)} channels are missing: {', '.join(absent)}",
-            fix="choose a recipe with this corpus's channels (`--recipe chb-mit` for native bipolar ones), "
-            "or leave it out with `brainbrr ingest ROOT --accept-refused`",
-        )
+    need_half([name for name, indices in found.items() if not indices], wanted, labels)
     return found
+
+
+def _shared_reference(parts: Sequence[Label], wanted: Sequence[str]) -> set[str]:
+    """Return the one suffix of all wanted electrodes, where it can only be their reference; else nothing.
+
+    It must follow several electrodes: F7-T3 or Pz-Oz alone is a pair.
+    """
+    suffixes = {part.suffix for part in parts if part.electrode in wanted}
+    if len(suffixes) != 1 or any("-" in suffix for suffix in suffixes):
+        return set()
+    followed = {part.electrode for part in parts if part.electrode and part.suffix in suffixes}
+    return suffixes if len(followed) >= _LEAST_OF_A_REFERENCE else set()
+
+
+def need_half(absent: Sequence[str], wanted: Sequence[str], labels: Sequence[str]) -> None:
+    """Raise MontageError, with the labels that are there, where more than half of the wanted channels are absent."""
+    if 2 * len(absent) <= len(wanted):
+        return
+    pairs = sum("-" in (electrode_of(label) or "") for label in labels)
+    is_bipolar = 2 * pairs > len(labels) and not any("-" in name for name in wanted)
+    there = ", ".join(label.strip() for label in labels[:_SHOWN]) + (", ..." if len(labels) > _SHOWN else "")
+    raise MontageError(
+        f"{len(absent)} of {len(wanted)} channels are missing: {', '.join(absent)}; labels in the file: {there}",
+        fix=("these are bipolar pairs: choose `--recipe chb-mit`, or" if is_bipolar else "choose")
+        + " a recipe with this corpus's channels, or leave it out with `brainbrr ingest ROOT --accept-refused`",
+    )
 
 
 # Idealised 10-20 sphere: polar angle from Cz and azimuth from the right ear towards the nose, degrees.
@@ -133,8 +179,9 @@ def operator(
 
     `missing` is "interpolate" (spherical spline), "nan" (rows that need an absent channel are NaN)
     or "zero". `reference` is "recorded", "average" or "bipolar" (the 20 pairs of the 19 electrodes).
-    `channels` picks and orders the output rows. Raises ConfigError for a name that is not there,
-    MontageError where interpolation has no electrode positions.
+    The average is over the recorded rows; a row that is NaN or zero stays so. `channels` picks and orders the output
+    rows; with the bipolar reference they may be any pairs of electrodes. Raises ConfigError for a name that is not
+    there, MontageError where interpolation has no electrode positions.
     """
     names = list(recorded)
     present = [name for name in names if name not in set(absent)]
@@ -148,15 +195,18 @@ def operator(
         elif missing == "nan":
             fill[row, row] = np.nan
     if reference == "average":
-        step = np.eye(len(names)) - 1.0 / len(names)
-        labels = names
+        step, labels = np.eye(len(names)), names
+        there = [names.index(name) for name in present]
+        kept = there if missing != "interpolate" else list(range(len(names)))
+        step[np.ix_(kept, there)] -= 1.0 / len(there)
     elif reference == "bipolar":
-        unpaired = [pair for pair in DOUBLE_BANANA for name in pair.split("-") if name not in names]
+        labels = list(DOUBLE_BANANA if channels is None else channels)
+        unpaired = [pair for pair in labels if pair.count("-") != 1 or not set(pair.split("-")) <= set(names)]
         if unpaired:
             raise ConfigError(
-                "the bipolar reference needs the 19 electrodes of the 10-20 system", fix='choose reference = "recorded"'
+                f"the bipolar reference needs pairs of recorded electrodes, and these are none: {', '.join(unpaired)}",
+                fix=f'choose reference = "recorded", or pairs of {", ".join(names)}',
             )
-        labels = list(DOUBLE_BANANA)
         step = np.zeros((len(labels), len(names)))
         for row, pair in enumerate(labels):
             plus, minus = pair.split("-")

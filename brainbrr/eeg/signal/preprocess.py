@@ -9,6 +9,7 @@ The certificate of a recording finds sums that were not exact; this finds a libr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -25,9 +26,20 @@ from brainbrr.core.statistics import Statistics
 from brainbrr.eeg.edf.header import EdfHeader
 from brainbrr.eeg.edf.reader import EdfFile, located, read_header
 from brainbrr.eeg.quality import detector
-from brainbrr.eeg.signal.channels import Channel, Group, Seen, Window, copies_of, groups_of, records_of, select
+from brainbrr.eeg.signal.channels import (
+    Channel,
+    Group,
+    Seen,
+    Window,
+    agreeing,
+    copies_of,
+    groups_of,
+    records_of,
+    select,
+)
 from brainbrr.eeg.signal.filters import Filtering, filtering_of
 from brainbrr.eeg.signal.fir import Certificate, Chain
+from brainbrr.eeg.signal.montage import need_half
 from brainbrr.eeg.signal.quantise import Lattice
 from brainbrr.eeg.signal.recipe import Recipe, effective_band
 from brainbrr.errors import BrainbrrError, EdfError
@@ -61,6 +73,7 @@ ABSENT = -32768
 
 _WHOLE_BYTES = 1 << 27  # what a recording may take to be computed in one block; a longer one is computed twice
 _BLOCK_BYTES = 1 << 25
+_COARSE = 1 / 4  # of its rms: a step above this is noted
 _TOGETHER = 4  # channels that are filtered at once: as complex numbers two by two, two of those per SIMD register
 
 
@@ -104,7 +117,10 @@ class Preprocessed:
         self._statistics: Statistics | None = None
         with located(path), EdfFile(path, accept_truncated=accept_truncated) as edf:
             self._header = edf.header
-            self._present, self._notes = select(edf.header, recipe)
+            selected, notes = select(edf.header, recipe)
+            self._present, differing = agreeing(edf, selected)
+            self._notes = [*notes, *differing]
+            need_half(self._absent(), self.channels, [signal.label for signal in edf.header.signals])
             self._seen = {channel.name: Seen() for channel in self._present}
             self._certificate = Certificate()
             self._groups = groups_of(edf.header, self._present)
@@ -115,7 +131,11 @@ class Preprocessed:
             self.source = edf.source()
             self.findings = self._examiner.findings(notes=edf.header.notes)
         self.k = tuple(self._lattices[name].k if name in self._lattices else 0 for name in self.channels)
-        self.absent = tuple(name for name in self.channels if name not in self._seen)
+        self.absent = tuple(self._absent())
+
+    def _absent(self) -> list[str]:
+        there = {channel.name for channel in self._present}
+        return [name for name in self.channels if name not in there]
 
     def _survey(self, edf: EdfFile) -> dict[str, Lattice]:
         """Read every sample once; return the lattice of each channel that is not flat, decided by what it reaches."""
@@ -157,6 +177,32 @@ class Preprocessed:
             statistics.update(block)
             yield block
         self._statistics = statistics
+        with located(self._path):
+            self._notes += self._judged_steps(statistics)
+
+    def _judged_steps(self, statistics: Statistics) -> list[str]:
+        """Compare each channel's step, the EDF's or the stored one, with its rms. Raises EdfError where it is lost.
+
+        A signal below its own step is noise of rounding: its unit or its range is wrong in the header.
+        """
+        ratios: dict[str, float] = {}
+        for channel in self._present:
+            if channel.name in self._lattices:
+                stored_uv = float(Fraction(self.quantum_uv) * 2 ** self._lattices[channel.name].k)
+                step_uv = max(stored_uv, float(abs(channel.signal.gain_uv)))
+                rms_uv = statistics.rms(channel.row) * stored_uv
+                ratios[channel.name] = step_uv / rms_uv if rms_uv else math.inf
+        median = sorted(ratios.values())[(len(ratios) - 1) // 2] if ratios else 0.0
+        if median > 1:
+            name = next(name for name, ratio in ratios.items() if ratio == median)
+            raise EdfError(
+                f"nothing is left of the signal: in {name}, a median channel, one step is "
+                f"{f'{median:.1f} times' if math.isfinite(median) else 'infinitely above'} its rms "
+                "(fields: unit, physical and digital minimum and maximum)",
+                fix="correct the unit in the EDF's header, or leave the file out",
+            )
+        coarse = [name for name, ratio in ratios.items() if ratio > _COARSE]
+        return [f"one step is more than a quarter of the rms: {', '.join(coarse)}"] if coarse else []
 
     def _recomputed(self) -> Iterator[Int16]:
         with located(self._path), EdfFile(self._path, accept_truncated=self._accept_truncated) as edf:

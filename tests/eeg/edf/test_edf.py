@@ -109,11 +109,11 @@ NOTED = {
     ),
     "a clock that stands still in a plain EDF": (
         File([EEG], stamps=[b"+0\x14\x14"] * 4),
-        "record 4 starts at 0 s, not at 3 s",
+        "record 2 starts at 0 s, not at 1 s",
     ),
     "an odd timestamp where no gaps are promised": (
         File([EEG], reserved="EDF+C", stamps=[b"+0\x14\x14"] * 4),
-        "record 4 starts at 0 s, not at 3 s",
+        "record 2 starts at 0 s, not at 1 s",
     ),
 }
 

@@ -51,3 +51,37 @@ def test_absent_and_doubled_channels_are_told() -> None:
 def test_a_file_with_less_than_half_of_the_channels_is_refused_by_name() -> None:
     with pytest.raises(MontageError, match=r"10 of 19 channels are missing: .*O2"):
         find_channels([f"EEG {name}-REF" for name in TEN_TWENTY[:9]], TEN_TWENTY)
+
+
+@pytest.mark.parametrize(
+    "form", ["EEG {}-A1A2", "{}-CLE", "EEG {}-M1M2", "EEG:{}", "EEG_{}_Ref", "{}-G2", "{}-REF1", "{}-Cz"]
+)
+def test_one_suffix_behind_every_electrode_is_the_reference(form: str) -> None:
+    names = [name for name in TEN_TWENTY if name != "Cz"]
+    found = find_channels(["ECG", *(form.format(name) for name in names)], TEN_TWENTY)
+    assert {name for name, indices in found.items() if indices} == set(names)
+
+
+@pytest.mark.parametrize("label", ["F7-T7", "F7-T3", "EEG F7-T3-REF"])
+def test_a_pair_is_no_electrode_with_a_reference(label: str) -> None:
+    with pytest.raises(MontageError, match="1 of 1 channels are missing: F7"):
+        find_channels([label], ["F7"])
+
+
+def test_suffixes_that_differ_are_pairs() -> None:
+    labels = [f"{name}-{'A1' if i % 2 else 'A2'}" for i, name in enumerate(TEN_TWENTY)]
+    with pytest.raises(MontageError, match=r"19 of 19 channels are missing.*labels in the file: Fp1-A2, F3-A1"):
+        find_channels(labels, TEN_TWENTY)
+
+
+def test_the_chb_mit_recipe_is_proposed_for_bipolar_files_only() -> None:
+    with pytest.raises(MontageError) as bipolar:
+        find_channels(["FP1-F7", "F7-T7", "T7-P7"], TEN_TWENTY)
+    with pytest.raises(MontageError) as referential:
+        find_channels(["Fp1", "F3", "ECG"], TEN_TWENTY)
+    assert "chb-mit" in str(bipolar.value.fix) and "chb-mit" not in str(referential.value.fix)
+
+
+def test_labels_that_were_numbered_because_they_occur_twice_name_one_channel() -> None:
+    assert find_channels(["T8-P8-0", "T8-P8-1"], ["T4-T6"]) == {"T4-T6": [0, 1]}
+    assert find_channels(["EEG Fp1-REF-0", "EEG Fp1-REF-1"], ["Fp1"]) == {"Fp1": [0, 1]}

@@ -67,3 +67,33 @@ def test_unknown_channel_is_refused_with_the_known_ones() -> None:
 def test_bipolar_names_have_no_position_to_interpolate_from() -> None:
     with pytest.raises(MontageError, match="Fp1-F7"):
         operator(("Fp1-F7", "F7-T3"), ("F7-T3",), channels=None, reference="recorded", missing="interpolate")
+
+
+@pytest.mark.parametrize("missing", ["interpolate", "zero", "nan"])
+def test_the_average_is_over_recorded_rows_and_absent_ones_stay_absent(missing: str) -> None:
+    _, matrix = build(("Fz", "Pz"), reference="average", missing=missing)
+    signal = np.random.default_rng(0).normal(size=19)
+    absent = [TEN_TWENTY.index(name) for name in ("Fz", "Pz")]
+    recorded = np.delete(np.arange(19), absent)
+    signal[absent] = 0
+    got = matrix @ signal
+    np.testing.assert_allclose(got[recorded], signal[recorded] - signal[recorded].mean(), atol=1e-12)
+    if missing == "zero":
+        assert not got[absent].any()
+    elif missing == "nan":
+        assert np.isnan(got[absent]).all()
+    else:
+        _, plain = build(("Fz", "Pz"))
+        np.testing.assert_allclose(got[absent], (plain @ signal)[absent] - signal[recorded].mean(), atol=1e-12)
+
+
+def test_any_pairs_of_electrodes_can_be_had() -> None:
+    names, matrix = build(reference="bipolar", channels=("Fz-Cz", "O2-Fp1"))
+    assert names == ("Fz-Cz", "O2-Fp1") and matrix.shape == (2, 19)
+    assert matrix[1, TEN_TWENTY.index("O2")] == 1 and matrix[1, 0] == -1
+
+
+@pytest.mark.parametrize("channels", [("Fz",), ("Fz-A1",), ("Fz-Cz-Pz",)])
+def test_what_is_no_pair_of_recorded_electrodes_is_refused(channels: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="needs pairs of recorded electrodes"):
+        build(reference="bipolar", channels=channels)
