@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.support import ROOT, Cli, Person, Told
+from helpers.support import ROOT, Cli, Person, Told, leaves
 from hypothesis import settings
 
 import brainbrr
@@ -83,8 +83,11 @@ def commons() -> Iterator[Path]:
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
     """Run `brainbrr` in this process on a host and a store of the test's own."""
+    from brainbrr.cli.app import EXIT_CODES
+    from brainbrr.cli.app import cli as group
     from brainbrr.cli.main import main
 
+    exits = {name: command.exits for name, command in leaves(group)}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "host-cache"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "host-config"))
     monkeypatch.setenv("BRAINBRR_STORE", str(tmp_path / "store"))
@@ -95,6 +98,8 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         with pytest.raises(SystemExit) as ended:
             main()
         captured = capsys.readouterr()
-        return Told(int(ended.value.code or 0), captured.out, captured.err)
+        code = int(ended.value.code or 0)
+        assert code in exits.get(str(arguments[0]), EXIT_CODES), f"--help does not show that it can end with {code}"
+        return Told(code, captured.out, captured.err)
 
     yield run

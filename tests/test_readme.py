@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from helpers.support import ROOT, Cli, leaves
 
-import brainbrr.cli.main  # noqa: F401  # registers every command
-from brainbrr.cli.exits import EXIT_CODES
-from brainbrr.cli.group import cli as group
+from brainbrr.cli.app import EXIT_CODES
+from brainbrr.cli.app import cli as group
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -11,12 +11,11 @@ from typing import NoReturn
 
 import click
 
-# each registers its commands
-from brainbrr.cli import commands, keeping_commands, learn_commands, store_commands, store_init, view_commands  # noqa: F401
-from brainbrr.cli.exits import CLOSED
-from brainbrr.cli.group import cli
-from brainbrr.cli.output import flush, has_lost_its_reader, let_go, open_what_is_closed
-from brainbrr.errors import BrainbrrError
+from brainbrr.cli.app import CLOSED, cli
+from brainbrr.cli.output import drop_unwritable, flush, has_lost_its_reader, open_what_is_closed
+from brainbrr.errors import BrainbrrError, SpaceError, UsageError
+
+INTERRUPTED = 130
 
 
 def main() -> NoReturn:
@@ -26,7 +25,7 @@ def main() -> NoReturn:
         signal.signal(number, _interrupt)
     open_what_is_closed()
     code = _ended(wants_json)
-    let_go()
+    drop_unwritable()
     sys.exit(code)
 
 
@@ -34,10 +33,10 @@ def _ended(wants_json: bool) -> int:
     try:
         return _run()
     except click.ClickException as error:
-        _complain(error.format_message(), error.exit_code, wants_json, getattr(error, "ctx", None))
+        _complain(UsageError(error.format_message()), error.exit_code, wants_json, context=getattr(error, "ctx", None))
         return error.exit_code
     except BrainbrrError as error:
-        _complain(error.what, error.exit_code, wants_json, None, type(error).__name__, error.where, error.fix)
+        _complain(error, error.exit_code, wants_json)
         return error.exit_code
     except OSError as error:
         return _failed(error, wants_json)
@@ -46,8 +45,8 @@ def _ended(wants_json: bool) -> int:
             raise
         return CLOSED
     except (click.Abort, KeyboardInterrupt):
-        _complain("interrupted", 130, wants_json, None)
-        return 130
+        _complain(BrainbrrError("interrupted", code="interrupted"), INTERRUPTED, wants_json, kind="Interrupted")
+        return INTERRUPTED
 
 
 def _run() -> int:
@@ -66,28 +65,36 @@ def _failed(error: OSError, wants_json: bool) -> int:
     """Say in one line what the system refused, such as a file that cannot be written, and return the exit code."""
     if error.errno == errno.EPIPE and has_lost_its_reader(sys.stdout, sys.stderr):
         return CLOSED
-    code = 7 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 1
-    _complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", code, wants_json, None)
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    code = SpaceError.exit_code if is_full else 1
+    what = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    said = BrainbrrError(what, code=SpaceError.code if is_full else "system")
+    _complain(said, code, wants_json, kind="UsageError")
     return code
 
 
 def _complain(
-    what: str,
-    code: int,
+    error: BrainbrrError,
+    exit_code: int,
     wants_json: bool,
-    context: click.Context | None,
-    kind: str = "UsageError",
-    where: str | None = None,
-    fix: str | None = None,
+    *,
+    kind: str | None = None,
+    context: click.Context | None = None,
 ) -> None:
     if wants_json:
-        kind = kind if code != 130 else "Interrupted"
-        fields = {"schema": 1, "error": kind, "what": what, "where": where, "fix": fix, "exit": code}
+        fields = {
+            "schema": 1,
+            "error": kind or type(error).__name__,
+            "code": error.code,
+            "what": error.what,
+            "where": error.where,
+            "fix": error.fix,
+            "exit": exit_code,
+        }
         with contextlib.suppress(OSError):  # where it goes to is full, which stderr says
             click.echo(json.dumps(fields))
     with contextlib.suppress(OSError):  # stderr is full or closed too: the exit code is all that is left
-        head = click.style("error:", fg="red", bold=True)
-        click.echo(f"{head} {BrainbrrError(what, where=where, fix=fix)}", err=True)
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
         if context is not None:
             click.echo(f"try: {context.command_path} --help", err=True)
 

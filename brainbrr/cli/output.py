@@ -9,33 +9,39 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 import click
 
+from brainbrr.errors import Fix
+
 _EVERY_S = 10.0
 
-_COMMANDS = ("fix", "mend", "leave_out")
-"""The fields of a report that hold commands."""
+
+def at(text: str, store: str | None) -> str:
+    """Return a text whose commands name the store that this command was given, so that they can be pasted."""
+    return text.at(store) if isinstance(text, Fix) else text
 
 
 class Output:
-    """Results to stdout, everything else to stderr. `aim` makes the commands in them fit to be pasted."""
+    """Results to stdout, everything else to stderr. `store` is what `--store` says."""
 
-    def __init__(self, *, as_json: bool, aim: Callable[[str], str] = str) -> None:
+    def __init__(self, *, as_json: bool, store: str | None = None) -> None:
         self.as_json = as_json
-        self.aim = aim
+        self._store = store
 
     def report(self, fields: dict[str, Any]) -> None:
         """Print the machine interface's one object."""
-        told = {"schema": 1, **self._aimed(fields)}
-        click.echo(json.dumps(told, indent=2 if sys.stdout.isatty() else None))
+        shown = {"schema": 1, **self._at_store(fields)}
+        click.echo(json.dumps(shown, indent=2 if sys.stdout.isatty() else None))
 
-    def _aimed(self, value: Any) -> Any:
+    def _at_store(self, value: Any) -> Any:
         if isinstance(value, dict):
-            return {k: self.aim(v) if k in _COMMANDS and v is not None else self._aimed(v) for k, v in value.items()}
-        return [self._aimed(each) for each in value] if isinstance(value, list | tuple) else value
+            return {name: self._at_store(each) for name, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._at_store(each) for each in value]
+        return at(value, self._store) if isinstance(value, str) else value
 
     def line(self, fields: dict[str, Any]) -> None:
         """Print one of many JSON objects, each a line of its own."""
@@ -51,7 +57,7 @@ class Output:
 
     def pairs(self, rows: Iterable[tuple[str, str]]) -> None:
         """Print names and values."""
-        rows = [(name, in_one_line(self.aim(value))) for name, value in rows]
+        rows = [(name, in_one_line(at(value, self._store))) for name, value in rows]
         if not sys.stdout.isatty():
             for name, value in rows:
                 click.echo(f"{name}\t{value}")
@@ -62,7 +68,9 @@ class Output:
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[Any]], *, whole: Collection[str] = ()) -> None:
         """Print rows under a head. Columns named in `whole` stay on one line where a terminal is narrow."""
-        cells = [[in_one_line(str(cell)) for cell in row] for row in rows]
+        cells = [
+            [in_one_line(at(cell, self._store) if isinstance(cell, str) else str(cell)) for cell in row] for row in rows
+        ]
         if not sys.stdout.isatty():
             for row in [list(head), *cells]:
                 click.echo("\t".join(row))
@@ -80,14 +88,19 @@ class Output:
 
     def note(self, text: str) -> None:
         """Print a line to stderr."""
-        click.echo(self.aim(text), err=True)
+        click.echo(at(text, self._store), err=True)
+
+    def fixes(self, fixes: Iterable[str | None]) -> None:
+        """Print how to fix something, each way once, to stderr."""
+        for fix in sorted({at(fix, self._store) for fix in fixes if fix}):
+            self.note(f"fix: {fix}")
 
 
 class LineProgress:
     """Progress as plain lines on stderr, one every ten seconds: for pipes and logs."""
 
-    def __init__(self, aim: Callable[[str], str]) -> None:
-        self._aim = aim
+    def __init__(self, store: str | None = None) -> None:
+        self._store = store
 
     def start(self, task: str, total: int | None, unit: str) -> None:
         """Begin a task."""
@@ -110,7 +123,7 @@ class LineProgress:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        click.echo(self._aim(text), err=True)
+        click.echo(at(text, self._store), err=True)
 
     def stop(self) -> None:
         """Nothing to clear."""
@@ -119,10 +132,10 @@ class LineProgress:
 class BarProgress:
     """Progress as one live line on a terminal: done, rate, time left."""
 
-    def __init__(self, aim: Callable[[str], str]) -> None:
+    def __init__(self, store: str | None = None) -> None:
         from rich.console import Console
 
-        self._aim = aim
+        self._store = store
         self._console = Console(stderr=True)
         self._bar: Any = None
 
@@ -156,7 +169,7 @@ class BarProgress:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self._console.print(self._aim(text), highlight=False, markup=False)
+        self._console.print(at(text, self._store), highlight=False, markup=False)
 
     def stop(self) -> None:
         """Clear the bar."""
@@ -177,7 +190,7 @@ def flush() -> None:
     sys.stderr.flush()
 
 
-def let_go() -> None:
+def drop_unwritable() -> None:
     """Send what stdout and stderr cannot write to nowhere, since Python tries once more as it exits."""
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -192,7 +205,7 @@ def let_go() -> None:
 
 
 def has_lost_its_reader(*streams: TextIO) -> bool:
-    """Return whether one of the streams is a pipe that nobody reads any more, as after `| head`."""
+    """Return whether one of the streams is a pipe without a reader, as after `| head`."""
     poll = select.poll()
     for stream in streams:
         with contextlib.suppress(io.UnsupportedOperation):  # no descriptor, so no pipe
@@ -205,9 +218,12 @@ def in_one_line(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def progress(aim: Callable[[str], str] = str) -> LineProgress | BarProgress:
+Progress = LineProgress | BarProgress
+
+
+def progress(store: str | None = None) -> Progress:
     """Return bars on a terminal, lines elsewhere."""
-    return BarProgress(aim) if sys.stderr.isatty() else LineProgress(aim)
+    return BarProgress(store) if sys.stderr.isatty() else LineProgress(store)
 
 
 def amount(n: float, unit: str) -> str:
@@ -222,6 +238,22 @@ def size(n_bytes: float) -> str:
             return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:.1f} TB"
+
+
+def some(names: Sequence[str], *, shown: int = 3) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def base_names(paths: Sequence[str]) -> str:
+    """Return the file names of the first paths, and how many more there are."""
+    return some([path.rsplit("/", 1)[-1] for path in paths])
+
+
+def recipe_name(described: Mapping[str, Any]) -> str:
+    """Return a recipe's name, with a warning where its bytes may differ between machines."""
+    return str(described["name"]) + ("" if described["exact"] else " (floats: no promise of equal bytes)")
 
 
 def many(n: int, noun: str) -> str:

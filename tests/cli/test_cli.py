@@ -14,28 +14,60 @@ from pathlib import Path
 
 import click
 import pytest
-from helpers.support import Cli, leaves
+from helpers.support import ROOT, Cli, leaves
 
-import brainbrr.cli.main  # noqa: F401  # registers every command
-from brainbrr.cli.exits import EXIT_CODES
-from brainbrr.cli.group import cli as group
+from brainbrr.cli.app import EXIT_CODES, GROUPS
+from brainbrr.cli.app import cli as group
 
 COMMANDS = dict(leaves(group))
 
 
-@pytest.mark.parametrize("name", [*COMMANDS, *{name.split()[0] for name in COMMANDS} - {*COMMANDS}])
-def test_every_help_has_an_example_and_the_exit_codes(cli: Cli, name: str) -> None:
-    told = cli(*name.split(), "--help")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_has_an_example_and_the_exit_codes_of_its_command(cli: Cli, name: str) -> None:
+    told = cli(name, "--help")
     assert told.code == 0
-    assert f"brainbrr {name}" in told.out.split("Example:")[1]
+    example, codes = told.out.split("Example:")[1].split("Exit codes:")
+    assert f"brainbrr {name}" in example
     for code, meaning in EXIT_CODES.items():
-        assert f"{code}  {meaning}" in told.out
+        assert (f"{code}  {meaning}" in codes) == (code in COMMANDS[name].exits)
     assert max(map(len, told.out.splitlines())) < 100
+
+
+def test_help_lists_every_command_in_a_group(cli: Cli) -> None:
+    files = {path.stem for path in (ROOT / "brainbrr" / "cli").glob("*.py")} - {"__init__", "main", "app", "output"}
+    assert COMMANDS.keys() == files
+    told = cli("--help")
+    for group_name, names in GROUPS.items():
+        section = told.out.split(f"\n{group_name}:\n")[1].split("\n\n")[0]
+        for name in names:
+            assert f"\n  {name} " in f"\n{section}"
+    assert cli("help").out.rstrip() == told.out.rstrip()
+
+
+def test_help_shows_a_command_and_the_exit_codes(cli: Cli) -> None:
+    assert "--min-quality" in cli("help", "view").out
+    assert cli("help", "exit-codes").out == "".join(f"{code}\t{meaning}\n" for code, meaning in EXIT_CODES.items())
+    assert cli("help", "exit-codes", "--json").json["exit_codes"]["3"] == EXIT_CODES[3]
+    assert cli("help", "nothing").code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "new"),
+    [
+        (["store", "init", "--shared"], "brainbrr init"),
+        (["ingest", "ROOT", "--accept-refused"], "--accept refused"),
+        (["predict", "RUN", "x.edf", "--accept-truncated"], "--accept truncated"),
+        (["verify", "--accept-gone"], "--accept gone"),
+    ],
+)
+def test_an_old_name_ends_with_one_line_that_says_the_new_one(cli: Cli, words: list[str], new: str) -> None:
+    told = cli(*words)
+    assert told.code == 2 and told.err.count("\n") == 1 and f"is now `{new}`" in told.err
 
 
 def test_help_lists_commands_by_whole_sentences(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    assert "..." not in cli("--help").out.split("Commands:")[1]
+    assert "..." not in cli("--help").out
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -91,6 +123,7 @@ def test_errors_are_one_json_object_too(cli: Cli, tmp_path: Path) -> None:
     told = cli("ingest", tmp_path / "nowhere", "--json")
     assert told.code == 2
     assert told.json["error"] == "UsageError" and "no such folder" in told.json["what"]
+    assert (told.json["code"], told.json["exit"]) == ("usage", 2)
 
 
 def test_piped_output_is_tab_separated(cli: Cli, corpus: Path) -> None:

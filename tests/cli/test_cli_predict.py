@@ -90,7 +90,7 @@ def test_the_good_ones_are_done_and_the_bad_ones_are_listed(
     shown = cli("predict", run, tmp_path)
     assert shown.code == 1 and "truncated" in shown.out and "good.edf" in shown.out
     assert "fix: get the whole file, or take what is there with `--accept-truncated`" in shown.err
-    told = cli("predict", run, tmp_path, "--accept-truncated", "--json")
+    told = cli("predict", run, tmp_path, "--accept", "truncated", "--json")
     assert told.code == 1 and [each["recording"] for each in told.json["failed"]] == ["text.edf"]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers.support import TINY, Cli
 
-from brainbrr.cli.staging import bytes_of
+from brainbrr.cli.train import bytes_of
 from brainbrr.errors import UsageError
 
 

@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 from helpers.support import ROOT, Told, leaves
 
-import brainbrr.cli.main  # noqa: F401  # registers every command
-from brainbrr.cli.group import cli as group
+from brainbrr.cli.app import cli as group
 from brainbrr.store.store import Store
 
 HELPS = [[*name.split(), "--help"] for name, _ in leaves(group)]
-GROUPS = [[], ["--help"], ["--version"], ["store"]]
+GROUPS = [[], ["--help"], ["--version"], ["help", "view"]]
 REPORTS = ["status", "verify", "view --profile smoke", "recipe list"]
 FULL = "error: No space left on device\n"
 CLOSED = 128 + signal.SIGPIPE

@@ -40,7 +40,7 @@ def test_a_runs_name_is_never_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_bars_count_and_time_come_before_its_note(monkeypatch: pytest.MonkeyPatch) -> None:
     narrow(monkeypatch)
-    bar = BarProgress(str)
+    bar = BarProgress()
     bar.start("line length of train", 120, "recordings")
     bar.advance(7, note=NOTE)
     with bar._console.capture() as drawn:
@@ -55,7 +55,7 @@ def test_a_bar_shows_a_name_as_it_is(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
-    bar = BarProgress(str)
+    bar = BarProgress()
     bar.start(f"read {name}", 2, "recordings")
     bar.advance(1, note=f"at {name}")
     bar.stop()

@@ -11,9 +11,8 @@ import click
 import pytest
 from helpers.support import ROOT, Cli, leaves
 
-import brainbrr.cli.main  # noqa: F401  # registers every command
 from brainbrr.cli.group import aimed
-from brainbrr.cli.group import cli as group
+from brainbrr.cli.app import cli as group
 
 COMMANDS = dict(leaves(group))
 

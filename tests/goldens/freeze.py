@@ -29,7 +29,7 @@ FOLDER = Path(__file__).resolve().parent
 
 ARGV = {
     # {data}: the real recordings; {tmp}: a folder of this run's own; the store is {tmp}/store
-    "init": "store init",
+    "init": "init",
     "dry run": "ingest {data}/tusz_like --corpus like --workers 1 --dry-run",
     "plan": "plan {data}/tusz_like --corpus like --workers 1",
     "ingest like, smoke": "ingest {data}/tusz_like --corpus like --workers 1 --profile smoke",
@@ -77,8 +77,7 @@ ARGV = {
     "plan odd": "plan {data}/odd --corpus odd --workers 1",
     "ingest odd": "ingest {data}/odd --corpus odd --workers 1",
     "ingest odd, no labels": "ingest {data}/odd --corpus odd --workers 1 --labels none",
-    "ingest odd, accepted": "ingest {data}/odd --corpus odd --workers 1 --labels none "
-    "--accept-refused --accept-truncated",
+    "ingest odd, accepted": "ingest {data}/odd --corpus odd --workers 1 --labels none --accept refused,truncated",
     "ingest edf": "ingest {data}/edf --corpus edf --workers 1 --labels none",
     "ingest chb": "ingest {data}/other_corpora_layout/chbmit --corpus chb --workers 1 --recipe chb-mit --labels none",
     "ingest seizeit": "ingest {data}/other_corpora_layout/seizeit --corpus seizeit --workers 1",

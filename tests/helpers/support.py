@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from brainbrr.cli.app import Command
 from brainbrr.profiles import SPLITS, Profile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,13 +62,13 @@ class Told:
 Cli = Callable[..., Told]
 
 
-def leaves(group: click.Group, *names: str) -> Iterator[tuple[str, click.Command]]:
-    """Yield every command with its words: `view`, `store init`."""
-    for name, found in sorted(group.commands.items()):
-        if isinstance(found, click.Group):
-            yield from leaves(found, *names, name)
-        else:
-            yield " ".join([*names, name]), found
+def leaves(group: click.Group) -> Iterator[tuple[str, Command]]:
+    """Yield every command with its name."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        assert isinstance(found, Command)
+        yield name, found
 
 
 @dataclass(frozen=True)

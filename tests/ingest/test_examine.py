@@ -209,7 +209,7 @@ def test_a_store_that_cannot_be_written_is_no_recording_that_was_not_examined(
 def test_a_truncated_file_that_was_accepted_is_examined_too(cli: Cli, corpus: Path, location: Path) -> None:
     edf = sorted(corpus.rglob("*.edf"))[0]
     edf.write_bytes(edf.read_bytes()[:-10])
-    cli("ingest", corpus, "--workers", 1, "--accept-truncated")
+    cli("ingest", corpus, "--workers", 1, "--accept", "truncated")
     told = cli("why", edf.stem, "--json").json
     assert [each["name"] for each in told["quality"]["findings"]].count("header") == 1
     shutil.rmtree(location / "findings")

@@ -219,7 +219,7 @@ def test_accepting_a_truncated_file_stores_its_whole_records_and_says_so(cli: Cl
     edf = next((corpus / "edf" / "train").rglob("*.edf"))
     os.truncate(edf, edf.stat().st_size - 1000)
     assert "truncated" in cli("ingest", corpus, "--workers", 1, "--json").json["failed"][0]["reason"]
-    told = cli("ingest", corpus, "--workers", 1, "--accept-truncated", "--json")
+    told = cli("ingest", corpus, "--workers", 1, "--accept", "truncated", "--json")
     assert (told.code, told.json["new"], told.json["reused"]) == (0, 1, 17)
     assert any("truncated" in note for notes in told.json["notes"].values() for note in notes)
 

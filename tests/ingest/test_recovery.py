@@ -142,7 +142,7 @@ def test_an_accepted_label_refusal_ends_when_the_label_is_mended(cli: Cli, corpu
     labels = sorted(corpus.rglob("*.csv_bi"))[0]
     good = labels.read_text()
     labels.write_text("nonsense\n")
-    cli("ingest", corpus, "--accept-refused", "--workers", 1)
+    cli("ingest", corpus, "--accept", "refused", "--workers", 1)
     assert len(cli("view", "--json").json["omitted"]) == 1
     labels.write_text(good)
     assert cli("view", "--json").json["state"] == "stale"
@@ -187,7 +187,7 @@ def test_a_dry_run_foresees_refusals_duplicates_and_acceptances(cli: Cli, corpus
     assert [foreseen.json[c] for c in counts] == [done.json[c] for c in counts] == [19, 17, 1, 0]
     assert len(foreseen.json["failed"]) == len(done.json["failed"]) == 1
     assert (foreseen.code, done.code) == (1, 1)
-    cli("ingest", corpus, "--accept-refused", "--workers", 1)
+    cli("ingest", corpus, "--accept", "refused", "--workers", 1)
     assert cli("ingest", corpus, "--dry-run").code == 0
 
 

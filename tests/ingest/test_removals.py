@@ -60,7 +60,7 @@ def test_a_link_to_a_disk_that_is_not_there_is_no_deletion(
     told = cli("ingest", corpus, "--profile", "smoke", "--workers", 1)
     assert told.code == 2 and "out of reach: a link leads nowhere" in told.err and "mounted" in told.err
     assert rows(tmp_path) == ingested
-    assert cli("ingest", corpus, "--profile", "smoke", "--workers", 1, "--accept-removed").code == 0
+    assert cli("ingest", corpus, "--profile", "smoke", "--workers", 1, "--accept", "removed").code == 0
     assert rows(tmp_path) < ingested
 
 
@@ -186,5 +186,5 @@ def test_a_store_whose_disk_is_not_mounted_is_not_founded_anew(
     (store.parent / "notes.txt").touch()  # no mount point: whoever deletes a store may have it made again
     assert cli(*ingest, "--json").json["new"] > 0
     shutil.rmtree(tmp_path / "disk" / "eeg")
-    assert cli("store", "init").code == 0
+    assert cli("init").code == 0
     assert cli(*ingest, "--json").json["new"] > 0

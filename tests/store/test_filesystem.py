@@ -17,7 +17,7 @@ from brainbrr.errors import UsageError
 from brainbrr.store.filesystem import probe
 from brainbrr.store.store import Store
 
-INIT = [sys.executable, "-m", "brainbrr", "store", "init", "--json", "--store"]
+INIT = [sys.executable, "-m", "brainbrr", "init", "--json", "--store"]
 LACKS = {
     "link": "it has no hard links (Operation not permitted)",
     "link copies": "it has no hard links (tried",

@@ -10,8 +10,8 @@ import pytest
 from helpers.support import Cli
 
 from brainbrr.cli import main, store_commands  # noqa: F401  # registers all commands
-from brainbrr.cli.exits import EXIT_CODES
-from brainbrr.cli.group import cli as group
+from brainbrr.cli.app import EXIT_CODES
+from brainbrr.cli.app import cli as group
 from brainbrr.errors import UsageError
 from brainbrr.store import copy
 from brainbrr.store.deletion import CalledOff, Deletion

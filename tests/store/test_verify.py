@@ -490,7 +490,7 @@ def test_what_was_here_and_is_gone_without_a_receipt_is_damage_until_it_is_accep
         path.write_bytes(good)
         assert cli("verify", "--quick").code == 0
         path.unlink()
-        assert cli("verify", "--quick", "--accept-gone").code == 0
+        assert cli("verify", "--quick", "--accept", "gone").code == 0
         assert cli("verify", "--quick").code == 0
 
 

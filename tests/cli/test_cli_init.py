@@ -1,4 +1,4 @@
-"""`brainbrr store init`: an empty store as asked for, said in words and as JSON."""
+"""`brainbrr init`: an empty store as asked for, said in words and as JSON."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ def modes(store: Path) -> set[int]:
 
 
 def test_a_store_of_ones_own_has_the_rights_of_the_umask(cli: Cli, tmp_path: Path) -> None:
-    told = cli("store", "init", "--codec", "zstd", "--json")
+    told = cli("init", "--codec", "zstd", "--json")
     assert told.code == 0
     fields = {name: told.json[name] for name in ("store", "codec", "format", "mode")}
     assert fields == {"store": str(tmp_path / "store"), "codec": "zstd", "format": 1, "mode": "0700"}
     assert modes(tmp_path / "store") == {0o700}
-    assert cli("store", "init", "--json").json == told.json  # again: it is there, and as asked for
-    assert cli("store", "init", "--codec", "none").code == 2
+    assert cli("init", "--json").json == told.json  # again: it is there, and as asked for
+    assert cli("init", "--codec", "none").code == 2
 
 
 @pytest.mark.parametrize(("options", "mode"), [((), 0o2775), (("--private",), 0o2770)])
 def test_a_shared_store_has_its_rights_whatever_the_umask(
     cli: Cli, corpus: Path, tmp_path: Path, options: tuple[str, ...], mode: int
 ) -> None:
-    told = cli("store", "init", "--shared", "--group", GROUP, *options)
+    told = cli("init", "--shared", "--group", GROUP, *options)
     assert told.code == 0 and f"mode {mode:04o}, group {grp.getgrgid(GROUP).gr_name}" in told.out
     assert cli("ingest", corpus, "--profile", "smoke", "--workers", 1).code == 0
     assert modes(tmp_path / "store") == {mode}
     files = [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
     assert {path.stat().st_mode & 0o7777 for path in files} == {0o444} and len(files) > 20
-    assert cli("store", "init", "--shared", "--group", GROUP, *options).code == 0
+    assert cli("init", "--shared", "--group", GROUP, *options).code == 0
 
 
 def test_a_store_that_is_there_is_not_shared_behind_its_owners_back(cli: Cli, tmp_path: Path) -> None:
-    cli("store", "init")
-    told = cli("store", "init", "--shared", "--group", GROUP, "--json")
+    cli("init")
+    told = cli("init", "--shared", "--group", GROUP, "--json")
     assert told.code == 2 and "0700" in told.json["what"]
     commands = told.json["fix"].partition(": ")[2]
     assert os.system(commands) == 0  # what it says to do
-    assert cli("store", "init", "--shared", "--group", GROUP).code == 0
+    assert cli("init", "--shared", "--group", GROUP).code == 0
     assert modes(tmp_path / "store") == {0o2775}
 
 
@@ -60,6 +60,6 @@ def test_a_store_that_is_there_is_not_shared_behind_its_owners_back(cli: Cli, tm
     "options", [["--shared"], ["--group", "users"], ["--private"], ["--shared", "--group", "no such group"]]
 )
 def test_what_does_not_go_together_makes_nothing(cli: Cli, tmp_path: Path, options: list[str]) -> None:
-    told = cli("store", "init", *options, "--json")
+    told = cli("init", *options, "--json")
     assert told.code == 2 and told.json["fix"]
     assert not (tmp_path / "store").exists()

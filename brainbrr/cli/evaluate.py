@@ -1,0 +1,83 @@
+"""`brainbrr evaluate`: the scores of a run on held-out patients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from brainbrr.cli.app import Session, command, selects
+from brainbrr.cli.output import Output, many
+from brainbrr.cli.view import open_view
+
+if TYPE_CHECKING:
+    from brainbrr.learn.evaluate import EvaluateReport
+    from brainbrr.views.report import ViewReport
+
+
+@command("evaluate", exits=(3, 4, 5, 8), example="brainbrr evaluate runs/20260101-120000-smoke-1a2b3c --split eval")
+@click.argument("run")
+@selects(profile="the run's", split="eval", corpus="the run's")
+@click.option(
+    "--tune",
+    metavar="SPLIT",
+    default="dev",
+    show_default=True,
+    help="The split that thresholds are chosen on; `none`: keep those of the run.",
+)
+def evaluate(
+    session: Session,
+    *,
+    run: str,
+    corpus: str | None,
+    profile: str | None,
+    split: str,
+    where: tuple[tuple[str, str], ...],
+    tune: str,
+) -> int:
+    """Score RUN (a folder or a name) on a split that it was not trained on, beside a line-length baseline.
+
+    --where selects from the split that is scored and from the one that thresholds are chosen on.
+    """
+    from brainbrr.learn.compare import run_named
+    from brainbrr.learn.start import evaluate as score
+
+    folder = run_named(session.runs, run)
+
+    def opened(chosen: str, **given: Any) -> ViewReport:
+        given["corpus"] = corpus or given["corpus"]
+        return open_view(session, profile or chosen, where=where, **given)
+
+    report = score(
+        folder, split=split, tune=None if tune == "none" else tune, open_view=opened, progress=session.progress()
+    )
+    session.show(report, table)
+    if not session.out.as_json:
+        session.out.note(f"report: {folder / 'report.html'}")
+    return 0
+
+
+def table(out: Output, report: EvaluateReport) -> None:
+    """Show the scores, each with its scorer and interval, the baseline beside it."""
+    from brainbrr.scoring.table import score_rows, verdict
+
+    found = report.metrics
+    out.title(f"scores on split {found['split']}" + (" of SYNTHETIC data" if found["synthetic"] else ""))
+    both = zip(score_rows(found), score_rows(found["baseline"]), strict=True)
+    head = ("scorer", "score", "detector", "95 % interval", "line length", "95 % interval")
+    rows = [(a.scorer, a.name, a.value, a.interval, b.value, b.interval) for a, b in both]
+    out.table(head, rows, whole=head[2:])
+    about(out, found)
+    thresholds = f"{found['threshold']:.4g}, line length {found['baseline']['threshold']:.4g}"
+    out.pairs([("thresholds", f"{thresholds}, from {found['threshold_from']}")])
+    for sentence in verdict(found):
+        out.note(sentence)
+
+
+def about(out: Output, found: dict[str, Any]) -> None:
+    """Show how much was scored, and by which scorers."""
+    from brainbrr.scoring.table import scorers
+
+    amount = f"{found['hours']:.2f} h of recording, {many(found['seizures'], 'seizure')}"
+    of = f"{many(found['recordings'], 'recording')} of {many(found['patients'], 'patient')}"
+    out.pairs([("scored", f"{amount}, {of}"), *scorers(found)])

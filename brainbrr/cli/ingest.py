@@ -1,0 +1,209 @@
+"""`brainbrr ingest`: recordings in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from brainbrr.cli.app import PROFILES, Session, accepts, command, options, recipe_option
+from brainbrr.cli.output import Output, base_names, duration, recipe_name, size
+from brainbrr.errors import UsageError
+
+if TYPE_CHECKING:
+    from brainbrr.engines.engine import Engine
+    from brainbrr.ingest.ingest import IngestReport
+    from brainbrr.store.formats import Codec
+
+_KINDS_SHOWN = 10
+_BELONGS_TO = {
+    "scheduler": "dask",
+    "max_jobs": "slurm",
+    "partition": "slurm",
+    "time": "slurm",
+    "memory": "slurm",
+    "sbatch": "slurm",
+    "jobs": "slurm",
+}
+
+name_option = click.option("--corpus", metavar="NAME", help="Name of the corpus. Default: its folder's name.")
+labels_option = click.option(
+    "--labels", type=click.Choice(["found", "none"]), default="found", help="`none` declares the corpus unlabelled."
+)
+width_options = options(
+    click.option(
+        "--executor",
+        type=click.Choice(["local", "dask", "slurm"]),
+        default="local",
+        show_default=True,
+        help="Where recordings are built. Workers elsewhere need this brainbrr and the same paths.",
+    ),
+    click.option(
+        "--workers",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Processes here (1: this one; default: all cores), or of each SLURM job (default: 1). Dask has its own.",
+    ),
+    click.option("--scheduler", metavar="ADDRESS", help="dask: tcp://HOST:PORT. Default: DASK_SCHEDULER_ADDRESS."),
+    click.option("--max-jobs", type=click.IntRange(min=1), metavar="N", help="slurm: jobs of the array. Default: 16."),
+)
+_submission_options = options(
+    click.option("--partition", metavar="NAME", help="slurm: where the jobs run."),
+    click.option("--time", type=click.IntRange(min=1), metavar="MIN", help="slurm: minutes of a job. Default: 240."),
+    click.option("--memory", type=click.IntRange(min=1), metavar="GB", help="slurm: GB of a job. Default: SLURM's."),
+    click.option(
+        "--sbatch", multiple=True, metavar="KEY[=VALUE]", help="slurm: any other sbatch option, as account=lab."
+    ),
+    click.option(
+        "--jobs", metavar="DIR", help="slurm: scripts and logs; all nodes must see it. Default: jobs/ beside the store."
+    ),
+)
+
+
+@command("ingest", exits=(4, 8), example="brainbrr ingest data_ext4/tusz --profile smoke")
+@click.argument("root", type=click.Path(path_type=Path))
+@name_option
+@click.option("--profile", type=PROFILES, help="Only this profile's recordings. Default: all.")
+@recipe_option
+@width_options
+@_submission_options
+@labels_option
+@click.option("--codec", type=click.Choice(["none", "zstd"]), help="How a new store compresses tiles. Default: none.")
+@click.option("--dry-run", is_flag=True, help="Show what would be built, with SLURM's script; write nothing.")
+@accepts(
+    refused="record refused recordings as omitted, so that views count as ready",
+    truncated="store the complete records of truncated files, and record that",
+    removed="let most of a corpus leave the catalog",
+)
+@click.option(
+    "--rehash", is_flag=True, help="Hash every file again, verify stored objects, and rebuild the damaged ones."
+)
+def ingest(
+    session: Session,
+    *,
+    root: Path,
+    corpus: str | None,
+    profile: str | None,
+    recipe: str,
+    workers: int | None,
+    labels: str,
+    codec: Codec | None,
+    dry_run: bool,
+    accept: frozenset[str],
+    rehash: bool,
+    **executor: Any,
+) -> int:
+    """Store every recording below ROOT that is not stored yet. Running it again recovers from anything.
+
+    Ctrl-C keeps what is done and cancels what waits at Dask and all SLURM jobs. SLURM jobs keep running when this
+    process is killed. In both cases, the same command continues from there.
+    """
+    from brainbrr.eeg.corpus.tree import locate
+    from brainbrr.eeg.signal.recipe import load_recipe
+    from brainbrr.ingest.ingest import ingest as run
+
+    name = locate(root, name=corpus).name
+    report = run(
+        session.store_if_there(),
+        root,
+        location=session.location,
+        corpus=corpus,
+        profile=session.settings.profiles_of(name)[profile] if profile else None,
+        recipe=load_recipe(recipe),
+        workers=workers,
+        engine=engine_of(session, workers=workers, **executor),
+        labels=labels,
+        codec=codec,
+        dry_run=dry_run,
+        accept_refused="refused" in accept,
+        accept_truncated="truncated" in accept,
+        accept_removed="removed" in accept,
+        rehash=rehash,
+        host=session.settings.host,
+        progress=session.progress(),
+    )
+    session.show(report, table)
+    return report.exit_code
+
+
+def engine_of(session: Session, *, executor: str, workers: int | None, **given: Any) -> Engine | None:
+    """Return the engine that the options name, None for this machine's own. Raises UsageError where they disagree."""
+    for name, home in _BELONGS_TO.items():
+        if (given.get(name) or session.given.get(name)) and executor != home:
+            raise UsageError(f"--{name.replace('_', '-')} goes with --executor {home}")
+    if executor == "dask":
+        from brainbrr.engines.dask import Dask
+
+        if workers:
+            raise UsageError("--workers does not go with --executor dask", fix="start the workers with `dask worker`")
+        if session.settings.scheduler is None:
+            raise UsageError("which Dask scheduler?", fix="--scheduler tcp://HOST:PORT, or set DASK_SCHEDULER_ADDRESS")
+        return Dask(session.settings.scheduler)
+    if executor == "slurm":
+        from brainbrr.engines.slurm import Slurm
+
+        chosen: dict[str, Any] = {
+            "max_jobs": given.get("max_jobs"),
+            "workers": workers,
+            "partition": given.get("partition"),
+            "minutes": given.get("time"),
+            "memory_gb": given.get("memory"),
+            "more": dict(map(_sbatch, given.get("sbatch", ()))),
+        }
+        return Slurm(session.settings.jobs.value, **{name: value for name, value in chosen.items() if value})
+    return None
+
+
+def _sbatch(text: str) -> tuple[str, str | bool]:
+    name, equals, value = text.partition("=")
+    return name.lstrip("-"), value if equals else True
+
+
+def table(out: Output, report: IngestReport) -> None:
+    """Show what one ingest did."""
+    done = "would ingest" if report.dry_run else "ingested"
+    out.title(f"{done} {report.corpus}, recipe {recipe_name(report.recipe.described())}")
+    counts = {"new": report.new, "reused": report.reused, "relabelled": report.relabelled, "failed": len(report.failed)}
+    line = " · ".join(f"{n} {name}" for name, n in counts.items())
+    rows = [("recordings", f"{report.recordings}: {line}")]
+    if report.relabelled_elsewhere:
+        rows.append(("relabelled", f"{report.relabelled_elsewhere} more outside the profile"))
+    if report.removed:
+        rows.append(("removed", f"{report.removed} no longer below the root"))
+    if not report.dry_run:
+        rows += [
+            ("read", size(report.bytes_read)),
+            ("written", f"{size(report.bytes_written)} to {report.store}"),
+            ("time", duration(report.seconds)),
+        ]
+    for name, paths in (("entered", report.entered), ("left", report.left)):
+        if paths:
+            rows.append((name, f"{len(paths)} at the limit of {report.profile}: {base_names(paths)}"))
+    out.pairs(rows)
+    notes = Counter(note for notes in report.notes.values() for note in notes)
+    for note, n in notes.most_common(_KINDS_SHOWN):
+        out.note(f"note: {note}" + (f" ({n} recordings)" if n > 1 else ""))
+    if len(notes) > _KINDS_SHOWN:
+        out.note(f"note: {len(notes) - _KINDS_SHOWN} more kinds; --json lists all")
+    _refused(out, report)
+    if report.script is not None:
+        out.title("would submit")
+        out.text(report.script)
+
+
+def _refused(out: Output, report: IngestReport) -> None:
+    if not report.failed:
+        return
+    out.title("refused")
+    by_reason: dict[tuple[str, bool], list[str]] = {}
+    for failure in report.failed:
+        by_reason.setdefault((failure.reason, failure.accepted), []).append(failure.recording)
+    out.table(
+        ("recordings", "reason", "accepted"),
+        [(base_names(paths), reason, "yes" if accepted else "no") for (reason, accepted), paths in by_reason.items()],
+    )
+    out.fixes(failure.fix for failure in report.failed if not failure.accepted)
+    if report.exit_code:
+        out.note("then ingest again; or leave the refused recordings out with --accept refused")

@@ -1,0 +1,60 @@
+"""`brainbrr status`: where the store is and what it holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from brainbrr.cli.app import Session, command
+from brainbrr.cli.output import Output, size
+from brainbrr.errors import Fix
+
+if TYPE_CHECKING:
+    from brainbrr.views.status import StatusReport
+
+
+@command("status", exits=(4,), example="brainbrr status")
+def status(session: Session) -> int:
+    """Show where the store is and why there, what it holds, and how ready each profile is."""
+    from brainbrr.views.status import status as run
+
+    place = session.settings.store
+    report = run(
+        session.store_if_there(),
+        location=place.value,
+        origin=place.origin,
+        profiles_of=session.settings.profiles_of,
+    )
+    session.show(report, table)
+    return 0
+
+
+def table(out: Output, report: StatusReport) -> None:
+    """Show where the store is and what it holds."""
+    out.title("store")
+    rows = [("location", str(report.location)), ("chosen by", report.origin)]
+    if not report.exists:
+        out.pairs([*rows, ("holds", Fix("nothing yet; start with ", ("ingest", "ROOT")))])
+        return
+    rows.append(("holds", f"{report.objects} objects, {size(report.n_bytes)}, {report.records} records"))
+    if report.damaged_records or report.damaged_catalogs:
+        whose = f", catalogs of {', '.join(report.damaged_catalogs)}" if report.damaged_catalogs else ""
+        rows.append(("damaged", Fix(f"{report.damaged_records} records{whose}; details: ", ("verify",))))
+    if report.leftovers:
+        rows.append(("leftovers", f"{report.leftovers} of killed writers in tmp/, never read and safe to delete"))
+    for recipe in report.recipes:
+        rows.append(("recipe", f"{recipe['name'] or 'unnamed'} {recipe['digest'][:8]}, {recipe['records']} records"))
+    out.pairs([*rows, *(("corpus", _corpus(corpus)) for corpus in report.corpora)])
+    if report.profiles:
+        columns = ("corpus", "profile", "recipe", "recordings", "ready", "omitted")
+        out.table(columns, [[profile[name] for name in columns] for profile in report.profiles])
+
+
+def _corpus(corpus: dict[str, Any]) -> str:
+    splits = ", ".join(f"{split} {n}" for split, n in corpus["splits"].items())
+    marks = {
+        f"{corpus['refused']} refused": corpus["refused"],
+        "SYNTHETIC": corpus["synthetic"],
+        "unlabelled": not corpus["labelled"],
+    }
+    said = "".join(f", {mark}" for mark, holds in marks.items() if holds)
+    return f"{corpus['name']}: {corpus['recordings']} recordings ({splits}){said}"

@@ -1,0 +1,157 @@
+"""`brainbrr train`: a detector from a view."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from brainbrr.cli.app import Session, command, options, selects
+from brainbrr.cli.output import Output, duration, many, size
+from brainbrr.cli.view import open_view
+from brainbrr.errors import Fix, UsageError
+
+if TYPE_CHECKING:
+    from brainbrr.learn.train import TrainReport
+    from brainbrr.views.stage import StageOptions
+
+_SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))?([kMGT]?)B?\Z")
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+_stage_options = options(
+    click.option(
+        "--stage",
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="First copy the view to this disk of the node, and verify it; again copies only what is missing.",
+    ),
+    click.option("--stage-bytes", metavar="N[G|T]", help="With --stage: the most to keep there, as 500G."),
+    click.option("--stage-clean", is_flag=True, help="With --stage: at the end, remove copies that no other job uses."),
+)
+
+
+@command("train", exits=(3, 4, 8), example="brainbrr train --config smoke --profile smoke --set train.lr=0.001")
+@click.option("--config", metavar="NAME|FILE", help="Training config. Default: smoke, or the resumed run's own.")
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change one setting: train.lr=0.001.")
+@selects(profile="the config's", split="train", corpus="the resumed run's, or the only one in the store")
+@click.option("--resume", metavar="RUN", help="Continue this run: its folder, or its name.")
+@click.option("--init", metavar="RUN", help="Start from the weights of this finished run, on this view.")
+@click.option("--name", metavar="NAME", help="Name of the run. If it exists, continue it.")
+@click.option("--runs", metavar="DIR", help="Where runs go. Default: BRAINBRR_RUNS, config file, beside the store.")
+@_stage_options
+def train(
+    session: Session,
+    *,
+    config: str | None,
+    changes: tuple[str, ...],
+    profile: str | None,
+    corpus: str | None,
+    split: str,
+    where: tuple[tuple[str, str], ...],
+    resume: str | None,
+    init: str | None,
+    name: str | None,
+    **stage: Any,
+) -> int:
+    """Train a detector from a view that is ready. Builds nothing: a view that is not ready ends with exit code 3.
+
+    Ctrl-C, SIGTERM and SIGUSR1 write a checkpoint and end with 130. `--resume` continues to the same weights, and so
+    does the same command again where the run has a name: use `--name NAME` in a job that is requeued. Several
+    processes: torchrun --nproc-per-node 2 -m brainbrr train ...
+    """
+    from brainbrr.core.progress import Silent
+    from brainbrr.learn.compare import run_named
+    from brainbrr.learn.config import load_train_config
+    from brainbrr.learn.start import recipe_of, view_of
+    from brainbrr.learn.start import train as run
+    from brainbrr.settings import launched, make_cuda_deterministic
+
+    if resume and (init or name):
+        raise UsageError("--resume continues a run as it is: neither --init nor --name goes with it")
+    launch, staging, place = launched(), stage_of(**stage), session.runs
+    before = run_named(place, resume) if resume else None
+    if name and (place / name).is_dir():
+        before = place / name
+    begun = view_of(before) if before else None
+    settings = load_train_config(config or (str(before / "config.toml") if before else "smoke"), changes)
+    if settings.train.deterministic:
+        make_cuda_deterministic()
+    opened = open_view(
+        session,
+        profile or settings.profile,
+        window=settings.window_spec(),
+        recipe=recipe_of(begun) if begun else settings.recipe,
+        corpus=corpus or (begun["corpus"] if begun else None),
+        split=split,
+        where=where,
+    )
+    speaks = launch is None or launch.rank == 0
+    report = run(
+        opened,
+        settings,
+        runs=place,
+        name=name,
+        resume=before,
+        init=run_named(place, init) if init else None,
+        launch=launch,
+        stage=staging,
+        progress=session.progress() if speaks else Silent(),
+    )
+    if speaks:
+        session.show(report, table)
+    if speaks and not session.out.as_json:
+        session.out.note(Fix("next: ", ("evaluate", report.run)))
+    return 0
+
+
+def stage_of(*, stage: Path | None, stage_bytes: str | None, stage_clean: bool) -> StageOptions | None:
+    """Return what the options mean, None without --stage. Raises UsageError where they disagree."""
+    from brainbrr.views.stage import StageOptions
+
+    if stage is None:
+        for name, value in (("--stage-bytes", stage_bytes), ("--stage-clean", stage_clean)):
+            if value:
+                raise UsageError(f"{name} goes with --stage DIR")
+        return None
+    return StageOptions(stage, limit_bytes=None if stage_bytes is None else bytes_of(stage_bytes), clean=stage_clean)
+
+
+def bytes_of(text: str) -> int:
+    """Return the bytes that a text like 500G or 1.5T means, in the decimal units that disks are sold in."""
+    match = _SIZE.match(text)
+    if match is None:
+        raise UsageError(f"--stage-bytes {text[:40]!r} is no size", fix="give a number and a unit, as 500G or 1.5T")
+    whole, part, unit = match.groups()
+    return int(whole) * _UNITS[unit] + int((part or "0").ljust(3, "0")) * _UNITS[unit] // 1000
+
+
+def table(out: Output, report: TrainReport) -> None:
+    """Show where a run is and how it ended."""
+    out.pairs(
+        [
+            ("run", str(report.run)),
+            ("view", report.view_digest),
+            ("steps", str(report.steps)),
+            ("loss", f"{report.loss:.4f}"),
+            ("learned on", _learned_on(report.metrics)),
+            ("scan", report.metrics["scan"]),
+            *([("data", "SYNTHETIC: signals and labels were generated")] if report.metrics["synthetic"] else []),
+            *_staged(report.metrics.get("stage")),
+        ]
+    )
+
+
+def _learned_on(metrics: dict[str, Any]) -> str:
+    exact = "reproducible" if metrics["deterministic"] else "not reproducible to the bit"
+    together = f" × {metrics['processes']} processes" if metrics["processes"] > 1 else ""
+    return f"{metrics['device']}{together}, {metrics['precision']}, {exact}"
+
+
+def _staged(stage: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if stage is None:
+        return []
+    copied = f"{size(stage['bytes_copied'])} copied, {size(stage['bytes_reused'])} reused, {duration(stage['seconds'])}"
+    left = "" if stage["n_removed"] is None else f"; removed {many(stage['n_removed'], 'object')} afterwards"
+    return [("staged", f"{stage['location']}: {copied}{left}")]
