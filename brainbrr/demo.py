@@ -11,7 +11,7 @@ from brainbrr.core.progress import Progress
 from brainbrr.core.statcache import Host
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.eeg.synthetic.corpus import write_corpus
-from brainbrr.errors import UsageError
+from brainbrr.errors import Fix, UsageError
 from brainbrr.ingest.ingest import ingest
 from brainbrr.learn.start import evaluate, need_torch, train
 from brainbrr.profiles import NAMES, Profile
@@ -103,5 +103,5 @@ def demo(
     return DemoReport(
         steps=steps,
         report=str(Path(trained.run) / "report.html"),
-        next="brainbrr ingest YOUR_CORPUS --profile smoke && brainbrr view --profile smoke",
+        next=Fix(("ingest", "YOUR_CORPUS", "--profile", "smoke"), ", then ", ("view", "--profile", "smoke")),
     )

@@ -198,8 +198,6 @@ def epilog(example: str, exits: Sequence[int] = ()) -> str:
     return f"\b\nExample:\n  {example}\n\n\b\nExit codes:\n{codes}"
 
 
-
-
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -53,7 +53,7 @@ def _run() -> int:
     from brainbrr.settings import wants_colour
 
     try:
-        code = cli.main(standalone_mode=False, color=wants_colour())
+        code = cli.main(prog_name="brainbrr", standalone_mode=False, color=wants_colour())
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         code = error.exit_code

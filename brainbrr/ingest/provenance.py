@@ -19,7 +19,7 @@ from brainbrr.core.progress import Progress
 from brainbrr.core.statcache import Host
 from brainbrr.eeg.signal.recipe import PRESETS, Recipe
 from brainbrr.engines.local import local_engine
-from brainbrr.errors import BrainbrrError, IntegrityError, NotReproducibleError, RecordingError, UsageError
+from brainbrr.errors import BrainbrrError, Fix, IntegrityError, NotReproducibleError, RecordingError, UsageError
 from brainbrr.ingest.build import Builder, Built, Task, build_all
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import copy
@@ -27,6 +27,8 @@ from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.copy import place_file
 from brainbrr.store.damage import Outcome
 from brainbrr.store.store import Store, proven_record, verify_record
+
+_FROM = Fix(("repair", "--from", "STORE"))
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Origins:
                     return Made(source, fields)
         raise RecordingError(
             "no recording in a catalog gives this key under a known recipe",
-            fix="brainbrr repair --from STORE; or brainbrr verify --accept-gone, where nobody wants it",
+            fix=Fix(_FROM, "; or ", ("verify", "--accept", "gone"), " if it is no longer needed"),
         )
 
     @staticmethod
@@ -91,13 +93,13 @@ class Origins:
         except ValidationError:
             raise RecordingError(
                 f"this brainbrr cannot build recipe {digest[:8]}",
-                fix="brainbrr repair --from STORE, or with the version that built it",
+                fix=Fix(_FROM, ", or with the version that built it"),
             ) from None
 
     def _edf(self, source: str) -> tuple[Path, Path, str, int]:
-        lost = RecordingError("no catalog names the EDF that it was made from", fix="brainbrr repair --from STORE")
+        lost = RecordingError("no catalog names the EDF that it was made from", fix=Fix(_FROM))
         for corpus, row in self._rows.get(source, ()):
-            fix = f"brainbrr repair --root {corpus}=DIR, or --from STORE"
+            fix = Fix(("repair", "--root", f"{corpus}=DIR"), ", or --from STORE")
             root = self._root(corpus)
             if root is None:
                 lost = RecordingError(f"this host does not know where corpus {corpus} lies", fix=fix)
@@ -262,7 +264,7 @@ def _built(
         if isinstance(built, Built):
             results[task.key] = Result("restored", f"made again from {task.edf}")
         elif isinstance(built, NotReproducibleError):
-            fix = "brainbrr repair --from STORE; the new one is kept for comparison"
+            fix = Fix(_FROM, "; the new one is kept for comparison")
             results[task.key] = Result("kept apart", f"{built.what}, which lies in {built.where}", fix)
         else:
             results[task.key] = Result("not restored", built.what, built.fix)

@@ -25,7 +25,7 @@ from brainbrr.core.progress import Progress, Silent
 from brainbrr.core.statcache import Host
 from brainbrr.core.threads import one_blas_thread
 from brainbrr.eeg.quality.detector import QUALITY_VERSION
-from brainbrr.errors import BrainbrrError, IntegrityError, RecordingError, UsageError
+from brainbrr.errors import BrainbrrError, Fix, IntegrityError, RecordingError, UsageError
 from brainbrr.ingest.build import keep_findings
 from brainbrr.ingest.provenance import Origins, Wanted, rebuild
 from brainbrr.store import catalog as catalogs
@@ -87,7 +87,7 @@ def _mend(store: Store, source: Store | None, corpus: str, bad: list[_File]) -> 
             for path_of in (layout.acknowledgement, layout.generation, layout.cut):
                 layout.quarantine(path_of(corpus, each.seq))
             now = f"the catalog is at generation {newest} again" if newest else "the catalog is gone"
-            fix = f"brainbrr ingest ROOT --corpus {corpus} reads its labels again"
+            fix = Fix(("ingest", "ROOT", "--corpus", corpus), " reads its labels again")
             yield Mended.of(each.found, "not restored", f"moved aside: {now}", fix)
     for each in bad:
         if each.kind == "cut.json":
@@ -126,12 +126,12 @@ def _small(store: Store, corpus: str, each: _File) -> Mended:
 
 _IMMOVABLE = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM)
 """How what is not ours refuses: a disk that is mounted there, another user's folder."""
-_AGAIN = "brainbrr repair again, when its disk or network answers"
+_AGAIN = Fix(("repair",), " again, when its disk or network answers")
 _FIX = {
-    "view": "brainbrr repair --from STORE, or freeze the view again",
-    "pin": "brainbrr pin VIEW, once the view is there",
-    "retired": "brainbrr recipe retire says it again",
-    "receipt": "brainbrr repair --from STORE",
+    "view": Fix(("repair", "--from", "STORE"), ", or freeze the view again"),
+    "pin": Fix(("pin", "VIEW"), ", once the view exists"),
+    "retired": Fix("retire it again with ", ("recipe", "retire", "RECIPE")),
+    "receipt": Fix(("repair", "--from", "STORE")),
 }
 
 

@@ -25,7 +25,7 @@ from brainbrr.core.progress import Progress
 from brainbrr.core.statcache import FileFacts, Host, Sources, keep
 from brainbrr.eeg.corpus.annotations import Annotations, label_digest, read_annotations
 from brainbrr.eeg.corpus.tree import Corpus, RecordingFile
-from brainbrr.errors import BrainbrrError, IntegrityError, RecordingError, UsageError
+from brainbrr.errors import BrainbrrError, Fix, IntegrityError, RecordingError, UsageError
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store, verify_object
@@ -175,7 +175,7 @@ def hash_sources(
 
 _FIX = (
     "check that the whole corpus is mounted; another corpus needs --corpus NAME; "
-    "if they are really deleted, say --accept-removed"
+    "if they were really deleted, give --accept removed"
 )
 
 
@@ -192,7 +192,7 @@ def refuse_lost_store(location: Path, host: Host | None) -> None:
         raise UsageError(
             "the store that was here is gone, and its folder is empty, as a mount point without its disk",
             where=location,
-            fix="mount it; if it is really deleted, `brainbrr store init` makes a new one",
+            fix=Fix("mount it; if it was really deleted, ", ("init",), " creates a new one"),
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from brainbrr.errors import BrainbrrError, UsageError
+from brainbrr.errors import BrainbrrError, Fix, UsageError
 from brainbrr.learn.start import need_torch
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def run_named(folder: Path, name: str) -> Path:
     for path in (Path(name), folder / name):
         if path.is_dir():
             return path
-    raise UsageError(f"no run is called {name!r}", where=folder, fix="`brainbrr runs` lists them")
+    raise UsageError(f"no run is called {name!r}", where=folder, fix=Fix(("runs",), " lists them"))
 
 
 def _line(folder: Path) -> RunLine:

@@ -17,7 +17,7 @@ import torch
 
 from brainbrr.core.arrays import Float32
 from brainbrr.core.progress import Progress, Silent
-from brainbrr.errors import LeakError, UsageError, ViewNotReadyError
+from brainbrr.errors import Fix, LeakError, UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r
 from brainbrr.learn.model import Detector
 from brainbrr.learn.predict import (
@@ -242,7 +242,11 @@ def _check_apart(views: list[tuple[str, Mapping[str, Any]]]) -> None:
                 if shared:
                     raise LeakError(
                         f"{one} and {other} share {len(shared)} of their {kind}s: {', '.join(shared[:3])}",
-                        fix="evaluate on a split with other patients; `brainbrr check --require no-leaks` lists leaks",
+                        fix=Fix(
+                            "evaluate on a split with other patients; ",
+                            ("check", "--require", "no-leaks"),
+                            " lists leaks",
+                        ),
                     )
 
 

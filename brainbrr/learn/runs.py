@@ -30,7 +30,7 @@ from torch import Tensor
 
 from brainbrr.core import files
 from brainbrr.core.toml import explain, read_toml
-from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.learn.config import WEIGHTLESS, TrainConfig
 from brainbrr.learn.distributed import World
 from brainbrr.store.frozen_views import check_frozen
@@ -73,7 +73,7 @@ class Run:
             raise UsageError(
                 "this run has not finished: it has no model.safetensors",
                 where=self.folder,
-                fix=f"brainbrr train --config {self.folder / 'config.toml'} --resume {self.folder}",
+                fix=Fix(("train", "--config", self.folder / "config.toml", "--resume", self.folder)),
             )
         tensors, metadata = read_tensors(self.model)
         if metadata.get("view_digest") != self.view["digest"]:
@@ -356,6 +356,6 @@ def reopen(folder: Path, config: TrainConfig, digest: str, *, init: Path | None)
         raise UsageError(
             f"the config is not the run's: {', '.join(changed)}",
             where=folder,
-            fix=f"brainbrr train --config {folder / 'config.toml'} --resume {folder}",
+            fix=Fix(("train", "--config", folder / "config.toml", "--resume", folder)),
         )
     return run

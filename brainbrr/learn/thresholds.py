@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.learn import runs as r
 from brainbrr.scoring.bootstrap import Counts, rates
 from brainbrr.scoring.events import EvaluateConfig, Pool, Scored
@@ -21,7 +21,7 @@ _N_LEVELS = 40
 THRESHOLDS = "thresholds.json"
 """Where a run keeps them."""
 
-_AGAIN = "`brainbrr evaluate RUN` tunes again, on split dev"
+_AGAIN = Fix(("evaluate", "RUN"), " tunes again, on split dev")
 
 
 @dataclass(frozen=True)

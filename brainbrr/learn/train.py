@@ -23,7 +23,7 @@ from torch.nn import functional as F  # noqa: N812  # its usual name
 
 from brainbrr.core.digest import sha256
 from brainbrr.core.progress import Progress, Silent
-from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError, ViewNotReadyError
+from brainbrr.errors import BrainbrrError, DependencyError, Fix, IntegrityError, UsageError, ViewNotReadyError
 from brainbrr.learn import loggers
 from brainbrr.learn import runs as r
 from brainbrr.learn.config import OptimiserConfig, TrainConfig, window_fields
@@ -156,7 +156,7 @@ def train(
                         r.write_tensors(run.checkpoint, state.tensors(), told)
                     world.meet()
                 if stop:
-                    progress.say(f"stopped after step {step}; go on with: brainbrr train --resume {run.folder}")
+                    progress.say(Fix(f"stopped after step {step}; continue with ", ("train", "--resume", run.folder)))
                     raise KeyboardInterrupt
     finally:
         progress.stop()
@@ -351,7 +351,7 @@ def _step(
         raise BrainbrrError(
             f"the loss of step {step} is {loss}, its gradient's norm {norm}",
             where=", ".join(sorted({view.recordings[i].path for i in view.index.locate(windows)[0]})),
-            fix="look at these recordings with `brainbrr why`, or lower train.lr",
+            fix=Fix("look at these recordings with ", ("why", "RECORDING"), ", or lower train.lr"),
         )
     rate = learning_rate(step, config.train)
     for group in state.optimiser.param_groups:

@@ -16,7 +16,7 @@ import numpy as np
 
 from brainbrr.core.progress import Progress
 from brainbrr.core.threads import cores
-from brainbrr.errors import UsageError
+from brainbrr.errors import Fix, UsageError
 from brainbrr.loading.index import Index
 from brainbrr.loading.loader import Choices, Filler, filler_of, numpy_loader, order_of, plans_of, resident, stream
 from brainbrr.loading.order import Order, Sampling
@@ -222,10 +222,14 @@ def _advice(report: BenchReport, found: dict[str, float], index: Index, batch: i
     if report.codec == "zstd" and streams[best] < 0.5 * report.limit_windows_per_second:
         return (
             "decode",
-            "zstd tiles cost most of the time: `brainbrr recompress --to DIR --codec none` trades bytes for it",
+            Fix(
+                "decompressing zstd tiles takes most of the time: ",
+                ("recompress", "--to", "DIR", "--codec", "none"),
+                " makes a larger store that is faster to read",
+            ),
         )
     bound = (
-        "copy: memory itself" if streams[best] > 0.8 * report.limit_windows_per_second else "threads of this machine"
+        "memory bandwidth" if streams[best] > 0.8 * report.limit_windows_per_second else "the threads of this machine"
     )
     mode, threads = best.split(", ")
     return bound, f'mode = "{mode}", threads = {threads.split()[0]}, batch = {batch}: {streams[best]:,.0f} windows/s'

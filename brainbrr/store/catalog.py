@@ -19,7 +19,7 @@ from typing import Any
 from brainbrr.core import files
 from brainbrr.core.digest import canonical_json, is_digest, sha256
 from brainbrr.core.failpoints import reach
-from brainbrr.errors import FormatError, IntegrityError, UsageError
+from brainbrr.errors import Fix, FormatError, IntegrityError, UsageError
 from brainbrr.store import sidecars
 from brainbrr.store.layout import Layout
 from brainbrr.store.sidecars import MAX_CATALOG_BYTES
@@ -204,7 +204,7 @@ def _none_gone(layout: Layout, corpus: str) -> list[int]:
         raise IntegrityError(
             f"generation {published} of the catalog was published, and it is not there",
             where=layout.generation(corpus, published),
-            fix="brainbrr repair",
+            fix=Fix(("repair",)),
         )
     return generations
 
@@ -294,7 +294,7 @@ def _generation(layout: Layout, corpus: str, seq: int, decoded: Decoded) -> tupl
         raise IntegrityError(
             "the generation before this one is not the one that it continues",
             where=layout.generation(corpus, max(seq - 1, 1)),
-            fix="brainbrr repair",
+            fix=Fix(("repair",)),
         )
     decoded[corpus] = digest, catalog
     return catalog, digest

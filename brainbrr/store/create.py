@@ -10,7 +10,7 @@ from pathlib import Path
 
 from brainbrr.core import files
 from brainbrr.core.digest import canonical_json
-from brainbrr.errors import FormatError, IntegrityError, UsageError
+from brainbrr.errors import Fix, FormatError, IntegrityError, UsageError
 from brainbrr.store.filesystem import probe
 from brainbrr.store.formats import CODECS, Codec
 from brainbrr.store.layout import FOLDERS, LATER, Layout
@@ -115,7 +115,7 @@ def open_existing(root: Path) -> Layout:
         mark = files.parse(files.read(layout.mark, limit=1 << 12, folders=0), where=layout.mark)
     except FileNotFoundError:
         _refuse_unmarked(layout)
-        raise UsageError("there is no store here", where=root, fix="brainbrr ingest ROOT makes one") from None
+        raise UsageError("there is no store here", where=root, fix=Fix(("ingest", "ROOT"), " creates one")) from None
     except PermissionError as error:
         raise _unreadable(root, error) from None
     except IntegrityError as error:
@@ -144,7 +144,7 @@ def _open_as(root: Path, codec: Codec | None, access: Access | None) -> Layout:
         raise UsageError(
             f"this store has codec {layout.codec}, not {codec}, and a store's codec never changes",
             where=root,
-            fix="brainbrr recompress --to OTHER copies a store into one of another codec",
+            fix=Fix(("recompress", "--to", "OTHER"), " copies a store into one with another codec"),
         )
     if access is not None and access != access_of(layout):
         found, path = access_of(layout), shlex.quote(str(layout.root))

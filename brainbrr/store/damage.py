@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from brainbrr.core import files
 from brainbrr.core.digest import is_digest, key_of
-from brainbrr.errors import BrainbrrError, FormatError, IntegrityError
+from brainbrr.errors import BrainbrrError, Fix, FormatError, IntegrityError
 from brainbrr.store import catalog as the_catalog
 from brainbrr.store import frozen_views as the_frozen_views
 from brainbrr.store import sidecars
@@ -25,8 +25,8 @@ from brainbrr.store.frozen_views import frozen_digest
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store, verify_findings
 
-REPAIR = "brainbrr repair"
-_FIX = {"recording": "brainbrr ingest ROOT reads it again"}
+REPAIR = Fix(("repair",))
+_FIX = {"recording": Fix(("ingest", "ROOT"), " reads it again")}
 
 RECEIPTS_OF = {
     "object": "objects",

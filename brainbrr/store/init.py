@@ -1,4 +1,4 @@
-"""`store init`: an empty store, with the codec and the access that are asked for. `ingest` makes one with neither."""
+"""`init`: an empty store, with the codec and the access that are asked for. `ingest` makes one with neither."""
 
 from __future__ import annotations
 

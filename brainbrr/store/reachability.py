@@ -13,13 +13,13 @@ from typing import Any
 
 from brainbrr.core import files
 from brainbrr.core.digest import is_digest, key_of
-from brainbrr.errors import BrainbrrError, IntegrityError
+from brainbrr.errors import BrainbrrError, Fix, IntegrityError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import sidecars
 from brainbrr.store.layout import Layout
 from brainbrr.store.records import Record
 
-_MEND = "brainbrr verify names all that is damaged, brainbrr repair mends it; then run this again"
+_MEND = Fix(("verify",), " lists all damage, ", ("repair",), " repairs it; then run this again")
 
 
 @dataclass(frozen=True)

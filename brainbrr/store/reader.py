@@ -22,7 +22,7 @@ import numpy as np
 from brainbrr.core import files
 from brainbrr.core.arrays import Bool, Int16, UInt8
 from brainbrr.core.digest import RowHasher, RowSums, content_digest
-from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
+from brainbrr.errors import BrainbrrError, Fix, IntegrityError, UsageError
 from brainbrr.store import filesystem
 from brainbrr.store.formats import (
     ARRAY_FILE,
@@ -37,7 +37,7 @@ from brainbrr.store.formats import (
     read_array,
 )
 
-MEND = "brainbrr repair restores it, and keeps the damaged one in quarantine"
+MEND = Fix(("repair",), " restores it, and keeps the damaged one in quarantine")
 
 
 _SMALL_INDEX = 1 << 20

@@ -25,7 +25,7 @@ from typing import Any
 
 from brainbrr.core import files
 from brainbrr.core.digest import is_digest, json_digest
-from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.store.layout import Layout
 
 MAX_CATALOG_BYTES = 1 << 30
@@ -114,7 +114,7 @@ def verify_findings(layout: Layout, name: str) -> None:
     key, _, version = name.partition("-")
     if not is_digest(key, 32):
         where = layout.findings / name
-        fix = "no reader ever looks there: brainbrr repair moves it to quarantine"
+        fix = Fix("no reader ever opens it: ", ("repair",), " moves it to quarantine")
         raise IntegrityError("a file that is not in the place of findings", where=where, fix=fix)
     read_findings(layout, key, int(version))
 

@@ -21,7 +21,7 @@ from brainbrr.core import files
 from brainbrr.core.arrays import Int16
 from brainbrr.core.digest import is_digest
 from brainbrr.core.failpoints import reach
-from brainbrr.errors import IntegrityError, NotReproducibleError, UsageError
+from brainbrr.errors import Fix, IntegrityError, NotReproducibleError, UsageError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import create as the_create
 from brainbrr.store import formats, reader, records, sidecars
@@ -66,7 +66,7 @@ def verify_folder(store: Store, name: str, *, checksums: bool = False) -> None:
 def verify_place(store: Store, name: str, *, decoded: str | None = None) -> None:
     """Prove that a folder lies where its content belongs; `decoded`: what decode() gave."""
     if not is_digest(name, 64):
-        fix = "no reader ever looks there: brainbrr repair puts it in its place, or into quarantine"
+        fix = Fix("no reader ever opens it: ", ("repair",), " moves it to its place, or to quarantine")
         raise IntegrityError("an object does not lie in its place", where=_folder(store, name), fix=fix)
     if decoded is not None:
         _match(_folder(store, name), name, decoded)
@@ -110,7 +110,7 @@ def proven_record(store: Store, name: str) -> Record:
     """Return a record proven against its name; what lies there has to be one."""
     path = store.layout.found(store.layout.records, name)
     if not is_digest(name, 32):
-        fix = "no reader ever looks there: brainbrr repair puts it in its place, or into quarantine"
+        fix = Fix("no reader ever opens it: ", ("repair",), " moves it to its place, or to quarantine")
         raise IntegrityError("a file that is not in a record's place", where=path, fix=fix)
     record = store.record(name)
     if record is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from brainbrr.core.statcache import Host, Sources, keep
 from brainbrr.eeg.corpus.annotations import label_digest
 from brainbrr.eeg.corpus.tree import RecordingFile, locate, scan
 from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.errors import RecordingError, UsageError
+from brainbrr.errors import Fix, RecordingError, UsageError
 from brainbrr.loading.recordings import Stale, assemble
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.profiles import Profile
@@ -31,8 +30,8 @@ class ViewReport:
     location: Path
     checked_root: Path | None
     elsewhere: dict[str, int]
-    mend: str | None
-    leave_out: str | None
+    mend: Fix | None
+    leave_out: Fix | None
     findings: Mapping[str, Mapping[str, int]] | None = None
     """By name, in how many recordings and channels; None where nobody asked for a quality."""
 
@@ -146,7 +145,7 @@ def view(
         checked_root=None if stale is None else root,
         elsewhere=_elsewhere(store, catalog, found) if store and missing else {},
         mend=command if found.state != "ready" else None,
-        leave_out=f"{command} --accept-refused" if refused else None,
+        leave_out=Fix((*command.commands[0], "--accept", "refused")) if refused else None,
         findings=examined.findings if examined else None,
     )
 
@@ -193,12 +192,12 @@ def _elsewhere(store: Store, catalog: Catalog | None, found: View) -> dict[str, 
     return dict(counts)
 
 
-def mend(found: View, root: Path | None, *, labelled: bool, flags: Sequence[str]) -> str:
-    """Return the whole command that makes a view ready."""
-    words = ["brainbrr", "ingest", str(root) if root else "ROOT"]
+def mend(found: View, root: Path | None, *, labelled: bool, flags: Sequence[str]) -> Fix:
+    """Return the complete command that makes a view ready."""
+    words = ["ingest", str(root) if root else "ROOT"]
     if found.corpus and (root is None or root.name != found.corpus):
         words += ["--corpus", found.corpus]
     words += ["--profile", found.profile, *flags]
     if not labelled:
         words += ["--labels", "none"]
-    return shlex.join(words)
+    return Fix(words)

@@ -14,13 +14,17 @@ from typing import Any
 
 from brainbrr.core.digest import is_digest
 from brainbrr.eeg.signal.recipe import PRESETS, Recipe, load_recipe
-from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.store import frozen_views
 from brainbrr.store import frozen_views as the_frozen_views
 from brainbrr.store.store import Store
 from brainbrr.views.view import View
 
-_FIX = "give the digest of a view that is frozen in the store, a run's view.json, or what `brainbrr view --out` wrote"
+_FIX = Fix(
+    "give the digest of a view that is frozen in the store, a run's view.json, or a file that ",
+    ("view", "--out", "FILE"),
+    " wrote",
+)
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ def refuse_retired(store: Store, recipe: Recipe) -> None:
         raise UsageError(
             f"recipe {recipe.name} is retired in this store, since {said['created']} by {said['by']}",
             where=store.location,
-            fix=f"brainbrr recipe restore {recipe.digest[:12]}, or choose another --recipe",
+            fix=Fix(("recipe", "restore", recipe.digest[:12]), ", or choose another --recipe"),
         )
 
 

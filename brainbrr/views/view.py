@@ -18,7 +18,7 @@ from brainbrr.core.arrays import AnyArray, Bool, Float32, UInt8
 from brainbrr.core.toml import explain
 from brainbrr.eeg.corpus.annotations import Annotations
 from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.errors import IntegrityError, UsageError, ViewNotReadyError
+from brainbrr.errors import Fix, IntegrityError, UsageError, ViewNotReadyError
 from brainbrr.loading import windows as w
 from brainbrr.loading.build_index import index_of, rows_of
 from brainbrr.loading.index import Index
@@ -83,7 +83,7 @@ class View:
     def store(self) -> Store:
         """The store that is read. Raises ViewNotReadyError where nothing was ever ingested."""
         if self._store is None:
-            raise ViewNotReadyError("the view is empty: there is no store yet", fix="brainbrr ingest ROOT")
+            raise ViewNotReadyError("the view is empty: there is no store yet", fix=Fix(("ingest", "ROOT")))
         return self._store
 
     @property

@@ -13,7 +13,7 @@ from brainbrr.core.digest import is_digest, key_of, source_digest
 from brainbrr.core.toml import explain
 from brainbrr.eeg.quality import detector
 from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 
@@ -73,8 +73,10 @@ def _findings(store: Store, key: str) -> tuple[dict[str, Any] | None, str | None
     try:
         found = store.findings(key, detector.QUALITY_VERSION)
     except IntegrityError as error:
-        return None, f"its findings are damaged ({error.what}): brainbrr ingest ROOT --rehash makes them anew"
-    return found, None if found else "not examined: brainbrr ingest ROOT looks at it"
+        return None, Fix(
+            f"its findings are damaged ({error.what}): ", ("ingest", "ROOT", "--rehash"), " writes new ones"
+        )
+    return found, None if found else Fix("not examined: ", ("ingest", "ROOT"), " examines it")
 
 
 def _refusal(store: Store, source: str, recipe: Recipe) -> str | None:
@@ -124,7 +126,7 @@ def _source(store: Store, subject: str, corpus: str | None) -> tuple[str, str]:
     source = matches[0].source
     if source is None:
         raise UsageError(
-            f"{matches[0].path} was never ingested, so its source is not known", fix="brainbrr ingest ROOT"
+            f"{matches[0].path} was never ingested, so its source is not known", fix=Fix(("ingest", "ROOT"))
         )
     return matches[0].path, source
 

@@ -67,7 +67,7 @@ def test_an_old_name_ends_with_one_line_that_says_the_new_one(cli: Cli, words: l
 
 def test_help_lists_commands_by_whole_sentences(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    assert "..." not in cli("--help").out
+    assert "..." not in cli("--help").out.split("Start:")[1]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -89,7 +89,7 @@ def test_the_good_ones_are_done_and_the_bad_ones_are_listed(
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.csv_bi", "good_events.tsv"}
     shown = cli("predict", run, tmp_path)
     assert shown.code == 1 and "truncated" in shown.out and "good.edf" in shown.out
-    assert "fix: get the whole file, or take what is there with `--accept-truncated`" in shown.err
+    assert "fix: get the complete file, or read what there is with --accept truncated" in shown.err
     told = cli("predict", run, tmp_path, "--accept", "truncated", "--json")
     assert told.code == 1 and [each["recording"] for each in told.json["failed"]] == ["text.edf"]
 

@@ -176,7 +176,7 @@ def test_a_store_whose_disk_is_not_mounted_is_not_founded_anew(
     (tmp_path / "disk").mkdir()
     for more in ((), ("--dry-run",)):
         told = cli(*ingest, *more)
-        assert told.code == 2 and "as a mount point without its disk" in told.err and "brainbrr store init" in told.err
+        assert told.code == 2 and "as a mount point without its disk" in told.err and "`brainbrr init`" in told.err
     assert list((tmp_path / "disk").iterdir()) == []
     (tmp_path / "disk").rmdir()
     (tmp_path / "unmounted").rename(tmp_path / "disk")

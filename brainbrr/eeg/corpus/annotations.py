@@ -25,7 +25,7 @@ from brainbrr.eeg.corpus.label_formats import (
     suffix_of,
     unreadable,
 )
-from brainbrr.errors import AnnotationError
+from brainbrr.errors import AnnotationError, Fix
 
 __all__ = [
     "ROLES",
@@ -109,7 +109,10 @@ def read_annotations(files: Mapping[str, Path], *, vocabulary: Vocabulary | None
     if not files:
         raise AnnotationError(
             f"no label file; looked for {', '.join(f'NAME{suffix_of(role)}' for role in ROLES)}",
-            fix="put it beside the recording, or declare the corpus unlabelled: `brainbrr ingest ROOT --labels none`",
+            fix=Fix(
+                "put it beside the recording, or declare the corpus unlabelled: ",
+                ("ingest", "ROOT", "--labels", "none"),
+            ),
         )
     words = {role: vocabulary or (SZCORE if role == "events.tsv" else TUSZ) for role in ROLES if role in files}
     read = {role: read_label_file(role, files[role], words[role]) for role in words}

@@ -270,7 +270,7 @@ class _Parser:
         elif declared > whole:
             what = f"the file is truncated: {whole} of {declared} records are whole"
             if not accept_truncated:
-                raise EdfError(what, fix="get the whole file, or take what is there with `--accept-truncated`")
+                raise EdfError(what, fix="get the complete file, or read what there is with --accept truncated")
             self.notes.append(f"{what}; {rest} bytes of the next are left out")
         elif rest:
             self.notes.append(f"bytes after the last record are left out: {rest}")

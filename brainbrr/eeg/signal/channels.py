@@ -17,7 +17,7 @@ from brainbrr.core.arrays import Int16
 from brainbrr.eeg.edf.header import EdfHeader, EdfSignal
 from brainbrr.eeg.signal.montage import find_channels, need_half
 from brainbrr.eeg.signal.recipe import MAX_RATIO_TERM, Band, Recipe, effective_band
-from brainbrr.errors import EdfError, MontageError
+from brainbrr.errors import EdfError, Fix, MontageError
 
 _READ_BYTES = 1 << 22
 
@@ -180,7 +180,10 @@ def ambiguous(name: str, signals: Sequence[EdfSignal], why: str) -> MontageError
     """Return the error for several signals that name one channel and are not copies of each other."""
     return MontageError(
         f"{name} is ambiguous: {' and '.join(map(str, signals))} {why}",
-        fix="relabel the one that is not meant, or leave the file out with `brainbrr ingest ROOT --accept-refused`",
+        fix=Fix(
+            "rename the channel that is not meant, or leave the file out with ",
+            ("ingest", "ROOT", "--accept", "refused"),
+        ),
     )
 
 

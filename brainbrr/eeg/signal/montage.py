@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from brainbrr.core.arrays import Float64
-from brainbrr.errors import ConfigError, MontageError
+from brainbrr.errors import ConfigError, Fix, MontageError
 
 TEN_TWENTY = (
     "Fp1", "F3", "C3", "P3", "F7", "T3", "T5", "O1", "Fz", "Cz",
@@ -124,8 +124,11 @@ def need_half(absent: Sequence[str], wanted: Sequence[str], labels: Sequence[str
     there = ", ".join(label.strip() for label in labels[:_SHOWN]) + (", ..." if len(labels) > _SHOWN else "")
     raise MontageError(
         f"{len(absent)} of {len(wanted)} channels are missing: {', '.join(absent)}; labels in the file: {there}",
-        fix=("these are bipolar pairs: choose `--recipe chb-mit`, or" if is_bipolar else "choose")
-        + " a recipe with this corpus's channels, or leave it out with `brainbrr ingest ROOT --accept-refused`",
+        fix=Fix(
+            "these are bipolar pairs: choose `--recipe chb-mit`, or" if is_bipolar else "choose",
+            " a recipe with this corpus's channels, or leave it out with ",
+            ("ingest", "ROOT", "--accept", "refused"),
+        ),
     )
 
 
