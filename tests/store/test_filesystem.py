@@ -1,4 +1,4 @@
-"""A file system that lacks something a store needs is refused by `store init`, with the reason, and left as it was."""
+"""A file system that lacks something a store needs is refused by `init`, with the reason, and left as it was."""
 
 from __future__ import annotations
 

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import click
 import pytest
-from helpers.support import Cli
+from helpers.support import Cli, leaves
 
-from brainbrr.cli import main, store_commands  # noqa: F401  # registers all commands
-from brainbrr.cli.app import EXIT_CODES
 from brainbrr.cli.app import cli as group
 from brainbrr.errors import UsageError
 from brainbrr.store import copy
@@ -190,13 +188,8 @@ def test_another_catalog_of_the_same_name_stops_it_before_anything_is_written(st
     assert not list(other.contents())
 
 
-def test_help_has_an_example_the_exit_codes_and_every_codec(cli: Cli) -> None:
-    told = cli("recompress", "--help")
-    assert told.code == 0
-    assert "brainbrr recompress" in told.out.split("Example:")[1]
-    assert all(f"{code}  {meaning}" in told.out for code, meaning in EXIT_CODES.items())
-    assert max(map(len, told.out.splitlines())) < 100
-    (codec,) = (option for option in group.commands["recompress"].params if option.name == "codec")
+def test_help_lists_every_codec() -> None:
+    (codec,) = (option for option in dict(leaves(group))["recompress"].params if option.name == "codec")
     assert isinstance(codec.type, click.Choice)
     assert tuple(codec.type.choices) == CODECS
 

@@ -190,14 +190,6 @@ def test_forget_takes_the_corpus_away_and_says_what_it_cannot_reach(cli: Cli, st
     assert cli("check", "--profile", "smoke").code == 0
 
 
-@pytest.mark.slow
-def test_forget_older_generations_through_the_command_line(cli: Cli, store: Store, corpus: Path) -> None:
-    assert cli("ingest", corpus, "--workers", 1).code == 0
-    told = cli("forget", "demo", "--older-than", 2, "--yes", "--json")
-    assert told.code == 0 and [each["seq"] for each in told.json["generations"]] == [1]
-    assert cli("verify").code == cli("check").code == 0
-
-
 # Beside a gc
 
 

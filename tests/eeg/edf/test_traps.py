@@ -160,7 +160,7 @@ def test_a_byte_too_many_at_the_end_of_a_real_file_is_noted(data: Path) -> None:
 def test_a_truncated_file_is_refused_or_when_accepted_stored_up_to_its_last_whole_record(tmp_path: Path) -> None:
     path = tmp_path / "made.edf"
     error = refused(File([EEG]).bytes()[:-100], tmp_path)
-    assert "truncated: 3 of 4 records are whole" in error.what and "--accept", "truncated" in str(error.fix)
+    assert "truncated: 3 of 4 records are whole" in error.what and "--accept truncated" in str(error.fix)
     made = preprocess(path, ONE, accept_truncated=True)
     assert made.samples.shape == (1, 768) and "truncated: 3 of 4" in notes(made)
     with EdfFile(path, accept_truncated=True) as edf:
