@@ -72,5 +72,5 @@ def test_sizes_are_read_in_the_units_that_disks_are_sold_in() -> None:
         2_250_000,
     ]
     for text in ("", "G", "-1G", "1.5.5G", "1 G", "1e9", "1.2345T", "5P"):
-        with pytest.raises(UsageError, match="a size is meant"):
+        with pytest.raises(UsageError, match="is no size"):
             bytes_of(text)

@@ -88,7 +88,7 @@ def test_who_is_not_in_the_group_reads_and_does_not_write(lab: Lab) -> None:
 
 def test_who_is_not_in_the_group_of_a_private_store_sees_nothing(lab: Lab) -> None:
     lab.anna.run("init", "--store", lab.store, "--shared", "--group", GROUP, "--private")
-    for command in (("verify",), ("view",), ("status",), ("ingest", lab.corpus), ("init")):
+    for command in (("verify",), ("view",), ("status",), ("ingest", lab.corpus), ("init",)):
         told = lab.other.run(*command, "--store", lab.store)
         assert told.code == 2 and "may not be read: Permission denied" in told.err, (command, told.err)
 
@@ -102,9 +102,9 @@ def test_only_members_share(lab: Lab) -> None:
 def test_a_folder_whose_maker_died_before_it_had_its_mode_gets_it(lab: Lab) -> None:
     lab.anna.run("init", "--store", lab.store, "--shared", "--group", GROUP)
     script = (
-        "import os, pathlib; from brainbrr.store import failpoints, founding\n"
+        "import os, pathlib; from brainbrr.store import create\n"
         "pathlib.Path.chmod = lambda *_: os._exit(9)  # killed there\n"
-        f"founding.open_existing(pathlib.Path({str(lab.store)!r})).ensure_fan_out("
+        f"create.open_existing(pathlib.Path({str(lab.store)!r})).ensure_fan_out("
         f"pathlib.Path({str(lab.store / 'records' / 'ab')!r}))"
     )
     assert lab.anna.run("-c", script).code == 9

@@ -227,4 +227,4 @@ def test_why_shows_what_a_score_is_made_of(cli: Cli, corpus: Path, bad: str, loc
     assert "flat\tFp1, " in text and "\t100 %\tpeak_to_peak_steps 0" in text
     assert cli("why", bad, "--set", "notch_hz=50", "--json").json["quality"] is None
     shutil.rmtree(location / "findings")
-    assert "not examined: brainbrr ingest ROOT looks at it" in cli("why", bad).out
+    assert "not examined: `brainbrr ingest ROOT` examines it" in cli("why", bad).out

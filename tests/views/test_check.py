@@ -174,7 +174,7 @@ def test_check_proves_what_verify_proves(cli: Cli, store: Path, what: str) -> No
         found for found in proven.json["corrupt"] if "not lie in its place" not in found["reason"] or not excused
     ]
     assert cli("check", "--require", "verified", "--profile", "smoke").code == 4
-    assert "\nmend\t" in cli("verify").out and "\nmend\t" in cli(*GATE).out
+    assert "\nfix\t" in cli("verify").out and "\nfix\t" in cli(*GATE).out
 
 
 def test_each_object_is_decoded_once(cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,4 +243,4 @@ def test_an_unreadable_catalog_never_passes_for_complete_or_without_leaks(cli: C
 
 def test_what_is_missing_is_said_to_be_shown_by_view(cli: Cli, store: Path) -> None:
     told = cli("check", "--profile", "full")
-    assert told.code == 3 and "mend\tbrainbrr view --corpus demo says what is missing" in told.out
+    assert told.code == 3 and "fix\t`brainbrr view --corpus demo` shows what is missing" in told.out
