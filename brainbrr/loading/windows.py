@@ -66,7 +66,8 @@ class WindowSpec(BaseModel):
     channels : sequence of str, optional
         The rows, in this order. Default: the recipe's.
     reference : {"recorded", "average", "bipolar"}
-        "average" subtracts the mean of all channels, "bipolar" gives the longitudinal pairs.
+        "average" subtracts the mean of the recorded channels. "bipolar" gives pairs: the longitudinal ones, or those
+        that `channels` names.
     missing : {"interpolate", "nan", "zero"}
         What an absent channel is.
 
