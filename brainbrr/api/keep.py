@@ -16,9 +16,10 @@ from brainbrr.store.forget import forget as _forget
 from brainbrr.store.formats import Codec
 from brainbrr.store.gc import GcReport
 from brainbrr.store.gc import gc as _gc
+from brainbrr.store.integrity import Depth
 from brainbrr.store.recompress import RecompressReport
 from brainbrr.store.recompress import recompress as _recompress
-from brainbrr.store.store import Depth, Store
+from brainbrr.store.store import Store
 from brainbrr.store.verify import VerifyReport
 from brainbrr.store.verify import verify as _verify
 from brainbrr.views import retention
@@ -76,7 +77,7 @@ def check(
     return _check(
         at.store,
         require=require,
-        settings=at.settings,
+        profiles_of=at.settings.profiles_of,
         profile=profile_of(at.settings, None, profile).name,
         corpus=corpus,
         recipe=recipe_of(recipe),

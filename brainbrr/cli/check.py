@@ -45,7 +45,7 @@ def check(session: Session, *, require: str, profile: str, corpus: str | None, r
     report = run(
         session.store(),
         require=[name.strip() for name in require.split(",") if name.strip()],
-        settings=session.settings,
+        profiles_of=session.settings.profiles_of,
         profile=profile,
         corpus=corpus,
         recipe=load_recipe(recipe),
@@ -65,7 +65,7 @@ def table(out: Output, report: CheckReport) -> None:
         "complete": [
             f"{' '.join(filter(None, (m['corpus'], m['recording']))) or 'store'}: {m['reason']}" for m in report.missing
         ],
-        "verified": [f"{next(iter(c.values()))}: {c['reason']}" for c in report.corrupt],
+        "verified": [f"{c.name}: {c.reason}" for c in report.corrupt],
         "no-leaks": [f"{x['kind']} {x['value']} in {' and '.join(x['splits'])}" for x in report.leaks],
     }
     rows = [("objects", f"{report.objects}, {len(report.orphans)} without a record")]

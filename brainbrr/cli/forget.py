@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brainbrr.cli.app import Session, command, yes_option
+from brainbrr.cli.app import DURATION, Session, command, yes_option
 from brainbrr.cli.output import Output, many, size, some
 
 if TYPE_CHECKING:
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 @command("forget", exits=(4,), example="brainbrr forget tusz && brainbrr forget tusz --yes")
 @click.argument("corpus")
+@click.option("--older-than", type=DURATION, help="Delete only older generations of its catalog, as 90d.")
 @yes_option
-def forget(session: Session, *, corpus: str, yes: bool) -> int:
+def forget(session: Session, *, corpus: str, older_than: int | None, yes: bool) -> int:
     """Delete all that only CORPUS references: its catalog, views, pins, records and objects.
 
     For data-use agreements that require deletion. Without a grace period, and it cannot be undone. A receipt stays in
@@ -24,7 +25,8 @@ def forget(session: Session, *, corpus: str, yes: bool) -> int:
     """
     from brainbrr.store.forget import forget as run
 
-    session.show(run(session.store(), corpus, yes=yes, progress=session.progress()), table)
+    report = run(session.store(), corpus, older_than_s=older_than, yes=yes, progress=session.progress())
+    session.show(report, table)
     return 0
 
 
@@ -32,7 +34,8 @@ def table(out: Output, report: ForgetReport) -> None:
     """Show what is deleted, and what brainbrr cannot reach."""
     from brainbrr.store.sidecars import KINDS
 
-    out.title(f"{'would forget' if report.dry_run else 'forgot'} {report.corpus}: {size(report.n_bytes)}")
+    what = report.corpus if report.older_than_s is None else f"old generations of {report.corpus}"
+    out.title(f"{'would forget' if report.dry_run else 'forgot'} {what}: {size(report.n_bytes)}")
     rows = []
     for kind in KINDS:
         names = getattr(report, kind)
@@ -42,8 +45,9 @@ def table(out: Output, report: ForgetReport) -> None:
     out.table(("what", "count", "names"), rows)
     if report.shared:
         out.note(f"{many(len(report.shared), 'record')} kept: another corpus or view references them")
-    out.title("brainbrr cannot reach")
-    for place in report.to_json()["out_of_reach"]:
-        out.text(f"  {place}")
+    if report.older_than_s is None:
+        out.title("brainbrr cannot reach")
+        for place in report.to_json()["out_of_reach"]:
+            out.text(f"  {place}")
     if report.dry_run:
         out.note("nothing was changed; repeat the command with --yes to do it, which cannot be undone")

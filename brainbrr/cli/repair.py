@@ -74,7 +74,7 @@ def table(out: Output, report: RepairReport) -> None:
         ]
     )
     if report.mended:
-        rows = [(each.kind, each.name, each.reason, each.outcome, each.how) for each in report.mended]
+        rows = [(each.kind, each.name, each.damage.reason, each.outcome, each.how) for each in report.mended]
         out.table(("what", "name", "damage", "outcome", "how"), rows)
-    left = [each.fix for each in report.mended if each.fix and not each.whole]
-    out.fixes([*left, *(found["fix"] for found in report.remaining if not left)])
+    left = [each.fix for each in report.mended if each.fix and not each.repaired]
+    out.fixes([*left, *(found.fix for found in report.remaining if not left)])

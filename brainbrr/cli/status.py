@@ -17,7 +17,13 @@ def status(session: Session) -> int:
     """Show where the store is and why there, what it holds, and how ready each profile is."""
     from brainbrr.views.status import status as run
 
-    report = run(session.store_if_there(), session.settings)
+    place = session.settings.store
+    report = run(
+        session.store_if_there(),
+        location=place.value,
+        origin=place.origin,
+        profiles_of=session.settings.profiles_of,
+    )
     session.show(report, table)
     return 0
 

@@ -11,8 +11,8 @@ from brainbrr.cli.app import DURATION, Session, accepts, command, options
 from brainbrr.cli.output import Output, duration
 
 if TYPE_CHECKING:
-    from brainbrr.store.damage import Found
-    from brainbrr.store.store import Depth
+    from brainbrr.store.damage import Damage
+    from brainbrr.store.integrity import Depth
     from brainbrr.store.verify import VerifyReport
 
 _DEPTHS = {
@@ -69,7 +69,6 @@ def verify(
 
 def table(out: Output, report: VerifyReport) -> None:
     """Show what was verified and what is damaged."""
-    from brainbrr.store.damage import kind_and_name
 
     amount = f"{report.verified} of {report.objects} objects, {report.records} records: {_DEPTHS[report.depth]}"
     rows = [("verified", amount)]
@@ -81,11 +80,10 @@ def table(out: Output, report: VerifyReport) -> None:
         rows.append(("oldest pass", report.oldest_pass))
     rows += [("corrupt", str(len(report.corrupt))), ("time", duration(report.seconds))]
     for found in report.corrupt:
-        kind, name = kind_and_name(found)
-        rows.append((f"corrupt {kind}", f"{name}: {found['reason']}"))
+        rows.append((f"corrupt {found.kind}", f"{found.name}: {found.reason}"))
     out.pairs([*rows, *repairs(report.corrupt)])
 
 
-def repairs(corrupt: Iterable[Found]) -> list[tuple[str, str]]:
+def repairs(corrupt: Iterable[Damage]) -> list[tuple[str, str]]:
     """Return what repairs damage, each command once."""
-    return [("fix", fix) for fix in sorted({found["fix"] for found in corrupt})]
+    return [("fix", fix) for fix in sorted({found.fix for found in corrupt})]

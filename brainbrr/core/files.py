@@ -144,8 +144,8 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def lies(path: Path) -> bool:
-    """Say whether anything lies in a place, a link to nowhere too. Raises OSError where that may not be known."""
+def exists(path: Path) -> bool:
+    """Say whether a path exists, even as a dangling link. Raises OSError where that cannot be known."""
     try:
         os.lstat(path)  # not exists(), which follows links, nor lexists(), for which all trouble is absence
     except (FileNotFoundError, NotADirectoryError):

@@ -36,7 +36,7 @@ from brainbrr.store import leases
 from brainbrr.store.create import open_existing
 from brainbrr.store.formats import ArrayMeta
 from brainbrr.store.records import Record
-from brainbrr.store.store import Put, Store, TakenAway
+from brainbrr.store.store import Deleted, Put, Store
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def build(location: Path, task: Task, recipe: Recipe) -> Built:
     Raises RecordingError when the recording is refused, SpaceError when the disk is full.
     """
     while True:
-        with contextlib.suppress(TakenAway):
+        with contextlib.suppress(Deleted):
             return _built(location, task, recipe)
 
 
@@ -111,9 +111,7 @@ def _put(store: Store, task: Task, recipe: Recipe, made: Preprocessed) -> Put:
             draft.append(block)
         return store.keep(
             draft,
-            key=task.key,
             source=task.source,
-            recipe=recipe.digest,
             recipe_fields=recipe.identity(),
             statistics=made.statistics,
             signal=made.facts,

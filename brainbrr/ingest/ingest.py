@@ -36,7 +36,6 @@ from brainbrr.ingest.scan import (
 )
 from brainbrr.profiles import Profile, choose
 from brainbrr.store.catalog import Catalog
-from brainbrr.store.deletion import call_off, is_gone, stored_again
 from brainbrr.store.formats import SAVES_AT_MOST, Codec
 from brainbrr.store.layout import INODES_PER_OBJECT
 from brainbrr.store.records import Record
@@ -179,7 +178,7 @@ def ingest(
             labelled=labels != "none",
             accept_refused=accept_refused,
         )
-        gone = is_gone(store.layout) if store else None
+        gone = store.deleted_records() if store else None
         return let_go(following, gone) if gone else following
 
     hashed = False
@@ -211,7 +210,7 @@ def ingest(
         # also after Ctrl-C: what is done is in the catalog
         if not dry_run and store is not None and (hashed or any(entry.source for entry in picked)):
             published = _publish(store, found.name, next_generation)
-            call_off(store.layout)  # what a gc took while no catalog named it comes back
+            store.cancel_deletions()  # what a gc took while no catalog named it comes back
             if host and (trouble := keep(lambda: host.remember_root(store.location, found.name, found.root))):
                 progress.say(trouble)
         if records and (trouble := keep(records.save)):
@@ -233,7 +232,7 @@ def ingest(
 
 def _publish(store: Store, corpus: str, merge: Callable[[Catalog | None], Catalog]) -> Catalog:
     """Publish the next generation, also where it differs in nothing but that it is younger than a deletion."""
-    return store.publish(corpus, merge, not_before=lambda named: stored_again(store.layout, keys_of(named)))
+    return store.publish(corpus, merge, not_before=lambda named: store.stored_again(keys_of(named)))
 
 
 def _needed(location: Path | None, store: Store | None = None) -> Path:

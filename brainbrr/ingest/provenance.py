@@ -1,6 +1,6 @@
-"""Where a key came from: which recording under which recipe, and where its EDF lies on this host. Changes nothing.
+"""Where keys came from (recording, recipe, and the EDF on this host), and how to restore them, record and object.
 
-Bringing keys back, record and object: from another store, else from the EDF that they were made from.
+From another store, else by building them again from their EDF.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from brainbrr.core.progress import Progress
 from brainbrr.core.statcache import Host
 from brainbrr.eeg.signal.recipe import PRESETS, Recipe
 from brainbrr.engines.local import local_engine
-from brainbrr.errors import BrainbrrError, Fix, IntegrityError, NotReproducibleError, RecordingError, UsageError
+from brainbrr.errors import BrainbrrError, Fix, NotReproducibleError, RecordingError, SpaceError
 from brainbrr.ingest.build import Builder, Built, Task, build_all
-from brainbrr.store import catalog as catalogs
 from brainbrr.store import copy
-from brainbrr.store.catalog import Catalog, Row
-from brainbrr.store.copy import place_file
-from brainbrr.store.damage import Outcome
-from brainbrr.store.store import Store, proven_record, verify_record
+from brainbrr.store.catalog import Row
+from brainbrr.store.damage import Restored
+from brainbrr.store.integrity import verify_record, verify_record_file
+from brainbrr.store.restore import place_record
+from brainbrr.store.store import Store
 
 _FROM = Fix(("repair", "--from", "STORE"))
 
 
 @dataclass(frozen=True)
-class Made:
+class Ingredients:
     """What a key was made from."""
 
     source: str
@@ -50,8 +50,8 @@ class Origin:
     recipe: Recipe
 
 
-class Origins:
-    """Everything that a store's catalogs, records and frozen views know of where its keys came from."""
+class Provenance:
+    """What a store's catalogs, records and frozen views know of where its keys came from."""
 
     def __init__(self, store: Store, host: Host | None, roots: Mapping[str, Path]) -> None:
         self._store, self._host, self._roots = store, host, roots
@@ -60,25 +60,25 @@ class Origins:
         """Return the origin of a key. Raises RecordingError."""
         return self.locate(self.made_from(key))
 
-    def locate(self, made: Made | RecordingError) -> Origin:
-        """Return the origin of what made_from() said, after hashing the EDF. Raises RecordingError."""
-        if isinstance(made, RecordingError):
-            raise made
-        recipe = self._recipe(made.recipe_fields)
-        return Origin(*self._edf(made.source), recipe)
+    def locate(self, found: Ingredients | RecordingError) -> Origin:
+        """Return the origin of the result of made_from(), after hashing the EDF. Raises RecordingError."""
+        if isinstance(found, RecordingError):
+            raise found
+        recipe = self._recipe(found.recipe_fields)
+        return Origin(*self._edf(found.source), recipe)
 
-    def made_from(self, key: str) -> Made:
-        """Return what a key was made from, as its record says, or what is known else. Raises RecordingError."""
+    def made_from(self, key: str) -> Ingredients:
+        """Return what a key was made from, according to its record or whatever names it. Raises RecordingError."""
         try:
             record = self._store.record(key)
         except (BrainbrrError, OSError):
             record = None
         if record is not None:
-            return Made(record.source, record.recipe_fields)
+            return Ingredients(record.source, record.recipe_fields)
         for recipe, fields in self._recipes.items():
             for source in self._rows:
                 if key_of(source=source, recipe=recipe) == key:
-                    return Made(source, fields)
+                    return Ingredients(source, fields)
         raise RecordingError(
             "no recording in a catalog gives this key under a known recipe",
             fix=Fix(_FROM, "; or ", ("verify", "--accept", "gone"), " if it is no longer needed"),
@@ -102,7 +102,7 @@ class Origins:
             fix = Fix(("repair", "--root", f"{corpus}=DIR"), ", or --from STORE")
             root = self._root(corpus)
             if root is None:
-                lost = RecordingError(f"this host does not know where corpus {corpus} lies", fix=fix)
+                lost = RecordingError(f"this host does not know where corpus {corpus} is", fix=fix)
                 continue
             edf = root / row.path
             try:
@@ -123,30 +123,22 @@ class Origins:
         """By source: the recordings that hash to it."""
         rows: dict[str, list[tuple[str, Row]]] = defaultdict(list)
         for corpus in self._store.corpora():
-            catalog = self._newest(corpus)
+            catalog = self._store.newest_readable_catalog(corpus)
             for row in catalog.rows.values() if catalog else ():
                 if row.source is not None:
                     rows[row.source].append((corpus, row))
         return rows
 
-    def _newest(self, corpus: str) -> Catalog | None:
-        for seq in reversed(self._store.layout.generations(corpus)):
-            try:
-                return catalogs.generation(self._store.layout, corpus, seq)[0]
-            except (BrainbrrError, OSError):
-                continue
-        return None
-
     @cached_property
     def _recipes(self) -> dict[str, Mapping[str, object]]:
         """By digest: the fields of every recipe that is known."""
-        return {recipe_digest(fields): fields for fields in self._said()}
+        return {recipe_digest(fields): fields for fields in self._recipe_fields()}
 
-    def _said(self) -> Iterator[Mapping[str, object]]:
+    def _recipe_fields(self) -> Iterator[Mapping[str, object]]:
         yield from (recipe.identity() for recipe in PRESETS.values())
-        for key in self._store.keys():  # noqa: SIM118
+        for key in self._store.keys():  # noqa: SIM118  # a store is no dict
             with suppress(BrainbrrError, OSError):
-                yield proven_record(self._store, key).recipe_fields
+                yield verify_record_file(self._store, key).recipe_fields
         for digest in self._store.frozen_views():
             with suppress(BrainbrrError, OSError, KeyError, TypeError):
                 yield (self._store.frozen(digest) or {})["recipe"]["fields"]
@@ -154,10 +146,10 @@ class Origins:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A key to bring back. `content`: what it has to be, as far as anybody says.
+    """A key to restore. `content`: the content that it must have, as far as it is known.
 
-    `record`: whether its record is to be replaced, too; `whole`: whether that one is whole, and only wrong: it comes
-    back where no other one can be had.
+    `record`: whether its record is to be replaced, too; `whole`: whether that record is whole and only wrong: it is
+    put back if no other can be had.
     """
 
     key: str
@@ -166,62 +158,58 @@ class Wanted:
     whole: bool = False
 
 
-@dataclass(frozen=True)
-class Result:
-    """What became of a key."""
+class Rebuild:
+    """Restores keys from another store, or from the EDFs that they were made from."""
 
-    outcome: Outcome
-    how: str
-    fix: str | None = None
+    def __init__(self, store: Store, source: Store | None, provenance: Provenance) -> None:
+        self._store, self._source, self._provenance = store, source, provenance
+        self._results: dict[str, Restored] = {}
+        self._aside: dict[str, Path] = {}
+        """By key: wrong records that were moved aside."""
 
+    def run(self, wanted: Iterable[Wanted], workers: int | None, progress: Progress) -> dict[str, Restored]:
+        """Restore keys; return the result for each. A content that differs from the wanted one is kept apart."""
+        tasks: dict[tuple[Recipe, Path], list[Task]] = defaultdict(list)
+        try:
+            for each in wanted:
+                found = self._restore(each)
+                if isinstance(found, Restored):
+                    self._results[each.key] = found
+                    continue
+                row = found.edf.relative_to(found.root).as_posix()
+                task = Task(row, found.edf, found.source, found.n_bytes, each.key, True, each.content)
+                tasks[found.recipe, found.root].append(task)
+            for (recipe, root), those in tasks.items():
+                self._results |= _built(self._store, recipe, root, those, workers, progress)
+        finally:
+            for key, path in self._aside.items():
+                if key not in self._results or self._results[key].outcome != "restored":
+                    place_record(self._store, path, key)
+        return self._results
 
-def rebuild(
-    store: Store,
-    source: Store | None,
-    origins: Origins,
-    wanted: Iterable[Wanted],
-    workers: int | None,
-    progress: Progress,
-) -> dict[str, Result]:
-    """Bring keys back; return what became of each. One that differs from what it has to be is kept apart."""
-    results: dict[str, Result] = {}
-    made: dict[str, Made | RecordingError] = {}
-    aside: dict[str, Path] = {}
-    tasks: dict[tuple[Recipe, Path], list[Task]] = defaultdict(list)
-    try:
-        for each in wanted:
-            if each.record and not each.whole and _is_there(store, each):
-                results[each.key] = Result("restored", "another process stored it meanwhile")
-                continue
-            try:
-                made[each.key] = origins.made_from(each.key)  # while its record is still there to say it
-            except RecordingError as error:
-                made[each.key] = error
-            theirs = each.record and source is not None and _same(store, source, each.key)
-            if each.record and (moved := store.layout.quarantine(store.layout.record(each.key))) and each.whole:
-                aside[each.key] = moved
-            if source is not None and not theirs and _copied(store, source, each):
-                results[each.key] = Result("restored", f"from {source.location}")
-                continue
-            try:
-                origin = origins.locate(made[each.key])
-            except RecordingError as error:
-                results[each.key] = Result("not restored", error.what, error.fix)
-                continue
-            row = origin.edf.relative_to(origin.root).as_posix()
-            task = Task(row, origin.edf, origin.source, origin.n_bytes, each.key, True, each.content)
-            tasks[origin.recipe, origin.root].append(task)
-        for (recipe, root), those in tasks.items():
-            results |= _built(store, recipe, root, those, workers, progress)
-    finally:
-        for key, path in aside.items():
-            if key not in results or results[key].outcome != "restored":
-                place_file(store.layout, path, store.layout.record(key))
-    return results
+    def _restore(self, each: Wanted) -> Restored | Origin:
+        """Restore a key from the other store, or return the origin that it can be built from."""
+        store, source = self._store, self._source
+        if each.record and not each.whole and _is_there(store, each):
+            return Restored("restored", "another process stored it meanwhile")
+        ingredients: Ingredients | RecordingError
+        try:
+            ingredients = self._provenance.made_from(each.key)  # while its record is still there to say it
+        except RecordingError as error:
+            ingredients = error
+        same = each.record and source is not None and _same(store, source, each.key)
+        if each.record and (moved := store.quarantine("record", each.key)) and each.whole:
+            self._aside[each.key] = moved
+        if source is not None and not same and _copied(store, source, each):
+            return Restored("restored", f"from {source.location}")
+        try:
+            return self._provenance.locate(ingredients)
+        except RecordingError as error:
+            return Restored("not restored", error.what, error.fix)
 
 
 def _is_there(store: Store, each: Wanted) -> bool:
-    """Say whether a key that was damaged or gone is whole now: others write meanwhile."""
+    """Say whether a key that was damaged or gone is whole now: other processes write meanwhile."""
     try:
         return each.content in (None, verify_record(store, each.key).content)
     except (BrainbrrError, OSError):
@@ -229,7 +217,7 @@ def _is_there(store: Store, each: Wanted) -> bool:
 
 
 def _same(store: Store, source: Store, key: str) -> bool:
-    """Say whether the other store has the very record that is wrong here."""
+    """Say whether the other store has the same wrong record."""
     try:
         return store.record(key) == source.record(key)
     except (BrainbrrError, OSError):
@@ -237,7 +225,7 @@ def _same(store: Store, source: Store, key: str) -> bool:
 
 
 def _copied(store: Store, source: Store, each: Wanted) -> bool:
-    """Bring a key from another store, where that has it whole and as it has to be."""
+    """Copy a key from another store, if that has it whole and with the wanted content."""
     try:
         content = each.content
         if each.record:
@@ -250,24 +238,26 @@ def _copied(store: Store, source: Store, each: Wanted) -> bool:
         copy.copy_object(source, store, content)
         if each.record:
             copy.copy_record(source, store, each.key)
-    except (IntegrityError, UsageError, OSError):  # what that one's disk does not give, the EDF may
+    except SpaceError:
+        raise
+    except (BrainbrrError, OSError):  # if its disk cannot be read, the EDF may help
         return False
     return True
 
 
 def _built(
     store: Store, recipe: Recipe, root: Path, tasks: list[Task], workers: int | None, progress: Progress
-) -> Mapping[str, Result]:
-    results: dict[str, Result] = {}
+) -> Mapping[str, Restored]:
+    results: dict[str, Restored] = {}
 
     def done(task: Task, built: Built | BrainbrrError) -> None:
         if isinstance(built, Built):
-            results[task.key] = Result("restored", f"made again from {task.edf}")
+            results[task.key] = Restored("restored", f"made again from {task.edf}")
         elif isinstance(built, NotReproducibleError):
             fix = Fix(_FROM, "; the new one is kept for comparison")
-            results[task.key] = Result("kept apart", f"{built.what}, which lies in {built.where}", fix)
+            results[task.key] = Restored("kept apart", f"{built.what}, which is in {built.where}", fix)
         else:
-            results[task.key] = Result("not restored", built.what, built.fix)
+            results[task.key] = Restored("not restored", built.what, built.fix)
         progress.advance(task.n_bytes)
 
     progress.start("restoring", sum(task.n_bytes for task in tasks), "B")

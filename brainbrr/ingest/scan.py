@@ -27,8 +27,9 @@ from brainbrr.eeg.corpus.annotations import Annotations, label_digest, read_anno
 from brainbrr.eeg.corpus.tree import Corpus, RecordingFile
 from brainbrr.errors import BrainbrrError, Fix, IntegrityError, RecordingError, UsageError
 from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.integrity import verify_object
 from brainbrr.store.records import Record
-from brainbrr.store.store import Store, verify_object
+from brainbrr.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def stored(store: Store, key: str, *, remembered: FileFacts | None = None, prove
 def is_there(store: Store, key: str, found: Stored | Record) -> bool:
     """Say whether a key's record and its object lie in their places still. Three stats; proves nothing."""
     known = found if isinstance(found, Stored) else Stored.of(found)
-    return store.layout.record(key).exists() and store.has_files(known.content, known.shard_bytes)
+    return store.path_of("record", key).exists() and store.has_files(known.content, known.shard_bytes)
 
 
 def remember(store: Store, keys: Iterable[str], remembered: FileFacts) -> None:
@@ -78,7 +79,7 @@ def remember(store: Store, keys: Iterable[str], remembered: FileFacts) -> None:
 
 
 def _read(store: Store, key: str, remembered: FileFacts | None, *, prove: bool) -> Stored:
-    path = store.layout.record(key)
+    path = store.path_of("record", key)
 
     def read() -> Stored:
         record = store.record(key)

@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from brainbrr.core.files import lies
+from brainbrr.core.files import exists
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.eeg.signal.preprocess import preprocess
 from brainbrr.eeg.signal.streaming import Live
@@ -225,7 +225,7 @@ def _need_free(places: Sequence[tuple[Path, str]], recordings: Collection[Path],
     for file, what in places:
         if (other := owner.setdefault(file.absolute(), what)) != what:
             raise UsageError(f"{other} and {what} would both be written to it", where=file)
-        if not lies(file):
+        if not exists(file):
             continue
         if file.exists() and _identity(file) in ours:  # not a link to nowhere
             raise UsageError("this is the recording itself", where=file, fix="give another name")

@@ -126,7 +126,7 @@ class Shards:
                 record = self._store.record(self._index.key[recording].tobytes().hex())
                 checks = bytes.fromhex(record.checks) if record and record.content == content else b""
                 with self._naming(recording):
-                    shard = self._store.reader(content, meta, every=self._every, proven=proven, checks=checks)
+                    shard = self._store.reader(content, meta, every=self._every, verified=proven, checks=checks)
                 self._open[recording] = shard
                 if len(self._open) > self._most:
                     self._open.popitem(last=False)  # another thread may still read it: it closes with its last user

@@ -191,7 +191,7 @@ def _pace(read: Read, seconds: float) -> float:
 def _cold(index: Index, store: Store, batch: int, shuffle: Any, seconds: float) -> float:
     """Return the pace after the system dropped the view's files from its cache."""
     for content in index.content:
-        path = store.layout.object(content.tobytes().hex()) / SHARD_FILE
+        path = store.path_of("object", content.tobytes().hex()) / SHARD_FILE
         descriptor = os.open(path, os.O_RDONLY)
         try:
             if hasattr(os, "posix_fadvise"):

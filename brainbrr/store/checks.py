@@ -1,302 +1,197 @@
-"""What is damaged in a store: every object against its content, and everything else against what speaks of it.
+"""Find the damage in a store: every object against its content, everything else against what references it.
 
-The only place that says what damage is: `verify`, `repair` and `check --require verified` ask here. Changes nothing.
-
-What lies in a store and does not belong there. Looks at names only.
+The only place that decides what damage is: `verify`, `repair` and `check --require verified` call it. Changes nothing.
 """
 
 from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from brainbrr.core.arrays import Int16
 from brainbrr.core.digest import is_digest, json_digest, sha256
-from brainbrr.core.files import lies
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.core.statistics import Statistics
 from brainbrr.core.threads import cores, one_blas_thread
 from brainbrr.errors import BrainbrrError, IntegrityError
 from brainbrr.store import create, deletion
-from brainbrr.store.create import GUESTS
-from brainbrr.store.damage import (
-    RECEIPTS_OF,
-    Bound,
-    Found,
-    Notes,
-    catalogs,
-    kind_and_name,
-    place_of,
-    small_files,
-    views,
-)
-from brainbrr.store.formats import ARRAY_FILE, FILL, ArrayMeta, crc32c
-from brainbrr.store.layout import FOLDERS, LATER, Layout
-from brainbrr.store.records import Record
-from brainbrr.store.store import (
+from brainbrr.store.damage import Collector, Damage
+from brainbrr.store.formats import FILL, ArrayMeta, crc32c
+from brainbrr.store.integrity import (
     Depth,
-    Store,
     decode_object,
-    proven_record,
-    unproven_record,
+    read_record,
     verify_binding,
     verify_folder,
     verify_group,
     verify_place,
+    verify_record_file,
 )
+from brainbrr.store.records import Record
+from brainbrr.store.references import Bound, References, check_small_files
+from brainbrr.store.store import Store
+from brainbrr.store.unexpected import unexpected_files
 
-_OURS_ELSEWHERE = ".nfs"  # NFS keeps a file that was deleted while open under such a name, and removes it itself
-
-
-def strangers(layout: Layout) -> Iterator[str]:
-    """Yield the path below the store of every file and folder that no store has.
-
-    What lies where objects, records or findings lie under a wrong name is named by those who look there; `tmp`,
-    `trash` and `quarantine` may hold anything.
-    """
-    root = layout.root
-    folders = {*FOLDERS, *LATER}
-    yield from _others(
-        root, root, {layout.mark.name, *GUESTS, *folders}.__contains__, {*folders, "lost+found"}.__contains__
-    )
-    is_fan_out = layout.names_fan_out
-    yield from _others(root, layout.objects, lambda name: name == ARRAY_FILE or is_fan_out(name), is_fan_out)
-    for folder in (layout.records, layout.findings):
-        yield from _others(root, folder, is_fan_out, is_fan_out)
-    for fan_out in layout.fan_outs(layout.objects):
-        if is_fan_out(fan_out.name) and not fan_out.is_symlink():
-            for name in _names(fan_out):  # folders and links are named as objects
-                path = fan_out / name
-                if name != ARRAY_FILE and not path.is_dir() and not path.is_symlink() and lies(path):
-                    yield _below(root, path)
-    for folder in (layout.records, layout.findings):
-        for fan_out in layout.fan_outs(folder):
-            for name in _names(fan_out):
-                if name.startswith("."):  # the others are named as records or findings that are not in their place
-                    yield _below(root, fan_out / name)
-    catalog = root / "catalog"
-    yield from _others(root, catalog, layout.names_corpus, layout.names_corpus)
-    for corpus in filter(layout.names_corpus, _names(catalog)):
-        if not (catalog / corpus).is_symlink():
-            yield from _others(root, catalog / corpus, layout.names_catalog_file)
-    for name, n_digits in (("views", 64), ("pins", 64), ("retired", 32)):
-        yield from _others(root, root / name, partial(_names_digest, n_digits))
-    yield from _others(root, root / "receipts", layout.names_receipt)
-    yield from _others(root, root / "leases", lambda name: is_digest(name, 32))
-
-
-def _names_digest(n_digits: int, name: str) -> bool:
-    return name.endswith(".json") and is_digest(name[:-5], n_digits)
-
-
-def _others(
-    root: Path, folder: Path, known: Callable[[str], bool], is_folder: Callable[[str], bool] = lambda _: False
-) -> Iterator[str]:
-    """Yield what is not known by name, and what is a link or a folder where it has to be something else.
-
-    By what a name is, not by what was listed before: others write meanwhile.
-    """
-    for name in _names(folder):
-        path, inner = folder / name, is_folder(name)
-        odd = not known(name) or inner != path.is_dir() or (inner and path.is_symlink())
-        if odd and lies(path):
-            yield _below(root, path)
-
-
-def _below(root: Path, path: Path) -> str:
-    return path.relative_to(root).as_posix()
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return sorted(each.name for each in folder.iterdir() if not each.name.startswith(_OURS_ELSEWHERE))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-_SUMS = {"n", "sums", "products", "quartiles"}
+_STATISTICS = {"n", "sums", "products", "quartiles"}
 _THREADS = 8
 
 
-def _at_once(name: str, prove: Callable[[], str | None]) -> bool:
-    prove()
+def _at_once(name: str, verify: Callable[[], str | None]) -> bool:
+    verify()
     return True
 
 
 @dataclass(frozen=True)
 class Scope:
-    """How deep to look, and at which objects: those that `sums` names passed before, with the digests of their sums.
+    """How deep to verify, and which objects: `sums` has those that passed before, with the digests of their sums.
 
-    `prove` is given each other one with its proof, which returns these, and says whether it was done now; in
-    the order of `first`.
+    `verify` is given the name of each other object with a function that verifies it and returns these; it says
+    whether that was done now. Objects come in the order of `priority`.
     """
 
     depth: Depth = "full"
     sums: Mapping[str, str | None] = field(default_factory=dict)
-    prove: Callable[[str, Callable[[], str | None]], bool] = _at_once
-    first: Callable[[str], Any] = str
+    verify: Callable[[str, Callable[[], str | None]], bool] = _at_once
+    priority: Callable[[str], Any] = str
 
 
 @dataclass(frozen=True)
-class Damage:
-    """What is damaged, and what was read on the way.
+class Inspection:
+    """What is damaged in a store, and what was read to find that out.
 
-    What is `misplaced` is whole, but lies under another's name; `broken` is everything else. `unreadable` is what the
-    disk, the network, a permission or a newer format kept from being read: nothing is known of what it says.
+    `misplaced` things are whole, but stored under another's name; `broken` is everything else.
     """
 
     contents: tuple[str, ...]
-    proven: frozenset[str]
-    """Objects that were looked at now, whole or not."""
+    verified: frozenset[str]
+    """Objects that were verified now, damaged or not."""
     n_records: int
-    broken: tuple[Found, ...]
-    misplaced: tuple[Found, ...]
-    unreadable: frozenset[tuple[str, str]]
-    decoded: dict[str, str]
-    """By folder: the content of the array that it holds."""
+    broken: tuple[Damage, ...]
+    misplaced: tuple[Damage, ...]
+    decoded: Mapping[str, str]
+    """By folder: the content of the array in it."""
     records: tuple[Bound, ...]
-    """Those that are whole, with their objects."""
-    lonely: tuple[Bound, ...]
-    """Those that are whole, but not their objects."""
-    foreign_records: dict[str, Bound]
-    """By file: the records that are whole, but another key's, misplaced or without their objects."""
-    wanted: dict[str, str]
+    """Whole records with their objects."""
+    without_object: tuple[Bound, ...]
+    """Whole records without their objects."""
+    foreign_records: Mapping[str, Bound]
+    """By file: records that are whole, but another key's, misplaced or without their objects."""
+    wanted: Mapping[str, str]
     """By key: the content that catalogs and frozen views say it has."""
-    names: dict[str, frozenset[str]]
-    """By kind: what is there, damaged or not."""
+    names: Mapping[str, frozenset[str]]
+    """By kind: what exists, damaged or not."""
 
     @property
-    def all(self) -> tuple[Found, ...]:
-        """Whatever its kind, by kind and name."""
-        return tuple(sorted((*self.broken, *self.misplaced), key=lambda found: list(found.items())))
+    def damage(self) -> tuple[Damage, ...]:
+        """All of it, by kind and name."""
+        return tuple(sorted((*self.broken, *self.misplaced)))
+
+    @property
+    def intact(self) -> frozenset[str]:
+        """Objects that were verified now, and are not damaged."""
+        return self.verified - {each.name for each in self.damage if each.kind == "object"}
 
 
-def damage(store: Store, scope: Scope = Scope(), *, progress: Progress = Silent()) -> Damage:  # noqa: B008  # frozen
-    """Prove everything in a store, each object read once. Several threads, a few tiles of memory each."""
-    broken, misplaced, before = Notes(), Notes(), deletion.deleted(store.layout)
-    contents = sorted(store.contents())
-    decoded: dict[str, str] = {}
-    sums = dict(scope.sums)
-    proven = _objects(store, contents, scope, broken, misplaced, decoded, sums, progress)
-    lost = misplaced.names("object")  # nobody owes a group to a folder that zarr should not list
-    for fan_out in sorted({"", *(name[:2] for name in contents if name not in lost)}):
-        with broken.noting("group", f"{fan_out}/zarr.json".lstrip("/")):
+def inspect_store(store: Store, scope: Scope = Scope(), *, progress: Progress = Silent()) -> Inspection:  # noqa: B008  # frozen
+    """Verify everything in a store, and read each object once. Several threads, a few tiles of memory each."""
+    before = deletion.deleted(store.layout)
+    objects = _Objects(store, scope)
+    objects.verify(progress)
+    broken, misplaced = objects.broken, objects.misplaced
+    unplaced = misplaced.names("object")  # a folder that zarr should not list needs no group
+    for fan_out in sorted({"", *(name[:2] for name in objects.names if name not in unplaced)}):
+        with broken.collecting("group", f"{fan_out}/zarr.json".lstrip("/")):
             verify_group(store, fan_out)
-    with broken.noting("format", "format.json"):
+    with broken.collecting("format", "format.json"):
         create.verify_mark(store.layout)
-    keys = sorted(store.keys())
-    bound: dict[str, Bound] = {}
-    lonely: dict[str, Bound] = {}
-    foreign: dict[str, Bound] = {}
-    for key in keys:
-        alone = Notes()
-        with alone.noting("record", key):
-            record = proven_record(store, key)
-            lonely[key] = Bound.of(record)
-            verify_binding(store, record)
-            bound[key] = lonely.pop(key)
-            _check_sums(record, sums.get(record.content))
-        notes = broken
-        if alone.found and key not in lonely and key not in bound and (stray := _stray(store, key)) is not None:
-            foreign[key] = Bound.of(stray)
-            notes = misplaced if _is_bound(store, stray) else broken
-        notes.found += alone.found
-        notes.unreadable |= alone.unreadable
+    records = _Records(store, objects.sums, broken, misplaced)
+    records.verify()
     deleted = deletion.deleted(store.layout)
-    wanted = catalogs(store, {**lonely, **bound}, set(keys), deleted["records"], broken)
-    views(store, {**lonely, **bound}, set(keys), wanted, broken)
-    names = {
-        "object": frozenset(contents),
-        "record": frozenset(keys),
-        **{kind: frozenset(found) for kind, found in small_files(store, broken).items()},
-    }
-    for name in strangers(store.layout):
+    references = References(store, records.whole, records.names, deleted["records"], broken)
+    references.check_catalogs()
+    references.check_views()
+    names: dict[str, Iterable[str]] = {"object": objects.names, "record": records.names}
+    names |= check_small_files(store, broken)
+    for name in unexpected_files(store.layout):
         if name not in broken.names("folder"):
-            broken.say("stranger", name, "no store has a file of this name")
-    if broken.found or misplaced.found:
+            broken.add("stranger", name, "no store has a file of this name")
+    if broken or misplaced:
         deleted = deletion.deleted(store.layout)
-        for notes in (broken, misplaced):
-            notes.found = [found for found in notes.found if not _was_deleted(store, found, before, deleted)]
-    return Damage(
-        contents=tuple(contents),
-        proven=frozenset(proven),
-        n_records=len(keys),
-        broken=tuple(broken.found),
-        misplaced=tuple(misplaced.found),
-        unreadable=frozenset(broken.unreadable | misplaced.unreadable),
-        decoded=decoded,
-        records=tuple(bound.values()),
-        lonely=tuple(lonely.values()),
-        foreign_records=foreign,
-        wanted=wanted,
-        names=names,
+
+    def remaining(damage: Iterable[Damage]) -> tuple[Damage, ...]:
+        return tuple(each for each in damage if not _was_deleted(store, each, before, deleted))
+
+    return Inspection(
+        contents=tuple(objects.names),
+        verified=frozenset(objects.verified),
+        n_records=len(records.names),
+        broken=remaining(broken),
+        misplaced=remaining(misplaced),
+        decoded=objects.decoded,
+        records=tuple(records.bound.values()),
+        without_object=tuple(records.without_object.values()),
+        foreign_records=records.foreign,
+        wanted=references.wanted,
+        names={kind: frozenset(found) for kind, found in names.items()},
     )
 
 
-def _objects(
-    store: Store,
-    contents: Iterable[str],
-    scope: Scope,
-    broken: Notes,
-    misplaced: Notes,
-    decoded: dict[str, str],
-    sums: dict[str, str | None],
-    progress: Progress,
-) -> set[str]:
-    """Prove the objects of a scope; return those that were looked at."""
-    todo = sorted((name for name in contents if name not in scope.sums), key=scope.first)
+class _Objects:
+    """The objects of a store, and what is found out about them."""
 
-    def one(name: str) -> bool:
-        def prove() -> str | None:
-            verify_folder(store, name, checksums=scope.depth == "checksums")
-            seen = _Sums()
-            if scope.depth == "full":
-                decoded[name] = decode_object(store, name, look=seen)
-                sums[name] = seen.digests()
-            verify_place(store, name, decoded=decoded.get(name))
-            return sums.get(name)
+    def __init__(self, store: Store, scope: Scope) -> None:
+        self.names = sorted(store.contents())
+        self.broken, self.misplaced = Collector(), Collector()
+        self.verified: set[str] = set()
+        self.decoded: dict[str, str] = {}
+        self.sums = dict(scope.sums)
+        self._store, self._scope = store, scope
+
+    def verify(self, progress: Progress) -> None:
+        """Verify those that the scope asks for."""
+        scope = self._scope
+        todo = sorted((name for name in self.names if name not in scope.sums), key=scope.priority)
+        progress.start("verifying", len(todo), "objects")
+        pool = ThreadPoolExecutor(min(_THREADS, cores()))
+        try:
+            with one_blas_thread():
+                for name, done in zip(todo, pool.map(self._verify, todo), strict=True):
+                    if done:
+                        self.verified.add(name)
+                    progress.advance()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            progress.stop()
+
+    def _verify(self, name: str) -> bool:
+        depth = self._scope.depth
+
+        def verify() -> str | None:
+            verify_folder(self._store, name, checksums=depth == "checksums")
+            sums = _Sums()
+            if depth == "full":
+                self.decoded[name] = decode_object(self._store, name, observer=sums)
+                self.sums[name] = sums.digests()
+            verify_place(self._store, name, decoded=self.decoded.get(name))
+            return self.sums.get(name)
 
         try:
-            return scope.prove(name, prove)
+            return self._scope.verify(name, verify)
         except (BrainbrrError, OSError) as error:
-            # whole, and not what lies here: its name is wrong, or an array was swapped
-            whole = name in decoded or (scope.depth != "full" and not _in_place(store, name))
-            (misplaced if whole else broken).note("object", name, error)
+            # whole, but another array than its name says: it was renamed, or swapped with another one
+            whole = name in self.decoded or (depth != "full" and not is_digest(name, 64))
+            (self.misplaced if whole else self.broken).append(Damage.of("object", name, error))
             return True
-
-    looked: set[str] = set()
-    progress.start("verifying", len(todo), "objects")
-    pool = ThreadPoolExecutor(min(_THREADS, cores()))
-    try:
-        with one_blas_thread():
-            for name, done in zip(todo, pool.map(one, todo), strict=True):
-                if done:
-                    looked.add(name)
-                progress.advance()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        progress.stop()
-    return looked
-
-
-def _in_place(store: Store, name: str) -> bool:
-    try:
-        verify_place(store, name)
-    except IntegrityError:
-        return False
-    return True
 
 
 class _Sums:
-    """What the samples of an object add up to, and each tile's crc32c, gathered while they are decoded."""
+    """An observer of decoding: the statistics of an object's samples, and the crc32c of each tile."""
 
     def __init__(self) -> None:
         self._statistics: Statistics | None = None
@@ -306,13 +201,13 @@ class _Sums:
         present = [i for i, name in enumerate(meta.channels) if name not in meta.absent]
         statistics = self._statistics = Statistics(meta.n_channels, present)
 
-        def see(tile: Int16) -> None:
+        def observe(tile: Int16) -> None:
             statistics.update(tile)
             padding = ((0, 0), (0, meta.tile - tile.shape[1]))
             whole = np.pad(tile, padding, constant_values=FILL) if padding[1][1] else tile
             self._checks += crc32c(np.ascontiguousarray(whole))
 
-        return see
+        return observe
 
     def digests(self) -> str | None:
         """Return the SHA-256 of the statistics and of the checks, one after the other."""
@@ -321,48 +216,78 @@ class _Sums:
         return json_digest(self._statistics.result()) + sha256(self._checks)
 
 
+class _Records:
+    """The records of a store, and what is found out about them; `sums`: digests of the samples, by content."""
+
+    def __init__(self, store: Store, sums: Mapping[str, str | None], broken: Collector, misplaced: Collector) -> None:
+        self.names = sorted(store.keys())
+        self.bound: dict[str, Bound] = {}
+        self.without_object: dict[str, Bound] = {}
+        self.foreign: dict[str, Bound] = {}
+        self._store, self._sums, self._broken, self._misplaced = store, sums, broken, misplaced
+
+    @property
+    def whole(self) -> dict[str, Bound]:
+        """Those that are whole, with their objects or without."""
+        return {**self.without_object, **self.bound}
+
+    def verify(self) -> None:
+        """Verify each against its name and its object."""
+        for name in self.names:
+            damage = Collector()
+            with damage.collecting("record", name):
+                record = verify_record_file(self._store, name)
+                self.without_object[name] = Bound.of(record)
+                verify_binding(self._store, record)
+                self.bound[name] = self.without_object.pop(name)
+                _check_sums(record, self._sums.get(record.content))
+            collector = self._broken
+            if damage and name not in self.without_object and name not in self.bound:
+                foreign = self._foreign(name)
+                if foreign is not None:
+                    self.foreign[name] = Bound.of(foreign)
+                    collector = self._misplaced if self._is_bound(foreign) else self._broken
+            collector += damage
+
+    def _foreign(self, name: str) -> Record | None:
+        """Return what a record file contains when only its name is wrong."""
+        try:
+            record = read_record(self._store, name)
+            if record is not None:
+                record.check_identity()
+        except (BrainbrrError, OSError):
+            return None
+        return record
+
+    def _is_bound(self, record: Record) -> bool:
+        try:
+            verify_binding(self._store, record)
+        except (BrainbrrError, OSError):
+            return False
+        return True
+
+
 def _check_sums(record: Record, sums: str | None) -> None:
-    """Hold a record's statistics and checks against its object's samples; others than ours are nobody's to judge."""
+    """Compare a record's statistics and checks with its object's samples; statistics of other software are skipped."""
     if sums is None:
         return
-    if record.statistics.keys() == _SUMS and json_digest(record.statistics) != sums[:64]:
+    if record.statistics.keys() == _STATISTICS and json_digest(record.statistics) != sums[:64]:
         raise IntegrityError("its statistics are not those of its object's samples")
     if record.checks and sha256(bytes.fromhex(record.checks)) != sums[64:]:
         raise IntegrityError("its checks are not those of its object's tiles")
 
 
-def _stray(store: Store, name: str) -> Record | None:
-    """Return what a record file says when nothing in it is wrong but its name."""
-    try:
-        record = unproven_record(store, name)
-        if record is not None:
-            record.check_identity()
-    except (BrainbrrError, OSError):
-        return None
-    return record
-
-
-def _is_bound(store: Store, record: Record) -> bool:
-    try:
-        verify_binding(store, record)
-    except (BrainbrrError, OSError):
+def _was_deleted(store: Store, damage: Damage, before: deletion.Deleted, now: deletion.Deleted) -> bool:
+    """Say whether something missing was deleted on purpose during the inspection."""
+    kind = deletion.RECEIPTS_OF.get(damage.kind)
+    if kind is None:
         return False
-    return True
-
-
-def _was_deleted(
-    store: Store, found: Found, before: Mapping[str, Mapping[str, str]], now: Mapping[str, Mapping[str, str]]
-) -> bool:
-    """Say whether what was missed was deleted on purpose while we looked."""
-    kind, name = kind_and_name(found)
-    if kind not in RECEIPTS_OF:
-        return False
-    then, when = (said[RECEIPTS_OF[kind]].get(name) for said in (before, now))
+    then, when = before[kind].get(damage.name), now[kind].get(damage.name)
     meanwhile = when is not None and (when == deletion.UNENDED or when != then)
-    return meanwhile and not os.path.lexists(place_of(store, kind, name))
+    return meanwhile and not os.path.lexists(store.path_of(*damage.subject))
 
 
-def copies(decoded: dict[str, str]) -> tuple[tuple[str, ...], ...]:
+def copies(decoded: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
     """Return the folders that hold one array more than once, each group with the one in its place first."""
     folders: dict[str, list[str]] = defaultdict(list)
     for name in sorted(decoded, key=lambda name: (decoded[name] != name, name)):

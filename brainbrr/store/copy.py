@@ -1,22 +1,14 @@
-"""Copying a store into one of another codec: each piece proven where it is read and where it lands.
+"""Copy objects, records, catalogs and small files between stores: each verified where it is read and where it lands.
 
-A copy that was cut off goes on from there, and nothing that differs is overwritten.
-Copies as they are: staged_copies.py.
-
-A store of copies on a scratch disk: files copied byte for byte, proven from what was written, then renamed.
-
-A copy here has an original. So nothing is flushed to the disk or kept in quarantine: what a power cut or a bad disk
-leaves is found by its checksums, removed, and copied again.
-
-Moving what is damaged out of the way, and what is whole to where it belongs. Deletes and overwrites nothing.
-
-Knows nothing of what is damaged, nor of EEG: verbs/repair.py decides.
+A copy that was interrupted continues, and nothing that differs is overwritten. Copies that are staged on a scratch disk
+are not durable and never quarantined: their original exists, so damaged ones are removed and copied again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,236 +17,115 @@ from brainbrr.core import files
 from brainbrr.core.failpoints import reach
 from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import frozen_views, reader, sidecars
-from brainbrr.store import sidecars as findings_files
-from brainbrr.store.formats import ARRAY_FILE, SHARD_FILE
-from brainbrr.store.layout import GROUP, Layout
-from brainbrr.store.reader import MEND, decode, inspect
+from brainbrr.store import reader
+from brainbrr.store.damage import Kind
+from brainbrr.store.formats import ARRAY_FILE, SAVES_AT_MOST, SHARD_FILE
+from brainbrr.store.integrity import verify_place, verify_record
+from brainbrr.store.layout import INODES_PER_OBJECT
+from brainbrr.store.reader import RESTORE
 from brainbrr.store.records import Record
-from brainbrr.store.store import Store, verify_catalog, verify_findings, verify_place, verify_record
+from brainbrr.store.references import verify_small_file
+from brainbrr.store.sidecars import MAX_CATALOG_BYTES
+from brainbrr.store.store import Store
+from brainbrr.store.writer import Draft
 
 _BLOCK_BYTES = 1 << 22
+_FILE_BLOCK_BYTES = 1 << 23
 
 
-def copy_object(source: Store, target: Store, content: str) -> int:
-    """Make an object be in the target, durable, and return the bytes written: 0 where it lies there already.
+def copy_object(source: Store, target: Store, content: str, *, durable: bool = True) -> int:
+    """Ensure that an object exists in the target, and return the bytes written: 0 where it existed.
 
-    What is copied is decoded again and held against its content; of what lies there, the structure is proven.
-    Raises IntegrityError for what is damaged in the source, SpaceError.
+    Files are copied byte for byte, each read once from front to end, or recoded for a target of another codec. The
+    copy is decoded and compared with its content before it appears; of an existing one the structure is verified, and
+    every checksum unless `durable`. Raises IntegrityError naming what is damaged, the original or the copy; SpaceError.
     """
     verify_place(source, content)
-    if _stands(target, content):
+    if has_copy(target, content, durable=durable):
         return 0
-    with source.reader(content, every=True) as reader:
-        meta = reader.meta
-        step = max(1, _BLOCK_BYTES // meta.tile_bytes) * meta.tile
-        block = np.empty((meta.n_channels, min(step, meta.n_samples)), dtype=np.int16)
-        with target.draft(meta) as draft:
-            for start in range(0, meta.n_samples, step):
-                n = min(step, meta.n_samples - start)
-                draft.append(reader.read(start, start + n, block[:, :n]))
-            n_bytes = draft.finish()
-            found = decode(draft.folder, sums=draft.sums)
-            if found != content:
-                where = source.layout.object(content)
-                raise IntegrityError(f"its decoded array has content {found[:12]}", where=where, fix=MEND)
-            return n_bytes if target.ensure_object(draft, content, []) else 0
-
-
-def _stands(target: Store, content: str) -> bool:
-    folder = target.layout.object(content)
-    if not folder.exists() and not folder.is_symlink():
-        return False
-    try:
-        inspect(folder, codec=target.codec)
-    except IntegrityError:
-        return False
-    return True
-
-
-def copy_record(source: Store, target: Store, key: str) -> int:
-    """Make a record be in the target and return the bytes written: 0 where one of the same content stands.
-
-    Raises IntegrityError for a damaged record, UsageError when its object is not in the target, or the key has
-    another content there.
-    """
-    record = verify_record(source, key)
-    try:
-        standing = target.record(key)
-    except IntegrityError:
-        target.layout.quarantine(target.layout.record(key))
-        standing = None
-    if standing is not None:
-        if standing.content != record.content:
-            raise UsageError(f"its key has another content there, {standing.content[:12]}", where=target.location)
-        return 0
-    if not target.has_object(record):
-        raise UsageError(f"its object {record.content[:12]} is not there", where=target.location)
-    return copy_file(target.layout, source.layout.record(key), target.layout.record(key))
-
-
-def copy_findings(source: Store, target: Store, name: str) -> int:
-    """Make findings that `found_findings` named be in the target; whole ones that are there stay.
-
-    Returns the bytes written. Raises IntegrityError for damaged ones.
-    """
-    verify_findings(source, name)
-    key, _, version = name.partition("-")
-    found = findings_files.read_findings(source.layout, key, int(version))
-    return 0 if found is None else target.put_findings(key, int(version), found)
-
-
-def copy_view(source: Store, target: Store, digest: str) -> None:
-    """Make a frozen view be in the target; a whole one that is there stays. Raises IntegrityError for a damaged one."""
-    view = source.frozen(digest)
-    if view is not None:
-        target.freeze(digest, view)
-
-
-def copy_pin(source: Store, target: Store, digest: str) -> None:
-    """Make a pin be in the target. Raises IntegrityError for a damaged one, UsageError when its view is not there."""
-    if frozen_views.pinned(source, digest) is None:
-        return
-    if target.frozen(digest) is None:
-        raise UsageError("its view is not there", where=target.location)
-    _ensure(target.layout, source.layout.pin(digest), target.layout.pin(digest))
-
-
-def copy_retirement(source: Store, target: Store, recipe: str) -> None:
-    """Make a recipe be retired in the target too. Raises IntegrityError for a damaged mark."""
-    if frozen_views.retired(source, recipe) is not None:
-        _ensure(target.layout, source.layout.retirement(recipe), target.layout.retirement(recipe))
-
-
-def copy_receipt(source: Store, target: Store, name: str) -> None:
-    """Make a receipt be in the target. Raises IntegrityError for a damaged one."""
-    sidecars.read_receipt(source.layout, name)
-    _ensure(target.layout, source.layout.receipt(name), target.layout.receipt(name))
-
-
-def check_catalog(source: Store, target: Store, corpus: str) -> None:
-    """Raise UsageError when a corpus of this name went another way in the target."""
-    theirs = target.layout.generations(corpus)
-    for seq in source.layout.generations(corpus):
-        if seq in theirs and _generation(source, corpus, seq) != _generation(target, corpus, seq):
-            raise UsageError(
-                f"generation {seq} of corpus {corpus!r} is another one there",
-                where=target.location,
-                fix="choose a new folder",
-            )
-
-
-def copy_catalog(source: Store, target: Store, corpus: str) -> int:
-    """Make every generation of a corpus's catalog be in the target, oldest first; return how many were written.
-
-    Raises IntegrityError when one of them is damaged, UsageError when the target has another one of that number.
-    """
-    verify_catalog(source, corpus)
-    check_catalog(source, target, corpus)
-    here, there = source.layout, target.layout
-    cuts = here.cuts(corpus)
-    generations = [seq for seq in here.generations(corpus) if seq >= max((0, *cuts))]
-    for seq in cuts:
-        _ensure(there, here.cut(corpus, seq), there.cut(corpus, seq))
-    n_written = sum(
-        _ensure(there, here.generation(corpus, seq), there.generation(corpus, seq)) > 0 for seq in generations
-    )
-    for seq in here.acknowledged(corpus):
-        if seq in generations:
-            _ensure(there, here.acknowledgement(corpus, seq), there.acknowledgement(corpus, seq))
-    return n_written
-
-
-def _ensure(layout: Layout, original: Path, path: Path) -> int:
-    return 0 if path.exists() else copy_file(layout, original, path)
-
-
-def _generation(store: Store, corpus: str, seq: int) -> bytes:
-    return files.read(store.layout.generation(corpus, seq), limit=sidecars.MAX_CATALOG_BYTES)
-
-
-def copy_file(layout: Layout, original: Path, path: Path) -> int:
-    """Copy a proven file, byte for byte, to where nothing lies; return its bytes, 0 where something does."""
-    data = files.read(original, limit=sidecars.MAX_CATALOG_BYTES)
-    with files.writing(layout.root, n_bytes=len(data)):
-        layout.ensure_fan_out(path.parent)
-        with layout.scratch() as temporary:
-            return len(data) if files.publish(temporary, path, data) else 0
-
-
-_STAGED_BLOCK_BYTES = 1 << 23
-
-
-def is_copied(target: Store, content: str) -> bool:
-    """Say whether a copy is there, its structure and every crc32c of it proven; a damaged one is removed."""
-    folder = target.layout.object(content)
-    if not os.path.lexists(folder):
-        return False
-    try:
-        reader.inspect(folder, codec=target.codec, checksums=True)
-    except IntegrityError:
-        with target.layout.scratch() as away:
-            away.mkdir()
-            take_out(target, content, away)
-        return False
-    return True
-
-
-def stage_object(source: Store, target: Store, content: str) -> int:
-    """Copy an object, and return its bytes: 0 when a faster process put the same copy there.
-
-    Each file of the original is read once, from front to end. The copy is decoded against its content before it
-    appears. Raises IntegrityError naming what is damaged, the original or the copy: then nothing has appeared.
-    """
-    original, folder = source.layout.object(content), target.layout.object(content)
-    with target.layout.scratch() as temporary:
-        temporary.mkdir()
-        n_bytes = sum(_copy_file(original / name, temporary / name) for name in (ARRAY_FILE, SHARD_FILE))
-        _prove(temporary, original, content)
-        folder.parent.mkdir(exist_ok=True)
-        for group in (folder.parent.parent, folder.parent):
-            _place(target, group / ARRAY_FILE, GROUP)
+    original, folder = source.path_of("object", content), target.path_of("object", content)
+    with _room(source, target, content) if durable else contextlib.nullcontext(), target.layout.scratch() as temporary:
+        if source.codec == target.codec:
+            files.make_folder(temporary, target.layout.folder_mode)
+            both = (ARRAY_FILE, SHARD_FILE)
+            n_bytes = sum(_copy_blocks(original / name, temporary / name, durable=durable) for name in both)
+            if durable:
+                files.sync_folder(temporary)
+        else:
+            n_bytes = _recode(source, target, content, temporary)
+        _verify_copy(temporary, original, content)
+        target.layout.ensure_fan_out(folder.parent, group=True, durable=durable)
         while not files.rename_folder(temporary, folder):  # not copied: a reader must never see half an object
-            if is_copied(target, content):
+            if has_copy(target, content, durable=durable):
                 return 0
+        reach("object renamed")
+        if durable:
+            files.sync_folder(folder.parent)
+            reach("object durable")
         return n_bytes
 
 
-def stage_record(record: Record, target: Store) -> None:
-    """Make the record of a key be this one, whatever an older copy said: the original's store may have been remade."""
-    path = target.layout.record(record.key)
-    path.parent.mkdir(exist_ok=True)
-    _place(target, path, files.seal(record.to_json()))
+@contextlib.contextmanager
+def _room(source: Store, target: Store, content: str) -> Iterator[None]:
+    """Raise SpaceError when the target's disk is full, before anything is written where that can be foreseen."""
+    n_bytes = source.object_bytes(content)
+    files.check_space(target.location, n_bytes=n_bytes // SAVES_AT_MOST[target.codec], n_inodes=INODES_PER_OBJECT)
+    with files.writing(target.location, n_bytes=n_bytes):
+        yield
 
 
-def take_out(target: Store, content: str, into: Path) -> bool:
-    """Move a copy out of a store at once, into a folder of the same disk; say whether one was there."""
+def has_copy(target: Store, content: str, *, durable: bool) -> bool:
+    """Say whether a verified copy exists; a damaged one moves to quarantine, or is removed unless `durable`."""
+    folder = target.path_of("object", content)
+    if not os.path.lexists(folder):
+        return False
     try:
-        target.layout.object(content).rename(into / content)
-    except (FileNotFoundError, NotADirectoryError):
+        reader.inspect(folder, codec=target.codec, checksums=not durable)
+    except IntegrityError:
+        if durable:
+            target.quarantine("object", content)
+        else:
+            with target.layout.scratch() as away:
+                away.mkdir()
+                take_out(target, content, away)
         return False
     return True
 
 
-def _place(target: Store, path: Path, data: bytes) -> None:
-    """Make a file be these bytes; one that is already is not touched."""
+def take_out(target: Store, content: str, into: Path, *, records: Iterable[Record] = ()) -> bool:
+    """Move a copy into a folder of the same disk at once, and remove its records; say whether it existed."""
     try:
-        if files.read(path) == data:
-            return
-    except (FileNotFoundError, IntegrityError):
-        pass
-    with target.layout.scratch() as temporary:
-        files.write(temporary, data, durable=False)
-        temporary.replace(path)
+        target.path_of("object", content).rename(into / content)
+        found = True
+    except (FileNotFoundError, NotADirectoryError):
+        found = False
+    for record in records:
+        target.path_of("record", record.key).unlink(missing_ok=True)
+    return found
 
 
-def _copy_file(original: Path, copy: Path) -> int:
+def _recode(source: Store, target: Store, content: str, folder: Path) -> int:
+    """Write an object in the target's codec into a new folder, durable; return its bytes."""
+    with source.reader(content, every=True) as original:
+        meta = original.meta
+        step = max(1, _BLOCK_BYTES // meta.tile_bytes) * meta.tile
+        block = np.empty((meta.n_channels, min(step, meta.n_samples)), dtype=np.int16)
+        with Draft(folder, meta, target.codec, mode=target.layout.folder_mode) as draft:
+            for start in range(0, meta.n_samples, step):
+                n = min(step, meta.n_samples - start)
+                draft.append(original.read(start, start + n, block[:, :n]))
+            n_bytes = draft.finish()
+            draft.sync()
+            return n_bytes
+
+
+def _copy_blocks(original: Path, copy: Path, *, durable: bool) -> int:
     n_bytes = 0
     with copy.open("xb", buffering=0) as file:
         for block in _blocks(original):
             files.write_all(file.fileno(), block)
             n_bytes += len(block)
-        files.finish(file.fileno(), durable=False)
+        files.finish(file.fileno(), durable=durable)
     return n_bytes
 
 
@@ -263,13 +134,13 @@ def _blocks(path: Path) -> Iterator[memoryview]:
     try:
         with os.fdopen(files.open_plain(path, folders=2), "rb", buffering=0) as file:
             _advise(file.fileno(), "POSIX_FADV_SEQUENTIAL")
-            block = memoryview(bytearray(min(os.fstat(file.fileno()).st_size + 1, _STAGED_BLOCK_BYTES)))
+            block = memoryview(bytearray(min(os.fstat(file.fileno()).st_size + 1, _FILE_BLOCK_BYTES)))
             while n := file.readinto(block):
                 yield block[:n]
-            # a view may be larger than memory: what is read from now on is the copy
+            # a view may be larger than memory: from now on the copy is read
             _advise(file.fileno(), "POSIX_FADV_DONTNEED")
     except FileNotFoundError:
-        raise IntegrityError("the object is not there", where=path.parent, fix=MEND) from None
+        raise IntegrityError("the object is not there", where=path.parent, fix=RESTORE) from None
     except OSError as error:
         raise BrainbrrError(f"the original cannot be read: {error.strerror}", where=path) from error
 
@@ -279,18 +150,15 @@ def _advise(descriptor: int, advice: str) -> None:
         os.posix_fadvise(descriptor, 0, 0, getattr(os, advice))
 
 
-def _prove(copy: Path, original: Path, content: str) -> None:
-    """Decode a copy against its content; where it differs, say which of the two is damaged."""
-    try:
+def _verify_copy(copy: Path, original: Path, content: str) -> None:
+    """Decode a copy and compare it with its content; where it differs, say which of the two is damaged."""
+    with contextlib.suppress(IntegrityError):
         reader.inspect(copy)
         if reader.decode(copy) == content:
             return
-    except IntegrityError:
-        pass
     reader.inspect(original)
-    found = reader.decode(original)
-    if found != content:
-        raise IntegrityError(f"its decoded array has content {found[:12]}", where=original, fix=MEND)
+    if (found := reader.decode(original)) != content:
+        raise reader.wrong_content(original, found)
     raise IntegrityError(
         f"the copy of {content[:12]} differs from its original, which is whole",
         where=copy.parent,
@@ -298,37 +166,91 @@ def _prove(copy: Path, original: Path, content: str) -> None:
     )
 
 
-def place_object(layout: Layout, folder: Path, content: str) -> bool:
-    """Move a folder that holds an array, whole, to where its content belongs; False when something lies there."""
-    place = layout.object(content)
-    layout.ensure_fan_out(place.parent, group=True)
-    if os.path.lexists(place):
-        return False
-    if not files.rename_folder(folder, place):
-        return False
-    reach("put in place")
-    for each in (place.parent, folder.parent):
-        files.sync_folder(each)
-    return True
+def copy_record(source: Store, target: Store, key: str) -> int:
+    """Ensure that a record exists in the target, and return the bytes written: 0 where one of the same content existed.
+
+    Raises IntegrityError for a damaged record, UsageError when its object is not in the target, or the key has
+    another content there.
+    """
+    record = verify_record(source, key)
+    try:
+        existing = target.record(key)
+    except IntegrityError:
+        target.quarantine("record", key)
+        existing = None
+    if existing is not None:
+        if existing.content != record.content:
+            raise UsageError(f"its key has another content there, {existing.content[:12]}", where=target.location)
+        return 0
+    if not target.has_object(record):
+        raise UsageError(f"its object {record.content[:12]} is not there", where=target.location)
+    return _copy_file(source, target, source.path_of("record", key))
 
 
-def place_file(layout: Layout, file: Path, place: Path) -> bool:
-    """Move a whole file to where it belongs; False when something lies there."""
-    layout.ensure_fan_out(place.parent)
-    if not files.link(file, place):
-        return False
-    reach("put in place")
-    files.sync_folder(place.parent)
-    file.unlink()
-    files.sync_folder(file.parent)
-    return True
+def stage_record(record: Record, target: Store) -> None:
+    """Write the record of a staged copy, over an older one too: the original's store may have been made again."""
+    path, data = target.path_of("record", record.key), files.seal(record.to_json())
+    with contextlib.suppress(FileNotFoundError, IntegrityError):
+        if files.read(path) == data:
+            return
+    path.parent.mkdir(exist_ok=True)
+    with target.layout.scratch() as temporary:
+        files.write(temporary, data, durable=False)
+        temporary.replace(path)
 
 
-def replace_generation(layout: Layout, corpus: str, seq: int, data: bytes) -> None:
-    """Put a generation's own bytes where it lies damaged or lacks; what lies there moves to quarantine."""
-    path = layout.generation(corpus, seq)
-    layout.quarantine(path)
-    layout.ensure_fan_out(path.parent)
-    with layout.scratch() as temporary:
-        files.publish(temporary, path, data)
-    catalogs.acknowledge(layout, corpus, seq, catalogs.generation(layout, corpus, seq)[1])
+def copy_small_file(source: Store, target: Store, kind: Kind, name: str) -> int:
+    """Ensure that a view, pin, mark of retirement, receipt or findings exist in the target; return the bytes written.
+
+    Whole ones that exist stay. Raises IntegrityError for a damaged original, UsageError for a pin without its view.
+    """
+    if not verify_small_file(source, kind, name):
+        return 0
+    if kind == "pin" and target.frozen(name) is None:
+        raise UsageError("its view is not there", where=target.location)
+    try:
+        if verify_small_file(target, kind, name):
+            return 0
+    except IntegrityError:
+        target.quarantine(kind, name)
+    return _copy_file(source, target, source.path_of(kind, name), durable=kind != "findings")
+
+
+def check_catalog(source: Store, target: Store, corpus: str) -> None:
+    """Raise UsageError when the target has another catalog of a corpus of this name."""
+    here, there = source.layout, target.layout
+    for seq in set(here.generations(corpus)) & set(there.generations(corpus)):
+        ours, theirs = (files.read(layout.generation(corpus, seq), limit=MAX_CATALOG_BYTES) for layout in (here, there))
+        if ours != theirs:
+            what = f"generation {seq} of corpus {corpus!r} is another one there"
+            raise UsageError(what, where=target.location, fix="choose a new folder")
+
+
+def copy_catalog(source: Store, target: Store, corpus: str) -> None:
+    """Ensure that every generation of a corpus's catalog exists in the target, oldest first.
+
+    Raises IntegrityError when one of them is damaged, UsageError when the target has another one of that number.
+    """
+    layout = source.layout
+    catalogs.verify(layout, corpus)
+    check_catalog(source, target, corpus)
+    cuts = layout.cuts(corpus)
+    generations = [seq for seq in layout.generations(corpus) if seq >= max((0, *cuts))]
+    for path in (
+        *(layout.cut(corpus, seq) for seq in cuts),
+        *(layout.generation(corpus, seq) for seq in generations),
+        *(layout.acknowledgement(corpus, seq) for seq in layout.acknowledged(corpus) if seq in generations),
+    ):
+        _copy_file(source, target, path)
+
+
+def _copy_file(source: Store, target: Store, original: Path, *, durable: bool = True) -> int:
+    """Copy a verified file, byte for byte, to the same path in the target; return its bytes, 0 where one exists."""
+    path = target.location / original.relative_to(source.location)
+    if path.exists():
+        return 0
+    data = files.read(original, limit=MAX_CATALOG_BYTES)
+    with files.writing(target.location, n_bytes=len(data)):
+        target.layout.ensure_fan_out(path.parent, durable=durable)
+        with target.layout.scratch() as temporary:
+            return len(data) if files.publish(temporary, path, data, durable=durable) else 0

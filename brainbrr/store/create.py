@@ -1,4 +1,4 @@
-"""How a store is made and opened: the only module that knows the mark, which says what format a store has."""
+"""Create and open stores: the only module that knows format.json, the mark that says which format a store has."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ GUESTS = {"README.md", ".gitignore", ".gitkeep", "lost+found"}
 
 @dataclass(frozen=True)
 class Access:
-    """Who may do what in a store, whatever the umask of those who write: the mode of its folders, and their group."""
+    """Who may read and write a store, whatever the umask of those who write: the mode and group of its folders."""
 
     mode: int
     group: int
 
 
 def create(root: Path, *, codec: Codec | None = None, access: Access | None = None) -> Layout:
-    """Make a store, or open the one that is there; `codec` None: `none`, or whatever is there.
+    """Create a store, or open the existing one; `codec` None: `none`, or that of the existing one.
 
     Without `access` the folders have the mode that the umask gives to the store's own. Raises UsageError for a folder
     with foreign files, a store of another codec or access, or a file system that cannot hold a store.
@@ -38,7 +38,7 @@ def create(root: Path, *, codec: Codec | None = None, access: Access | None = No
     layout = Layout(root.absolute())
     if codec is not None and codec not in CODECS:
         raise UsageError(f"no codec is called {codec!r}", fix=f"one of {', '.join(CODECS)}")
-    if is_there(layout.root):
+    if find(layout.root):
         return _open_as(root, codec, access)
     layout.refuse_links()
     with files.writing(_existing(layout.root), n_bytes=files.SMALL_BYTES):
@@ -52,7 +52,7 @@ def create(root: Path, *, codec: Codec | None = None, access: Access | None = No
 
 
 def _make_root(layout: Layout, access: Access | None) -> None:
-    """Make a store's own folder durable, where the file system can hold a store; else leave nothing."""
+    """Make a store's own folder, durable, if the file system can hold a store; else leave nothing."""
     root = layout.root
     made = [folder for folder in (root, *root.parents) if not folder.exists()]
     root.mkdir(parents=True, exist_ok=True)
@@ -84,15 +84,18 @@ def _share(root: Path, access: Access) -> None:
 
 
 def exists(root: Path) -> bool:
-    """Say whether a store is there, of whatever format. Raises UsageError where that may not be known."""
+    """Say whether a store exists, of whatever format. Raises UsageError where that cannot be known."""
     try:
         return Layout(root.absolute()).mark.exists()
     except PermissionError as error:
         raise _unreadable(root, error) from None
 
 
-def is_there(root: Path) -> bool:
-    """Say whether a store is there, or a place for one. Raises UsageError for neither, FormatError for a lost mark."""
+def find(root: Path) -> bool:
+    """Return True where a store exists, False where one can be created.
+
+    Raises UsageError for neither, FormatError for a store without its mark.
+    """
     if exists(root):
         return True
     try:
@@ -169,7 +172,7 @@ def _refuse_foreign(layout: Layout) -> None:
     if not root.exists():
         return
     if not root.is_dir():
-        raise UsageError("a file lies where the store should be", where=root)
+        raise UsageError("a file is where the store should be", where=root)
     foreign = sorted(path.name for path in root.iterdir() if path.name not in (*GUESTS, *FOLDERS, *LATER))
     if foreign:
         raise UsageError(
@@ -191,17 +194,22 @@ def _refuse_unmarked(layout: Layout) -> None:
 
 
 def verify_mark(layout: Layout) -> None:
-    """Prove the mark of an open store to the last byte. Raises IntegrityError."""
-    if files.read(layout.mark, limit=1 << 12, folders=0) != canonical_json(_mark(layout.codec)):
+    """Verify the mark of an open store to the last byte. Raises IntegrityError."""
+    if files.read(layout.mark, limit=1 << 12, folders=0) != mark_bytes(layout):
         raise IntegrityError("format.json says what it should, in other bytes", where=layout.mark)
 
 
-def mend_mark(layout: Layout) -> None:
-    """Write the mark of an open store anew, in one step."""
+def rewrite_mark(layout: Layout) -> None:
+    """Write the mark of an open store again, in one step."""
     with files.writing(layout.root, n_bytes=1 << 12), layout.scratch() as temporary:
-        files.write(temporary, canonical_json(_mark(layout.codec)))
+        files.write(temporary, mark_bytes(layout))
         temporary.replace(layout.mark)
         files.sync_folder(layout.root)
+
+
+def mark_bytes(layout: Layout) -> bytes:
+    """Return the text of a store's mark."""
+    return canonical_json(_mark(layout.codec))
 
 
 def _mark(codec: Codec) -> dict[str, object]:

@@ -1,10 +1,7 @@
-"""Whether a file lies on a disk of this machine or behind a network: what that decides is how it is read.
+"""Check a file system: whether its files may be mapped, and whether it can hold a store.
 
-A mapped file that a server takes away kills the process (SIGBUS), where read() gives an error. Knows no store.
-
-Whether a file system can hold a store: each thing that the write order counts on, done once and looked at.
-
-What cannot be tried out, such as locks of other hosts, the store does not use.
+A mapped file that a server takes away kills the process (SIGBUS), where read() raises an error; so only files of local
+disks are mapped. Each operation that the write order relies on is tried once. Knows no store.
 """
 
 from __future__ import annotations

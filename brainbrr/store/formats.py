@@ -20,7 +20,7 @@ import numpy as np
 
 from brainbrr.core import files
 from brainbrr.core.arrays import Int16, Int64, UInt8
-from brainbrr.core.digest import RowHasher, canonical_json, content_digest
+from brainbrr.core.digest import canonical_json
 from brainbrr.errors import IntegrityError, UsageError
 
 ARRAY_FILE = "zarr.json"
@@ -321,13 +321,6 @@ def check_fill(block: Int16, meta: ArrayMeta, *, where: object) -> None:
             raise IntegrityError(
                 f"channel {name} holds {FILL}, which is no sample", where=where, fix="clip to ±32767 before storing"
             )
-
-
-def content_of(samples: Int16, meta: ArrayMeta) -> str:
-    """Return the content of an array: what it is, whatever its tiles and codecs."""
-    rows = RowHasher(meta.n_channels)
-    rows.update(samples)
-    return content_digest(meta.attributes(), rows.digests())
 
 
 def folder_bytes(folder: Path) -> int:

@@ -17,7 +17,6 @@ from brainbrr.core.digest import is_digest, json_digest, recipe_digest
 from brainbrr.core.files import fields
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import sidecars
-from brainbrr.store.deletion import call_off
 from brainbrr.store.layout import Layout
 from brainbrr.store.sidecars import Kinds, Receipt
 from brainbrr.store.store import Store
@@ -46,7 +45,7 @@ def freeze(store: Store, digest: str, view: Mapping[str, Any]) -> None:
     while True:
         path = store.freeze(digest, view)
         fresh = _refresh(store.layout, path)
-        call_off(store.layout)
+        store.cancel_deletions()
         if fresh and path.exists():
             return
 
@@ -114,7 +113,7 @@ def retired(store: Store, recipe: str) -> dict[str, Any] | None:
 def restore(store: Store, recipe: str) -> bool:
     """Take a recipe into use again; say whether it was retired."""
     was = _unlink(store.layout, store.layout.retirement(recipe), "recipe restore", retired=(recipe,))
-    call_off(store.layout)
+    store.cancel_deletions()
     return was
 
 

@@ -1,4 +1,4 @@
-"""`init`: an empty store, with the codec and the access that are asked for. `ingest` makes one with neither."""
+"""`init`: create an empty store with a codec and an access of choice. `ingest` creates one with the defaults."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""Where everything lies in a store: the only module that knows paths. Knows nothing of what the files say.
+"""The paths of a store: the only module that knows them. Knows nothing of what the files contain.
 
 Identifiers are checked as hex before they name a file, so no text from outside can leave the store.
-
-Which process wrote something: a name that others can read, and whether its process is dead for certain.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ def own_name() -> str:
 
 
 def is_dead(name: str) -> bool:
-    """Say whether the process whose name this text begins with has ended; False for another host's: nobody knows."""
+    """Say whether the process whose name this text begins with has ended; False for a process of another host."""
     host, _, rest = name.partition("-")
     pid = rest.partition("-")[0]
     if host != _host() or not pid.isdecimal():
@@ -45,7 +43,7 @@ def is_dead(name: str) -> bool:
         state = Path(f"/proc/{int(pid)}/stat").read_bytes().rpartition(b")")[2].split()[0]
     except (OSError, IndexError):  # not Linux, or hidden from us
         return False
-    return state in (b"Z", b"X")  # ended, and nobody has asked yet how
+    return state in (b"Z", b"X")  # ended, and its parent has not collected it yet
 
 
 def _host() -> str:
@@ -65,6 +63,8 @@ LATER = ("pins", "retired", "receipts", "leases")
 """Made when something is first written there."""
 
 _NAME_BYTES = 255
+_OBJECT = re.compile(r"[0-9a-f]{64}\Z")
+_RECORD = re.compile(r"[0-9a-f]{32}\.json\Z")
 _FINDINGS = re.compile(r"[0-9a-f]{32}-[1-9][0-9]{0,5}\.json\Z")
 _GENERATION = re.compile(r"([0-9]{8})\.jsonl\Z")
 _ACKNOWLEDGED = re.compile(r"([0-9]{8})\.ack\.json\Z")
@@ -82,7 +82,7 @@ class Layout:
     codec: Codec = "none"
 
     def refuse_links(self) -> None:
-        """Refuse a store whose own folders lead elsewhere; the folders in those are looked at when a file is opened."""
+        """Refuse a store with a link for one of its own folders; folders in these are checked when a file is opened."""
         for name in (*FOLDERS, *LATER):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 files.refuse_link(self.root / name)
@@ -122,15 +122,10 @@ class Layout:
             raise UsageError(f"{version!r} is not a version of findings", fix="an integer from 1 to 999999")
         return self.findings / key[:2] / name
 
-    def found_findings(self) -> Iterator[str]:
-        """Yield the name (KEY-VERSION) of all findings; a file that is not in their place by its path in `findings`."""
-        for fan_out in self.fan_outs(self.findings):
-            if fan_out.is_symlink():
-                yield fan_out.name
-                continue
-            for name in (name for name in _names(fan_out) if not name.startswith(".")):
-                in_place = _FINDINGS.match(name) and name[:2] == fan_out.name
-                yield name.removesuffix(".json") if in_place else f"{fan_out.name}/{name}"
+    def findings_named(self, name: str) -> Path:
+        """Return the file of findings by their name KEY-VERSION. Raises UsageError for any other text."""
+        key, _, version = name.partition("-")
+        return self.findings_of(key, int(version) if version.isdecimal() else 0)
 
     def view(self, digest: str) -> Path:
         """Return the file of a frozen view. Raises UsageError for what is not a view's digest."""
@@ -172,7 +167,7 @@ class Layout:
 
     @property
     def trash(self) -> Path:
-        """Where things lie that are being deleted, and the lists of what is condemned."""
+        """The folder of running deletions, and of the lists of deletion candidates."""
         return self.root / "trash"
 
     def _digests(self, folder: str, n_digits: int) -> list[str]:
@@ -232,12 +227,12 @@ class Layout:
         return [int(match[1]) for name in names if (match := kind.match(name))]
 
     def corpora(self) -> tuple[str, ...]:
-        """Return the corpora that have a catalog, or had one, as what speaks of its generations says."""
+        """Return the corpora that have a catalog, or had one according to an acknowledgement or a cut."""
         names = filter(_CORPUS.match, _names(self.root / "catalog"))
         return tuple(n for n in names if self.generations(n) or self.acknowledged(n) or self.cuts(n))
 
     def lost_folders(self) -> Iterator[Path]:
-        """Yield where a folder of what names others has to be and is not: to who lists it, it would look empty."""
+        """Yield missing folders of records, catalogs and views: listing them would look as if they were empty."""
         for name in ("records", "catalog", "views"):
             if not (self.root / name).is_dir():
                 yield self.root / name
@@ -249,14 +244,14 @@ class Layout:
 
     @staticmethod
     def fan_outs(folder: Path) -> Iterator[Path]:
-        """Yield the folders inside a folder, by name; links too, since somebody must report them."""
+        """Yield the folders in a folder, by name; links too, so that they are reported."""
         for name in () if folder.is_symlink() else _names(folder):
             path = folder / name
             if path.is_symlink() or path.is_dir():
                 yield path
 
     def found_objects(self) -> Iterator[str]:
-        """Yield the name of every folder that lies where objects lie.
+        """Yield the name of every folder in the place of objects.
 
         An object in its place is named by its content; any other folder by its path below `objects.zarr`.
         """
@@ -264,44 +259,79 @@ class Layout:
             if fan_out.is_symlink() or (fan_out / SHARD_FILE).exists():
                 yield fan_out.name
             for folder in self.fan_outs(fan_out):
-                name = folder.name
-                yield name if is_digest(name, 64) and name[:2] == fan_out.name else f"{fan_out.name}/{name}"
+                yield _name_in(fan_out, folder.name, folder.name, _OBJECT)
 
     def found_records(self) -> Iterator[str]:
-        """Yield every record's key; a file that is not in a record's place by its path below `records`."""
-        for fan_out in self.fan_outs(self.records):
+        """Yield every record's key; a misplaced file by its path below `records`."""
+        return self._found_files(self.records, _RECORD)
+
+    def found_findings(self) -> Iterator[str]:
+        """Yield the name (KEY-VERSION) of all findings; a misplaced file by its path below `findings`."""
+        return self._found_files(self.findings, _FINDINGS)
+
+    def _found_files(self, folder: Path, kind: re.Pattern[str]) -> Iterator[str]:
+        for fan_out in self.fan_outs(folder):
             if fan_out.is_symlink():
                 yield fan_out.name
                 continue
-            for name in (name for name in _names(fan_out) if not name.startswith(".")):  # .nfs000...: NFS's own
-                key = name.removesuffix(".json")
-                yield (
-                    key if is_digest(key, 32) and key[:2] == fan_out.name and name != key else f"{fan_out.name}/{name}"
-                )
+            for name in _names(fan_out):
+                if not name.startswith("."):  # .nfs000...: NFS's own
+                    yield _name_in(fan_out, name, name.removesuffix(".json"), kind)
 
-    def found(self, kind: Path, name: str) -> Path:
-        """Return the path of what found_objects or found_records named. Raises UsageError for other texts."""
-        if kind == self.objects and is_digest(name, 64):
-            return self.object(name)
-        if kind == self.records and is_digest(name, 32):
-            return self.record(name)
-        path = PurePosixPath(name)
-        if path.is_absolute() or not 1 <= len(path.parts) <= 2 or ".." in path.parts or "\0" in name:
-            raise UsageError(f"{name!r} names nothing in a store")
-        return kind / path
+    def unlisted(self) -> Iterator[Path]:
+        """Yield what is in fan-out folders, is not part of the format, and is not listed by found_*()."""
+        for kind in (self.objects, self.records, self.findings):
+            for fan_out in self.fan_outs(kind):
+                if fan_out.is_symlink() or not self.names_fan_out(fan_out.name):
+                    continue
+                for path in map(fan_out.joinpath, _names(fan_out)):
+                    if kind == self.objects:
+                        extra = path.name != ARRAY_FILE and not path.is_dir() and not path.is_symlink()
+                    else:
+                        extra = path.name.startswith(".")
+                    if extra:
+                        yield path
+
+    def path_of(self, kind: str, name: str) -> Path:
+        """Return the path of a thing of a kind (see `damage.Kind`) by the name that found_*() or `verify` gives it.
+
+        Raises UsageError for a text that names nothing.
+        """
+        match kind:
+            case "object":
+                return self.object(name) if is_digest(name, 64) else _below(self.objects, name)
+            case "record":
+                return self.record(name) if is_digest(name, 32) else _below(self.records, name)
+            case "findings":
+                in_place = is_digest(name.partition("-")[0], 32)
+                return self.findings_named(name) if in_place else _below(self.findings, name)
+            case "view":
+                return self.view(name)
+            case "pin":
+                return self.pin(name)
+            case "retired":
+                return self.retirement(name)
+            case "receipt":
+                return self.receipt(name)
+            case "group":
+                return self.objects / name
+            case "catalog":
+                return self.root / "catalog" / name
+            case _:
+                return self.root / name
 
     @property
     def folder_mode(self) -> int:
-        """The mode of every folder in the store: that of its own, whatever the umask of who writes says."""
+        """The mode of every folder in the store: that of the store's own, whatever the umask of a writer."""
         return stat.S_IMODE(self.root.stat().st_mode)
 
     def make_folder(self, folder: Path) -> None:
-        """Make a folder of the store, and those above it that lack, but not the store's own."""
+        """Make a folder of the store and its missing parents, but not the store's own."""
         files.make_folder(folder, self.folder_mode)
 
     def ensure_fan_out(self, folder: Path, *, group: bool = False, durable: bool = True) -> None:
         """Make a folder durable; with `group`, one that zarr lists. Raises UsageError where the store is gone."""
-        if not self.mark.exists():  # what is written below an empty mount point is in no store
+        if not self.mark.exists():  # what is written below an empty mount point is not in the store
             fix = "is its disk mounted? then run the same command again"
             raise UsageError("the store is not there any more", where=self.root, fix=fix)
         self.make_folder(folder)
@@ -310,9 +340,9 @@ class Layout:
             files.sync_folder(folder.parent)  # each time: another process may have made it, and died before its own
         if group:
             for each in (folder.parent, folder):
-                self.ensure_group(each)
+                self.ensure_group(each, durable=durable)
 
-    def ensure_group(self, folder: Path) -> None:
+    def ensure_group(self, folder: Path, *, durable: bool = True) -> None:
         """Make a folder a zarr group; a damaged group file moves to quarantine."""
         path = folder / ARRAY_FILE
         while True:
@@ -321,7 +351,7 @@ class Layout:
                     return
             except FileNotFoundError:
                 with self.scratch() as temporary:
-                    files.publish(temporary, path, GROUP)
+                    files.publish(temporary, path, GROUP, durable=durable)
                 continue
             except IntegrityError:
                 pass
@@ -330,7 +360,7 @@ class Layout:
     def quarantine(self, path: Path, *, name: str | None = None) -> Path | None:
         """Move a damaged file or folder aside and return its new place; None when another process did.
 
-        Raises IntegrityError where the way to it leads through a link: what lies there is another's.
+        Raises IntegrityError where a folder above it is a link: what is behind it is not the store's.
         """
         kept = path.name
         while len(os.fsencode(kept)) > _NAME_BYTES - 13:
@@ -349,7 +379,7 @@ class Layout:
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
-        """Give a fresh name in `tmp/`; whatever is left under it afterwards is removed."""
+        """Yield a new path in `tmp/`; what is left there afterwards is removed."""
         folder = self.root / "tmp"
         self.make_folder(folder)
         path = folder / f"{own_name()}-{uuid.uuid4().hex}"
@@ -362,7 +392,7 @@ class Layout:
                 path.unlink(missing_ok=True)
 
     def stale_tmp(self) -> list[Path]:
-        """Return what dead writers of this host left in `tmp/`. Harmless: nothing ever reads it."""
+        """Return what dead writers of this host left in `tmp/`. Harmless: nothing reads it."""
         return [path for path in map((self.root / "tmp").joinpath, _names(self.root / "tmp")) if is_dead(path.name)]
 
 
@@ -370,6 +400,18 @@ def _checked(text: str, n_digits: int) -> str:
     if not is_digest(text, n_digits):
         raise UsageError(f"{str(text)[:80]!r} is not a digest of {n_digits} hex digits")
     return text
+
+
+def _name_in(fan_out: Path, file: str, name: str, kind: re.Pattern[str]) -> str:
+    """Return a thing's own name if it is in its place, else its path below the folder of its kind."""
+    return name if kind.match(file) and file[:2] == fan_out.name else f"{fan_out.name}/{file}"
+
+
+def _below(folder: Path, name: str) -> Path:
+    path = PurePosixPath(name)
+    if path.is_absolute() or not 1 <= len(path.parts) <= 2 or ".." in path.parts or "\0" in name:
+        raise UsageError(f"{name!r} names nothing in a store")
+    return folder / path
 
 
 def _names(folder: Path) -> list[str]:

@@ -1,7 +1,7 @@
-"""Who builds a key just now: small files that others believe for a while, so that nobody computes the same twice.
+"""Leases: small files that say which process builds a key, so that two processes do not compute the same.
 
-Advisory: two who hold the same lease both compute, and the store keeps one result. So whatever is wrong with a lease,
-or with the file system under it, the work goes on without.
+Advisory: two holders of the same lease both compute, and the store keeps one result. So if anything is wrong with a
+lease, or with its file system, the work goes on without it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from brainbrr.errors import BrainbrrError
 from brainbrr.store.layout import Layout, is_dead, own_name
 
 TTL_S = 60.0
-"""A lease that nobody touched for so long is over. Its holder touches it twelve times as often."""
+"""A lease that was not touched for so long has expired. Its holder touches it twelve times as often."""
 _TOUCHES = 12
 
 HELD_AT_MOST = 60
@@ -84,7 +84,7 @@ def _take(layout: Layout, key: str, ttl_s: float) -> int | None:
     own = {"host": os.uname().nodename, "process": own_name()}
     with layout.scratch() as temporary, contextlib.ExitStack() as unless_taken:
         files.write(temporary, canonical_json(own), durable=False)
-        # by descriptor from here on: it may be another process's lease that lies under the name some day
+        # by descriptor from here on: the name may be another process's lease later
         descriptor = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
         unless_taken.callback(os.close, descriptor)
         now_ns = os.fstat(descriptor).st_mtime_ns
@@ -96,13 +96,13 @@ def _take(layout: Layout, key: str, ttl_s: float) -> int | None:
             faster = _read(path)
             if faster and faster.lives(now_ns, ttl_s):
                 return None
-            raise FileExistsError(errno.EEXIST, "no lease lies in the place of one", str(path))
+            raise FileExistsError(errno.EEXIST, "something else is in the place of a lease", str(path))
         unless_taken.pop_all()
     return descriptor
 
 
 def _read(path: Path) -> _Lease | None:
-    """Return the lease that lies there, None where none does, or something else."""
+    """Return the lease at a path; None where there is none, or something else."""
     try:
         descriptor = files.open_plain(path)  # opened, not only looked at: NFS would answer from memory
     except (OSError, BrainbrrError):

@@ -1,8 +1,6 @@
-"""Reading objects: tiles straight from their shards, every byte proven before it is given out.
+"""Read an object: tiles straight from its shard, mapped or read, every byte verified before it is returned.
 
 numpy and crc32c only: no zarr and no event loop, so it survives fork and threads. Knows no store, only a folder.
-
-The bytes of a shard file, mapped or read: two ways to the same array. Knows nothing of tiles and codecs.
 """
 
 from __future__ import annotations
@@ -37,15 +35,15 @@ from brainbrr.store.formats import (
     read_array,
 )
 
-MEND = Fix(("repair",), " restores it, and keeps the damaged one in quarantine")
+RESTORE = Fix(("repair",), " restores it, and keeps the damaged one in quarantine")
 
 
 _SMALL_INDEX = 1 << 20
-"""Bytes of an index that are read at once: those of a recording of a week. A hole takes memory, and none of a disk."""
+"""UInt8 of an index that are read at once: those of a recording of a week. A hole takes memory, and none of a disk."""
 
 
 def _hole(descriptor: int, start: int) -> int:
-    """Return where the first hole at or after a byte of a file begins; its end where it has none, or nobody knows."""
+    """Return where the first hole at or after a byte of a file begins; its end if it has none, or none is known."""
     return os.lseek(descriptor, start, os.SEEK_HOLE)
 
 
@@ -120,7 +118,7 @@ class ReadFile:
                 raise IntegrityError(
                     f"the shard ends before byte {stop:,}; it had {self.n_bytes:,} bytes when it was opened",
                     where=self._folder,
-                    fix=MEND,
+                    fix=RESTORE,
                 )
             rest = rest[n_read:]
         return buffer
@@ -139,12 +137,12 @@ def _unreadable(error: OSError, folder: Path) -> BrainbrrError:
     """Return what a read that failed says: damage where the bytes are gone, else nothing about the object."""
     what = f"the shard cannot be read: {error.strerror}"
     if error.errno in (errno.EIO, errno.ENOENT):
-        return IntegrityError(what, where=folder, fix=MEND)
+        return IntegrityError(what, where=folder, fix=RESTORE)
     return BrainbrrError(what, where=folder, fix="run the same again when its file system answers")
 
 
 def open_shard(folder: Path, sizes: range, *, n_last: int, mapped: bool | None = None) -> tuple[ShardFile, bytes]:
-    """Open an object's shard, and return it with its last bytes, so that nobody touches a map for its index.
+    """Open an object's shard, and return it with its last bytes, so that no map is touched for its index.
 
     Raises IntegrityError when it is gone, or its size is not one of `sizes`. `mapped` None: mapped on local file
     systems, read on network ones.
@@ -153,7 +151,7 @@ def open_shard(folder: Path, sizes: range, *, n_last: int, mapped: bool | None =
     try:
         return _opened(path, folder, sizes, n_last, mapped)
     except FileNotFoundError:
-        raise IntegrityError("the object has no shard file", where=folder, fix=MEND) from None
+        raise IntegrityError("the object has no shard file", where=folder, fix=RESTORE) from None
     except OSError as error:
         if error.errno in (errno.ESTALE, errno.EIO):
             raise _unreadable(error, folder) from error
@@ -168,9 +166,9 @@ def _opened(path: Path, folder: Path, sizes: range, n_last: int, mapped: bool | 
         # before mapping: reading past the end of a mapped file kills the process
         if state.st_size not in sizes:
             wanted = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
-            raise IntegrityError(f"the shard has {state.st_size:,} bytes instead of {wanted}", where=path, fix=MEND)
+            raise IntegrityError(f"the shard has {state.st_size:,} bytes instead of {wanted}", where=path, fix=RESTORE)
         if n_last > _SMALL_INDEX and _hole(descriptor, state.st_size - n_last) < state.st_size:
-            raise IntegrityError("the shard's index has a hole", where=path, fix=MEND)
+            raise IntegrityError("the shard's index has a hole", where=path, fix=RESTORE)
         last = os.pread(descriptor, n_last, state.st_size - n_last)
         if filesystem.is_local(state.st_dev, folder) if mapped is None else mapped:
             return MappedFile(descriptor, state.st_size), last
@@ -181,8 +179,8 @@ def _opened(path: Path, folder: Path, sizes: range, n_last: int, mapped: bool | 
             os.close(descriptor)
 
 
-Look = Callable[[ArrayMeta], Callable[[Int16], None]]
-"""Asked once about an array, then told of its proven samples, tile after tile: int16 (channels, any)."""
+Observer = Callable[[ArrayMeta], Callable[[Int16], None]]
+"""Called once with an array's metadata; the result is called with its verified samples, tile after tile."""
 
 
 class ShardReader:
@@ -191,8 +189,8 @@ class ShardReader:
     Opening checks the shard's size and index; a tile's crc32c is checked when it is first touched (`every`:
     on each read). With `meta` None it comes from zarr.json, which must be a template's bytes; with `meta` none is
     read, and `codec` is the store's (`Store.reader` gives it). `mapped` None: memory maps on local file systems,
-    reads on network ones. Either holds a descriptor, so open thousands with a limit: `proven` bool (n_tiles,) then
-    remembers for the next reader of this process what this one has proven. `checks`: the crc32c that each tile must
+    reads on network ones. Either holds a descriptor, so open thousands with a limit: `verified` bool (n_tiles,) then
+    remembers for the next reader of this process what this one has verified. `checks`: the crc32c that each tile must
     have, as the record has them; without them, tiles that change places within the shard, checksum and all, pass.
     Safe under threads, fork and pickle. Raises IntegrityError naming the folder, and the time of a bad tile.
     """
@@ -205,7 +203,7 @@ class ShardReader:
         codec: Codec | None = None,
         every: bool = False,
         mapped: bool | None = None,
-        proven: Bool | None = None,
+        verified: Bool | None = None,
         checks: bytes = b"",
     ) -> None:
         self.folder, self.every, self.mapped, self._checks = folder, every, mapped, checks
@@ -219,8 +217,8 @@ class ShardReader:
         self._tile, self._n_tiles = meta.tile, meta.n_tiles
         if checks and len(checks) != CRC_BYTES * self._n_tiles:
             raise IntegrityError(f"its record checks {len(checks) // CRC_BYTES} tiles of {self._n_tiles}", where=folder)
-        self._proven = np.zeros(self._n_tiles, dtype=np.bool_) if proven is None else proven
-        # only for tiles that span() has proven, and while somebody keeps this reader
+        self._verified = np.zeros(self._n_tiles, dtype=np.bool_) if verified is None else verified
+        # only for tiles that span() has verified, and while this reader is referenced
         self.address = file.bytes.ctypes.data if self.codec == "none" and isinstance(file, MappedFile) else 0
 
     def read(self, start: int, stop: int, out: Int16 | None = None) -> Int16:
@@ -244,7 +242,7 @@ class ShardReader:
         return out
 
     def span(self, start: int, stop: int, scratch: Scratch | None = None) -> tuple[Int16, int]:
-        """Return the proven tiles that cover samples [start, stop), and the offset of `start` within the first one.
+        """Return the verified tiles that cover samples [start, stop), and the offset of `start` within the first one.
 
         int16 (n_tiles, tile), read-only in meaning: each row is a tile, channel after channel in its first
         n_channels * meta.tile elements; what may follow there is no sample. Rows are contiguous, but need not follow
@@ -272,10 +270,10 @@ class ShardReader:
         samples = self._rows(n, n + 1, scratch)[0, : self.meta.n_channels * self._tile]
         return samples.reshape(self.meta.n_channels, self._tile)[:, : self.meta.n_samples - n * self._tile]
 
-    def prove(self) -> None:
+    def verify(self) -> None:
         """Check the crc32c of every tile. Raises IntegrityError naming the time of the first bad one."""
         scratch = Scratch()
-        self._proven[:] = False
+        self._verified[:] = False
         for n in range(self._n_tiles):
             self._rows(n, n + 1, scratch)
 
@@ -297,52 +295,52 @@ class ShardReader:
             raise UsageError(f"samples {start} to {stop} of {self.meta.n_samples}", where=self.folder)
 
     def _rows(self, first: int, last: int, scratch: Scratch | None) -> Int16:
-        """Return tiles [first, last), proven: int16 (tiles, elements), checksums at the end where they lie there."""
+        """Return tiles [first, last), verified: int16 (tiles, elements), checksums at the end where they lie there."""
         edges = self._edges
         stored = self._open.read(int(edges[first]), int(edges[last]), scratch)
-        proven = not self.every and bool(self._proven[first:last].all())
+        verified = not self.every and bool(self._verified[first:last].all())
         if self.codec != "none":
-            return self._decoded(stored, first, last, scratch, proven=proven)
+            return self._decoded(stored, first, last, scratch, verified=verified)
         tiles = stored.reshape(last - first, self._tiling.lengths[0])
-        if not proven:
+        if not verified:
             for n in range(first, last):
-                self._prove(tiles[n - first], n)
+                self._verify(tiles[n - first], n)
                 self._place(tiles[n - first, -CRC_BYTES:].tobytes(), n)
         return tiles.view("<i2")
 
-    def _decoded(self, stored: UInt8, first: int, last: int, scratch: Scratch | None, *, proven: bool) -> Int16:
+    def _decoded(self, stored: UInt8, first: int, last: int, scratch: Scratch | None, *, verified: bool) -> Int16:
         n_bytes = (last - first) * self._tiling.n_bytes
         tiles = np.empty(n_bytes, dtype=np.uint8) if scratch is None else scratch.take("tiles", n_bytes)
         tiles = tiles.reshape(last - first, self._tiling.n_bytes)
         edges: list[int] = (self._edges[first : last + 1] - self._edges[first]).tolist()
         for n, tile in enumerate(tiles):
             frame = stored[edges[n] : edges[n + 1]]
-            if not proven:
-                self._prove(frame, first + n)
+            if not verified:
+                self._verify(frame, first + n)
             try:
                 self._tiling.decode(frame, tile)
             except IntegrityError as error:
                 raise self._damage(first + n, error.what) from None
-            if self._checks and not proven:
+            if self._checks and not verified:
                 self._place(crc32c(tile), first + n)
         return tiles.view("<i2")
 
-    def _prove(self, tile: UInt8, n: int) -> None:
-        if not self.every and self._proven[n]:
+    def _verify(self, tile: UInt8, n: int) -> None:
+        if not self.every and self._verified[n]:
             return
         if crc32c(tile[:-CRC_BYTES]) != tile[-CRC_BYTES:].tobytes():
             raise self._damage(n, "crc32c")
-        self._proven[n] = True  # two threads may both get here: they write the same
+        self._verified[n] = True  # two threads may both get here: they write the same
 
     def _place(self, check: bytes, n: int) -> None:
         """Raise IntegrityError when a whole tile is not the one that belongs here."""
         if self._checks and self._checks[CRC_BYTES * n : CRC_BYTES * (n + 1)] != check:
-            self._proven[n] = False
+            self._verified[n] = False
             raise self._damage(n, "another tile in the place")
 
     def _damage(self, n: int, what: str) -> IntegrityError:
         time = f"from {n * TILE_S} s to {(n + 1) * TILE_S} s"
-        return IntegrityError(f"stored samples are damaged {time} ({what} of tile {n})", where=self.folder, fix=MEND)
+        return IntegrityError(f"stored samples are damaged {time} ({what} of tile {n})", where=self.folder, fix=RESTORE)
 
     def close(self) -> None:
         """Let go of the shard; it stays open until the last read in another thread has ended."""
@@ -368,17 +366,17 @@ def _array_of(folder: Path, codec: Codec | None) -> tuple[ArrayMeta, Codec]:
     try:
         mode = os.lstat(folder).st_mode
     except (FileNotFoundError, NotADirectoryError):
-        raise IntegrityError("the object is not there", where=folder, fix=MEND) from None
+        raise IntegrityError("the object is not there", where=folder, fix=RESTORE) from None
     if not stat.S_ISDIR(mode):
-        raise IntegrityError("a link or a file lies where an object's folder belongs", where=folder)
+        raise IntegrityError("a link or a file is where an object's folder belongs", where=folder)
     meta, found = read_array(folder)
     if codec is not None and found != codec:
-        raise IntegrityError(f"an object of codec {found} lies in a store of codec {codec}", where=folder, fix=MEND)
+        raise IntegrityError(f"an object of codec {found} is in a store of codec {codec}", where=folder, fix=RESTORE)
     return meta, found
 
 
 def inspect(folder: Path, *, codec: Codec | None = None, checksums: bool = False, checks: bytes = b"") -> ArrayMeta:
-    """Prove an object's structure: its files, zarr.json, the shard's size and index. Raises IntegrityError.
+    """Verify an object's structure: its files, zarr.json, the shard's size and index. Raises IntegrityError.
 
     `codec`: the one that it must have. `checksums`: also the crc32c of every tile, against `checks` where a record has
     them; without, a tile that was swapped for another one passes.
@@ -386,21 +384,21 @@ def inspect(folder: Path, *, codec: Codec | None = None, checksums: bool = False
     # read and not mapped: what a disk cannot give is an error here, where a map would kill the process
     with ShardReader(folder, codec=codec, mapped=False, checks=checks) as reader:
         if checksums:
-            reader.prove()
-        strangers = sorted({path.name for path in folder.iterdir()} - {ARRAY_FILE, SHARD_FILE})
-    if strangers:
-        raise IntegrityError(f"the object's folder holds {strangers[0]!r}, which no object has", where=folder, fix=MEND)
+            reader.verify()
+        extra = sorted({path.name for path in folder.iterdir()} - {ARRAY_FILE, SHARD_FILE})
+    if extra:
+        raise IntegrityError(f"the object's folder holds {extra[0]!r}, which no object has", where=folder, fix=RESTORE)
     return reader.meta
 
 
-def decode(folder: Path, *, sums: RowSums | None = None, look: Look | None = None) -> str:
-    """Return the content of what a folder holds, every byte of it proven. Raises IntegrityError.
+def decode(folder: Path, *, sums: RowSums | None = None, observer: Observer | None = None) -> str:
+    """Return the content of what a folder holds, every byte of it verified. Raises IntegrityError.
 
-    `sums`: what its samples must add up to. `look` sees all of them on the way.
+    `sums`: what its samples must add up to. `observer` gets all of them.
     """
     with ShardReader(folder, every=True, mapped=False) as reader:
         meta = reader.meta
-        see = None if look is None else look(meta)
+        observe = None if observer is None else observer(meta)
         rows, found = RowHasher(meta.n_channels), RowSums(meta.n_channels)
         scratch = Scratch()
         for n in range(meta.n_tiles):
@@ -409,10 +407,22 @@ def decode(folder: Path, *, sums: RowSums | None = None, look: Look | None = Non
             rows.update(tile)
             if sums is not None:
                 found.update(tile)
-            if see is not None:
-                see(tile)
+            if observe is not None:
+                observe(tile)
         if (reader.padding() != FILL).any():
             raise IntegrityError("the padding of the last tile is not the fill value", where=folder)
     if sums is not None and found.digests() != sums.digests():
         raise IntegrityError("what was written reads back as something else", where=folder)
     return content_digest(meta.attributes(), rows.digests())
+
+
+def verify(folder: Path, content: str, *, codec: Codec) -> None:
+    """Verify that a folder is the object of a content in a store of this codec. Raises IntegrityError."""
+    inspect(folder, codec=codec)
+    if (found := decode(folder)) != content:
+        raise wrong_content(folder, found)
+
+
+def wrong_content(folder: Path, found: str) -> IntegrityError:
+    """Return the error for an object whose samples have another content than its name."""
+    return IntegrityError(f"its decoded array has content {found[:12]}", where=folder, fix=RESTORE)

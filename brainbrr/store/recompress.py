@@ -1,31 +1,22 @@
-"""`recompress`: the same store with another codec. Contents, keys and views stay; the store that is read stays too."""
+"""`recompress`: copy a store into a new one of the other codec. Contents, keys and views stay the same."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from brainbrr.core import files
 from brainbrr.core.digest import is_digest
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.core.threads import cores
 from brainbrr.errors import IntegrityError, UsageError
-from brainbrr.store import deletion
-from brainbrr.store.copy import (
-    check_catalog,
-    copy_catalog,
-    copy_findings,
-    copy_object,
-    copy_pin,
-    copy_receipt,
-    copy_record,
-    copy_retirement,
-    copy_view,
-)
-from brainbrr.store.damage import kind_and_name
+from brainbrr.store.copy import check_catalog, copy_catalog, copy_object, copy_record, copy_small_file
+from brainbrr.store.damage import Kind
 from brainbrr.store.formats import Codec
 from brainbrr.store.store import Store
 
@@ -34,7 +25,7 @@ _THREADS = 8
 
 @dataclass(frozen=True)
 class RecompressReport:
-    """What lies in the new store, and what could not be copied: {kind: name, "reason": why}."""
+    """What the new store holds, and what could not be copied: {kind: name, "reason": why}."""
 
     store: Path
     to: Path
@@ -52,7 +43,7 @@ class RecompressReport:
 
     @property
     def ratio(self) -> float | None:
-        """Bytes of the objects there, by bytes of the same objects here; None without any."""
+        """Bytes of the objects in the new store, by bytes of the same objects in the old one; None without any."""
         return self.bytes_after / self.bytes_before if self.bytes_before else None
 
     @property
@@ -79,9 +70,9 @@ def recompress(
     codec: Codec | None = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> RecompressReport:
-    """Copy everything that a store holds into one of the other codec, each object proven again after writing.
+    """Copy everything in a store into one of the other codec, each object verified again after writing.
 
-    `to`: a new folder, or one that an earlier call has begun: what is there is not written again. What is damaged is
+    `to`: a new folder, or one that an earlier call has begun: what exists is not written again. What is damaged is
     left out and listed. `codec` None: the one that the store does not have. Raises UsageError for the same store, the
     same codec, or a store that holds another catalog of the same corpus; SpaceError.
     """
@@ -90,49 +81,26 @@ def recompress(
     corpora = store.corpora()
     for corpus in corpora:
         check_catalog(store, target, corpus)
-    failed: list[dict[str, str]] = []
-    names = sorted(store.contents())
-    before = {name: store.object_bytes(name) for name in names}
-    written = dict(_copied(store, target, before, failed, progress))
-
-    def each(kind: str, found: Iterable[str], copy: Callable[[Store, Store, str], object]) -> int:
-        """Copy small files one by one; return how many of them are in the target now."""
-        n_there = 0
-        for name in sorted(found):
-            try:
-                copy(store, target, name)
-                n_there += 1
-            except (IntegrityError, UsageError) as error:
-                failed.append({kind: name, "reason": error.what})
-        return n_there
-
-    records = each("record", store.keys(), copy_record)
-    findings = each("findings", store.found_findings(), copy_findings)
-    views = each("view", store.frozen_views(), copy_view)
-    each("pin", store.layout.pins(), copy_pin)
-    each("retired", store.layout.retired(), copy_retirement)
-    each("receipt", store.layout.receipts(), copy_receipt)
-    each("catalog", corpora, copy_catalog)
+    copying = _Copying(store, target, progress)
+    copying.objects(copying.sizes)
+    counts = copying.small_files(corpora)
     # what a gc took away there before all this was published comes back, and what it had deleted is copied again
-    deletion.call_off(target.layout)
-    told = {kind_and_name(bad) for bad in failed}
-    gone = [name for name in written if not target.layout.object(name).exists()]
-    written |= _copied(store, target, {name: before[name] for name in gone}, failed, progress)
-    keys = [key for key in store.layout.found_records() if is_digest(key, 32) and ("record", key) not in told]
-    each("record", [key for key in keys if not target.layout.record(key).exists()], copy_record)
+    target.cancel_deletions()
+    copying.objects([name for name in copying.written if not target.path_of("object", name).exists()])
+    copying.missing_records()
     return RecompressReport(
         store=store.location,
         to=target.location,
         codec=target.codec,
-        objects=len(written),
-        copied=sum(n_bytes > 0 for n_bytes in written.values()),
-        records=records,
-        findings=findings,
+        objects=len(copying.written),
+        copied=sum(n_bytes > 0 for n_bytes in copying.written.values()),
+        records=counts["record"],
+        findings=counts["findings"],
         generations=sum(len(target.layout.generations(corpus)) for corpus in corpora),
-        views=views,
-        bytes_before=sum(before[name] for name in written),
-        bytes_after=sum(target.object_bytes(name) for name in written),
-        failed=tuple(failed),
+        views=counts["view"],
+        bytes_before=sum(copying.sizes[name] for name in copying.written),
+        bytes_after=sum(target.object_bytes(name) for name in copying.written),
+        failed=tuple({kind: name, "reason": reason} for (kind, name), reason in copying.failed.items()),
         seconds=time.monotonic() - began,
     )
 
@@ -142,33 +110,78 @@ def _target(store: Store, to: Path, codec: Codec | None) -> Store:
     if here == there:
         raise UsageError("this is the store itself", where=to, fix="--to names another folder; nothing is deleted here")
     if there.is_relative_to(here) or here.is_relative_to(there):
-        raise UsageError("one store cannot lie inside another one", where=to)
+        raise UsageError("one store cannot be inside another one", where=to)
     other: Codec = "none" if store.codec == "zstd" else "zstd"
     if codec is not None and codec != other:
         raise UsageError(f"the store has codec {codec} already", where=store.location, fix=f"--codec {other}")
     return Store.create(to, codec=other)
 
 
-def _copied(
-    store: Store, target: Store, sizes: dict[str, int], failed: list[dict[str, str]], progress: Progress
-) -> Iterator[tuple[str, int]]:
-    """Copy objects, several at a time; yield what is in the target now with the bytes that were written for it."""
+class _Copying:
+    """One copy of a store into another: what was written, and what failed."""
 
-    def copy(name: str) -> int | IntegrityError:
+    def __init__(self, store: Store, target: Store, progress: Progress) -> None:
+        self.sizes = {name: store.object_bytes(name) for name in sorted(store.contents())}
+        self.written: dict[str, int] = {}
+        """By object in the target: the bytes that were written for it."""
+        self.failed: dict[tuple[Kind, str], str] = {}
+        self._store, self._target, self._progress = store, target, progress
+
+    def objects(self, names: Iterable[str]) -> None:
+        """Copy objects, several at a time."""
+        sizes = {name: self.sizes[name] for name in names}
+        self._progress.start("recompressing", sum(sizes.values()), "B")
+        pool = ThreadPoolExecutor(min(_THREADS, cores()))
         try:
-            return copy_object(store, target, name)
+            for (name, n_bytes), copied in zip(sizes.items(), pool.map(self._object, sizes), strict=True):
+                if isinstance(copied, IntegrityError):
+                    self.failed["object", name] = copied.what
+                else:
+                    self.written[name] = copied
+                self._progress.advance(n_bytes)
+        finally:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C: what is being written is finished, what waits is not begun
+            self._progress.stop()
+
+    def _object(self, name: str) -> int | IntegrityError:
+        try:
+            return copy_object(self._store, self._target, name)
         except IntegrityError as error:
             return error
 
-    progress.start("recompressing", sum(sizes.values()), "B")
-    pool = ThreadPoolExecutor(min(_THREADS, cores()))
-    try:
-        for (name, n_bytes), done in zip(sizes.items(), pool.map(copy, sizes), strict=True):
-            if isinstance(done, IntegrityError):
-                failed.append({"object": name, "reason": done.what})
-            else:
-                yield name, done
-            progress.advance(n_bytes)
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C: what is being written is finished, what waits is not begun
-        progress.stop()
+    def small_files(self, corpora: Iterable[str]) -> dict[Kind, int]:
+        """Copy records before what references them; return how many of each kind are in the target now."""
+        store = self._store
+        counts: dict[Kind, int] = {"record": self._each("record", store.keys(), copy_record)}
+        kinds: tuple[tuple[Kind, Iterable[str]], ...] = (
+            ("findings", store.found_findings()),
+            ("view", store.frozen_views()),
+            ("pin", store.pinned_views()),
+            ("retired", store.retired_recipes()),
+            ("receipt", store.layout.receipts()),
+        )
+        for kind, names in kinds:
+            counts[kind] = self._each(kind, names, partial(_small_file, kind))
+        self._each("catalog", corpora, copy_catalog)
+        return counts
+
+    def missing_records(self) -> None:
+        """Copy records again that a gc deleted in the target meanwhile."""
+        keys = [key for key in self._store.layout.found_records() if is_digest(key, 32)]
+        keys = [key for key in keys if ("record", key) not in self.failed]
+        gone = [key for key in keys if not files.exists(self._target.path_of("record", key))]
+        self._each("record", gone, copy_record)
+
+    def _each(self, kind: Kind, names: Iterable[str], copy: Callable[[Store, Store, str], object]) -> int:
+        n_copied = 0
+        for name in sorted(names):
+            try:
+                copy(self._store, self._target, name)
+                n_copied += 1
+            except (IntegrityError, UsageError) as error:
+                self.failed[kind, name] = error.what
+        return n_copied
+
+
+def _small_file(kind: Kind, source: Store, target: Store, name: str) -> None:
+    copy_small_file(source, target, kind, name)

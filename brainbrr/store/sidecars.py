@@ -109,14 +109,14 @@ def findings_exist(layout: Layout, key: str, version: int, *, prove: bool) -> bo
         return False
 
 
-def verify_findings(layout: Layout, name: str) -> None:
-    """Prove what `Layout.found_findings` named. Raises IntegrityError."""
+def verify_findings(layout: Layout, name: str) -> bool:
+    """Verify findings by the name that `Layout.found_findings` gave; say whether they exist. Raises IntegrityError."""
     key, _, version = name.partition("-")
     if not is_digest(key, 32):
         where = layout.findings / name
         fix = Fix("no reader ever opens it: ", ("repair",), " moves it to quarantine")
         raise IntegrityError("a file that is not in the place of findings", where=where, fix=fix)
-    read_findings(layout, key, int(version))
+    return read_findings(layout, key, int(version)) is not None
 
 
 def publish_findings(layout: Layout, key: str, version: int, findings: Mapping[str, Any]) -> int:

@@ -19,7 +19,7 @@ _BLOCK_BYTES = 1 << 22
 
 
 class Draft:
-    """An object while it is written: samples go in block by block, into a folder that nobody else knows.
+    """An object while it is written: samples go in block by block, into a folder that no other process knows.
 
     The shard is byte for byte what zarr-python writes with write_empty_chunks=True. `sums` are checksums of the
     samples as they came, to hold against what the files give back.

@@ -1,9 +1,9 @@
-"""`check`: the gate for CI. No array twice, nothing damaged, views complete, no patient in two splits."""
+"""`check`: the gate for CI. One array once, nothing damaged, views whole, nobody in two splits."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,10 @@ from brainbrr.core.progress import Progress, Silent
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import DuplicateError, IntegrityError, LeakError, UsageError, ViewNotReadyError
 from brainbrr.loading.recordings import assemble
-from brainbrr.settings import Settings
+from brainbrr.profiles import Profile
 from brainbrr.store.catalog import Catalog, Row
-from brainbrr.store.checks import Damage, copies, damage
+from brainbrr.store.checks import Inspection, copies, inspect_store
+from brainbrr.store.damage import Damage
 from brainbrr.store.store import Store
 from brainbrr.views.select import members, resolve_corpus
 
@@ -23,7 +24,7 @@ REQUIREMENTS = ("no-duplicates", "complete", "verified", "no-leaks")
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check` found, and whether all that is required holds."""
+    """What the gate found, and whether what was required holds."""
 
     required: tuple[str, ...]
     objects: int
@@ -31,12 +32,12 @@ class CheckReport:
     duplicate_bytes: int
     orphans: tuple[str, ...]
     missing: tuple[dict[str, str], ...]
-    corrupt: tuple[dict[str, str], ...]
+    corrupt: tuple[Damage, ...]
     leaks: tuple[dict[str, Any], ...]
 
     @property
     def exit_code(self) -> int:
-        """4 before 5 before 3: with damage no other answer can be trusted."""
+        """4 before 5 before 3: damage makes every other answer doubtful."""
         failed = {
             "verified": (bool(self.corrupt), IntegrityError.exit_code),
             "no-duplicates": (bool(self.duplicate_objects), DuplicateError.exit_code),
@@ -47,23 +48,23 @@ class CheckReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
-        return {"ok": self.exit_code == 0, **vars(self)}
+        return {"ok": self.exit_code == 0, **vars(self), "corrupt": [each.to_json() for each in self.corrupt]}
 
 
 def check(
     store: Store,
     *,
     require: Iterable[str] = REQUIREMENTS,
-    settings: Settings,
+    profiles_of: Callable[[str], dict[str, Profile]],
     profile: str = "full",
     corpus: str | None = None,
     recipe: Recipe = Recipe(),  # noqa: B008  # frozen
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> CheckReport:
-    """Decode every object once and compare store and catalogs with what is required.
+    """Decode every object once and hold store and catalogs against what is required.
 
-    `verified` is what `verify` checks; `complete` and `no-leaks` look at `profile` of `corpus` (None: of every one)
-    under `recipe`. Raises UsageError for a requirement that does not exist, or for none.
+    `verified` is what `verify` proves; `complete` and `no-leaks` look at `profile` of `corpus` (None:
+    of every one) under `recipe`. Raises UsageError for a requirement that does not exist, or for none.
     """
     required = tuple(require)
     known = f"requirements: {', '.join(REQUIREMENTS)}"
@@ -74,16 +75,16 @@ def check(
         raise UsageError(f"no requirement is called {unknown[0]!r}", fix=known)
 
     corpora = store.corpora() if corpus is None else (str(resolve_corpus(store, corpus)),)
-    found = damage(store, progress=progress)
+    found = inspect_store(store, progress=progress)
     doubles = copies(found.decoded)
-    # a duplicate is reported as one: that its name must be wrong is no second finding
+    # a duplicate is told as one: that it must lie under a wrong name is no second finding
     excused = {name for names in doubles for name in names}
     twice, excused_records = _twice(found)
     corrupt = (
         *found.broken,
-        *(each for each in found.misplaced if each.get("object", each.get("record")) not in excused | excused_records),
+        *(each for each in found.misplaced if each.name not in excused | excused_records),
     )
-    chosen, unread = _members(store, corpora, settings, profile, required)
+    chosen, unread = _members(store, corpora, profiles_of, profile, required)
     return CheckReport(
         required=required,
         objects=len(found.contents),
@@ -91,7 +92,7 @@ def check(
         duplicate_bytes=sum(store.object_bytes(name) for names in doubles for name in names[1:]),
         orphans=tuple(sorted(set(found.contents) - {record.content for record in found.records} - excused)),
         missing=(*unread, *_missing(store, chosen, recipe, profile)),
-        corrupt=tuple(sorted(corrupt, key=lambda each: list(each.items()))),
+        corrupt=tuple(sorted(corrupt)),
         leaks=tuple(
             _leaks(
                 ((catalog.corpus, row) for catalog, rows in chosen for row in rows),
@@ -102,10 +103,10 @@ def check(
     )
 
 
-def _twice(found: Damage) -> tuple[list[dict[str, Any]], set[str]]:
-    """Return sources with two objects under one recipe, and the files of their records."""
+def _twice(found: Inspection) -> tuple[list[dict[str, Any]], set[str]]:
+    """Return sources with two objects under one recipe, and the files of the records that say so."""
     by_origin: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-    misplaced = {each["record"] for each in found.misplaced if "record" in each}
+    misplaced = {each.name for each in found.misplaced if each.kind == "record"}
     foreign = {name: record for name, record in found.foreign_records.items() if name in misplaced}
     for name, record in (*((record.key, record) for record in found.records), *foreign.items()):
         by_origin[record.source, record.recipe][name] = record.content
@@ -119,11 +120,15 @@ def _twice(found: Damage) -> tuple[list[dict[str, Any]], set[str]]:
 
 
 def _members(
-    store: Store, corpora: Iterable[str], settings: Settings, profile: str, required: tuple[str, ...]
+    store: Store,
+    corpora: Iterable[str],
+    profiles_of: Callable[[str], dict[str, Profile]],
+    profile: str,
+    required: tuple[str, ...],
 ) -> tuple[list[tuple[Catalog, tuple[Row, ...]]], list[dict[str, str]]]:
     """Return each corpus's catalog and the rows that the profile takes of it, and which corpora cannot be read.
 
-    Raises IntegrityError for a damaged catalog that something required depends on, unless `verified` reports it.
+    Raises IntegrityError for a damaged catalog that something required depends on, unless `verified` tells of it.
     """
     chosen: list[tuple[Catalog, tuple[Row, ...]]] = []
     unread: list[dict[str, str]] = []
@@ -136,7 +141,7 @@ def _members(
             unread.append({"corpus": corpus, "recording": "", "reason": f"its catalog is damaged: {error.what}"})
             continue
         if catalog is not None:
-            chosen.append((catalog, members(catalog.rows, settings.profiles_of(corpus)[profile])))
+            chosen.append((catalog, members(catalog.rows, profiles_of(corpus)[profile])))
     return chosen, unread
 
 
@@ -144,7 +149,7 @@ def _missing(
     store: Store, chosen: list[tuple[Catalog, tuple[Row, ...]]], recipe: Recipe, profile: str
 ) -> Iterable[dict[str, str]]:
     """Yield what keeps a view of the profile from being ready, corpus by corpus."""
-    # not a wrong argument but a view that is not ready (3): as `view` reports of the same store
+    # not a wrong argument but a view that is not ready (3): what `view` says of the same store
     if not store.corpora():
         yield {"corpus": "", "recording": "", "reason": "the store has no corpus, so nothing in it can be complete"}
     for catalog, rows in chosen:

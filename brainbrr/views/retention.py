@@ -49,12 +49,12 @@ def pin(store: Store, view: str, *, remove: bool = False) -> PinReport:
     IntegrityError where the store does not hold what the view names.
     """
     if remove:
-        named = _frozen(store, view, {*store.layout.pins(), *store.frozen_views()}) or str(read_view(view)["digest"])
+        named = _frozen(store, view, {*store.pinned_views(), *store.frozen_views()}) or str(read_view(view)["digest"])
         return _pin_report(store, named, "unpinned" if the_frozen_views.unpin(store, named) else "was not pinned")
     digest = _frozen(store, view, set(store.frozen_views()))
     said = store.frozen(digest) if digest else read_view(view)
     if said is None:
-        raise IntegrityError("this view is no longer frozen", where=store.layout.view(str(digest)), fix=_FIX)
+        raise IntegrityError("this view is no longer frozen", where=store.path_of("view", str(digest)), fix=_FIX)
     try:
         opened = View.from_json(store, said)
     except (KeyError, TypeError, ValueError) as error:
@@ -120,7 +120,7 @@ def _frozen(store: Store, text: str, known: set[str]) -> str | None:
 
 def _pin_report(store: Store, view: str | None, done: str) -> PinReport:
     every = []
-    for digest in store.layout.pins():
+    for digest in store.pinned_views():
         said, frozen = the_frozen_views.pinned(store, digest), store.frozen(digest) or {}
         if said is not None:
             of = {name: frozen.get(name) for name in ("corpus", "profile", "split")}
@@ -190,7 +190,7 @@ def _known(store: Store) -> dict[str, dict[str, Any]]:
     for record in store.records():
         known(record.recipe, str(record.provenance.get("recipe_name", "")))["records"] += 1
         contents[record.recipe].add(record.content)
-    for digest in store.layout.retired():
+    for digest in store.retired_recipes():
         said = frozen_views.retired(store, digest)
         if said is not None:
             known(digest, said["name"])["retired"] = True

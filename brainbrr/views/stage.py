@@ -31,7 +31,7 @@ from brainbrr.core.digest import xxh3_128
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.errors import IntegrityError, SpaceError, UsageError, ViewNotReadyError
 from brainbrr.store import copy as copies
-from brainbrr.store.reader import MEND
+from brainbrr.store.reader import RESTORE
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.views.view import View
@@ -59,7 +59,7 @@ class StagingFolder:
         prefix = f"brainbrr-{os.geteuid()}-"
         if location.name == "store" and location.parent.parent == into and location.parent.name.startswith(prefix):
             return cls(location.parent)
-        mark = files.read(Store.open(location).layout.mark, folders=0)
+        mark = Store.open(location).mark
         return cls(into / f"{prefix}{xxh3_128(os.fsencode(location) + mark)[:16]}")
 
     @property
@@ -312,9 +312,9 @@ class Staged:
             in_use = folder.in_use()
             away = folder.put_away()
             loose = self._objects.keys() - {content for sizes in in_use for content in sizes}
-            self.n_removed = sum(copies.take_out(self.store, content, away) for content in sorted(loose))
-            for record in (record for content in loose for record in self._objects[content]):
-                self.store.layout.record(record.key).unlink(missing_ok=True)
+            self.n_removed = sum(
+                copies.take_out(self.store, content, away, records=self._objects[content]) for content in sorted(loose)
+            )
             if not in_use and next(self.store.contents(), None) is None:
                 folder.dissolve(away)
         remove_tree(away)
@@ -411,7 +411,7 @@ def _sizes(source: Store, target: Store | None, contents: Iterable[str]) -> dict
     for content in contents:
         sizes[content] = (target.object_bytes(content) if target else 0) or source.object_bytes(content)
         if not sizes[content]:
-            raise IntegrityError("the object is not there", where=source.layout.object(content), fix=MEND)
+            raise IntegrityError("the object is not there", where=source.path_of("object", content), fix=RESTORE)
     return sizes
 
 
@@ -467,7 +467,7 @@ def _copy_all(
 
     def one(content: str) -> int:
         with folder.claim(content):
-            n_bytes = 0 if copies.is_copied(target, content) else copies.stage_object(source, target, content)
+            n_bytes = copies.copy_object(source, target, content, durable=False)
         for record in objects[content]:
             copies.stage_record(record, target)
         return n_bytes

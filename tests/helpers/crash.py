@@ -8,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from helpers.small_stores import verify_catalog
 from helpers.store_values import arguments, catalog_of, meta_of, row_of, samples_of
 
-from brainbrr.store.store import Store, verify_catalog, verify_findings, verify_object, verify_record
+from brainbrr.store.integrity import verify_object, verify_record
+from brainbrr.store.references import verify_small_file
+from brainbrr.store.store import Store
 
 CALLS = ("write", "fsync", "fchmod", "link", "mkdir", "rename", "unlink")
 META = meta_of(2, 400)
@@ -94,7 +97,7 @@ def check(store: Store, *, done: bool, name: str) -> None:
     verify_catalog(store, "demo")
     assert not list((store.location / "quarantine").iterdir())
     for findings in store.found_findings():
-        verify_findings(store, findings)
+        verify_small_file(store, "findings", findings)
     found = {
         "put": len(keys),
         "publish": len(store.corpora()),

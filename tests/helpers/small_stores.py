@@ -9,9 +9,11 @@ from helpers.store_values import arguments, catalog_of, meta_of, row_of, samples
 
 from brainbrr.core import failpoints
 from brainbrr.core.digest import xxh3_128
-from brainbrr.store.reachability import Reader
+from brainbrr.store import catalog as catalogs
+from brainbrr.store.integrity import verify_object, verify_record
+from brainbrr.store.reachability import Reachability
 from brainbrr.store.records import Record
-from brainbrr.store.store import Store, verify_object, verify_record
+from brainbrr.store.store import Store
 
 META = meta_of(2, 400)
 DAY = 86_400
@@ -48,7 +50,7 @@ def held(store: Store) -> tuple[set[str], set[str], set[str]]:
 
 def whole(store: Store) -> None:
     """Everything that is alive is there, and all that is there is whole."""
-    roots = Reader(store.layout).read()
+    roots = Reachability(store.layout).read()
     for key in roots.keys:
         assert store.record(key) is not None, key
     for content in roots.objects():
@@ -85,3 +87,7 @@ def at(n: int, act: Callable[[], None], *, points: set[str]) -> Callable[[str], 
 def die() -> None:
     """End as by SIGKILL."""
     raise Killed
+
+
+def verify_catalog(store: Store, corpus: str) -> None:
+    catalogs.verify(store.layout, corpus)

@@ -18,7 +18,8 @@ from typing import Any
 import brainbrr
 from brainbrr import WindowSpec
 from brainbrr.core.progress import Silent
-from brainbrr.store.store import Store, verify_object, verify_record
+from brainbrr.store.integrity import verify_object, verify_record
+from brainbrr.store.store import Store
 from brainbrr.views.stage import stage
 from brainbrr.views.view import View
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from brainbrr.core.digest import key_of, recipe_digest, xxh3_128
+from brainbrr.core.digest import RowHasher, content_digest, key_of, recipe_digest, xxh3_128
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.formats import FILL, ArrayMeta, Codec
 from brainbrr.store.writer import Draft
@@ -41,17 +41,19 @@ def samples_of(meta: ArrayMeta, *, seed: int = 0) -> Any:
 def arguments(meta: ArrayMeta, *, source: str = "an EDF", recipe_fields: Any = None) -> dict[str, Any]:
     """The keyword arguments of a put, all but the samples; `source` stands for an EDF's bytes."""
     fields = RECIPE_FIELDS if recipe_fields is None else recipe_fields
-    source, recipe = xxh3_128(source.encode()), recipe_digest(fields)
     return {
         "meta": meta,
-        "key": key_of(source=source, recipe=recipe),
-        "source": source,
-        "recipe": recipe,
+        "source": xxh3_128(source.encode()),
         "recipe_fields": fields,
         "statistics": {"n": meta.n_samples, "sums": [0] * meta.n_channels},
         "signal": {"notes": ["Elektrode µ locker"], "synthetic": True},
         "provenance": {"brainbrr": "0.1.0"},
     }
+
+
+def key_for(source: str = "an EDF") -> str:
+    """The key of what arguments() of the same source stores."""
+    return key_of(source=xxh3_128(source.encode()), recipe=recipe_digest(RECIPE_FIELDS))
 
 
 def eeg_of(meta: ArrayMeta, *, seed: int = 0) -> Any:
@@ -70,6 +72,13 @@ def write_object(folder: Path, samples: Any, meta: ArrayMeta, *, codec: Codec = 
         n_bytes = draft.finish()
         draft.sync()
     return n_bytes
+
+
+def content_of(samples: Any, meta: ArrayMeta) -> str:
+    """The content of an array: the same for any tiles and codec."""
+    rows = RowHasher(meta.n_channels)
+    rows.update(samples)
+    return content_digest(meta.attributes(), rows.digests())
 
 
 def row_of(path: str, **changes: Any) -> Row:

@@ -26,10 +26,10 @@ from brainbrr.ingest.repair import RepairReport
 from brainbrr.ingest.repair import repair as _repair
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import frozen_views
-from brainbrr.store.deletion import CalledOff, Deletion
+from brainbrr.store.deletion import Deletion, DeletionCancelled
 from brainbrr.store.forget import forget
 from brainbrr.store.gc import gc
-from brainbrr.store.reachability import Reader
+from brainbrr.store.reachability import Reachability
 from brainbrr.store.recompress import recompress
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
@@ -170,7 +170,7 @@ def test_without_an_edf_nothing_comes_back_and_the_report_says_what_helps(
     report = repair(store)
     [mended, *_] = [each for each in report.mended if each.kind == "object"]
     assert report.exit_code == 4 and mended.outcome == "not restored"
-    assert "does not know where corpus demo lies" in mended.how and "--root demo=DIR" in str(mended.fix)
+    assert "does not know where corpus demo is" in mended.how and "--root demo=DIR" in str(mended.fix)
     elsewhere = Path(shutil.copytree(generated, tmp_path / "elsewhere"))
     for edf in elsewhere.rglob("*.edf"):
         flip(edf, -1)
@@ -276,9 +276,9 @@ def test_copies_and_objects_that_nobody_names_are_moved_aside(store: Store, tmp_
 
 def test_a_deletion_that_ran_meanwhile_is_called_off(store: Store, other: Store) -> None:
     flip(shards(store)[0], 1000)
-    deletion = Deletion(Reader(store.layout), "gc")
+    deletion = Deletion(Reachability(store.layout), "gc")
     assert repair(store, source=other).exit_code == 0
-    with pytest.raises(CalledOff):
+    with pytest.raises(DeletionCancelled):
         deletion.finish()
 
 
@@ -499,19 +499,19 @@ def test_a_cut_speaks_of_its_generation_and_does_not_hide_what_comes_after(
 ) -> None:
     host, before = Host(tmp_path / "host"), advanced.catalog("demo")
     if how == "never there":
-        forget(Store.open(Path(shutil.copytree(advanced.location, tmp_path / "o"))), "demo", older_than=4, yes=True)
+        forget(Store.open(Path(shutil.copytree(advanced.location, tmp_path / "o"))), "demo", older_than_s=0, yes=True)
         shutil.copy(tmp_path / "o" / "catalog" / "demo" / "00000004.cut.json", generation(advanced, 4).parent)
         generation(advanced, 4).unlink()
         advanced.layout.acknowledgement("demo", 4).unlink()
     else:
-        forget(advanced, "demo", older_than=4, yes=True)
+        forget(advanced, "demo", older_than_s=0, yes=True)
         verify(advanced, host=host)
         if how == "flipped":
             flip(generation(advanced, 4), 100)
         else:
             generation(advanced, 4).unlink()
             advanced.layout.acknowledgement("demo", 4).unlink()
-    assert [each["catalog"] for each in verify(advanced).corrupt if "catalog" in each] == ["demo/00000004.jsonl"]
+    assert [each.name for each in verify(advanced).corrupt if each.kind == "catalog"] == ["demo/00000004.jsonl"]
     with pytest.raises(IntegrityError):
         advanced.catalog("demo")
     with pytest.raises(IntegrityError, match="nothing is deleted"):
@@ -584,7 +584,7 @@ def test_what_somebody_deleted_comes_back_since_the_host_remembers_it(
     assert repair(store, depth="quick", host=host).exit_code == 4
     # no catalog says any more where recordings lie; the acknowledgements went with it
     report = repair(store, depth="quick", source=other, host=host)
-    assert {each.name for each in report.mended if not each.whole} == {"catalog"}  # the folder; an ingest makes it anew
+    assert {each.name for each in report.mended if not each.repaired} == {"catalog"}
     assert {name: data for name, data in everything_of(store).items() if "catalog" not in name} == {
         name: data for name, data in before.items() if "catalog" not in name
     }

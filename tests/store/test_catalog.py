@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from helpers.small_stores import verify_catalog
 from helpers.store_values import catalog_of, flips, overwrite, row_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store.catalog import Catalog, Refusal, Row, damage
 from brainbrr.store.layout import Layout
-from brainbrr.store.store import Store, verify_catalog
+from brainbrr.store.store import Store
 
 digests = st.text("0123456789abcdef", min_size=32, max_size=32)
 texts = st.text(max_size=10)

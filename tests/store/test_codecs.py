@@ -18,8 +18,9 @@ from numcodecs import zstd
 from brainbrr.errors import FormatError, IntegrityError, UsageError
 from brainbrr.store import formats
 from brainbrr.store.formats import CODECS, Codec, content_size, crc32c
+from brainbrr.store.integrity import DEPTHS, decode_object, verify_object, verify_record
 from brainbrr.store.reader import ShardReader, decode
-from brainbrr.store.store import DEPTHS, Store, decode_object, verify_object, verify_record
+from brainbrr.store.store import Store
 
 META = meta_of(3, 16 * 35 + 7, absent=(1,))
 SAMPLES = eeg_of(META)

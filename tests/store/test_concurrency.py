@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.small_stores import verify_catalog
 
-from brainbrr.store.store import Store, verify_catalog, verify_object, verify_record
+from brainbrr.store.integrity import verify_object, verify_record
+from brainbrr.store.store import Store
 
 TESTS = Path(__file__).parents[1]
 N_PROCESSES = 8

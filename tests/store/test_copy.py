@@ -6,16 +6,17 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from helpers.small_stores import publish, put, view_of
+from helpers.small_stores import publish, put, verify_catalog, view_of
 from helpers.store_values import overwrite
 
 from brainbrr.core import files
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import copy, frozen_views, sidecars
+from brainbrr.store.integrity import verify_object
 from brainbrr.store.records import Record
 from brainbrr.store.sidecars import Receipt
-from brainbrr.store.store import Store, verify_catalog, verify_object
+from brainbrr.store.store import Store
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_a_catalog_comes_with_what_proves_it_and_replaces_no_other_one(
     for records in ((), (record,), (record, put(store, "more"))):
         publish(store, *records)
     catalogs.cut(store.layout, "demo", 2, "2026-01-01T00:00:00+00:00")
-    assert copy.copy_catalog(store, target, "demo") == 2
+    copy.copy_catalog(store, target, "demo")
     verify_catalog(target, "demo")
     layout = target.layout
     assert (layout.generations("demo"), layout.acknowledged("demo"), layout.cuts("demo")) == ([2, 3], [2, 3], [2])
@@ -98,18 +99,18 @@ def test_small_files_are_copied_whole_or_not_at_all(store: Store, target: Store,
     frozen_views.retire(store, record.recipe, "default")
     receipt = sidecars.write_receipt(store.layout, Receipt("gc", "2026-01-01T00:00:00+00:00", "us")).stem
     with pytest.raises(UsageError, match="its view is not there"):
-        copy.copy_pin(store, target, digest)
-    copy.copy_view(store, target, digest)
-    copy.copy_pin(store, target, digest)
-    copy.copy_retirement(store, target, record.recipe)
-    copy.copy_receipt(store, target, receipt)
+        copy.copy_small_file(store, target, "pin", digest)
+    copy.copy_small_file(store, target, "view", digest)
+    copy.copy_small_file(store, target, "pin", digest)
+    copy.copy_small_file(store, target, "retired", record.recipe)
+    copy.copy_small_file(store, target, "receipt", receipt)
     assert frozen_views.pinned(target, digest) == frozen_views.pinned(store, digest) is not None
     assert frozen_views.retired(target, record.recipe) == frozen_views.retired(store, record.recipe) is not None
     assert sidecars.read_receipt(target.layout, receipt) == sidecars.read_receipt(store.layout, receipt)
     [findings] = store.layout.findings.rglob("*.json")
     overwrite(findings, findings.read_bytes().replace(b"100", b"101"))
     with pytest.raises(IntegrityError):
-        copy.copy_findings(store, target, f"{record.key}-1")
+        copy.copy_small_file(store, target, "findings", f"{record.key}-1")
     findings.rename(findings.with_name("stray.json"))
     with pytest.raises(IntegrityError):
-        copy.copy_findings(store, target, "stray")
+        copy.copy_small_file(store, target, "findings", "stray")

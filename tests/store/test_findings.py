@@ -50,7 +50,7 @@ def test_damaged_findings_are_named_and_made_anew_with_the_damaged_ones_kept(sto
         store.findings(KEY, 1)
     assert not store.has_findings(KEY, 1, prove=True)
     [found] = verify(store).corrupt
-    assert found["findings"] == f"{KEY}-1" and "brainbrr repair" in found["fix"]
+    assert found.subject == ("findings", f"{KEY}-1") and "brainbrr repair" in found.fix
     assert store.put_findings(KEY, 1, FOUND) > 0
     assert store.findings(KEY, 1) == FOUND and verify(store).corrupt == ()
     [aside] = (store.location / "quarantine").iterdir()
@@ -83,7 +83,7 @@ def test_findings_under_anothers_name_are_not_taken(store: Store) -> None:
     for key, version in ((OTHER, 1), (KEY, 2)):
         with pytest.raises(IntegrityError, match="these are findings 1 of key abab"):
             store.findings(key, version)
-    assert {found["findings"] for found in verify(store).corrupt} == {f"{OTHER}-1", f"{KEY}-2"}
+    assert {found.name for found in verify(store).corrupt} == {f"{OTHER}-1", f"{KEY}-2"}
 
 
 def test_a_file_that_is_not_in_the_place_of_findings_is_reported_by_its_path(store: Store) -> None:
@@ -91,7 +91,7 @@ def test_a_file_that_is_not_in_the_place_of_findings_is_reported_by_its_path(sto
     folder = store.layout.findings / "ab"
     for name in ("note.txt", f"{OTHER}-1.json", f"{KEY}-0.json", f"{KEY}-1", ".nfs0001"):
         (folder / name).touch()
-    found = {each["findings"]: each["fix"] for each in verify(store).corrupt}
+    found = {each.name: each.fix for each in verify(store).corrupt}
     assert set(found) == {"ab/note.txt", f"ab/{OTHER}-1.json", f"ab/{KEY}-0.json", f"ab/{KEY}-1"}
     assert all("brainbrr repair" in fix for fix in found.values())
 

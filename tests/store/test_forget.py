@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.small_stores import Killed, at, die, every_point, held, publish, put, view_of, whole
-from helpers.store_values import overwrite
+from helpers.small_stores import DAY, Killed, at, die, every_point, held, publish, put, verify_catalog, view_of, whole
+from helpers.store_values import catalog_of, overwrite, row_of
 
 from brainbrr.core import failpoints
 from brainbrr.core.digest import sha256
 from brainbrr.errors import IntegrityError, UsageError
-from brainbrr.store import catalog, deletion, sidecars
+from brainbrr.store import deletion, sidecars
 from brainbrr.store.forget import forget
 from brainbrr.store.frozen_views import freeze, pin, retire
 from brainbrr.store.gc import gc
@@ -130,42 +130,37 @@ def test_a_damaged_store_forgets_nothing(tmp_path: Path) -> None:
     assert held(store) == before and store.corpora() == ("another", "demo")
 
 
-def test_older_generations_go_alone_and_the_rest_still_verifies(tmp_path: Path) -> None:
+def test_old_generations_are_deleted_alone_and_the_rest_still_verifies(tmp_path: Path) -> None:
     store, records = filled(tmp_path / "store")
-    publish(store, records["own"])
-    digest = sha256(store.layout.generation("demo", 1).read_bytes())
+    digests = [sha256(store.layout.generation("demo", seq).read_bytes()) for seq in (1, 2)]
+    row = row_of("new.edf", source=records["own"].source)
+    store.publish("demo", lambda _: catalog_of([row], created=sidecars.now()))
     before = held(store)
-    assert [each["seq"] for each in forget(store, "demo", older_than=2).generations] == [1]
+    assert [each["seq"] for each in forget(store, "demo", older_than_s=DAY).generations] == [1, 2]
     assert store.layout.generations("demo") == [1, 2, 3]
-    forget(store, "demo", older_than=2, yes=True)
-    assert store.layout.generations("demo") == store.layout.acknowledged("demo") == [2, 3]
+    forget(store, "demo", older_than_s=DAY, yes=True)
+    assert store.layout.generations("demo") == store.layout.acknowledged("demo") == store.layout.cuts("demo") == [3]
     assert held(store) == before
-    catalog.verify(store.layout, "demo")
+    verify_catalog(store, "demo")
     [receipt] = sidecars.read_receipts(store.layout)
-    assert [dict(each) for each in receipt.generations] == [{"corpus": "demo", "seq": 1, "sha256_of": digest}]
-    forget(store, "demo", older_than=3, yes=True)
-    assert (store.layout.generations("demo"), store.layout.cuts("demo")) == ([3], [3])
-    catalog.verify(store.layout, "demo")
+    assert [(each["seq"], each["sha256_of"]) for each in receipt.generations] == list(enumerate(digests, 1))
     publish(store, records["shared"])
     assert Store.open(store.location).layout.generations("demo") == [3, 4]
-    catalog.verify(store.layout, "demo")
+    verify_catalog(store, "demo")
 
 
-@pytest.mark.parametrize("older_than", [1, 3, 99])
-def test_a_generation_that_is_not_there_is_refused_by_the_numbers_that_are(tmp_path: Path, older_than: int) -> None:
+def test_the_latest_generation_stays_however_old(tmp_path: Path) -> None:
     store, _ = filled(tmp_path / "store")
-    with pytest.raises(UsageError) as caught:
-        forget(store, "demo", older_than=older_than, yes=True)
-    assert caught.value.fix == "a number from 2 to 2"
-    forget(store, "demo", older_than=2, yes=True)
-    with pytest.raises(UsageError) as caught:
-        forget(store, "demo", older_than=3)
-    assert caught.value.fix == "there is only generation 2"
+    assert not forget(store, "demo", older_than_s=400 * 365 * DAY, yes=True).generations
+    assert store.layout.generations("demo") == [1, 2]
+    for _ in range(2):
+        forget(store, "demo", older_than_s=0, yes=True)
+        assert store.layout.generations("demo") == store.layout.cuts("demo") == [2]
 
 
 def test_what_only_generations_that_were_cut_off_named_is_said_to_be_out_of_reach(tmp_path: Path) -> None:
     store, records = filled(tmp_path / "store")
-    forget(store, "demo", older_than=2, yes=True)
+    forget(store, "demo", older_than_s=0, yes=True)
     forget(store, "demo", yes=True)
     assert records["left"].key in held(store)[0]
     assert any("brainbrr gc --yes" in place for place in sidecars.read_receipts(store.layout)[-1].out_of_reach)
@@ -174,7 +169,7 @@ def test_what_only_generations_that_were_cut_off_named_is_said_to_be_out_of_reac
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"older_than": 2}])
+@pytest.mark.parametrize("options", [{}, {"older_than_s": 0}])
 def test_killed_at_any_point_the_same_command_finishes(tmp_path: Path, options: dict[str, Any]) -> None:
     counted, _ = filled(tmp_path / "counted")
     points = set(failpoints.POINTS) - {"folder made", "file written", "file unlinked", "file durable"}
@@ -196,7 +191,7 @@ def test_killed_at_any_point_the_same_command_finishes(tmp_path: Path, options: 
         told = sidecars.deleted(store.layout)
         if options:
             assert store.layout.generations("demo") == [2]
-            catalog.verify(store.layout, "demo")
+            verify_catalog(store, "demo")
             assert told["generations"].keys() == {"demo/1"}
         else:
             assert held(store)[0] == {records["shared"].key, records["other"].key}, n
@@ -223,7 +218,7 @@ def test_an_ingest_of_another_corpus_meanwhile_keeps_what_it_names(tmp_path: Pat
 
         def adopt(store: Store = store, own: Record = own) -> None:
             publish(store, own, corpus="third")
-            deletion.call_off(store.layout)
+            deletion.cancel(store.layout)
             if not (store.layout.record(own.key).exists() and store.has_object(own)):
                 put(store, "own")
 
@@ -240,10 +235,10 @@ def test_an_ingest_that_ends_meanwhile_does_not_stop_a_cut(tmp_path: Path) -> No
     for n in range(1, 4):
         store, records = filled(tmp_path / str(n))
         publish(store, records["own"])
-        failpoints.listener = at(n, lambda layout=store.layout: deletion.call_off(layout), points=points)
-        report = forget(store, "demo", older_than=3, yes=True)
+        failpoints.listener = at(n, lambda layout=store.layout: deletion.cancel(layout), points=points)
+        report = forget(store, "demo", older_than_s=0, yes=True)
         assert failpoints.listener is None, "the point was not reached"
         assert store.layout.generations("demo") == store.layout.acknowledged("demo") == [3]
         assert sorted(each["seq"] for receipt in report.receipts for each in receipt.generations) == [1, 2]
         assert not list(store.layout.trash.iterdir())
-        catalog.verify(store.layout, "demo")
+        verify_catalog(store, "demo")

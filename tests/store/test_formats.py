@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.store_values import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
+from helpers.store_values import arguments, catalog_of, key_for, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.core import files
 from brainbrr.core.digest import canonical_json, sha256
@@ -18,7 +18,7 @@ from brainbrr.store import reader
 from brainbrr.store.store import Store
 
 META = meta_of(2, 400)
-KEY = arguments(META)["key"]
+KEY = key_for()
 VIEW = "c" * 64
 
 

@@ -19,14 +19,14 @@ from brainbrr.core.digest import xxh3_128
 from brainbrr.core.statcache import Host
 from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
 from brainbrr.ingest.repair import repair
-from brainbrr.store import deletion as the_deletion
+from brainbrr.store import candidates, sidecars
 from brainbrr.store import frozen_views as the_frozen_views
-from brainbrr.store import sidecars
-from brainbrr.store.deletion import Deletion, call_off, remove
+from brainbrr.store.deletion import Deletion, cancel, remove
 from brainbrr.store.gc import gc
-from brainbrr.store.reachability import Reader
+from brainbrr.store.integrity import verify_object, verify_record
+from brainbrr.store.reachability import Reachability
 from brainbrr.store.records import Record
-from brainbrr.store.store import Store, verify_object, verify_record
+from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
 
 
@@ -41,8 +41,8 @@ def listen() -> Iterator[Callable[[Callable[[str], None]], None]]:
 
 def age(store: Store, seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the clock of the file system be so much later than what lies there says."""
-    real = the_deletion.clock_ns
-    monkeypatch.setattr(the_deletion, "clock_ns", lambda layout: real(layout) + seconds * 10**9)
+    real = candidates.clock_ns
+    monkeypatch.setattr(candidates, "clock_ns", lambda layout: real(layout) + seconds * 10**9)
 
 
 def test_a_dry_run_lists_what_nothing_names_and_deletes_nothing(store: Store) -> None:
@@ -83,12 +83,12 @@ def test_what_was_just_written_is_left_alone_then_condemned_then_deleted(
     lost = put(store, "lost")
     for _ in range(2):
         assert {each.state for each in gc(store, yes=True).unneeded} == {"young"}
-    assert not the_deletion.lists(store.layout)[0]
+    assert not candidates.read_all(store.layout)[0]
     age(store, DAY + 60, monkeypatch)
     assert {each.state for each in gc(store).unneeded} == {"condemned"}
     assert {each.state for each in gc(store, yes=True).unneeded} == {"condemned"}
     assert held(store)[0] == {lost.key}
-    [found] = the_deletion.lists(store.layout)[0]
+    [found] = candidates.read_all(store.layout)[0]
     assert found.names["objects"] == {lost.content}
     monkeypatch.undo()
     age(store, 3600, monkeypatch)
@@ -148,9 +148,9 @@ def test_an_object_that_a_young_record_names_stays(store: Store, monkeypatch: py
     young = put(store, "young", seed=7)
     assert young.content == old.content
     age(store, DAY + 60, monkeypatch)
-    real = the_deletion.since_ns
+    real = candidates.since_ns
     monkeypatch.setattr(
-        the_deletion,
+        candidates,
         "since_ns",
         lambda layout, kind, name, now_ns: (
             (real(layout, kind, name, now_ns) or 0) + (2 * DAY * 10**9 if name == young.key else 0)
@@ -289,7 +289,7 @@ def test_a_folder_that_is_not_there_is_never_taken_for_an_empty_one(
     with pytest.raises(IntegrityError, match=r"a folder of the store is not there|a link lies"):
         gc(Store.open(store.location), yes=True, grace_s=0)
     assert set(store.contents()) >= {kept.content}
-    found = [each["folder"] for each in verify(store).corrupt if "folder" in each]
+    found = [each.name for each in verify(store).corrupt if each.kind == "folder"]
     assert found == ([] if stead == "a file" or "{}" in place else [place])
     if found:
         assert {("folder", "not restored")} <= {(each.kind, each.outcome) for each in repair(store).mended}
@@ -328,7 +328,7 @@ def test_a_damaged_list_deletes_nothing_and_moves_to_quarantine(store: Store, mo
     lost = put(store, "lost")
     age(store, DAY + 60, monkeypatch)
     gc(store, yes=True)
-    [found] = the_deletion.lists(store.layout)[0]
+    [found] = candidates.read_all(store.layout)[0]
     overwrite(found.path, found.path.read_bytes().replace(b"records", b"rekords"))
     age(store, DAY + 60, monkeypatch)
     gc(store, yes=True)
@@ -370,12 +370,12 @@ def act_of(name: str, store: Store, lost: Record) -> Callable[[], None]:
 
     def put_and_publish() -> None:
         publish(store, put(store, "lost", seed=1), corpus="another")
-        call_off(store.layout)
+        cancel(store.layout)
         again()
 
     def reuse_and_publish() -> None:
         publish(store, lost, corpus="another")
-        call_off(store.layout)
+        cancel(store.layout)
         again()
 
     def again() -> None:
@@ -491,7 +491,7 @@ def test_what_a_dead_gc_took_is_there_for_who_freezes_a_view_of_it(
 def test_an_object_stays_while_another_deletion_may_put_its_record_back(
     store: Store, listen: Callable[[Callable[[str], None]], None]
 ) -> None:
-    lost, reader = put(store, "lost"), Reader(store.layout)
+    lost, reader = put(store, "lost"), Reachability(store.layout)
     listen(at(1, die, points={"taken away"}))
     with pytest.raises(Killed):
         Deletion(reader, "gc").records([lost.key])
@@ -499,7 +499,7 @@ def test_an_object_stays_while_another_deletion_may_put_its_record_back(
     other = Deletion(reader, "gc")
     other.objects([lost.content])
     assert other.finish() is None
-    call_off(store.layout)
+    cancel(store.layout)
     verify_record(store, lost.key)
 
 
@@ -509,17 +509,17 @@ def test_what_was_stored_anew_is_not_replaced_by_what_a_deletion_had_taken(
     lost = put(store, "lost")
     listen(at(1, die, points={"taken away"}))
     with pytest.raises(Killed):
-        Deletion(Reader(store.layout), "gc").records([lost.key])
+        Deletion(Reachability(store.layout), "gc").records([lost.key])
     again = {**arguments(META, source="lost"), "provenance": {"brainbrr": "9.9"}}
     store.put(store.reader(lost.content).read(0, META.n_samples), **again)
-    call_off(store.layout)
+    cancel(store.layout)
     record = store.record(lost.key)
     assert record is not None and record.provenance == {"brainbrr": "9.9"}
 
 
 def test_a_deletion_that_lost_a_folder_of_its_own_was_not_called_off(store: Store) -> None:
     publish(store, put(store, "kept"))
-    deletion = Deletion(Reader(store.layout), "forget", "demo")
+    deletion = Deletion(Reachability(store.layout), "forget", "demo")
     (deletion.folder / "gone" / "catalog").rmdir()
     with pytest.raises(FileNotFoundError):
         deletion.decide("catalog", store.layout.generation("demo", 1), of="demo")
@@ -546,8 +546,8 @@ def test_a_gc_gives_up_when_it_is_called_off_for_ever(
     store: Store, listen: Callable[[Callable[[str], None]], None]
 ) -> None:
     lost = put(store, "lost")
-    listen(lambda point: call_off(store.layout) if point == "deletion begun" else None)
-    with pytest.raises(BrainbrrError, match="called this off each time"):
+    listen(lambda point: cancel(store.layout) if point == "deletion begun" else None)
+    with pytest.raises(BrainbrrError, match="cancelled this each time"):
         gc(store, yes=True, grace_s=0)
     assert held(store)[0] == {lost.key}
     whole(store)
@@ -626,7 +626,7 @@ def test_what_no_deletion_took_away_hinders_no_writer_and_no_gc(store: Store, st
     (folder / stray).parent.mkdir(parents=True)
     (folder / stray).touch()  # NFS keeps a file that somebody reads under such a name
     (store.layout.trash / ("b" * 32)).touch()
-    call_off(store.layout)
+    cancel(store.layout)
     assert gc(store, yes=True).receipts == ()
     lost = put(store, "lost")
     gc(store, yes=True, grace_s=0)
@@ -666,19 +666,19 @@ def test_what_a_gc_has_taken_away_is_not_missed_whether_it_runs_still_or_died(
 
 
 def test_a_list_that_another_gc_works_off_meanwhile_is_none(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    the_deletion.condemn(store.layout, {"records": [], "objects": [], "findings": []})
+    candidates.write(store.layout, {"records": [], "objects": [], "findings": []})
     real = sidecars.read_checksummed
 
     def worked_off(path: Path, *rest: object, **more: object) -> object:
         path.unlink()
         return real(path, *rest, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sidecars, "read", worked_off)
-    assert the_deletion.lists(store.layout) == ([], [])
+    monkeypatch.setattr(sidecars, "read_checksummed", worked_off)
+    assert candidates.read_all(store.layout) == ([], [])
 
 
 @pytest.mark.parametrize("damage", [{"records": ["../../x"]}, {"objects": ["0"]}, {"findings": ["."]}])
 def test_a_list_of_what_has_no_name_of_ours_is_damaged(store: Store, damage: dict[str, object]) -> None:
-    path = the_deletion.condemn(store.layout, {"records": [], "objects": [], "findings": []}).path
+    path = candidates.write(store.layout, {"records": [], "objects": [], "findings": []}).path
     overwrite(path, files.seal({**files.unseal(path.read_bytes(), where=path), **damage}))
-    assert the_deletion.lists(store.layout) == ([], [path])
+    assert candidates.read_all(store.layout) == ([], [path])

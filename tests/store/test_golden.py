@@ -16,10 +16,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 import zarr
+from helpers.small_stores import verify_catalog
 from helpers.store_values import arguments, catalog_of, meta_of, row_of, samples_of
 from numcodecs import zstd
 
-from brainbrr.store.store import Store, verify_catalog, verify_object, verify_record
+from brainbrr.store.integrity import verify_object, verify_record
+from brainbrr.store.store import Store
 
 GOLDEN = Path(__file__).parent / "golden"
 FOLDERS = {name: GOLDEN / name for name in ("format-1", "format-1-zstd", "format-1-checked")}

@@ -10,8 +10,9 @@ from helpers.store_values import arguments, meta_of, overwrite, samples_of
 
 from brainbrr.errors import FormatError, UsageError
 from brainbrr.store import create as the_create
+from brainbrr.store.integrity import decode_object, verify_object
 from brainbrr.store.layout import GROUP, Layout
-from brainbrr.store.store import Store, decode_object, verify_object
+from brainbrr.store.store import Store
 
 
 def test_creating_a_store_twice_opens_it(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_a_folder_with_foreign_files_is_refused_and_left_alone(tmp_path: Path) -
     with pytest.raises(UsageError, match=r"thesis\.tex"):
         Store.create(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-    with pytest.raises(UsageError, match="a file lies"):
+    with pytest.raises(UsageError, match="a file is"):
         Store.create(tmp_path / "thesis.tex")
 
 

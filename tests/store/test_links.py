@@ -14,8 +14,9 @@ from brainbrr.errors import IntegrityError
 from brainbrr.store import copy, deletion
 from brainbrr.store.formats import read_array
 from brainbrr.store.gc import gc
+from brainbrr.store.integrity import decode_object, verify_binding, verify_group
 from brainbrr.store.records import Record
-from brainbrr.store.store import Store, decode_object, verify_binding, verify_group
+from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
 
 META = meta_of(2, 200)
@@ -83,7 +84,7 @@ def test_verify_names_a_link_and_lists_nothing_behind_it(
     lead_out(store.location / place, tmp_path)
     (tmp_path / "outside" / f"{'a' * 64}").mkdir()
     found = verify(store).corrupt
-    assert any(place.rpartition("/")[2] in value.split("/") for each in found for value in each.values())
+    assert any(place.rpartition("/")[2] in value.split("/") for each in found for value in each.to_json().values())
     assert "a" * 64 not in str(found)
 
 
@@ -131,9 +132,9 @@ def test_a_link_in_trash_leads_no_deletion_and_no_calling_off_outside(store: Sto
     place = store.layout.trash / ("a" * 32) / link
     place.parent.mkdir(parents=True, exist_ok=True)
     place.symlink_to(outside / link)
-    deletion.call_off(store.layout)
+    deletion.cancel(store.layout)
     gc(store, yes=True)
-    deletion.call_off(store.layout)
+    deletion.cancel(store.layout)
     assert contents(outside) == before
     assert "d" * 64 not in store.frozen_views()
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from helpers.store_values import eeg_of, meta_of, samples_of, write_object
+from helpers.store_values import content_of, eeg_of, meta_of, samples_of, write_object
 from hypothesis import given
 from hypothesis import strategies as st
 from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
@@ -93,8 +93,8 @@ def test_content_is_computed_from_the_plain_array_and_knows_no_tiles() -> None:
     )
     for row in samples:
         digest.update(hashlib.sha256(row.astype("<i2").tobytes()).digest())
-    assert formats.content_of(samples, meta) == digest.hexdigest()
-    assert formats.content_of(np.asfortranarray(samples), meta) == digest.hexdigest()
+    assert content_of(samples, meta) == digest.hexdigest()
+    assert content_of(np.asfortranarray(samples), meta) == digest.hexdigest()
 
 
 def test_content_changes_with_every_attribute_and_every_sample() -> None:
@@ -102,7 +102,7 @@ def test_content_changes_with_every_attribute_and_every_sample() -> None:
     samples = samples_of(meta)
     changed = samples.copy()
     changed[1, 499] ^= 1
-    contents = [formats.content_of(changed, meta)]
+    contents = [content_of(changed, meta)]
     for other in (
         ArrayMeta(("E0", "X"), (), 500, 16, "0.125", (0, 0)),
         ArrayMeta(("E0", "E1"), ("E1",), 500, 16, "0.125", (0, 0)),
@@ -111,7 +111,7 @@ def test_content_changes_with_every_attribute_and_every_sample() -> None:
         ArrayMeta(("E0", "E1"), (), 500, 16, "0.125", (0, 1)),
         meta,
     ):
-        contents.append(formats.content_of(samples, other))
+        contents.append(content_of(samples, other))
     assert len(set(contents)) == 7
 
 

@@ -12,11 +12,12 @@ from helpers.support import Cli, leaves
 from brainbrr.cli.app import cli as group
 from brainbrr.errors import UsageError
 from brainbrr.store import copy
-from brainbrr.store.deletion import CalledOff, Deletion
+from brainbrr.store.deletion import Deletion, DeletionCancelled
 from brainbrr.store.formats import CODECS
-from brainbrr.store.reachability import Reader
+from brainbrr.store.integrity import verify_object, verify_record
+from brainbrr.store.reachability import Reachability
 from brainbrr.store.recompress import recompress
-from brainbrr.store.store import Store, verify_object, verify_record
+from brainbrr.store.store import Store
 
 
 @pytest.fixture
@@ -198,9 +199,9 @@ def test_help_lists_every_codec() -> None:
 def test_a_deletion_in_the_target_that_ran_meanwhile_is_called_off(store: Store, tmp_path: Path) -> None:
     target = Store.open(recompress(store, tmp_path / "zstd").to)
     key = next(target.keys())
-    deletion = Deletion(Reader(target.layout), "gc")
+    deletion = Deletion(Reachability(target.layout), "gc")
     deletion.decide("records", target.layout.record(key))
     assert recompress(store, tmp_path / "zstd").exit_code == 0
-    with pytest.raises(CalledOff):
+    with pytest.raises(DeletionCancelled):
         deletion.finish()
     verify_record(target, key)

@@ -8,9 +8,10 @@ from helpers.store_values import arguments, flips_on_disk, meta_of, overwrite, s
 from brainbrr.core import files
 from brainbrr.core.digest import canonical_json
 from brainbrr.errors import IntegrityError
-from brainbrr.store.reachability import Reader
+from brainbrr.store.integrity import read_record, verify_record
+from brainbrr.store.reachability import Reachability
 from brainbrr.store.records import Record
-from brainbrr.store.store import Store, unproven_record, verify_record
+from brainbrr.store.store import Store
 
 META = meta_of(2, 300, absent=(1,))
 
@@ -73,7 +74,7 @@ def test_a_record_that_contradicts_itself_is_refused(
     overwrite(store.layout.record(record.key), files.seal({**record.to_json(), **change}))
     with pytest.raises(IntegrityError, match=reason):
         store.record(record.key)
-    assert unproven_record(store, record.key) == Record.from_json({**record.to_json(), **change})
+    assert read_record(store, record.key) == Record.from_json({**record.to_json(), **change})
 
 
 def test_a_record_under_another_key_is_refused_but_can_be_looked_at(store: Store, record: Record) -> None:
@@ -83,7 +84,7 @@ def test_a_record_under_another_key_is_refused_but_can_be_looked_at(store: Store
         store.record(other.key)
     assert list(store.records()) == [record]
     assert set(store.keys()) == {record.key, other.key}
-    assert unproven_record(store, other.key) == record
+    assert read_record(store, other.key) == record
 
 
 def test_verify_record_asks_for_its_object(store: Store, record: Record) -> None:
@@ -106,7 +107,7 @@ def test_a_file_that_is_no_record_is_found(store: Store, record: Record) -> None
     assert set(store.keys()) == {record.key, "aa/notes.json"}
     with pytest.raises(IntegrityError, match="not in a record's place"):
         verify_record(store, "aa/notes.json")
-    assert unproven_record(store, "aa/notes.json") is None
+    assert read_record(store, "aa/notes.json") is None
 
 
 @pytest.mark.parametrize("checks", ["0", "g" * 16, "0" * 7, "0" * 800, ""])
@@ -119,16 +120,16 @@ def test_checks_are_eight_digits_for_each_tile(record: Record, checks: str) -> N
 
 def test_what_keeps_things_alive_believes_no_record_under_anothers_name(store: Store, record: Record) -> None:
     path = store.layout.record(record.key)
-    assert Reader(store.layout).record(path, record.key) is not None
+    assert Reachability(store.layout).record(path, record.key) is not None
     with pytest.raises(IntegrityError, match="this is the record of key"):
-        Reader(store.layout).record(path, "e" * 32)
+        Reachability(store.layout).record(path, "e" * 32)
     overwrite(path, files.seal({**record.to_json(), "source": "f" * 32}))
     with pytest.raises(IntegrityError):
-        Reader(store.layout).record(path, record.key)
+        Reachability(store.layout).record(path, record.key)
 
 
 @pytest.mark.parametrize("named", [{"key": "x", "content": "c" * 64}, {"key": "a" * 32, "content": "../x"}])
 def test_what_keeps_things_alive_believes_no_view_that_names_no_digests(store: Store, named: dict[str, str]) -> None:
     store.freeze("e" * 64, {"format": 1, "recordings": [named]})
     with pytest.raises(IntegrityError):
-        Reader(store.layout).view("e" * 64)
+        Reachability(store.layout).view("e" * 64)

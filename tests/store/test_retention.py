@@ -21,8 +21,9 @@ from brainbrr.store import sidecars
 from brainbrr.store.deletion import Deletion
 from brainbrr.store.frozen_views import retire
 from brainbrr.store.gc import gc
-from brainbrr.store.reachability import Reader
-from brainbrr.store.store import Store, verify_record
+from brainbrr.store.integrity import verify_record
+from brainbrr.store.reachability import Reachability
+from brainbrr.store.store import Store
 
 
 @pytest.fixture
@@ -190,6 +191,14 @@ def test_forget_takes_the_corpus_away_and_says_what_it_cannot_reach(cli: Cli, st
     assert cli("check", "--profile", "smoke").code == 0
 
 
+@pytest.mark.slow
+def test_forget_deletes_old_generations_through_the_command_line(cli: Cli, store: Store, corpus: Path) -> None:
+    assert cli("ingest", corpus, "--workers", 1).code == 0
+    told = cli("forget", "demo", "--older-than", "0s", "--yes", "--json")
+    assert told.code == 0 and [each["seq"] for each in told.json["generations"]] == [1]
+    assert cli("verify").code == cli("check").code == 0
+
+
 # Beside a gc
 
 
@@ -222,7 +231,7 @@ def test_an_ingest_builds_again_what_a_gc_took_meanwhile(
         if when == "dead before the catalog":
             failpoints.listener = die_at("put back")  # objects, whose records are still there
             with pytest.raises(Killed):
-                deletion = Deletion(Reader(own.layout), "gc")
+                deletion = Deletion(Reachability(own.layout), "gc")
                 deletion.objects(list(own.contents()))
             assert len(list(own.contents())) == 1
         published = publish(own, name, merge, **choices)

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import formats
 from brainbrr.store.formats import Codec
+from brainbrr.store.integrity import decode_object
 from brainbrr.store.reader import ShardReader, decode, inspect
-from brainbrr.store.store import Store, decode_object
+from brainbrr.store.store import Store
 
 META = meta_of(3, 16 * 35 + 7, absent=(1,))
 
@@ -179,7 +180,7 @@ def test_proving_a_closed_reader_is_refused(folder: Path) -> None:
     reader = ShardReader(folder)
     reader.close()
     with pytest.raises(UsageError, match="closed"):
-        reader.prove()
+        reader.verify()
 
 
 @pytest.mark.parametrize("name", ["zarr.json", "c.0.0"])

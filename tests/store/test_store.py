@@ -17,7 +17,8 @@ from helpers.store_values import arguments, catalog_of, meta_of, overwrite, row_
 
 from brainbrr.errors import IntegrityError, NotReproducibleError, SpaceError, UsageError
 from brainbrr.store.formats import FILL
-from brainbrr.store.store import Depth, Store, decode_object, verify_object, verify_record
+from brainbrr.store.integrity import Depth, decode_object, verify_object, verify_record
+from brainbrr.store.store import Store
 
 META = meta_of(3, 16 * 25, absent=(2,), k=1)
 SAMPLES = samples_of(META)
@@ -142,11 +143,8 @@ def test_a_damaged_record_moves_to_quarantine_and_is_written_again(store: Store)
 @pytest.mark.parametrize(
     "change",
     [
-        {"key": "0" * 32},
-        {"key": "../../x"},
-        {"source": "0" * 32},
-        {"recipe": "0" * 32},
-        {"recipe_fields": {}},
+        {"source": "../../x"},
+        {"recipe_fields": {"rate_hz": 0.5}},
         {"statistics": {"mean": 0.5}},
         {"signal": {"n": 1 << 63}},
         {"provenance": {"when": b"now"}},
@@ -154,9 +152,7 @@ def test_a_damaged_record_moves_to_quarantine_and_is_written_again(store: Store)
     ],
     ids=str,
 )
-def test_arguments_that_contradict_each_other_are_refused_before_anything_is_written(
-    store: Store, change: dict[str, object]
-) -> None:
+def test_what_no_record_can_hold_is_refused_before_anything_is_written(store: Store, change: dict[str, object]) -> None:
     before = tree(store.location)
     with pytest.raises(UsageError):
         store.put(SAMPLES, **{**arguments(META), **change})
@@ -281,7 +277,8 @@ from functools import partial
 from pathlib import Path
 import numpy
 from brainbrr.errors import UsageError
-from brainbrr.store.store import Store, verify_object, verify_record
+from brainbrr.store import integrity
+from brainbrr.store.store import Store
 import brainbrr.store.reader
 sys.path.insert(0, sys.argv[2])
 from helpers.store_values import arguments, catalog_of, meta_of, row_of, samples_of
@@ -291,8 +288,8 @@ if os.geteuid() == 0:
     os.setgid(65534); os.setuid(65534)  # from here on, nothing may be imported
 store = Store.open(Path(sys.argv[1]))
 for content in store.contents():
-    verify_object(store, content); store.reader(content).read(0, 100)
-records = [verify_record(store, key) for key in store.keys()]
+    integrity.verify_object(store, content); store.reader(content).read(0, 100)
+records = [integrity.verify_record(store, key) for key in store.keys()]
 assert len(records) == 1 and store.catalog("demo").rows and store.frozen("c" * 64)
 assert not os.access(sys.argv[1], os.W_OK)
 for write in (

@@ -23,11 +23,11 @@ from brainbrr.core.statcache import Host
 from brainbrr.errors import IntegrityError
 from brainbrr.ingest.repair import repair
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import frozen_views, sidecars
-from brainbrr.store import store as the_store
-from brainbrr.store.checks import damage
+from brainbrr.store import checks, frozen_views, sidecars
+from brainbrr.store.checks import inspect_store
+from brainbrr.store.integrity import DEPTHS, Depth
 from brainbrr.store.sidecars import Receipt
-from brainbrr.store.store import DEPTHS, Depth, Store
+from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
 
 N = 18
@@ -67,7 +67,7 @@ def overwrite(file: Path, data: bytes) -> None:
 
 def told(store: Store, kind: str, depth: Depth = "full") -> dict[str, str]:
     """Damage of a kind: the reasons by name."""
-    return {each[kind]: each["reason"] for each in verify(store, depth=depth).corrupt if kind in each}
+    return {each.name: each.reason for each in verify(store, depth=depth).corrupt if each.kind == kind}
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_flipped_bit_of_a_shard_is_found_at_its_depth_and_below(store: Store, 
     flip(shards(store)[2], at)
     for depth in DEPTHS:
         report = verify(store, depth=depth)
-        found = [each["object"] for each in report.corrupt if "object" in each]
+        found = [each.name for each in report.corrupt if each.kind == "object"]
         assert found == ([shards(store)[2].parent.name] if DEPTHS.index(depth) >= DEPTHS.index(finds) else [])
         assert (report.exit_code, report.verified) == ((4, N - 1) if found else (0, N))
 
@@ -106,10 +106,10 @@ def test_every_damage_names_what_mends_it(cli: Cli, store: Store) -> None:
     flip(second.parent / "zarr.json", 3)
     third.unlink()
     report = verify(store)
-    assert {each["object"] for each in report.corrupt if "object" in each} == {
+    assert {each.name for each in report.corrupt if each.kind == "object"} == {
         shard.parent.name for shard in (first, second, third)
     }
-    assert all("brainbrr repair" in each["fix"] for each in report.corrupt)
+    assert all("brainbrr repair" in each.fix for each in report.corrupt)
     assert "brainbrr repair" in cli("verify").out
     assert "brainbrr repair" in cli("check", "--require", "verified").out
 
@@ -128,14 +128,14 @@ def test_ingest_rehash_mends_what_verify_found(cli: Cli, store: Store, corpus: P
 def test_a_damaged_group_is_told_once_however_many_objects_it_holds(store: Store) -> None:
     (store.layout.objects / "zarr.json").unlink()
     [found] = verify(store).corrupt
-    assert found["group"] == "zarr.json"
+    assert found.subject == ("group", "zarr.json")
 
 
 def test_a_misplaced_copy_is_damage_to_verify_and_known_to_be_whole(store: Store) -> None:
     folder = shards(store)[0].parent
     folder.rename(folder.with_name("elsewhere"))
-    found = damage(store)
-    assert [each["object"] for each in found.misplaced] == [f"{folder.name[:2]}/elsewhere"]
+    found = inspect_store(store)
+    assert [each.name for each in found.misplaced] == [f"{folder.name[:2]}/elsewhere"]
     assert found.decoded[f"{folder.name[:2]}/elsewhere"] == folder.name
     assert verify(store).exit_code == 4
 
@@ -294,7 +294,7 @@ def test_what_does_not_belong_into_a_store_is_found(store: Store, name: str) -> 
     path.touch()
     report = verify(store, depth="quick")
     assert report.exit_code == 4, name
-    assert any(name.startswith(each.get("stranger", "?")) for each in report.corrupt)
+    assert any(each.kind == "stranger" and name.startswith(each.name) for each in report.corrupt)
 
 
 def test_what_others_leave_in_a_store_is_no_damage(store: Store) -> None:
@@ -402,14 +402,14 @@ def test_what_no_pass_is_remembered_of_does_not_take_the_time_of_the_rest(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host, looked = Host(tmp_path / "host"), list[str]()
-    real = the_store.verify_folder
+    real = checks.verify_folder
 
     def slow(store: Store, name: str, **choices: Any) -> None:
         looked.append(name)
         time.sleep(0.1)
         real(store, name, **choices)
 
-    monkeypatch.setattr(the_store, "verify_folder", slow)
+    monkeypatch.setattr(checks, "verify_folder", slow)
     for path in shards(store)[:9]:  # the others are too young for a stat to be believed
         overwrite(path, b"")
     for _ in range(N):
@@ -458,7 +458,7 @@ def test_an_object_that_was_touched_is_proven_again(store: Store, tmp_path: Path
     flip(shards(store)[0], 100)
     flip(shards(store)[1].with_name("zarr.json"), 10)
     report = verify(store, host=host, max_age_s=DAY_S)
-    assert report.remembered == N - 2 and len([each for each in report.corrupt if "object" in each]) == 2
+    assert report.remembered == N - 2 and len([each for each in report.corrupt if each.kind == "object"]) == 2
     assert verify(store, host=host, max_age_s=DAY_S).exit_code == 4  # what failed counts as never passed
 
 
@@ -554,18 +554,19 @@ def test_what_may_not_be_read_is_told_as_such_and_everything_else_still_proven(i
             if os.geteuid() == 0:
                 os.setgid(65534)
                 os.setuid(65534)
-            found = damage(store)
-            os.write(there, json.dumps([found.all, sorted(found.unreadable)]).encode())
+            found = [(*each.subject, each.reason, each.unreadable) for each in inspect_store(store).damage]
+            os.write(there, json.dumps(found).encode())
         finally:
             os._exit(0)
     os.close(there)
     with os.fdopen(here, "rb") as pipe:
         everything_told = pipe.read()
     os.waitpid(child, 0)
-    corrupt, unreadable = json.loads(everything_told)
-    assert ["object", first.name] in unreadable and ["object", second.name] in unreadable
-    assert ["record", record] in unreadable
-    assert all("Permission denied" in each["reason"] for each in corrupt)
+    damage = json.loads(everything_told)
+    assert {("object", first.name), ("object", second.name), ("record", record)} <= {
+        (kind, name) for kind, name, _, unreadable in damage if unreadable
+    }
+    assert all("Permission denied" in reason for _, _, reason, _ in damage)
 
 
 def test_verify_is_damage_to_none_of_what_it_reads(store: Store) -> None:
@@ -593,14 +594,14 @@ def test_what_was_unpinned_or_restored_is_not_missed_and_what_was_deleted_by_han
     verify(store, depth="quick", host=host)
     store.layout.pin(digest).unlink()
     store.layout.retirement(recipe).unlink()
-    assert {next(iter(each)) for each in verify(store, depth="quick", host=host).corrupt} == {"pin", "retired"}
+    assert {each.kind for each in verify(store, depth="quick", host=host).corrupt} == {"pin", "retired"}
 
 
 def test_a_mark_with_a_byte_too_many_is_found_and_mended(store: Store) -> None:
     good = store.layout.mark.read_bytes()
     overwrite(store.layout.mark, good + b"\n")
     [found] = verify(Store.open(store.location), depth="quick").corrupt
-    assert found["format"] == "format.json"
+    assert found.subject == ("format", "format.json")
     assert repair(store, depth="quick").exit_code == 0
     assert store.layout.mark.read_bytes() == good
 

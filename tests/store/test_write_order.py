@@ -10,20 +10,21 @@ from typing import Any
 
 import pytest
 from helpers.small_stores import publish, put, view_of
-from helpers.store_values import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
+from helpers.store_values import arguments, catalog_of, content_of, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.core import failpoints, files
 from brainbrr.core.digest import sha256
 from brainbrr.errors import IntegrityError, NotReproducibleError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import copy, formats, frozen_views, writer
 from brainbrr.store import deletion as the_deletion
-from brainbrr.store.create import mend_mark
+from brainbrr.store import frozen_views, restore, writer
+from brainbrr.store.create import rewrite_mark
 from brainbrr.store.deletion import Deletion
 from brainbrr.store.forget import forget
 from brainbrr.store.gc import gc
-from brainbrr.store.reachability import Reader
-from brainbrr.store.store import Store, verify_object
+from brainbrr.store.integrity import verify_object
+from brainbrr.store.reachability import Reachability
+from brainbrr.store.store import Store
 
 META = meta_of(2, 400)
 SAMPLES = samples_of(META)
@@ -202,7 +203,7 @@ def test_a_faster_process_with_another_array_keeps_the_key(store: Store, monkeyp
     with pytest.raises(NotReproducibleError):
         store.put(SAMPLES, **arguments(META))
     (record,) = store.records()
-    assert record.content == formats.content_of(theirs, META)
+    assert record.content == content_of(theirs, META)
 
 
 def test_what_reads_back_as_something_else_is_never_published(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,12 +275,12 @@ def test_a_gc_takes_each_kind_away_durably_before_it_decides_and_says_so_before_
 
 def test_what_a_deletion_took_is_back_durably(store: Store, trace: list[str]) -> None:
     record = put(store, "taken")
-    deletion = Deletion(Reader(store.layout), "gc")
+    deletion = Deletion(Reachability(store.layout), "gc")
     for kind, name in (("records", record.key), ("objects", record.content)):
         path = the_deletion.place(store.layout, kind, name)
         path.rename(deletion.folder / kind / path.name)
     trace.clear()
-    the_deletion.call_off(store.layout)
+    the_deletion.cancel(store.layout)
     assert trace == [
         "rename trash/ID trash/ID",
         *("link trash/ID/records/ID.json records/ab/ID.json", "fsync records/ab"),
@@ -310,9 +311,9 @@ def test_what_is_mended_is_durable_where_it_comes_to_and_where_it_came_from(stor
     array = store.layout.object(record.content).rename(aside / "array")
     file = store.layout.record(record.key).rename(aside / "file")
     trace.clear()
-    copy.place_object(store.layout, array, record.content)
-    copy.place_file(store.layout, file, store.layout.record(record.key))
-    mend_mark(store.layout)
+    restore.place_object(store, array, record.content)
+    restore.place_record(store, file, record.key)
+    rewrite_mark(store.layout)
     assert trace == [
         *(
             "fsync objects.zarr",
@@ -331,7 +332,7 @@ def test_a_generation_comes_back_into_a_catalog_whose_folder_is_gone(store: Stor
     data = path.read_bytes()
     shutil.rmtree(path.parent)
     trace.clear()
-    copy.replace_generation(store.layout, "demo", 1, data)
+    restore.replace_generation(store, "demo", 1, data)
     assert trace[0] == "fsync catalog" and path.read_bytes() == data
     assert catalogs.acknowledged_digest(store.layout, "demo", 1) == sha256(data)
 

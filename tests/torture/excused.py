@@ -14,7 +14,7 @@ EXCUSED = {
     'probing.py _renames_folders: (at / "new").rename(at / "folder" / "object") -> '
     "(__import__('shutil').rmtree(at / 'folder' / 'object', ignore_errors=True), "
     "(at / 'new').rename(at / 'folder' / 'object'))": _NEW,
-    "trash.py call_off: folder.rename(ours) -> (__import__('shutil').rmtree(ours, ignore_errors=True), "
+    "trash.py cancel: folder.rename(ours) -> (__import__('shutil').rmtree(ours, ignore_errors=True), "
     "folder.rename(ours))": _TRASH,
     "trash.py Deletion.__init__: made.rename(self.folder) -> (__import__('shutil').rmtree(self.folder, "
     "ignore_errors=True), made.rename(self.folder))": _TRASH,

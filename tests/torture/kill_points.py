@@ -18,14 +18,14 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent))
 
-from helpers.store_values import arguments, catalog_of, meta_of, overwrite, row_of, samples_of
+from helpers.store_values import arguments, catalog_of, key_for, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.core import failpoints
 from brainbrr.core.digest import xxh3_128
 from brainbrr.core.statcache import Host
 from brainbrr.errors import NotReproducibleError
 from brainbrr.ingest.repair import repair
-from brainbrr.store import deletion, frozen_views
+from brainbrr.store import candidates, frozen_views
 from brainbrr.store.forget import forget
 from brainbrr.store.gc import gc
 from brainbrr.store.store import Store
@@ -76,7 +76,7 @@ def kept_and_not(store: Store) -> None:
     put(store)
     record = store.put(samples_of(META, seed=1), **arguments(META, source="in a view")).record
     put(store, "let go", seed=2)
-    store.put_findings(arguments(META, source="let go")["key"], 1, {"score": 1})
+    store.put_findings(key_for("let go"), 1, {"score": 1})
     row = row_of("a.edf", source=xxh3_128(b"an EDF"))
     store.publish("demo", lambda _: catalog_of([row]))
     view = {"format": 1, "corpus": "demo", "recordings": [{"key": record.key, "content": record.content}]}
@@ -119,7 +119,7 @@ def damaged_beside_a_good_one(store: Store) -> None:
     kept_and_not(store)
     good = store.location.parent / "good"
     shutil.copytree(store.location, good, dirs_exist_ok=True)
-    first, second, _ = (store.record(arguments(META, source=name)["key"]) for name in ("an EDF", "in a view", "let go"))
+    first, second, _ = (store.record(key_for(name)) for name in ("an EDF", "in a view", "let go"))
     assert first is not None and second is not None
     flip(store.layout.object(first.content) / "c.0.0")
     flip(store.layout.record(second.key))
@@ -181,7 +181,7 @@ OPERATIONS = (
         "gc that condemns",
         kept_and_not,
         condemn,
-        lambda store: bool(deletion.lists(store.layout)[0]) or counts(2, 2)(store),
+        lambda store: bool(candidates.read_all(store.layout)[0]) or counts(2, 2)(store),
     ),
     Operation("gc after one that died", dead_gc, collect, counts(2, 2)),
     Operation(
@@ -204,7 +204,7 @@ OPERATIONS = (
     Operation(
         "forget what is older",
         three_generations,
-        lambda store: forget(store, "demo", older_than=3, yes=True),
+        lambda store: forget(store, "demo", older_than_s=0, yes=True),
         lambda store: store.layout.generations("demo") == [3],
     ),
     Operation("repair", damaged_beside_a_good_one, mend, counts(3, 3), damaged=True),

@@ -11,8 +11,7 @@ import pytest
 from helpers.support import Cli
 
 from brainbrr.core import files
-from brainbrr.store import sidecars
-from brainbrr.store import store as the_store
+from brainbrr.store import checks, sidecars
 from brainbrr.store.sidecars import Receipt
 from brainbrr.store.store import Store
 
@@ -180,8 +179,10 @@ def test_check_proves_what_verify_proves(cli: Cli, store: Path, what: str) -> No
 def test_each_object_is_decoded_once(cli: Cli, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(store, "copy")
     decoded: list[str] = []
-    real = the_store.decode_object
-    monkeypatch.setattr(the_store, "decode", lambda of, name, **seen: (decoded.append(name), real(of, name, **seen))[1])
+    real = checks.decode_object
+    monkeypatch.setattr(
+        checks, "decode_object", lambda of, name, **seen: (decoded.append(name), real(of, name, **seen))[1]
+    )
     cli(*GATE)
     assert sorted(decoded) == sorted(Store.open(store).contents())
 

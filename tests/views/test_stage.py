@@ -112,15 +112,15 @@ def test_a_swapped_original_is_found_by_its_content(store: Path, into: Path) -> 
 
 
 def test_a_copy_that_the_disk_garbles_is_no_copy(stored_at: Path, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = copies._copy_file
+    real = copies._copy_blocks
 
-    def garbling(original: Path, copy: Path) -> int:
-        n_bytes = real(original, copy)
+    def garbling(original: Path, copy: Path, *, durable: bool) -> int:
+        n_bytes = real(original, copy, durable=durable)
         if copy.name == "c.0.0":
             damage(copy)
         return n_bytes
 
-    monkeypatch.setattr(copies, "_copy_file", garbling)
+    monkeypatch.setattr(copies, "_copy_blocks", garbling)
     with pytest.raises(IntegrityError, match="original, which is whole") as error:
         stage(view_of(stored_at), into)
     assert str(into) in str(error.value.where)
@@ -211,15 +211,15 @@ def test_a_disk_without_room_is_said_before_anything_is_written(
 def test_a_disk_that_becomes_full_leaves_what_was_copied(
     stored_at: Path, into: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, left = copies._copy_file, [5]
+    real, left = copies._copy_blocks, [5]
 
-    def filling(original: Path, copy: Path) -> int:
+    def filling(original: Path, copy: Path, *, durable: bool) -> int:
         left[0] -= 1
         if left[0] < 0:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return real(original, copy)
+        return real(original, copy, durable=durable)
 
-    monkeypatch.setattr(copies, "_copy_file", filling)
+    monkeypatch.setattr(copies, "_copy_blocks", filling)
     with pytest.raises(SpaceError, match="became full") as error:
         stage(view_of(stored_at), into, n_threads=1)
     assert "--stage" in str(error.value.fix)

@@ -16,7 +16,8 @@ from helpers.stager import STAGER, stager, view_of, windows
 
 import brainbrr
 from brainbrr.store import copy as copies
-from brainbrr.store.store import Store, verify_object
+from brainbrr.store.integrity import verify_object
+from brainbrr.store.store import Store
 from brainbrr.views.stage import StagingFolder, remove_tree, stage
 
 
@@ -74,14 +75,14 @@ def test_stagings_at_the_same_time_copy_each_object_once(stored_at: Path, into: 
 def test_two_that_want_one_object_read_its_original_once(
     stored_at: Path, into: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, read = copies._copy_file, []
+    real, read = copies._copy_blocks, []
 
-    def slow(original: Path, copy: Path) -> int:
+    def slow(original: Path, copy: Path, *, durable: bool) -> int:
         read.append(original)
         time.sleep(0.02)
-        return real(original, copy)
+        return real(original, copy, durable=durable)
 
-    monkeypatch.setattr(copies, "_copy_file", slow)
+    monkeypatch.setattr(copies, "_copy_blocks", slow)
     with ThreadPoolExecutor(3) as pool:
         done = list(pool.map(lambda _: stage(view_of(stored_at), into), range(3)))
     assert len(read) == len(set(read)) == 2 * sum(each.n_copied for each in done)

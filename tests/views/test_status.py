@@ -83,7 +83,7 @@ def test_leftovers_of_killed_writers_are_counted(cli: Cli, store: Path) -> None:
 
 
 def test_what_is_no_place_for_a_store_is_not_an_empty_one(cli: Cli, store: Path, corpus: Path) -> None:
-    for place, said in ((corpus, "not a store"), (corpus / "SYNTHETIC.json", "a file lies where the store should be")):
+    for place, said in ((corpus, "not a store"), (corpus / "SYNTHETIC.json", "a file is where the store should be")):
         for command in ("status", "view"):
             told = cli(command, "--store", place)
             assert told.code == 2 and said in told.err

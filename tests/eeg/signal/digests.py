@@ -26,10 +26,11 @@ from brainbrr.core.digest import json_digest
 from brainbrr.eeg.signal.montage import TEN_TWENTY
 from brainbrr.eeg.signal.preprocess import preprocess
 from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.store.formats import ArrayMeta, content_of
+from brainbrr.store.formats import ArrayMeta
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 from helpers.edf_bytes import File, Made
+from helpers.store_values import content_of
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 

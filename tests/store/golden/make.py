@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brainbrr.core.digest import key_of, recipe_digest, xxh3_128
+from brainbrr.core.digest import recipe_digest, xxh3_128
 from brainbrr.store.catalog import Catalog, Refusal, Row
 from brainbrr.store.formats import FILL, ArrayMeta, Codec
 from brainbrr.store.store import Store
@@ -50,9 +50,7 @@ def main(folder: Path, codec: Codec = "none") -> None:
         store.put(
             samples_of(meta),
             meta=meta,
-            key=key_of(source=source, recipe=recipe),
             source=source,
-            recipe=recipe,
             recipe_fields=RECIPE,
             statistics={"n": meta.n_samples, "sums": [int(row.sum(dtype=np.int64)) for row in samples_of(meta)]},
             signal={"synthetic": True, "notes": []},
