@@ -18,6 +18,7 @@ import zarr
 
 import brainbrr
 from brainbrr.eeg.synthetic.corpus import write_corpus
+from brainbrr.loading.recordings import Members
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.store.formats import SHARD_FILE
 from brainbrr.views.view import View
@@ -146,8 +147,9 @@ def opened(store: Path, n_recordings: int) -> Corpus:
 
 
 def _view(view: View, **changed: Any) -> View:
-    kept = ("corpus", "profile", "split", "recipe", "window", "recordings")
-    return View(view.store, **{name: getattr(view, name) for name in kept} | changed)
+    members = Members(changed.pop("recordings", view.members.recordings))
+    kept = {"scope": view.scope, "recipe": view.recipe, "window": view.window}
+    return View(view.store, members, **kept | changed)
 
 
 def picks(seed: int, turn: int, among: range) -> Iterator[int]:

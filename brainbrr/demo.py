@@ -17,7 +17,7 @@ from brainbrr.learn.start import evaluate, need_torch, train
 from brainbrr.profiles import NAMES, Profile
 from brainbrr.store import create
 from brainbrr.store.store import Store
-from brainbrr.views.report import ViewReport, view
+from brainbrr.views.report import ViewReport, ViewRequest, view
 
 if TYPE_CHECKING:
     from brainbrr.learn.config import TrainConfig
@@ -83,16 +83,8 @@ def demo(
     store = Store.open(location)
 
     def open_view(profile: str, *, split: str | None = None, **_: Any) -> ViewReport:
-        return view(
-            store,
-            corpus="demo",
-            location=store.location,
-            profile=profiles[profile],
-            split=split,
-            recipe=recipe,
-            window=window,
-            host=host,
-        )
+        request = ViewRequest(profiles[profile], recipe, window, corpus="demo", split=split)
+        return view(store, request, location=store.location, host=host)
 
     for profile in NAMES:
         done("view", open_view(profile), f"view {profile}")

@@ -77,7 +77,32 @@ def _command(words: tuple[str, ...], store: str | None) -> str:
 
 
 class BrainbrrError(Exception):
-    """What went wrong, where, and how to fix it. `code` names the kind of error and stays the same."""
+    """Any error that brainbrr raises on purpose: what went wrong, where, and how to fix it.
+
+    Parameters
+    ----------
+    what : str
+        What went wrong.
+    where : object, optional
+        A file, folder or setting.
+    fix : str, optional
+        A command or another way to fix it; a `Fix` where it holds commands.
+    code : str, optional
+        Names the kind of error and stays the same. Default: the class's.
+
+    Attributes
+    ----------
+    exit_code : int
+        How the command line ends; each kind of error has its own.
+
+    Examples
+    --------
+    >>> try:
+    ...     brainbrr.open_store("nowhere")
+    ... except brainbrr.BrainbrrError as error:
+    ...     error.exit_code
+    2
+    """
 
     exit_code = 1
     code = "failed"

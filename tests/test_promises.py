@@ -18,6 +18,7 @@ from helpers.support import ROOT
 
 from brainbrr.errors import FormatError, IntegrityError, UsageError
 from brainbrr.ingest.ingest import ingest
+from brainbrr.settings import resolve
 from brainbrr.store import sidecars
 from brainbrr.store.create import Access
 from brainbrr.store.gc import gc
@@ -98,7 +99,7 @@ def test_promise_04_verify_finds_flips_truncations_deletions_and_swaps(store: St
         assert verify(store).exit_code == verify(store, depth="checksums").exit_code == 4
         file.unlink()
         if file is files[-1]:
-            assert check(store, profiles_of=lambda _: {}).orphans == (first.content,)
+            assert check(store, settings=resolve()).orphans == (first.content,)
         else:
             assert verify(store).exit_code == verify(store, depth="checksums").exit_code == 4
         file.write_bytes(good)

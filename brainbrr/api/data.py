@@ -32,6 +32,7 @@ from brainbrr.store.formats import Codec
 from brainbrr.store.init import InitReport
 from brainbrr.store.init import init as _init
 from brainbrr.store.store import Store
+from brainbrr.views.report import ViewRequest
 from brainbrr.views.report import view as _view
 from brainbrr.views.select import resolve_corpus
 from brainbrr.views.status import StatusReport
@@ -213,7 +214,7 @@ def view(
     """Open a view: the recordings of a profile, cut into windows when read.
 
     Nothing is built or copied. `View.state` says whether the view is ready, `View.missing` and `View.stale` what it
-    lacks, `View.mend` the command that builds it.
+    lacks, `View.fix` the command that builds it.
 
     Parameters
     ----------
@@ -260,17 +261,16 @@ def view(
     at = place(store)
     opened = at.store
     name = resolve_corpus(opened, corpus)
-    return _view(
-        opened,
-        location=opened.location,
+    request = ViewRequest(
         profile=profile_of(at.settings, name, profile),
         split=split,
         corpus=name,
         recipe=recipe_of(recipe),
         window=window,
         selection=selection_of(patients=patients, where=where, exclude=exclude, min_quality=min_quality),
-        host=at.settings.host,
-    ).view
+    )
+    flags = ["--recipe", str(recipe)] if isinstance(recipe, str | Path) and recipe != "default" else []
+    return _view(opened, request, location=opened.location, host=at.settings.host, flags=flags).view
 
 
 def status(store: Store | Location = None) -> StatusReport:
@@ -293,12 +293,7 @@ def status(store: Store | Location = None) -> StatusReport:
     (True, 18)
     """
     at = place(store)
-    return _status(
-        at.store_if_there,
-        location=at.location,
-        origin=at.settings.store.origin,
-        profiles_of=at.settings.profiles_of,
-    )
+    return _status(at.store_if_there, at.settings)
 
 
 def why(
@@ -390,6 +385,7 @@ def bench(
     >>> brainbrr.bench(view, batch=4, seconds=0.01).limit_windows_per_second > 0
     True
     """
+    view.require_ready()
     return _bench(view, batch=batch, device=device, seconds=seconds, progress=progress)
 
 

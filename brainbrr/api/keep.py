@@ -77,7 +77,7 @@ def check(
     return _check(
         at.store,
         require=require,
-        profiles_of=at.settings.profiles_of,
+        settings=at.settings,
         profile=profile_of(at.settings, None, profile).name,
         corpus=corpus,
         recipe=recipe_of(recipe),

@@ -181,6 +181,8 @@ def loader(
 
 
 def _check_loader(view: View | Index, *, mode: str, device: str, as_numpy: bool) -> None:
+    if isinstance(view, View):
+        view.require_ready()
     if mode not in get_args(Mode):
         raise UsageError(f"mode = {mode!r}", fix=", ".join(get_args(Mode)))
     if as_numpy and (mode == "map" or device != "cpu"):
@@ -237,6 +239,12 @@ def train(
         The view is not ready.
     DependencyError
         torch, safetensors or timescoring is missing.
+
+    Examples
+    --------
+    >>> view = brainbrr.view("store", split="train", window=brainbrr.WindowSpec(4, stride_s=2))
+    >>> brainbrr.train(view, config="tiny.toml", runs="runs").steps
+    4
     """
     need_torch()
     from brainbrr.learn.train import train as _train
@@ -285,6 +293,14 @@ def evaluate(
         A view has another recipe or window than the run.
     DependencyError
         torch, safetensors or timescoring is missing.
+
+    Examples
+    --------
+    >>> window = brainbrr.WindowSpec(4, stride_s=2)
+    >>> held_out, tuning = (brainbrr.view("store", split=split, window=window) for split in ("eval", "dev"))
+    >>> report = brainbrr.evaluate("runs/first", held_out, tune=tuning)
+    >>> 0 <= report.metrics["auroc"] <= 1
+    True
     """
     need_torch()
     from brainbrr.learn.evaluate import evaluate as _evaluate
@@ -332,6 +348,12 @@ def predict(
         No EDF file, no run, or a file to write that exists.
     DependencyError
         torch, safetensors or timescoring is missing.
+
+    Examples
+    --------
+    >>> report = brainbrr.predict("runs/first", "demo/edf/eval")
+    >>> len(report.predictions), report.predictions[0].scored.step_s, report.failed
+    (4, 0.25, [])
     """
     return _predict(
         Path(run),
@@ -369,8 +391,8 @@ def runs(*names: str | Path, folder: Location = None) -> RunsReport:
 
     Examples
     --------
-    >>> brainbrr.runs(folder="runs").runs
-    ()
+    >>> [line.config for line in brainbrr.runs("first", folder="runs").runs]
+    ['tiny']
     """
     return _runs(place(None, runs=folder).settings.runs.value, [str(name) for name in names])
 
@@ -414,7 +436,7 @@ def score(
     Examples
     --------
     >>> report = brainbrr.score("demo/edf/eval", "demo/edf/eval", resamples=100)
-    >>> report.metrics["event"]["f1"]
+    >>> report.metrics["event_f1"]
     1.0
     """
     return _score(Path(reference), Path(hypothesis), resamples=resamples, seed=seed, progress=progress)

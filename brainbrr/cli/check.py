@@ -45,7 +45,7 @@ def check(session: Session, *, require: str, profile: str, corpus: str | None, r
     report = run(
         session.store(),
         require=[name.strip() for name in require.split(",") if name.strip()],
-        profiles_of=session.settings.profiles_of,
+        settings=session.settings,
         profile=profile,
         corpus=corpus,
         recipe=load_recipe(recipe),

@@ -17,13 +17,7 @@ def status(session: Session) -> int:
     """Show where the store is and why there, what it holds, and how ready each profile is."""
     from brainbrr.views.status import status as run
 
-    place = session.settings.store
-    report = run(
-        session.store_if_there(),
-        location=place.value,
-        origin=place.origin,
-        profiles_of=session.settings.profiles_of,
-    )
+    report = run(session.store_if_there(), session.settings)
     session.show(report, table)
     return 0
 

@@ -106,6 +106,7 @@ def open_view(
     """Return a view's report. Where nothing was ever ingested there is no store, and the view is empty."""
     from brainbrr.eeg.signal.recipe import Recipe, load_recipe
     from brainbrr.loading.windows import WindowSpec
+    from brainbrr.views.report import ViewRequest
     from brainbrr.views.report import view as run
     from brainbrr.views.select import Selection, resolve_corpus
 
@@ -113,18 +114,15 @@ def open_view(
     name = resolve_corpus(store, corpus) if store else corpus
     chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
     flags = ["--recipe", recipe if isinstance(recipe, str) else recipe.name] if chosen.digest != Recipe().digest else []
-    return run(
-        store,
-        location=session.location,
-        corpus=name,
+    request = ViewRequest(
         profile=session.settings.profiles_of(name)[profile],
-        split=split,
         recipe=chosen,
         window=window or WindowSpec(),
+        corpus=name,
+        split=split,
         selection=Selection(**selection),
-        host=session.settings.host,
-        flags=flags,
     )
+    return run(store, request, location=session.location, host=session.settings.host, flags=flags)
 
 
 def _lines(file: Path) -> frozenset[str]:

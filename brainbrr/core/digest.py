@@ -28,13 +28,17 @@ _WHOLE_DIGITS, _FRACTION_DIGITS = 9, 18  # what the store takes for a quantum
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?")
 
 
+Number = float | str | Decimal
+"""What may be given for a decimal number. A float is read by its shortest text, so that 0.1 is exactly 0.1."""
+
+
 def decimal_text(value: object) -> str:
     """Return the shortest text of a number: "60", "0.5", "0"; never "60.0", "5E-1" or "-0".
 
-    Takes an int, a float (as Python writes it) or ASCII text. Raises ValueError for anything else, for what is
-    not finite, and beyond 9 digits before or 18 after the point.
+    Takes an int, a float (its shortest text, as Python writes it), a Decimal or ASCII text. Raises ValueError for
+    anything else, for what is not finite, and beyond 9 digits before or 18 after the point.
     """
-    text = str(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else ""
+    text = str(value) if isinstance(value, int | float | str | Decimal) and not isinstance(value, bool) else ""
     if _NUMBER.fullmatch(text):
         # neither abs nor Decimal.normalize: they round to 28 digits
         whole, _, fraction = f"{Decimal(text.lstrip('+-')):f}".partition(".")

@@ -29,6 +29,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from brainbrr.core import files
+from brainbrr.core.display import html_table
 from brainbrr.core.toml import explain, read_toml
 from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.learn.config import WEIGHTLESS, TrainConfig
@@ -47,7 +48,7 @@ _SEEN = {"run": (str,), "digest": (str,), "corpus": (str,), "recordings": (list,
 _IDENTITY = {**dict.fromkeys(("patient", "source", "content"), (str,)), "synthetic": (bool,)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """One training's folder, its config and the view it was made on, frozen."""
 
@@ -56,6 +57,22 @@ class Run:
     view: Mapping[str, Any]
     before: tuple[Mapping[str, Any], ...] = ()
     """What the weights that it started from had seen, run by run: as init.json has it."""
+
+    def __repr__(self) -> str:
+        return f"<Run {self.folder.resolve().name}: {', '.join(f'{name} {value}' for name, value in self._facts())}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(self._facts(), caption=f"brainbrr run {self.folder.resolve().name}")
+
+    def _facts(self) -> list[tuple[str, object]]:
+        """Return what the run is, in a few words."""
+        view = self.view
+        return [
+            ("config", self.config.name),
+            ("view", f"{view.get('corpus')}/{view.get('profile')} {str(view.get('digest'))[:12]}"),
+            ("recordings", len(view.get("recordings", ()))),
+            ("state", "finished" if self.model.exists() else "not finished"),
+        ]
 
     def seen(self) -> list[tuple[str, Mapping[str, Any]]]:
         """Return all that the weights have seen: a name, and a mapping with `corpus` and `recordings`, for each view.

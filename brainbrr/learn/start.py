@@ -120,17 +120,8 @@ def recipe_of(frozen: Mapping[str, Any]) -> Recipe:
 
 def preflight(report: ViewReport) -> View:
     """Return the view when it is ready, else say in full what is not."""
-    if report.state == "ready":
-        return report.view
-    view = report.view
-    lacking = [m.reason for m in view.missing] + [s.reason for s in view.stale]
-    of = f"{len(view.recordings)} of {len(view.recordings) + len(view.missing)} recordings are stored"
-    raise ViewNotReadyError(
-        f"the view is {report.state}: {of}" + (f"; {lacking[0]}" if lacking else ""),
-        where=f"corpus {view.corpus or '?'}, profile {view.profile}, split {view.split or 'all'}, "
-        f"recipe {view.recipe.name}, store {report.location}",
-        fix=report.mend,
-    )
+    report.view.require_ready(location=report.location)
+    return report.view
 
 
 def need_torch() -> None:

@@ -21,11 +21,29 @@ _STREAM = 1 << 63  # the order of windows draws from the lower half
 
 @dataclass(frozen=True)
 class Augment:
-    """How windows are varied; all off by default.
+    """How windows are varied; everything is off by default.
 
-    `gain` and `channel_gain` are deviations of log-normal factors of a window and of each row; `drop_channel`,
-    `shuffle_channels` and `mirror` (left and right swapped) are probabilities; `shift_s` moves a window and its labels
-    by up to so many seconds either way, inside its recording.
+    Variations are a pure function of the seed and of the place in the order, and keep labels true.
+
+    Parameters
+    ----------
+    gain, channel_gain : float
+        Standard deviations of the logarithm of a factor of each window, and of each row.
+    drop_channel : float
+        Probability that a row is zero.
+    shuffle_channels : float
+        Probability that rows are permuted.
+    polarity : bool
+        Change the sign of half of the windows.
+    mirror : float
+        Probability that left and right are swapped.
+    shift_s : float
+        Move a window and its labels by up to this many seconds either way, inside its recording.
+
+    Examples
+    --------
+    >>> bool(brainbrr.Augment()), bool(brainbrr.Augment(gain=0.2, polarity=True))
+    (False, True)
     """
 
     gain: float = 0.0

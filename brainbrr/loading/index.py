@@ -173,13 +173,43 @@ class RowTable(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Recordings (n) with their labels and numbers, in the order of the view; windows follow by arithmetic.
+    """All that reading a view needs in addition to the store, as flat arrays.
 
-    key, content uint8 (n, 16), (n, 32); n_samples, labelled_until int64 (n,); labelled bool (n,); layout, patient
-    int32 (n,); k int8 (n, recorded rows); centre int16, gain float32 (n, rows). Recordings with a row that mixes
-    channels have a place mixed[i] in offset and scale, float64 (any, rows); the others have -1 there. Seizures int64
-    (m, 2) are sample ranges below labelled_until, those of recording i from seizure_bounds[i] to [i + 1]; events
-    likewise, with event_type and event_place into the frame's types and places.
+    Windows are not listed: their places follow by arithmetic, so an index is small and opens in milliseconds.
+
+    Attributes
+    ----------
+    frame : Frame
+        What all recordings share: digest of the view, rate, length, stride, rows, names.
+    key, content : ndarray of uint8, shape (n, 16), (n, 32)
+        Of each recording's object.
+    n_samples, labelled_until : ndarray of int64, shape (n,)
+        Samples, and the first one that the labels do not cover.
+    labelled : ndarray of bool, shape (n,)
+        Whether there are labels.
+    layout, patient : ndarray of int32, shape (n,)
+        Places in the frame's matrices and patients.
+    k : ndarray of int8, shape (n, recorded rows)
+        Exponents: a stored step is quantum_uv * 2**k µV.
+    centre, gain : ndarray of int16 and float32, shape (n, rows)
+        A row is (stored - centre) * gain.
+    mixed : ndarray of int32, shape (n,)
+        For recordings with a row that mixes channels its place in offset and scale, else -1.
+    offset, scale : ndarray of float64, shape (any, rows)
+        Of rows that mix channels.
+    seizure_bounds, event_bounds : ndarray of int64, shape (n + 1,)
+        Seizures of recording i are rows seizure_bounds[i] to seizure_bounds[i + 1]; events likewise.
+    seizures, events : ndarray of int64, shape (any, 2)
+        Half-open sample ranges below labelled_until.
+    event_type, event_place : ndarray of int32, shape (events,)
+        Places in the frame's types and places.
+
+    Examples
+    --------
+    >>> index = brainbrr.view("store", profile="smoke", window=brainbrr.WindowSpec(2, stride_s=1)).index
+    >>> index.save(Path("view.npz"))
+    >>> len(brainbrr.Index.load(Path("view.npz"))) == len(index)
+    True
     """
 
     frame: Frame
@@ -219,16 +249,35 @@ class Index:
         return int(self.bounds[-1])
 
     def locate(self, windows: Int64) -> tuple[Int64, Int64]:
-        """Return the recording and the first sample of windows, each int64. Raises IndexError beyond the last one."""
+        """Return where windows begin.
+
+        Parameters
+        ----------
+        windows : ndarray of int64, shape (n,)
+            Numbers of windows.
+
+        Returns
+        -------
+        recordings, starts : ndarray of int64, shape (n,)
+            The recording of each, and its first sample there.
+
+        Raises
+        ------
+        IndexError
+            A number is beyond the last window.
+        """
         if len(windows) and not (windows.min() >= 0 and windows.max() < len(self)):
             raise IndexError(f"windows {windows.min()} to {windows.max()} of {len(self)}")
         recordings = np.searchsorted(self.bounds, windows, side="right") - 1
         return recordings, self.grid.starts(self.n_samples[recordings], windows - self.bounds[recordings])
 
     def classes(self) -> UInt8:
-        """Return each window's class by the share of its labelled time that is seizure: uint8 (windows,).
+        """Return each window's class by the share of its labelled time that is seizure.
 
-        0 background, 1 partial seizure, 2 full seizure, 3 nothing labelled.
+        Returns
+        -------
+        ndarray of uint8, shape (windows,)
+            0 background, 1 partial seizure, 2 full seizure, 3 nothing labelled.
         """
         classes = np.full(len(self), BACKGROUND, dtype=np.uint8)
         length, whole = self.frame.length, self.grid.whole(self.n_samples)
@@ -278,7 +327,18 @@ class Index:
         return tuple((matrix, sources(matrix)) for matrix in matrices)
 
     def rows(self, recording: int) -> Rows:
-        """Return what the rows of a recording's windows are made of."""
+        """Return what the rows of a recording's windows are made of.
+
+        Parameters
+        ----------
+        recording : int
+            Its place in the index.
+
+        Returns
+        -------
+        Rows
+            Source channels, centres, gains and weights.
+        """
         matrix, source = self.layouts[self.layout[recording]]
         place, gain = self.mixed[recording], self.gain[recording]
         centre = self.centre[recording].astype(np.int32)
@@ -295,7 +355,18 @@ class Index:
         return np.array([source for _, source in self.layouts], dtype=np.int32).reshape(-1, len(self.frame.rows))
 
     def table(self, recordings: Int64) -> RowTable:
-        """Return what the rows of many windows are made of: (windows, rows) each. Mixed rows have source MIXED."""
+        """Return what the rows of many windows are made of.
+
+        Parameters
+        ----------
+        recordings : ndarray of int64, shape (n,)
+            The recording of each window.
+
+        Returns
+        -------
+        RowTable
+            Arrays of shape (n, rows); rows that mix channels have source MIXED.
+        """
         return RowTable(
             self._sources[self.layout[recordings]], self.centre[recordings].astype(np.int32), self.gain[recordings]
         )
@@ -348,13 +419,42 @@ class Index:
                 raise ValueError(f"{name} leads to a span outside of what is labelled")
 
     def save(self, path: Path) -> None:
-        """Write the index to a file that appears whole. Raises OSError."""
+        """Write the index to a file, which appears complete or not at all.
+
+        Parameters
+        ----------
+        path : Path
+            An ``.npz`` file.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
+        """
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in DTYPES}
         save(path, {"format": INDEX_FORMAT, **vars(self.frame)}, arrays)
 
     @classmethod
     def load(cls, path: Path) -> Index:
-        """Return what save() wrote. Raises FileNotFoundError, and IntegrityError for anything else."""
+        """Read an index that `save`, or ``brainbrr view --index``, wrote.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+
+        Returns
+        -------
+        Index
+            With every array checked.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such file.
+        IntegrityError
+            The file holds anything else.
+        """
         head, arrays = load(path, DTYPES)
         try:
             index = cls(frame=_frame(head), **arrays)

@@ -249,10 +249,32 @@ class Choices:
 
 
 class Loader:
-    """An iterator of batches; `close` it, or let `with` do so, to stop its threads before the end.
+    """An iterator of batches; close it, or use it in a `with` statement, to stop its threads before the end.
 
-    `types` are the names of the labels of kind "type"; `mode` is what "auto" chose; `staged` is where
-    objects were copied to first, or None.
+    `brainbrr.loader` makes one.
+
+    Parameters
+    ----------
+    batches : iterator of Batch
+        The batches.
+    order : Order
+        Which windows each step takes.
+    types : tuple of str
+        The names of the labels of kind "type", by their number.
+    mode : {"stream", "resident", "map"}
+        How windows are read; what "auto" chose.
+
+    Attributes
+    ----------
+    staged : StagedObjects or None
+        Where objects were copied to first.
+
+    Examples
+    --------
+    >>> view = brainbrr.view("store", profile="smoke", window=brainbrr.WindowSpec(2, stride_s=1))
+    >>> with brainbrr.loader(view, batch=8, epochs=1, as_numpy=True) as batches:
+    ...     batches, sum(len(batch.index) for batch in batches)
+    (<Loader stream: 16 steps of 8 windows an epoch>, 126)
     """
 
     def __init__(self, batches: Iterator[Batch], *, order: Order, types: tuple[str, ...], mode: Mode) -> None:
@@ -264,6 +286,9 @@ class Loader:
     def steps_per_epoch(self) -> int:
         """Steps that hold one epoch, rounded up."""
         return self.order.steps(1)
+
+    def __repr__(self) -> str:
+        return f"<Loader {self.mode}: {self.steps_per_epoch:,} steps of {self.order.batch} windows an epoch>"
 
     def __iter__(self) -> Iterator[Batch]:
         return self

@@ -96,8 +96,10 @@ class Order:
         self._rounds: dict[int, dict[int, Any]] = {}
         self._pattern = self._places()
         if not len(self._pattern):
-            what = "no window" if not len(index) or unlabelled else "no window of the view is labelled"
-            raise UsageError(f"{what}: there is nothing to take")
+            if len(index) and not unlabelled:
+                fix = 'labels = "none" takes windows without labels, if nothing is balanced'
+                raise UsageError("no window of the view is labelled: there is nothing to take", fix=fix)
+            raise UsageError("no window: there is nothing to take")
         self._before = np.array([(self._pattern[:i] == kind).sum() for i, kind in enumerate(self._pattern)])
         self._share = {int(kind): int((self._pattern == kind).sum()) for kind in np.unique(self._pattern)}
         leader = PARTIAL if PARTIAL in self._share else int(self._pattern[0])

@@ -1,22 +1,29 @@
-"""The recordings of a view: what a catalog row and a record say together, and what is missing or left out.
+"""The recordings of a view: what a catalog row and a record state together, and what is missing or left out.
 
 Reads records, no signal; knows nothing of windows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from brainbrr.core.digest import json_digest, key_of
+from brainbrr.core.display import counted, html_table
 from brainbrr.eeg.corpus.annotations import UNLABELLED, Annotations
 from brainbrr.eeg.corpus.label_formats import Event
 from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.errors import IntegrityError
+from brainbrr.errors import DependencyError, IntegrityError
 from brainbrr.store.catalog import Row
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas
+
+_ROWS_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Stale:
 
 @dataclass(frozen=True)
 class Omission:
-    """A refused recording whose absence somebody accepted."""
+    """A refused recording whose absence was accepted."""
 
     recording: str
     split: str
@@ -49,16 +56,38 @@ class Omission:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A stored recording whose findings score below what was asked for."""
+    """A stored recording whose findings score below the requested quality."""
 
     recording: str
     split: str
     score: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ViewRecording:
-    """One stored recording of a view, with its labels clipped to the signal."""
+    """One stored recording of a view, with its labels clipped to the signal.
+
+    Attributes
+    ----------
+    path : str
+        In the corpus, with forward slashes.
+    patient, split : str
+        As the corpus names them; split "none" where it names no splits.
+    source : str
+        Digest of the EDF's bytes.
+    synthetic : bool
+        Whether the signal was generated.
+    annotations : Annotations
+        Its labels.
+    record : Record
+        What is stored, and how it was made.
+
+    Examples
+    --------
+    >>> recording = brainbrr.view("store").recordings[0]
+    >>> recording.duration_s
+    23.0
+    """
 
     path: str
     patient: str
@@ -68,14 +97,45 @@ class ViewRecording:
     annotations: Annotations
     record: Record
 
+    def __repr__(self) -> str:
+        facts = f"patient {self.patient}, split {self.split}, {self.duration_s:g} s"
+        labels = counted(len(self.seizures), "seizure") if self.labelled else "unlabelled"
+        return f"<ViewRecording {self.path}: {facts}, {labels}{', synthetic' if self.synthetic else ''}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(self.to_dict().items(), caption="brainbrr recording")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return one row of a table.
+
+        Returns
+        -------
+        dict
+            Path, patient, split, length in seconds, whether it is labelled, number of seizures and their seconds,
+            absent channels, whether it is synthetic, and its key and content digest.
+        """
+        return {
+            "path": self.path,
+            "patient": self.patient,
+            "split": self.split,
+            "duration_s": self.duration_s,
+            "labelled": self.labelled,
+            "seizures": len(self.seizures),
+            "seizure_s": sum(stop - start for start, stop in self.seizures) / 1e6,
+            "absent": ", ".join(self.record.array.absent),
+            "synthetic": self.synthetic,
+            "key": self.key,
+            "content": self.content,
+        }
+
     @property
     def key(self) -> str:
-        """What the object was made from."""
+        """Digest of what the object was made from: source and recipe."""
         return self.record.key
 
     @property
     def content(self) -> str:
-        """What the object is."""
+        """Digest of the stored samples."""
         return self.record.content
 
     @property
@@ -90,7 +150,7 @@ class ViewRecording:
 
     @property
     def labelled(self) -> bool:
-        """Whether anybody said where seizures are."""
+        """Whether labels state where seizures are."""
         return self.annotations.labelled
 
     @property
@@ -118,7 +178,18 @@ class ViewRecording:
         return min(self.n_samples, -(-self.annotations.duration_us * self.record.array.rate_hz // 1_000_000))
 
     def events_between(self, start_us: int, stop_us: int) -> tuple[tuple[float, float, str], ...]:
-        """Return the events that touch a stretch of time, by type where known: (start_s, stop_s, label)."""
+        """Return the events that overlap an interval, by type where known.
+
+        Parameters
+        ----------
+        start_us, stop_us : int
+            The interval in microseconds from the start of the recording.
+
+        Returns
+        -------
+        tuple of (float, float, str)
+            Start and stop in seconds, and the label.
+        """
         return tuple(
             (event.start_us / 1e6, min(event.stop_us, self.end_us) / 1e6, event.label)
             for event in self.annotations.typed or self.annotations.seizures
@@ -127,14 +198,95 @@ class ViewRecording:
 
     @property
     def event_digest(self) -> str:
-        """SHA-256 of what the labels say; notes do not count."""
-        said = self.annotations.to_json()
-        said.pop("notes", None)
-        return json_digest(said)
+        """SHA-256 of the labels; notes do not count."""
+        labels = self.annotations.to_json()
+        labels.pop("notes", None)
+        return json_digest(labels)
+
+
+class Recordings(tuple[ViewRecording, ...]):
+    """The recordings of a view, a tuple that shows itself as a table.
+
+    Parameters
+    ----------
+    iterable : iterable of ViewRecording
+        The recordings.
+
+    Examples
+    --------
+    >>> recordings = brainbrr.view("store").recordings
+    >>> len(recordings), sorted({each.split for each in recordings})
+    (18, ['dev', 'eval', 'train'])
+    >>> recordings.to_dicts()[0]["duration_s"]
+    23.0
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        hours, patients = sum(each.duration_s for each in self) / 3600, {each.patient for each in self}
+        return f"<{counted(len(self), 'recording')}, {counted(len(patients), 'patient')}, {hours:.2f} h>"
+
+    def _repr_html_(self) -> str:
+        rows = [each.to_dict() for each in self[:_ROWS_SHOWN]]
+        more = f", the first {_ROWS_SHOWN} of them" if len(self) > _ROWS_SHOWN else ""
+        columns = [name for name in rows[0] if name not in ("key", "content")] if rows else []
+        cells = ([row[name] for name in columns] for row in rows)
+        return html_table(cells, columns=columns, caption=counted(len(self), "recording") + more)
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Return the table, a dictionary for each recording.
+
+        Returns
+        -------
+        list of dict
+            As `ViewRecording.to_dict` gives them.
+        """
+        return [each.to_dict() for each in self]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return the table as a pandas DataFrame.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each recording, with the columns of `to_dicts`.
+
+        Raises
+        ------
+        DependencyError
+            pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise DependencyError("to_pandas() needs pandas", fix="pip install pandas, or use to_dicts()") from error
+        return pandas.DataFrame(self.to_dicts())
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which part of a corpus a view is: corpus, profile, split (None: all), and what narrows them further."""
+
+    corpus: str
+    profile: str
+    split: str | None = None
+    selection: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Members:
+    """The recordings that a view reads, and those that it lacks, with the reasons."""
+
+    recordings: tuple[ViewRecording, ...]
+    missing: tuple[Missing, ...] = ()
+    omitted: tuple[Omission, ...] = ()
+    stale: tuple[Stale, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def clip(events: Iterable[Event], end_us: int) -> list[tuple[int, int]]:
-    """Return events as (start, stop) microseconds, without what lies past the end."""
+    """Return events as (start, stop) microseconds, cut at the end of the signal."""
     return [(event.start_us, min(event.stop_us, end_us)) for event in events if event.start_us < end_us]
 
 
@@ -183,7 +335,7 @@ def assemble(
 
 
 def name_of(store: Store, key: str) -> str:
-    """Return how people know what a key was made from: corpus and path, as catalogs say; else the key."""
+    """Return the corpus and path that a catalog gives for a key; where none does, the key."""
     with suppress(IntegrityError, OSError):  # it is for a message about damage, which it must not hide
         record = store.record(key)
         for corpus in store.corpora() if record else ():

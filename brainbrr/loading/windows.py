@@ -9,30 +9,86 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from brainbrr.core.arrays import Int64
-from brainbrr.core.digest import decimal_text
+from brainbrr.core.digest import Number, decimal_text
 from brainbrr.errors import ConfigError
 
 UNKNOWN = 255
-"""The label of a sample that nobody labelled: never background."""
+"""The label of a sample without labels: never background."""
 
 BACKGROUND, PARTIAL, FULL, UNLABELLED = range(4)
 """Classes of a window."""
 
 
-class WindowSpec(BaseModel):
-    """How a view cuts, scales and arranges recordings. All of it is part of the view's digest.
+class WindowFields(TypedDict, total=False):
+    """The fields of a `WindowSpec` that are given by name."""
 
-    `tail` says what happens to the rest of a recording: "drop" it, "pad" the last window (marked invalid),
-    or "shift" the last window back. A recording shorter than a window is one padded window, whatever `tail` says.
-    `normalise`: "none" gives microvolts; "fixed" divides by `scale_uv`; "zscore" and "robust" use the whole
-    recording's exact statistics (robust: median, and interquartile range / 1.349; for a channel that varies though
-    its interquartile range is 0, such as one flat for half of the time, the standard deviation instead).
+    stride_s: Number
+    tail: Literal["drop", "pad", "shift"]
+    normalise: Literal["none", "fixed", "zscore", "robust"]
+    scale_uv: Number | None
+    clip: Number | None
+    full_fraction: Number
+    channels: Sequence[str] | None
+    reference: Literal["recorded", "average", "bipolar"]
+    missing: Literal["interpolate", "nan", "zero"]
+
+
+class WindowSpec(BaseModel):
+    """How a view cuts, scales and arranges recordings. All of it is part of the view's digest, none of it is stored.
+
+    Numbers are exact: a float is read by its shortest text, and kept as a decimal text. A recording shorter than a
+    window is one padded window, whatever `tail` says.
+
+    Parameters
+    ----------
+    length_s : float, str or Decimal
+        Length of a window in seconds, a whole number of samples.
+    stride_s : float, str or Decimal
+        From the start of one window to the start of the next, in seconds.
+    tail : {"drop", "pad", "shift"}
+        What happens to the end of a recording: it is dropped, or the last window is padded (marked invalid), or
+        shifted back.
+    normalise : {"zscore", "robust", "fixed", "none"}
+        "none" gives µV, "fixed" divides by `scale_uv`. "zscore" and "robust" use the exact statistics of the complete
+        recording and channel.
+    scale_uv : float, str or Decimal, optional
+        For "fixed": the divisor in µV.
+    clip : float, str or Decimal, optional
+        The largest absolute value, in the units of the result.
+    full_fraction : float, str or Decimal
+        The share of a window's labelled time that makes it a full seizure, at most 1.
+    channels : sequence of str, optional
+        The rows, in this order. Default: the recipe's.
+    reference : {"recorded", "average", "bipolar"}
+        "average" subtracts the mean of the recorded channels. "bipolar" gives pairs: the longitudinal ones, or those
+        that `channels` names.
+    missing : {"interpolate", "nan", "zero"}
+        What an absent channel is.
+
+    Raises
+    ------
+    ValidationError
+        A field is not known, or a value is not allowed: NaN and infinity are not.
+
+    Notes
+    -----
+    "robust" is (x - median) / (IQR / 1.349), where 1.349 is the interquartile range of the standard normal
+    distribution; for a channel that varies though its interquartile range is 0, such as one that is flat half of the
+    time, the standard deviation is used. The average reference, and the interpolation of absent channels by spherical
+    splines, are those of `brainbrr.eeg.signal.montage`.
+
+    Examples
+    --------
+    >>> brainbrr.WindowSpec(2, stride_s=0.1).stride_s
+    '0.1'
+    >>> brainbrr.WindowSpec(2, stride_s=0.5).samples("stride_s", rate_hz=256)
+    128
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -47,6 +103,9 @@ class WindowSpec(BaseModel):
     channels: tuple[str, ...] | None = None
     reference: Literal["recorded", "average", "bipolar"] = "recorded"
     missing: Literal["interpolate", "nan", "zero"] = "interpolate"
+
+    def __init__(self, length_s: Number = "60", **fields: Unpack[WindowFields]) -> None:
+        super().__init__(length_s=length_s, **fields)
 
     @field_validator("length_s", "stride_s", "scale_uv", "clip", "full_fraction", mode="before")
     @classmethod
@@ -71,21 +130,45 @@ class WindowSpec(BaseModel):
         return self
 
     def samples(self, name: Literal["length_s", "stride_s"], rate_hz: int) -> int:
-        """Return the length or stride in samples. Raises ConfigError when it is no whole number of them."""
+        """Return the length or the stride in samples.
+
+        Parameters
+        ----------
+        name : {"length_s", "stride_s"}
+            Which of them.
+        rate_hz : int
+            Samples per second.
+
+        Returns
+        -------
+        int
+            Samples.
+
+        Raises
+        ------
+        ConfigError
+            It is not a whole number of samples.
+        """
         count = Fraction(getattr(self, name)) * rate_hz
         if count.denominator != 1:
             raise ConfigError(f"{name} = {getattr(self, name)} is {float(count):g} samples at {rate_hz} Hz, not whole")
         return int(count)
 
     def identity(self) -> dict[str, Any]:
-        """Return every field as canonical JSON takes it."""
+        """Return every field as canonical JSON takes it.
+
+        Returns
+        -------
+        dict
+            Numbers as decimal texts, tuples as lists.
+        """
         fields = self.model_dump()
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where windows lie in recordings, in samples. Works on many recordings at once.
+    """Where windows are in recordings, in samples. Works on many recordings at once.
 
     Every recording has a window: one that is shorter than a window is one padded window at 0.
     """

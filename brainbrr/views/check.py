@@ -1,9 +1,9 @@
-"""`check`: the gate for CI. One array once, nothing damaged, views whole, nobody in two splits."""
+"""`check`: the gate for CI. No array twice, nothing damaged, views complete, no patient in two splits."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from brainbrr.core.progress import Progress, Silent
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import DuplicateError, IntegrityError, LeakError, UsageError, ViewNotReadyError
 from brainbrr.loading.recordings import assemble
-from brainbrr.profiles import Profile
+from brainbrr.settings import Settings
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.checks import Inspection, copies, inspect_store
 from brainbrr.store.damage import Damage
@@ -24,7 +24,7 @@ REQUIREMENTS = ("no-duplicates", "complete", "verified", "no-leaks")
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What the gate found, and whether what was required holds."""
+    """What `check` found, and whether all that is required holds."""
 
     required: tuple[str, ...]
     objects: int
@@ -37,7 +37,7 @@ class CheckReport:
 
     @property
     def exit_code(self) -> int:
-        """4 before 5 before 3: damage makes every other answer doubtful."""
+        """4 before 5 before 3: with damage no other answer can be trusted."""
         failed = {
             "verified": (bool(self.corrupt), IntegrityError.exit_code),
             "no-duplicates": (bool(self.duplicate_objects), DuplicateError.exit_code),
@@ -55,16 +55,16 @@ def check(
     store: Store,
     *,
     require: Iterable[str] = REQUIREMENTS,
-    profiles_of: Callable[[str], dict[str, Profile]],
+    settings: Settings,
     profile: str = "full",
     corpus: str | None = None,
     recipe: Recipe = Recipe(),  # noqa: B008  # frozen
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> CheckReport:
-    """Decode every object once and hold store and catalogs against what is required.
+    """Decode every object once and compare store and catalogs with what is required.
 
-    `verified` is what `verify` proves; `complete` and `no-leaks` look at `profile` of `corpus` (None:
-    of every one) under `recipe`. Raises UsageError for a requirement that does not exist, or for none.
+    `verified` is what `verify` checks; `complete` and `no-leaks` look at `profile` of `corpus` (None: of every one)
+    under `recipe`. Raises UsageError for a requirement that does not exist, or for none.
     """
     required = tuple(require)
     known = f"requirements: {', '.join(REQUIREMENTS)}"
@@ -77,14 +77,14 @@ def check(
     corpora = store.corpora() if corpus is None else (str(resolve_corpus(store, corpus)),)
     found = inspect_store(store, progress=progress)
     doubles = copies(found.decoded)
-    # a duplicate is told as one: that it must lie under a wrong name is no second finding
+    # a duplicate is reported as one: that its name must be wrong is no second finding
     excused = {name for names in doubles for name in names}
     twice, excused_records = _twice(found)
     corrupt = (
         *found.broken,
         *(each for each in found.misplaced if each.name not in excused | excused_records),
     )
-    chosen, unread = _members(store, corpora, profiles_of, profile, required)
+    chosen, unread = _members(store, corpora, settings, profile, required)
     return CheckReport(
         required=required,
         objects=len(found.contents),
@@ -104,7 +104,7 @@ def check(
 
 
 def _twice(found: Inspection) -> tuple[list[dict[str, Any]], set[str]]:
-    """Return sources with two objects under one recipe, and the files of the records that say so."""
+    """Return sources with two objects under one recipe, and the files of their records."""
     by_origin: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     misplaced = {each.name for each in found.misplaced if each.kind == "record"}
     foreign = {name: record for name, record in found.foreign_records.items() if name in misplaced}
@@ -120,15 +120,11 @@ def _twice(found: Inspection) -> tuple[list[dict[str, Any]], set[str]]:
 
 
 def _members(
-    store: Store,
-    corpora: Iterable[str],
-    profiles_of: Callable[[str], dict[str, Profile]],
-    profile: str,
-    required: tuple[str, ...],
+    store: Store, corpora: Iterable[str], settings: Settings, profile: str, required: tuple[str, ...]
 ) -> tuple[list[tuple[Catalog, tuple[Row, ...]]], list[dict[str, str]]]:
     """Return each corpus's catalog and the rows that the profile takes of it, and which corpora cannot be read.
 
-    Raises IntegrityError for a damaged catalog that something required depends on, unless `verified` tells of it.
+    Raises IntegrityError for a damaged catalog that something required depends on, unless `verified` reports it.
     """
     chosen: list[tuple[Catalog, tuple[Row, ...]]] = []
     unread: list[dict[str, str]] = []
@@ -141,7 +137,7 @@ def _members(
             unread.append({"corpus": corpus, "recording": "", "reason": f"its catalog is damaged: {error.what}"})
             continue
         if catalog is not None:
-            chosen.append((catalog, members(catalog.rows, profiles_of(corpus)[profile])))
+            chosen.append((catalog, members(catalog.rows, settings.profiles_of(corpus)[profile])))
     return chosen, unread
 
 
@@ -149,7 +145,7 @@ def _missing(
     store: Store, chosen: list[tuple[Catalog, tuple[Row, ...]]], recipe: Recipe, profile: str
 ) -> Iterable[dict[str, str]]:
     """Yield what keeps a view of the profile from being ready, corpus by corpus."""
-    # not a wrong argument but a view that is not ready (3): what `view` says of the same store
+    # not a wrong argument but a view that is not ready (3): as `view` reports of the same store
     if not store.corpora():
         yield {"corpus": "", "recording": "", "reason": "the store has no corpus, so nothing in it can be complete"}
     for catalog, rows in chosen:

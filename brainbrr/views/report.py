@@ -1,10 +1,10 @@
-"""`view`: what a profile holds, how much of it is ready, and the command that mends the rest."""
+"""`view`: what a profile holds, how much of it is ready, and the command that builds the rest."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,19 @@ from brainbrr.eeg.corpus.annotations import label_digest
 from brainbrr.eeg.corpus.tree import RecordingFile, locate, scan
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import Fix, RecordingError, UsageError
-from brainbrr.loading.recordings import Stale, assemble
+from brainbrr.loading.recordings import Members, Scope, Stale, assemble
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.profiles import Profile
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.integrity import read_record
 from brainbrr.store.store import Store
-from brainbrr.views.select import Selection, by_quality, resolve_corpus, select
+from brainbrr.views.select import Examined, Selection, by_quality, resolve_corpus, select
 from brainbrr.views.view import View
 
 
 @dataclass(frozen=True)
 class ViewReport:
-    """A view, its state, and what would mend it."""
+    """A view, its state, and the command that makes it ready."""
 
     view: View
     location: Path
@@ -34,7 +34,7 @@ class ViewReport:
     mend: Fix | None
     leave_out: Fix | None
     findings: Mapping[str, Mapping[str, int]] | None = None
-    """By name, in how many recordings and channels; None where nobody asked for a quality."""
+    """By name, in how many recordings and channels; None where no quality was requested."""
 
     @property
     def state(self) -> str:
@@ -86,69 +86,76 @@ class ViewReport:
 
 
 def _names(value: object) -> list[str]:
-    """Return a list of names; a record from elsewhere may say anything else, which names nothing."""
+    """Return a list of names; anything else, which a foreign record may hold, gives none."""
     return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
+
+
+@dataclass(frozen=True)
+class ViewRequest:
+    """Which recordings of a corpus, under which recipe, in which windows. `corpus` None: the only one in the store."""
+
+    profile: Profile
+    recipe: Recipe
+    window: WindowSpec
+    corpus: str | None = None
+    split: str | None = None
+    selection: Selection = field(default_factory=Selection)
 
 
 def view(
     store: Store | None,
+    request: ViewRequest,
     *,
     location: Path,
-    profile: Profile,
-    recipe: Recipe,
-    window: WindowSpec,
-    corpus: str | None = None,
-    split: str | None = None,
-    selection: Selection = Selection(),  # noqa: B008  # frozen
     host: Host | None = None,
     flags: Sequence[str] = (),
 ) -> ViewReport:
-    """Return a view of a store and its state, without touching the EDF tree unless it is there.
+    """Return a view of a store and its state; the corpus's folder is read only where it exists.
 
-    A store that was never made is an empty view. `host` knows where the corpus was ingested from; without it,
-    or when the root is out of reach, nothing is checked against the files. `flags` are what the mending command
-    needs beside root and profile. Raises UsageError for what is not in the catalog.
+    A store that was never created gives an empty view. `host` knows where the corpus was ingested from; without it,
+    or when that folder is out of reach, nothing is compared with the files. `flags` are what the command that makes the
+    view ready needs in addition to root and profile. Raises UsageError for what is not in the catalog.
     """
-    name = resolve_corpus(store, corpus) if store else corpus
+    name = resolve_corpus(store, request.corpus) if store else request.corpus
     catalog = store.catalog(name) if store and name else None
-    rows = select(catalog, profile, split=split, selection=selection) if catalog else ()
-    ready, missing, omitted = (
-        assemble(store, rows, recipe=recipe, labelled=catalog.labelled) if store and catalog else ((), (), ())
-    )
-    examined = None
-    if store and selection.min_quality is not None and ready:
-        examined = by_quality(store, ready, selection.min_quality)
-        ready, missing = examined.kept, (*missing, *examined.missing)
+    members, examined = _members(store, catalog, request) if store and catalog else (Members(()), None)
     root = host.root(location, name) if host and name else None
     stale = None
-    if host and catalog and root and ready and not missing:
-        stale = _stale(catalog, [r.path for r in ready] + [o.recording for o in omitted], root, host)
+    if host and catalog and root and members.recordings and not members.missing:
+        paths = [r.path for r in members.recordings] + [o.recording for o in members.omitted]
+        stale = _stale(catalog, paths, root, host)
+        members = replace(members, stale=stale or ())
     found = View(
         store,
-        corpus=name or "",
-        profile=profile.name,
-        split=split,
-        recipe=recipe,
-        window=window,
-        recordings=ready,
-        missing=missing,
-        omitted=omitted,
-        stale=stale or (),
-        left_out=examined.left_out if examined else (),
-        selection=selection.to_json(),
+        members,
+        scope=Scope(name or "", request.profile.name, request.split, request.selection.to_json()),
+        recipe=request.recipe,
+        window=request.window,
     )
     again = ["--rehash"] if examined and examined.damaged else []
-    command = mend(found, root, labelled=catalog is None or catalog.labelled, flags=[*flags, *again])
-    refused = bool(missing) and all(entry.reason.startswith("refused") for entry in missing)
+    command = fix_command(found, root, labelled=catalog is None or catalog.labelled, flags=[*flags, *again])
+    found.fix = command if found.state != "ready" else None
+    refused = bool(members.missing) and all(entry.reason.startswith("refused") for entry in members.missing)
     return ViewReport(
         view=found,
         location=location,
         checked_root=None if stale is None else root,
-        elsewhere=_elsewhere(store, catalog, found) if store and missing else {},
-        mend=command if found.state != "ready" else None,
+        elsewhere=_elsewhere(store, catalog, found) if store and members.missing else {},
+        mend=found.fix,
         leave_out=Fix((*command.commands[0], "--accept", "refused")) if refused else None,
         findings=examined.findings if examined else None,
     )
+
+
+def _members(store: Store, catalog: Catalog, request: ViewRequest) -> tuple[Members, Examined | None]:
+    """Return the recordings that a request takes, and what their findings say where a quality is requested."""
+    rows = select(catalog, request.profile, split=request.split, selection=request.selection)
+    ready, missing, omitted = assemble(store, rows, recipe=request.recipe, labelled=catalog.labelled)
+    if request.selection.min_quality is None or not ready:
+        return Members(ready, missing, omitted), None
+    examined = by_quality(store, ready, request.selection.min_quality)
+    members = Members(examined.kept, (*missing, *examined.missing), omitted, left_out=examined.left_out)
+    return members, examined
 
 
 def _stale(catalog: Catalog, paths: Sequence[str], root: Path, host: Host) -> tuple[Stale, ...] | None:
@@ -158,7 +165,7 @@ def _stale(catalog: Catalog, paths: Sequence[str], root: Path, host: Host) -> tu
     """
     try:
         files = {file.path: file for file in scan(locate(root, name=catalog.corpus))}
-    except UsageError:  # not mounted, or empty: nothing can be said
+    except UsageError:  # not mounted, or empty: nothing can be compared
         return None
     sources = host.sources(root)
     reasons = {path: _difference(catalog, path, files.get(path), sources) for path in paths}
@@ -182,7 +189,7 @@ def _difference(catalog: Catalog, path: str, file: RecordingFile | None, sources
 
 
 def _elsewhere(store: Store, catalog: Catalog | None, found: View) -> dict[str, int]:
-    """Count, per other recipe, the missing recordings that it has: never mixed in, only named."""
+    """Count, per other recipe, the missing recordings that it has; they are never mixed in."""
     rows = catalog.rows if catalog else {}
     wanted = {rows[m.recording].source for m in found.missing} - {None}
     counts: Counter[str] = Counter()
@@ -193,8 +200,8 @@ def _elsewhere(store: Store, catalog: Catalog | None, found: View) -> dict[str, 
     return dict(counts)
 
 
-def mend(found: View, root: Path | None, *, labelled: bool, flags: Sequence[str]) -> Fix:
-    """Return the complete command that makes a view ready."""
+def fix_command(found: View, root: Path | None, *, labelled: bool, flags: Sequence[str]) -> Fix:
+    """Return the command that makes a view ready."""
     words = ["ingest", str(root) if root else "ROOT"]
     if found.corpus and (root is None or root.name != found.corpus):
         words += ["--corpus", found.corpus]

@@ -121,7 +121,7 @@ class Examined:
 
 
 def by_quality(store: Store, recordings: Iterable[ViewRecording], min_quality: int) -> Examined:
-    """Return the recordings that score at least `min_quality`, those that do not, and those that nobody examined.
+    """Return the recordings that score at least `min_quality`, those that do not, and those never examined.
 
     Raises UsageError when none is left and nothing is missing.
     """

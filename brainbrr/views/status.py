@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from brainbrr.eeg.signal.recipe import PRESETS, Recipe
 from brainbrr.errors import IntegrityError
 from brainbrr.loading.recordings import assemble
 from brainbrr.profiles import Profile
+from brainbrr.settings import Settings
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.store import Store
 from brainbrr.views.select import members
@@ -52,10 +53,9 @@ class StatusReport:
         }
 
 
-def status(
-    store: Store | None, *, location: Path, origin: str, profiles_of: Callable[[str], dict[str, Profile]]
-) -> StatusReport:
-    """Return what the store holds; `profiles_of` gives a corpus's profiles."""
+def status(store: Store | None, settings: Settings) -> StatusReport:
+    """Return what the store holds, and how ready each corpus's profiles are."""
+    location, origin = settings.store.value, settings.store.origin
     if store is None:
         return StatusReport(location, origin, exists=False)
     contents = list(store.contents())
@@ -78,7 +78,7 @@ def status(
             continue
         if catalog is not None:
             corpora.append(_corpus(catalog))
-            profiles += _readiness(store, catalog, profiles_of(name), recipes, names)
+            profiles += _readiness(store, catalog, settings.profiles_of(name), recipes, names)
     return StatusReport(
         location=location,
         origin=origin,
@@ -96,7 +96,7 @@ def status(
 
 
 def _recipe(name: str, fields: Mapping[str, Any]) -> Recipe | None:
-    """Return the recipe that a record names; None for one that this version cannot build, so has no view of."""
+    """Return the recipe that a record names; None where this version cannot build it, so has no view of it."""
     try:
         return Recipe.from_identity(fields, name=name or "unnamed")
     except ValidationError:
@@ -123,7 +123,7 @@ def _readiness(
     recipes: Mapping[str, Recipe],
     names: Mapping[str, str],
 ) -> Iterator[dict[str, Any]]:
-    """Yield for each recipe and profile what a view of them would hold: `view` asks `assemble` too."""
+    """Yield for each recipe and profile what a view of them would hold, by the `assemble` that `view` uses."""
     taken = {profile.name: {row.path for row in members(catalog.rows, profile)} for profile in profiles.values()}
     for digest, recipe in recipes.items():
         found = assemble(store, catalog.rows.values(), recipe=recipe, labelled=catalog.labelled)

@@ -1,30 +1,33 @@
 """A view: profile, split and window over a catalog and a recipe. Joins eeg and store; writes nothing.
 
-The same objects serve every view. A view says what it holds, what is missing, and has a digest only when whole.
+The same objects serve every view. A view states what it holds and what is missing, and has a digest only when complete.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from operator import index as as_int
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from pydantic import ValidationError
 
 from brainbrr.core.arrays import AnyArray, Bool, Float32, UInt8
+from brainbrr.core.display import counted, html_table
 from brainbrr.core.toml import explain
 from brainbrr.eeg.corpus.annotations import Annotations
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import Fix, IntegrityError, UsageError, ViewNotReadyError
-from brainbrr.loading import windows as w
 from brainbrr.loading.build_index import index_of, rows_of
 from brainbrr.loading.index import Index
 from brainbrr.loading.labels import Labeller
 from brainbrr.loading.reader import Shards, WindowReader
-from brainbrr.loading.recordings import LeftOut, Missing, Omission, Stale, ViewRecording
+from brainbrr.loading.recordings import LeftOut, Members, Omission, Recordings, Scope, ViewRecording
+from brainbrr.loading.windows import WindowSpec
 from brainbrr.store.frozen_views import VIEW_FORMAT, check_frozen, digest_of_view
 from brainbrr.store.store import Store
 
@@ -32,52 +35,170 @@ if TYPE_CHECKING:
     import mne
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Window:
-    """One window: signal (view rows, length) float32, its labels and where it comes from."""
+    """One window of a recording.
+
+    Attributes
+    ----------
+    signal : ndarray of float32, shape (channels, samples)
+        In µV where nothing is normalised, else in the window's units.
+    valid : ndarray of bool, shape (samples,)
+        False in padding and past the labels' duration.
+    label : ndarray of uint8, shape (samples,)
+        0 background, 1 seizure, 255 not labelled.
+    events : tuple of (float, float, str)
+        Start and stop in seconds of the recording, and the label, of each event that overlaps the window.
+    recording : ViewRecording
+        Where the window comes from.
+    start_s : float
+        Start of the window in the recording, in seconds.
+    rate_hz : int
+        Samples per second.
+    channels : tuple of str
+        The rows of `signal`.
+
+    Examples
+    --------
+    >>> window = brainbrr.view("store", window=brainbrr.WindowSpec(4))[0]
+    >>> window.start_s, window.signal.dtype, window.label.shape
+    (0.0, dtype('float32'), (1024,))
+    """
 
     signal: Float32
     valid: Bool
     label: UInt8
-    events: tuple[tuple[float, float, str], ...]  # (start_s, stop_s, label) in the recording
+    events: tuple[tuple[float, float, str], ...]
     recording: ViewRecording
     start_s: float
     rate_hz: int
     channels: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        rows, samples = self.signal.shape
+        shape = f"{counted(rows, 'channel')}, {counted(samples, 'sample')} at {self.rate_hz} Hz"
+        seizure_s = float((self.label == 1).sum()) / self.rate_hz
+        return f"<Window of {self.recording.path} from {self.start_s:g} s: {shape}, {seizure_s:g} s of seizure>"
+
+
+class Windows(Sequence[Window]):
+    """Some windows of a view, each read when it is used: what a slice of a view gives.
+
+    Parameters
+    ----------
+    view : View
+        The view.
+    places : range
+        Which of its windows.
+
+    Examples
+    --------
+    >>> some = brainbrr.view("store", window=brainbrr.WindowSpec(2, stride_s=1))[10:20:5]
+    >>> len(some), [window.start_s for window in some]
+    (2, [10.0, 15.0])
+    """
+
+    def __init__(self, view: View, places: range) -> None:
+        self._view, self._places = view, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> Window: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Windows: ...
+
+    def __getitem__(self, place: int | slice) -> Window | Windows:
+        if isinstance(place, slice):
+            return Windows(self._view, self._places[place])
+        return self._view[self._places[place]]
+
+    def __repr__(self) -> str:
+        return f"<{counted(len(self), 'window')} of {self._view!r}>"
+
 
 class View:
-    """Windows over stored recordings. `len(view)` counts them, `view[i]` reads one.
+    """Windows over stored recordings.
 
-    Reading needs the store only: neither the EDF tree nor the catalog. Safe under threads, fork and pickling.
+    ``len(view)`` counts windows, ``view[i]`` reads one, ``view[i:j]`` gives a sequence that reads each when it is used.
+    Reading needs the store only: neither the EDF files nor the catalog. Safe under threads, fork and pickling.
+
+    Attributes
+    ----------
+    recordings : Recordings
+        The stored recordings, in the order of the view.
+    missing, omitted, stale, left_out : tuple
+        Recordings that cannot be used yet; that were refused, which was accepted; whose files changed; and whose
+        findings score below the requested quality.
+    corpus, profile, split, selection
+        Which part of which corpus this is.
+    recipe : Recipe
+        What was done to the signal before it was stored.
+    window : WindowSpec
+        What is done to it when it is read.
+    rate_hz, length, stride : int
+        Samples per second, and a window's length and stride in samples.
+    fix : str or None
+        The command that makes the view ready, where it is not.
+
+    Examples
+    --------
+    >>> view = brainbrr.view("store", profile="smoke", window=brainbrr.WindowSpec(2, stride_s=1))
+    >>> view
+    <View demo/smoke: 6 recordings, 0.04 h, 126 windows of 2 s every 1 s at 256 Hz, ready>
+    >>> [window.start_s for window in view[0:3]]
+    [0.0, 1.0, 2.0]
     """
 
     def __init__(
         self,
         store: Store | None,
+        members: Members,
         *,
-        corpus: str,
-        profile: str,
-        split: str | None,
+        scope: Scope,
         recipe: Recipe,
-        window: w.WindowSpec,
-        recordings: tuple[ViewRecording, ...],
-        missing: tuple[Missing, ...] = (),
-        omitted: tuple[Omission, ...] = (),
-        stale: tuple[Stale, ...] = (),
-        left_out: tuple[LeftOut, ...] = (),
-        selection: Mapping[str, Any] | None = None,
+        window: WindowSpec,
+        fix: str | None = None,
     ) -> None:
         self._store = store
-        self.corpus, self.profile, self.split = corpus, profile, split
-        self.recipe, self.window = recipe, window
-        self.recordings, self.missing, self.omitted, self.stale = recordings, missing, omitted, stale
-        self.left_out, self.selection = left_out, dict(selection or {})
+        self.members, self.scope, self.recipe, self.window, self.fix = members, scope, recipe, window, fix
+        self.recordings = Recordings(members.recordings)
+        self.missing, self.omitted, self.stale = members.missing, members.omitted, members.stale
+        self.left_out = members.left_out
+        self.corpus, self.profile, self.split = scope.corpus, scope.profile, scope.split
+        self.selection = dict(scope.selection)
         self.rate_hz = recipe.rate_hz
         self.length = window.samples("length_s", recipe.rate_hz)
         self.stride = window.samples("stride_s", recipe.rate_hz)
-        for recorded, absent in {(r.record.array.channels, r.record.array.absent) for r in recordings}:
+        for recorded, absent in {(r.record.array.channels, r.record.array.absent) for r in self.recordings}:
             rows_of(recorded, absent, window)  # a view that cannot be read is an error now, not at its first window
+
+    def __repr__(self) -> str:
+        split = f", split {self.split}" if self.split else ""
+        hours = sum(recording.duration_s for recording in self.recordings) / 3600
+        cut = f"{counted(len(self), 'window')} of {self.window.length_s} s every {self.window.stride_s} s"
+        lacks = f" ({counted(len(self.missing), 'recording')} missing)" if self.missing else ""
+        holds = f"{counted(len(self.recordings), 'recording')}, {hours:.2f} h, {cut} at {self.rate_hz} Hz"
+        return f"<View {self.corpus or '?'}/{self.profile}{split}: {holds}, {self.state}{lacks}>"
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "corpus, profile, split": f"{self.corpus or '?'}, {self.profile}, {self.split or 'all'}",
+            "state": self.state,
+            "recordings": f"{len(self.recordings)} ({len(self.missing)} missing, {len(self.omitted)} omitted)",
+            "patients": len({recording.patient for recording in self.recordings}),
+            "hours": f"{sum(recording.duration_s for recording in self.recordings) / 3600:.2f}",
+            "seizures": sum(len(recording.seizures) for recording in self.recordings),
+            "windows": f"{len(self):,} of {self.window.length_s} s every {self.window.stride_s} s",
+            "signal": f"{len(self.channels)} channels at {self.rate_hz} Hz, normalise {self.window.normalise}",
+            "recipe": f"{self.recipe.name} {self.recipe.digest[:12]}",
+            "digest": self.digest or "none until it is complete",
+            **({"fix": self.fix} if self.fix else {}),
+            **({"data": "SYNTHETIC"} if self.synthetic else {}),
+        }
+        return html_table(rows.items(), caption="brainbrr view")
 
     @property
     def store(self) -> Store:
@@ -95,9 +216,34 @@ class View:
             return "incomplete"
         return "stale" if self.stale else "ready"
 
+    def require_ready(self, *, location: Path | None = None) -> None:
+        """Do nothing where the view is ready.
+
+        Parameters
+        ----------
+        location : path-like, optional
+            Where the store would be, for a view without one.
+
+        Raises
+        ------
+        ViewNotReadyError
+            The view is not ready; the error names its state, the first reason and the command that makes it ready.
+        """
+        if self.state == "ready":
+            return
+        reasons = [each.reason for each in self.missing] + [each.reason for each in self.stale]
+        of = f"{len(self.recordings)} of {len(self.recordings) + len(self.missing)} recordings are stored"
+        place = location or (self._store.location if self._store else None)
+        raise ViewNotReadyError(
+            f"the view is {self.state}: {of}" + (f"; {reasons[0]}" if reasons else ""),
+            where=f"corpus {self.corpus or '?'}, profile {self.profile}, split {self.split or 'all'}, "
+            f"recipe {self.recipe.name}" + (f", store {place}" if place else ""),
+            fix=self.fix,
+        )
+
     @cached_property
     def digest(self) -> str | None:
-        """SHA-256 of what the view is; None until every object exists."""
+        """SHA-256 of the view's recordings, labels, recipe and window; None until every object exists."""
         if self.missing or not self.recordings:
             return None
         return view_digest(self.recipe, self.window, self.recordings, self.omitted)
@@ -127,20 +273,43 @@ class View:
 
     @property
     def n_dropped(self) -> int:
-        """Samples that no window holds: tails, and what lies between windows that do not touch."""
+        """Samples that are in no window: ends of recordings, and gaps between windows that do not touch."""
         return self.index.n_uncovered
 
     def classes(self) -> UInt8:
-        """Return each window's class: 0 background, 1 partial seizure, 2 full seizure, 3 nothing labelled."""
+        """Return each window's class.
+
+        Returns
+        -------
+        ndarray of uint8, shape (windows,)
+            0 background, 1 partial seizure, 2 full seizure, 3 nothing labelled. A window is a full seizure where the
+            share of its labelled time that is seizure reaches ``window.full_fraction``.
+        """
         return self.index.classes()
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, index: int) -> Window:
+    @overload
+    def __getitem__(self, place: int) -> Window: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Windows: ...
+
+    def __getitem__(self, place: int | slice) -> Window | Windows:
+        if self.missing or not self.recordings:  # a part of a view would be taken for all of it
+            self.require_ready()
+        if isinstance(place, slice):
+            return Windows(self, range(len(self))[place])
+        index = as_int(place)
         if not -len(self) <= index < len(self):
             raise IndexError(f"window {index} of {len(self)}")
-        index %= len(self)
+        return self._read_window(index % len(self))
+
+    def __iter__(self) -> Iterator[Window]:
+        return iter(self[:])
+
+    def _read_window(self, index: int) -> Window:
         signal = np.empty((len(self.channels), self.length), dtype=np.float32)
         label = np.empty(self.length, dtype=np.uint8)
         valid = np.empty(self.length, dtype=np.bool_)
@@ -167,10 +336,23 @@ class View:
         label: UInt8,
         valid: Bool,
     ) -> None:
-        """Read one window into buffers: signal (view rows, length), label and valid (length,).
+        """Read one window into buffers; padding is zeros.
 
-        label is 0 background, 1 seizure, 255 not labelled; valid is false in padding and past the labels' duration.
-        Padding is zeros. Raises IntegrityError where stored bytes are damaged.
+        Parameters
+        ----------
+        index : int
+            The window, from 0.
+        signal : ndarray of float32, shape (channels, samples)
+            Filled with the signal.
+        label : ndarray of uint8, shape (samples,)
+            Filled with 0 background, 1 seizure, 255 not labelled.
+        valid : ndarray of bool, shape (samples,)
+            Filled with false in padding and past the labels' duration.
+
+        Raises
+        ------
+        IntegrityError
+            A stored tile is damaged.
         """
         position, start = self._place(index)
         self.read(position, start, signal)
@@ -191,33 +373,95 @@ class View:
         return WindowReader(self.index, Shards(self.index, self.store))
 
     def read(self, position: int, start: int, signal: Float32) -> None:
-        """Read from sample `start` of one recording into (view rows, n); zeros past its end."""
+        """Read a part of one recording into a buffer; zeros past its end.
+
+        Parameters
+        ----------
+        position : int
+            The recording's place in `recordings`.
+        start : int
+            The first sample.
+        signal : ndarray of float32, shape (channels, samples)
+            Filled with the signal.
+
+        Raises
+        ------
+        IntegrityError
+            A stored tile is damaged.
+        """
         self._reader.fill(position, start, signal)
 
     def over(self, store: Store) -> View:
-        """Return the same view, read from another store that holds its objects."""
+        """Return the same view, read from another store.
+
+        Parameters
+        ----------
+        store : Store
+            A store that holds the view's objects.
+
+        Returns
+        -------
+        View
+            With the same digest.
+        """
         other = copy(self)
         other._store = store
         other.__dict__.pop("_reader", None)  # reads the old one
         return other
 
     def to_mne(self, position: int) -> mne.io.RawArray:
-        """Return one whole recording as MNE's Raw: in volts, not normalised, with its events as annotations.
+        """Return one recording as MNE's Raw, not normalised, with its events as annotations.
 
-        The view's order, reference and interpolation are applied. Raises DependencyError without mne.
+        The view's order of channels, reference and interpolation are applied.
+
+        Parameters
+        ----------
+        position : int
+            The recording's place in `recordings`.
+
+        Returns
+        -------
+        mne.io.RawArray
+            In volts, at `rate_hz`. ``info["highpass"]`` and ``info["lowpass"]`` are the edges of the pass band in Hz
+            that the recording really has, ``info["line_freq"]`` is the notch, electrodes are at their standard 10-20
+            positions, and ``info["description"]`` names the recipe. Channels with NaN are marked bad.
+
+        Raises
+        ------
+        DependencyError
+            mne is not installed.
+        IntegrityError
+            A stored tile is damaged.
+
+        Examples
+        --------
+        >>> raw = brainbrr.view("store").to_mne(0)
+        >>> raw.info["highpass"], raw.info["lowpass"], raw.info["line_freq"]
+        (0.5, 120.0, 60.0)
         """
-        from brainbrr.views.mne import to_raw
+        from brainbrr.views.mne import Acquisition, to_raw
 
         recording = self.recordings[position]
         in_microvolts = self.window.model_copy(update={"normalise": "none", "scale_uv": None, "clip": None})
         index = index_of((recording,), recipe=self.recipe, window=in_microvolts)
         microvolts = np.empty((len(self.channels), recording.n_samples), dtype=np.float32)
         WindowReader(index, Shards(index, self.store)).fill(0, 0, microvolts)
-        events = recording.events_between(0, recording.end_us)
-        return to_raw(microvolts, channels=self.channels, rate_hz=self.rate_hz, events=events)
+        made = Acquisition.of(recording.record, self.recipe, reference=self.window.reference)
+        return to_raw(microvolts, made, channels=self.channels, events=recording.events_between(0, recording.end_us))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the frozen view: all that reading needs beside the store. Raises UsageError when not ready."""
+        """Return the frozen view: all that reading needs in addition to the store.
+
+        Returns
+        -------
+        dict
+            JSON without floats; `from_json` opens it.
+
+        Raises
+        ------
+        UsageError
+            The view is not ready.
+        """
         if self.state != "ready":
             raise UsageError(f"a view that is {self.state} cannot be frozen")
         return {
@@ -250,55 +494,70 @@ class View:
     def from_json(cls, store: Store, frozen: Mapping[str, Any]) -> View:
         """Open a frozen view.
 
-        Raises UsageError for another format, IntegrityError when it is not as to_json() gives it, or the store no
-        longer holds what it names.
+        Parameters
+        ----------
+        store : Store
+            A store that holds the view's objects.
+        frozen : mapping
+            What `to_json` returned.
+
+        Returns
+        -------
+        View
+            With the same digest.
+
+        Raises
+        ------
+        UsageError
+            Another format.
+        IntegrityError
+            It is not what `to_json` returned, or the store no longer holds what it references.
         """
         check_frozen(frozen)
         try:
             recipe = Recipe.from_identity(frozen["recipe"]["fields"], name=frozen["recipe"]["name"])
-            window = w.WindowSpec.model_validate(frozen["window"])
+            window = WindowSpec.model_validate(frozen["window"])
         except ValidationError as error:
             raise IntegrityError(f"the frozen view's recipe or window: {explain(error)}") from None
-        recordings = []
-        for entry in frozen["recordings"]:
-            record = store.record(entry["key"])
-            named = entry["source"], entry["content"]
-            if record is None or (record.source, record.content) != named or not store.has_object(record):
-                raise IntegrityError(
-                    f"the frozen view names content {entry['content'][:12]}, which the store does not hold",
-                    where=entry["path"],
-                    fix="ingest the corpus into this store again",
-                )
-            recordings.append(
-                ViewRecording(
-                    path=entry["path"],
-                    patient=entry["patient"],
-                    split=entry["split"],
-                    source=entry["source"],
-                    synthetic=entry["synthetic"],
-                    annotations=Annotations.from_json(entry["annotations"]),
-                    record=record,
-                )
-            )
         view = cls(
             store,
-            corpus=frozen["corpus"],
-            profile=frozen["profile"],
-            split=frozen["split"],
+            Members(
+                tuple(_stored(store, entry) for entry in frozen["recordings"]),
+                omitted=tuple(Omission(**entry) for entry in frozen["omitted"]),
+                left_out=tuple(LeftOut(**entry) for entry in frozen.get("left_out", ())),
+            ),
+            scope=Scope(frozen["corpus"], frozen["profile"], frozen["split"], frozen["selection"]),
             recipe=recipe,
             window=window,
-            recordings=tuple(recordings),
-            omitted=tuple(Omission(**entry) for entry in frozen["omitted"]),
-            left_out=tuple(LeftOut(**entry) for entry in frozen.get("left_out", ())),
-            selection=frozen["selection"],
         )
         if view.digest != frozen["digest"]:
             raise IntegrityError("the frozen view does not match its own digest", where=frozen["digest"])
         return view
 
 
+def _stored(store: Store, entry: Mapping[str, Any]) -> ViewRecording:
+    """Return a recording of a frozen view. Raises IntegrityError where the store does not hold it."""
+    record = store.record(entry["key"])
+    named = entry["source"], entry["content"]
+    if record is None or (record.source, record.content) != named or not store.has_object(record):
+        raise IntegrityError(
+            f"the frozen view names content {entry['content'][:12]}, which the store does not hold",
+            where=entry["path"],
+            fix="ingest the corpus into this store again",
+        )
+    return ViewRecording(
+        path=entry["path"],
+        patient=entry["patient"],
+        split=entry["split"],
+        source=entry["source"],
+        synthetic=entry["synthetic"],
+        annotations=Annotations.from_json(entry["annotations"]),
+        record=record,
+    )
+
+
 def view_digest(
-    recipe: Recipe, window: w.WindowSpec, recordings: Iterable[ViewRecording], omitted: Iterable[Omission]
+    recipe: Recipe, window: WindowSpec, recordings: Iterable[ViewRecording], omitted: Iterable[Omission]
 ) -> str:
     """Return the SHA-256 of a view: no path, corpus or profile name is in it."""
     return digest_of_view(

@@ -20,7 +20,7 @@ from brainbrr.store.store import Store
 
 @dataclass(frozen=True)
 class WhyReport:
-    """A hit, or a miss with its reason and the fields in which the nearest stored key differs: [asked for, stored]."""
+    """A hit, or a miss with its reason and the fields in which the nearest stored key differs: [requested, stored]."""
 
     hit: bool
     key: str

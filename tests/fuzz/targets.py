@@ -28,7 +28,7 @@ from brainbrr.eeg.signal.recipe import PRESETS, Recipe, load_recipe
 from brainbrr.errors import BrainbrrError, ConfigError, FormatError, IntegrityError, UsageError
 from brainbrr.learn.config import load_train_config
 from brainbrr.loading.index import Index
-from brainbrr.loading.recordings import ViewRecording, assemble
+from brainbrr.loading.recordings import Members, Scope, ViewRecording, assemble
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.profiles import load_profiles
 from brainbrr.settings import resolve
@@ -41,6 +41,7 @@ from brainbrr.store.store import Store
 from brainbrr.views.view import View
 
 META = meta_of(2, 400, absent=(1,))
+SCOPE = Scope("demo", "full")
 RECIPE = Recipe(rate_hz=16, channels=("Fp1", "F3"), bandpass_hz=("0.5", "7"), notch_hz=None)
 VIEW_META = ArrayMeta(("Fp1", "F3"), (), 400, 16, "0.125", (0, 3))
 LABELS = Annotations.from_json(
@@ -74,8 +75,7 @@ class Place:
             viewed = store.put(samples, **said).record
         recordings = (ViewRecording("a/b.edf", "p", "train", viewed.source, True, LABELS, viewed),)
         window = WindowSpec(length_s="4", stride_s="2", reference="average")
-        named = {"corpus": "demo", "profile": "full", "split": None}
-        view = View(stores["none"], recipe=RECIPE, window=window, recordings=recordings, **named)
+        view = View(stores["none"], Members(recordings), scope=SCOPE, recipe=RECIPE, window=window)
         seen(view)  # loads and compiles what is loaded and compiled when it is first needed
         return cls(folder, stores, record, viewed, view)
 
@@ -195,8 +195,7 @@ def read_record(place: Place, data: bytes) -> object:
         row = row_of("a/b.edf", source=found.source, annotations=LABELS.to_json())
         ready, _, _ = assemble(store, [row], recipe=RECIPE, labelled=True)
         for recording in ready:
-            seen(View(store, corpus="demo", profile="full", split=None, recipe=RECIPE, window=place.view.window,
-                      recordings=(recording,)))  # fmt: skip
+            seen(View(store, Members((recording,)), scope=SCOPE, recipe=RECIPE, window=place.view.window))
         verify_record(store, key)
         return found
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from brainbrr.core.progress import Silent
 from brainbrr.learn.config import TrainConfig
-from brainbrr.loading.recordings import ViewRecording
+from brainbrr.loading.recordings import Members, ViewRecording
 from brainbrr.views.view import View
 
 
@@ -32,15 +32,7 @@ def changed(config: TrainConfig, section: str, **fields: Any) -> TrainConfig:
 
 
 def with_recordings(view: View, recordings: tuple[ViewRecording, ...]) -> View:
-    return View(
-        view.store,
-        corpus=view.corpus,
-        profile=view.profile,
-        split=view.split,
-        recipe=view.recipe,
-        window=view.window,
-        recordings=recordings,
-    )
+    return View(view.store, Members(recordings), scope=view.scope, recipe=view.recipe, window=view.window)
 
 
 def same_bits(one: Path, other: Path) -> bool:

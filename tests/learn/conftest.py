@@ -14,7 +14,7 @@ from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.learn.config import TrainConfig
 from brainbrr.learn.train import train
 from brainbrr.store.store import Store
-from brainbrr.views.report import view
+from brainbrr.views.report import ViewRequest, view
 from brainbrr.views.view import View
 
 ViewOf = Callable[..., View]
@@ -26,7 +26,7 @@ def view_of(stored: Store, config: TrainConfig) -> ViewOf:
 
     def make(split: str, **changes: Any) -> View:
         chosen = {"profile": EVERYTHING, "recipe": Recipe(), "window": config.window_spec(), "split": split, **changes}
-        return view(stored, location=stored.location, **chosen).view
+        return view(stored, ViewRequest(**chosen), location=stored.location).view
 
     return make
 

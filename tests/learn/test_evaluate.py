@@ -24,7 +24,7 @@ from brainbrr.learn import runs as r
 from brainbrr.learn.config import TrainConfig
 from brainbrr.learn.evaluate import EvaluateReport, evaluate, line_length, probabilities
 from brainbrr.learn.model import Detector
-from brainbrr.loading.recordings import ViewRecording
+from brainbrr.loading.recordings import Members, ViewRecording
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.scoring.events import Scored
 from brainbrr.scoring.files import bids_tsv, csv_bi
@@ -36,8 +36,9 @@ ViewOf = Callable[..., View]
 
 
 def of(view: View, recordings: tuple[ViewRecording, ...], **changes: Any) -> View:
-    fields = {"corpus": view.corpus, "profile": view.profile, "split": view.split, "recipe": view.recipe}
-    return View(view.store, **{**fields, "window": view.window, **changes}, recordings=recordings)
+    scope = replace(view.scope, **{name: changes.pop(name) for name in ("corpus", "split") if name in changes})
+    fields = {"scope": scope, "recipe": view.recipe, "window": view.window}
+    return View(view.store, Members(recordings), **{**fields, **changes})
 
 
 @pytest.fixture(scope="session")

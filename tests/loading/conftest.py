@@ -11,7 +11,7 @@ from helpers.support import EVERYTHING
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.store.store import Store
-from brainbrr.views.report import view
+from brainbrr.views.report import ViewRequest, view
 from brainbrr.views.view import View
 
 ViewOf = Callable[..., View]
@@ -23,8 +23,7 @@ def view_of(stored: Store) -> ViewOf:
 
     def make(store: Store = stored, split: str | None = None, **fields: Any) -> View:
         window = WindowSpec.model_validate({"length_s": "4", "stride_s": "1.5", "tail": "pad", **fields})
-        return view(
-            store, location=store.location, profile=EVERYTHING, recipe=Recipe(), window=window, split=split
-        ).view
+        request = ViewRequest(EVERYTHING, Recipe(), window, split=split)
+        return view(store, request, location=store.location).view
 
     return make

@@ -190,5 +190,6 @@ def test_a_rank_outside_of_its_world_is_refused(world: dict[str, int]) -> None:
 
 
 def test_a_view_without_labels_is_refused() -> None:
-    with pytest.raises(UsageError, match="no window of the view is labelled"):
+    with pytest.raises(UsageError, match="no window of the view is labelled") as caught:
         Order(index_with([3] * 4), BALANCED, batch=2)
+    assert 'labels = "none"' in str(caught.value.fix)

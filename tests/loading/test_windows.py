@@ -113,10 +113,31 @@ def test_one_number_has_one_shortest_text(value: object, text: str) -> None:
     "value",
     [
         "1000000000", 10**9, 10**5000, "0." + "0" * 18 + "1", "1e100", "1e+000", "١", "1e١", "0x1", ".", "e5", "1 ",
-        "1\n", float("nan"), float("-inf"), None, False, b"1", Decimal(1),
+        "1\n", float("nan"), float("-inf"), None, False, b"1", Decimal("NaN"), Decimal("sNaN"), Fraction(1),
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_decimal_text_takes_nothing_else(value: object) -> None:
     with pytest.raises(ValueError):
         decimal_text(value)
+
+
+def test_a_window_is_given_in_any_kind_of_number_and_is_exact() -> None:
+    same = {WindowSpec(2, stride_s=0.1), WindowSpec("2.0", stride_s="0.10"), WindowSpec(2.0, stride_s=Decimal("1E-1"))}
+    assert same == {WindowSpec.model_validate({"length_s": "2", "stride_s": "0.1"})}
+    spec = WindowSpec(0.1 + 0.2, clip=np.float64(1.5))
+    assert (spec.length_s, spec.clip) == ("0.30000000000000004", "1.5")  # the shortest text of that float
+    assert WindowSpec(length_s=4).samples("length_s", 256) == 1024
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), Decimal("NaN"), Decimal("-Infinity"), True, "two", 0])
+def test_what_is_no_length_is_refused(wrong: object) -> None:
+    with pytest.raises(ValidationError):
+        WindowSpec(wrong)
+    with pytest.raises(ValidationError):
+        WindowSpec(2, stride_s=wrong)
+
+
+def test_an_unknown_field_of_a_window_is_refused() -> None:
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        WindowSpec(2, strides=1)

@@ -25,14 +25,13 @@ from brainbrr.core.digest import key_of, source_digest
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.ingest.ingest import ingest
-from brainbrr.profiles import SPLITS, Profile
+from brainbrr.settings import resolve
 from brainbrr.store.gc import gc
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
 from brainbrr.views.check import check
 
 N_OWN, N_TOGETHER = 6, 2
-EVERYTHING = Profile(name="full", quota=dict.fromkeys(SPLITS))
 RECIPE = Recipe()
 
 
@@ -119,7 +118,7 @@ class Arena:
             self.ingest(corpus)
         store = Store.open(self.store)
         gc(store, yes=True, grace_s=0)
-        report = check(store, profiles_of=lambda _: {"full": EVERYTHING}, require=("no-duplicates", "complete"))
+        report = check(store, settings=resolve(), require=("no-duplicates", "complete"))
         assert report.exit_code == 0, report
         assert report.orphans == (), report.orphans
         n_sources = len({source_digest(edf) for edf in (self.folder / "trees").rglob("*.edf")})

@@ -19,7 +19,7 @@ from brainbrr.store.forget import forget
 from brainbrr.store.formats import Codec
 from brainbrr.store.gc import gc
 from brainbrr.store.store import Store
-from brainbrr.views.report import view
+from brainbrr.views.report import ViewRequest, view
 from brainbrr.views.retention import pin, retire
 
 OTHER = Recipe(name="other", notch_hz=50)
@@ -40,7 +40,7 @@ def make_specimen(folder: Path, *, codec: Codec, host: Host) -> Path:
 
     def freeze(recipe: Recipe, length_s: str) -> str:
         window = WindowSpec(length_s=length_s, stride_s=length_s)
-        found = view(store, location=location, profile=EVERYTHING, recipe=recipe, window=window, host=host).view
+        found = view(store, ViewRequest(EVERYTHING, recipe, window), location=location, host=host).view
         store.freeze(str(found.digest), found.to_json())
         return str(found.digest)
 

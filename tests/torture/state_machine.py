@@ -41,7 +41,7 @@ from brainbrr.loading.windows import WindowSpec
 from brainbrr.store.gc import gc
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
-from brainbrr.views.report import view
+from brainbrr.views.report import ViewRequest, view
 
 RECIPE, WINDOW = Recipe(), WindowSpec(length_s="4", stride_s="4")
 N_SOURCES = 4
@@ -176,7 +176,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def freeze(self) -> None:
         wanted = set(self.catalog.values())
-        found = view(self.store, location=self.store.location, profile=EVERYTHING, recipe=RECIPE, window=WINDOW).view
+        found = view(self.store, ViewRequest(EVERYTHING, RECIPE, WINDOW), location=self.store.location).view
         whole = all(self.records[s] == WHOLE and self.objects[s] != GONE for s in wanted)
         assert (found.state == "ready") == whole
         if whole:

@@ -7,17 +7,17 @@ Which frequencies are kept: the edges of a recipe's filters, and what a recordin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from brainbrr.core.digest import decimal_text, recipe_digest
+from brainbrr.core.digest import Number, decimal_text, recipe_digest
 from brainbrr.core.toml import explain, read_toml
 from brainbrr.eeg.signal.montage import CHB_MIT, EAR_LOBES, TEN_TWENTY, electrode_of
 from brainbrr.errors import ConfigError
@@ -58,14 +58,58 @@ REVISION = 1
 """Raised whenever the same recipe and source would give other numbers."""
 
 
+class RecipeFields(TypedDict, total=False):
+    """The fields of a `Recipe` as they may be given."""
+
+    name: str
+    rate_hz: int
+    channels: Sequence[str]
+    bandpass_hz: Sequence[Number] | Literal[False] | None
+    notch_hz: Number | Literal[False] | None
+    quantum_uv: Number
+    exact: bool
+    revision: int
+
+
 class Recipe(BaseModel):
-    """How an EDF becomes an array. Closed: unknown fields are refused; every default is in the digest.
+    """How an EDF becomes an array. Every field except the name is part of each key.
 
-    Numbers are integers or decimal strings, since a float has no canonical text. Channels are spelt as
-    `montage.electrode_of` spells them: another spelling would be absent from every file.
+    Fields that are not known are refused. Numbers are kept as decimal texts: a float is read by its shortest text.
 
-    An `exact` recipe is computed in integers and gives the same bytes on every machine. One that is not follows
-    the float steps of brain-go-brr (`upstream`): right within a tolerance, outside of what digests promise.
+    Parameters
+    ----------
+    name : str
+        For people; not part of the digest.
+    rate_hz : int
+        Samples per second of what is stored.
+    channels : tuple of str
+        Electrodes of the 10-20 system, A1, A2, or pairs of them, in this order.
+    bandpass_hz : pair of float, str or Decimal, or None
+        Edges of the pass band in Hz.
+    notch_hz : float, str, Decimal or None
+        The frequency of the power line in Hz.
+    quantum_uv : float, str or Decimal
+        The finest step in µV; each channel uses it times a power of two.
+    exact : bool
+        Computed in integers, with the same bytes on every machine. False follows the float steps of brain-go-brr.
+    revision : int
+        Of the computation; only the current one can be built.
+
+    Raises
+    ------
+    ValidationError
+        A field is not known, or a value is not allowed.
+
+    Notes
+    -----
+    The band-pass is a linear-phase FIR filter whose edges are the ends of its pass band, as in MNE; see
+    `brainbrr.eeg.signal.fir` for its lengths and attenuations.
+
+    Examples
+    --------
+    >>> recipe = brainbrr.Recipe(name="europe", notch_hz=50)
+    >>> recipe.notch_hz, recipe.digest == brainbrr.Recipe().digest
+    ('50', False)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -78,6 +122,9 @@ class Recipe(BaseModel):
     quantum_uv: str = "0.125"
     exact: bool = True
     revision: int = REVISION
+
+    def __init__(self, **fields: Unpack[RecipeFields]) -> None:
+        super().__init__(**fields)
 
     @field_validator("bandpass_hz", "notch_hz", "quantum_uv", mode="before")
     @classmethod
@@ -118,17 +165,47 @@ class Recipe(BaseModel):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields that decide the stored numbers: all but the display name."""
+        """Return the fields that decide the stored numbers: all but the name.
+
+        Returns
+        -------
+        dict
+            Numbers as decimal texts, tuples as lists.
+        """
         fields = self.model_dump(exclude={"name"})
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
     @classmethod
     def from_identity(cls, fields: Mapping[str, Any], *, name: str) -> Recipe:
-        """Return the recipe that identity() described. Raises ValidationError where this version cannot build it."""
+        """Return the recipe that `identity` described.
+
+        Parameters
+        ----------
+        fields : mapping
+            What `identity` returned.
+        name : str
+            The recipe's name.
+
+        Returns
+        -------
+        Recipe
+            With the same digest.
+
+        Raises
+        ------
+        ValidationError
+            This version cannot build it.
+        """
         return cls.model_validate({**fields, "name": name})
 
     def described(self) -> dict[str, Any]:
-        """Return how reports name it: its name, its digest, and whether equal bytes are promised."""
+        """Return how reports name the recipe.
+
+        Returns
+        -------
+        dict
+            Its name, its digest, and whether equal bytes are promised.
+        """
         return {"name": self.name, "digest": self.digest, "exact": self.exact}
 
     @property
