@@ -7,7 +7,9 @@ import io
 import json
 import os
 import select
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TextIO
@@ -17,6 +19,7 @@ import click
 from brainbrr.errors import Fix
 
 _EVERY_S = 10.0
+_NARROWEST = 20
 
 
 def at(text: str, store: str | None) -> str:
@@ -56,15 +59,24 @@ class Output:
         click.echo(text.rstrip())
 
     def pairs(self, rows: Iterable[tuple[str, str]]) -> None:
-        """Print names and values."""
-        rows = [(name, in_one_line(at(value, self._store))) for name, value in rows]
+        """Print names and values; on a terminal, long values on several lines, unless they hold a command to paste."""
+        rows = list(rows)
         if not sys.stdout.isatty():
             for name, value in rows:
-                click.echo(f"{name}\t{value}")
+                click.echo(f"{name}\t{in_one_line(at(value, self._store))}")
             return
         width = max((len(name) for name, _ in rows), default=0)
+        room = max(shutil.get_terminal_size().columns - width - 4, _NARROWEST)
         for name, value in rows:
-            click.echo(f"  {click.style(name.ljust(width), dim=True)}  {value}")
+            text = in_one_line(at(value, self._store))
+            lines = (
+                [text]
+                if isinstance(value, Fix)
+                else textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+            )
+            click.echo(f"  {click.style(name.ljust(width), dim=True)}  {lines[0]}")
+            for line in lines[1:]:
+                click.echo(f"{' ' * (width + 4)}{line}")
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[Any]], *, whole: Collection[str] = ()) -> None:
         """Print rows under a head. Columns named in `whole` stay on one line where a terminal is narrow."""
@@ -116,10 +128,10 @@ class LineProgress:
             self._last = now
             rate = self._done / (now - self._began)
             left = f", {duration((self._total - self._done) / rate)} left" if self._total and rate else ""
-            left = f", {amount(rate, self._unit)}/s{left}"
-            done = amount(self._done, self._unit)
-            done = f"{done} of {amount(self._total, self._unit)}" if self._total else done
-            click.echo(f"{self._task}: {done}{left} {note}".rstrip(), err=True)
+            pace = f"{size(rate)}/s" if self._unit == "B" else f"{rate:.3g}/s"
+            done = amount(self._total or self._done, self._unit)
+            done = f"{size(self._done) if self._unit == 'B' else f'{self._done:,}'} of {done}" if self._total else done
+            click.echo(f"{self._task}: {done}, {pace}{left} {note}".rstrip(), err=True)
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -211,6 +223,10 @@ def has_lost_its_reader(*streams: TextIO) -> bool:
         with contextlib.suppress(io.UnsupportedOperation):  # no descriptor, so no pipe
             poll.register(stream.fileno(), 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def in_one_line(text: str) -> str:

@@ -70,7 +70,7 @@ def scorers(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         *((f"NEDC {name.upper()}", each["scorer"]) for name, each in found["nedc"].items()),
         (
             "NEDC OVLP, threshold swept",
-            swept and f"{swept}; one false alarm in these hours is {24 / found['hours']:.3g} per 24 h",
+            swept and f"{swept}; each false alarm in {found['hours']:.3g} h adds {24 / found['hours']:.3g} per 24 h",
         ),
         ("latency", found["latency_scorer"]),
         ("intervals", found["intervals_by"]),

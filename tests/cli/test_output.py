@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from brainbrr.cli.output import BarProgress, Output
+from brainbrr.cli.output import BarProgress, LineProgress, Output
+from brainbrr.errors import Fix
 
 NAME = "20260101-120000-smoke-1a2b3c"
 NAMES = ("a{b}.edf", "n[/red]t.edf", "n[red]t.edf", ":smile:.edf")
@@ -72,3 +73,26 @@ def test_a_table_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch, capsys
 def test_a_name_is_one_cell_of_one_row(capsys: pytest.CaptureFixture[str]) -> None:
     Output(as_json=False).table(("recording", "length"), [("a\nb\tc\x1b[2J\udce9", "1 s")])
     assert capsys.readouterr().out == "recording\tlength\na\\nb\\tc\\x1b[2J\\udce9\t1 s\n"
+
+
+def test_a_long_value_is_wrapped_below_its_beginning_and_a_command_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = narrow(monkeypatch)
+    words, command = " ".join(["word"] * 30), ("ingest", "x" * 90)
+    Output(as_json=False, store="s").pairs([("name", words), ("fix", Fix("do ", command))])
+    first, second, *rest = terminal.getvalue().splitlines()
+    assert len(second) <= 80 and second.startswith("        word") and first.count("word") > 10
+    assert rest[-1].endswith(f"do `brainbrr ingest --store s {'x' * 90}`")
+
+
+def test_progress_in_a_log_says_how_many_of_how_many(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("brainbrr.cli.output._EVERY_S", 0)
+    for unit, total, expected in (
+        ("files", 1200, "reading: 3 of 1,200 files, "),
+        ("B", 2000, "reading: 3 B of 2.0 kB, "),
+    ):
+        lines = LineProgress()
+        lines.start("reading", total, unit)
+        lines.advance(3)
+        assert capsys.readouterr().err.startswith(expected)
