@@ -88,7 +88,7 @@ def plan(
         try:
             seizures[file.path] = False
             if labels != "none":
-                seizures[file.path] = bool(read_annotations(file.labels, vocabulary=found.vocabulary).seizures)
+                seizures[file.path] = bool(read_annotations(file.labels, recording=file.edf.name).seizures)
                 labelled.add(file.path)
         except RecordingError as error:
             problems[file.path] = error

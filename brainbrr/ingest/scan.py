@@ -128,7 +128,7 @@ def read_labels(entry: Entry, before: Row | None, found: Corpus, digest_of: Call
         if before is not None and before.labels == entry.labels and before.annotations is not None:
             entry.annotations = Annotations.from_json(before.annotations)
             return
-        said = read_annotations(files, vocabulary=found.vocabulary)
+        said = read_annotations(files, recording=entry.file.edf.name)
     except RecordingError as error:
         entry.error = error
         return

@@ -11,7 +11,7 @@ import numpy as np
 
 from brainbrr.core.arrays import Float64, Int32, Int64, UInt8
 from brainbrr.core.statistics import check
-from brainbrr.eeg.corpus.label_formats import Event
+from brainbrr.eeg.corpus.label_rows import Event
 from brainbrr.eeg.signal.montage import electrode_of, operator
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import IntegrityError

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from brainbrr.core.digest import json_digest, key_of
 from brainbrr.core.display import counted, html_table
 from brainbrr.eeg.corpus.annotations import UNLABELLED, Annotations
-from brainbrr.eeg.corpus.label_formats import Event
+from brainbrr.eeg.corpus.label_rows import Event
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import DependencyError, IntegrityError
 from brainbrr.store.catalog import Row

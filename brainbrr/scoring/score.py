@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from brainbrr.core.progress import Progress
 from brainbrr.eeg.corpus.annotations import TOLERANCE_US, Annotations, read_annotations
-from brainbrr.eeg.corpus.label_formats import BINARY, seconds_text, suffix_of
+from brainbrr.eeg.corpus.label_formats import BINARY, suffix_of
+from brainbrr.eeg.corpus.label_rows import seconds_text
 from brainbrr.errors import AnnotationError, DependencyError, UsageError
 
 if TYPE_CHECKING:
@@ -142,7 +143,8 @@ def _role(file: Path) -> str:
 def _outcome(name: str, reference: Path, hypothesis: Path) -> Outcome:
     from brainbrr.scoring.metrics import Outcome
 
-    truth, said = (read_annotations({_role(file): file}) for file in (reference, hypothesis))
+    truth = read_annotations({_role(reference): reference})
+    said = read_annotations({_role(hypothesis): hypothesis}, empty=True)
     duration_us = truth.duration_us or said.duration_us
     if duration_us is None:
         raise AnnotationError(

@@ -76,6 +76,24 @@ def test_two_files_are_a_pair_whatever_they_are_called(cli: Cli, tmp_path: Path)
         assert cli("score", reference, hypothesis, "--json").json["metrics"]["event_f1"] == 1.0
 
 
+def test_a_table_without_rows_is_a_hypothesis_of_no_event_and_no_reference(cli: Cli, trees: tuple[Path, Path]) -> None:
+    reference, hypothesis = trees
+    for table in (hypothesis / "a_s001_t001_events.tsv", hypothesis / "b_s001_t000_events.tsv"):
+        table.write_text("onset\tduration\teventType\n")
+    found = cli("score", *trees, "--json").json["metrics"]
+    assert (found["sensitivity"], found["nedc"]["ovlp"]["false_alarms_per_day"]) == (0.5, 0)
+    told = cli("score", hypothesis, reference)
+    assert told.code == 1 and "no rows, and nothing that says how much time was looked at" in told.err
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_seizure_of_no_length_is_refused_on_both_sides(cli: Cli, trees: tuple[Path, Path], side: int) -> None:
+    file = (trees[0] / "a/s001/a_s001_t001.csv_bi", trees[1] / "b_s001_t000_events.tsv")[side]
+    (csv_bi if side == 0 else bids)(file, (10, 10))
+    told = cli("score", *trees)
+    assert told.code == 1 and "a seizure of no length" in told.err and file.name in told.err
+
+
 def test_files_without_a_partner_are_named(cli: Cli, trees: tuple[Path, Path]) -> None:
     reference, hypothesis = trees
     (hypothesis / "b_s001_t000_events.tsv").rename(hypothesis / "c_s001_t000_events.tsv")

@@ -6,43 +6,21 @@ Owns which file decides and what is reported. Knows nothing of signals, samples,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from brainbrr.core.digest import files_digest, source_digest
-from brainbrr.eeg.corpus.label_formats import (
-    BINARY,
-    ROLES,
-    SZCORE,
-    TUSZ,
-    Event,
-    LabelFile,
-    Vocabulary,
-    read_label_file,
-    seconds_text,
-    suffix_of,
-    unreadable,
-)
+from brainbrr.eeg.corpus.label_formats import BINARY, FORMATS, ROLES, read_label_file, suffix_of
+from brainbrr.eeg.corpus.label_rows import END_US, Event, LabelFile, seconds_text, unreadable
+from brainbrr.eeg.corpus.vocabulary import Meaning, Vocabulary
 from brainbrr.errors import AnnotationError, Fix
-
-__all__ = [
-    "ROLES",
-    "SZCORE",
-    "TUSZ",
-    "UNLABELLED",
-    "Annotations",
-    "Event",
-    "Vocabulary",
-    "label_digest",
-    "read_annotations",
-]
 
 TOLERANCE_US = 1_000_000
 """Two files may differ by this much time, either way, before it is reported: their decimals are rounded."""
 
-_DETAILS = (".csv", ".lbl", ".tse", "events.tsv")  # types and channels first, types alone after
+_DETAILS = (".csv", ".lbl", ".tse", "events.tsv", "a1.tsv")  # types and channels first, types alone after
 _SEIZURE = "seiz"
 
 
@@ -51,8 +29,9 @@ class Annotations:
     """The labels of one recording, times in microseconds from its start.
 
     `seizures` decides seizure time: sorted, disjoint, whole head. `typed` adds type and channels, one
-    event per (start, stop, label). Time in neither is background, over `duration_us` (None: over the whole
-    recording). Not labelled means nothing is known, which is never background.
+    event per (start, stop, label). `unknown` may hold a seizure or not: (start, stop), sorted, disjoint, no seizure in
+    it. Other time is background, over `duration_us` (None: over the whole recording). Not labelled means nothing is
+    known, which is never background.
     """
 
     labelled: bool
@@ -60,69 +39,91 @@ class Annotations:
     typed: tuple[Event, ...] = ()
     duration_us: int | None = None
     notes: tuple[str, ...] = ()
+    unknown: tuple[tuple[int, int], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON without floats: seizures as [start, stop], typed as [start, stop, label, channels]."""
+        """Return JSON without floats: seizures as [start, stop], typed as [start, stop, label, channels].
+
+        `unknown` is left out where there is none.
+        """
+        unknown = {"unknown": [list(span) for span in self.unknown]} if self.unknown else {}
         return {
             "labelled": self.labelled,
             "seizures": [[event.start_us, event.stop_us] for event in self.seizures],
             "typed": [[event.start_us, event.stop_us, event.label, list(event.channels)] for event in self.typed],
             "duration_us": self.duration_us,
             "notes": list(self.notes),
+            **unknown,
         }
 
     @classmethod
     def from_json(cls, value: object) -> Annotations:
         """Return what to_json gave. Strict: raises AnnotationError for anything else."""
-        if not isinstance(value, Mapping) or set(value) != {"labelled", "seizures", "typed", "duration_us", "notes"}:
+        names = {"labelled", "seizures", "typed", "duration_us", "notes"}
+        if not isinstance(value, Mapping) or set(value) - {"unknown"} != names:
             raise _not_ours(value)
         duration_us, notes = value["duration_us"], value["notes"]
         seizures = tuple(_event(item, 2) for item in _list(value["seizures"]))
         typed = tuple(_event(item, 4) for item in _list(value["typed"]))
-        touching = any(left.stop_us >= right.start_us for left, right in pairwise(seizures))
-        unknown = value["labelled"] is False and (seizures or typed or duration_us is not None)
+        unknown = tuple(_event(item, 2) for item in _list(value.get("unknown", [])))
+        touching = any(left.stop_us >= right.start_us for each in (seizures, unknown) for left, right in pairwise(each))
+        unlabelled = value["labelled"] is False and (seizures or typed or unknown or duration_us is not None)
         if (
             not isinstance(value["labelled"], bool)
             or touching
-            or unknown
+            or unlabelled
             or list(typed) != sorted(typed, key=_order)
             or not (duration_us is None or (type(duration_us) is int and 0 < duration_us < 2**63))
             or not all(isinstance(note, str) for note in _list(notes))
         ):
             raise _not_ours(value)
-        return cls(value["labelled"], seizures, typed, duration_us, tuple(notes))
+        spans = tuple((event.start_us, event.stop_us) for event in unknown)
+        return cls(value["labelled"], seizures, typed, duration_us, tuple(notes), spans)
 
 
 UNLABELLED = Annotations(labelled=False)
 """A recording of a corpus that was declared unlabelled: nothing is known about any of its time."""
 
 
-def read_annotations(files: Mapping[str, Path], *, vocabulary: Vocabulary | None = None) -> Annotations:
+def read_annotations(
+    files: Mapping[str, Path],
+    *,
+    recording: str | None = None,
+    label_map: Mapping[str, Meaning] | None = None,
+    empty: bool = False,
+) -> Annotations:
     """Return what label files, given by role (".csv_bi", ".csv", ...), say about one recording.
 
     The first of ROLES decides seizure time; types and channels come from the multi-class files, and where
-    they disagree with it by more than TOLERANCE_US that is a note. Without a vocabulary each format's own
-    is used. Raises AnnotationError when there is no file, or when any of them is malformed.
+    they disagree with it by more than TOLERANCE_US that is a note. Each format has its own vocabulary, to which
+    `label_map` adds a laboratory's words. `recording` is the recording's file name, for a file that lists many.
+    `empty`: a table without rows says that there was no event. Raises AnnotationError when there is no file, or when
+    any of them is malformed.
     """
-    if unknown := set(files) - set(ROLES):
-        raise ValueError(f"not a kind of label file: {', '.join(sorted(unknown))}")
+    if strange := set(files) - set(ROLES):
+        raise ValueError(f"not a kind of label file: {', '.join(sorted(strange))}")
     if not files:
+        names = ", ".join(f"NAME{suffix_of(role)}" for role in ROLES if not FORMATS[role].shared)
         raise AnnotationError(
-            f"no label file; looked for {', '.join(f'NAME{suffix_of(role)}' for role in ROLES)}",
+            f"no label file; looked for {names}, a CHB-MIT summary and a Siena list",
             fix=Fix(
                 "put it beside the recording, or declare the corpus unlabelled: ",
                 ("ingest", "ROOT", "--labels", "none"),
             ),
         )
-    words = {role: vocabulary or (SZCORE if role == "events.tsv" else TUSZ) for role in ROLES if role in files}
-    read = {role: read_label_file(role, files[role], words[role]) for role in words}
+    read: dict[str, LabelFile] = {}
+    words: dict[str, Vocabulary] = {}
+    for role in (role for role in ROLES if role in files):
+        read[role], words[role] = read_label_file(
+            role, files[role], recording=recording, label_map=label_map, empty=empty
+        )
     seizures = {role: _union(_seizures(file.events, words[role])) for role, file in read.items()}
     decides = next(iter(read))
     details = next((role for role in _DETAILS if role in read), None)
     durations = {role: file.duration_us for role, file in read.items() if file.duration_us is not None}
     duration_us = next(iter(durations.values()), None)
     notes = [note for file in read.values() for note in file.notes]
-    if duration_us is None:
+    if duration_us is None and not read[decides].whole:
         notes.append("no file states a duration: the labels are taken to cover the whole recording")
     for role, file in read.items():
         notes += _oddities(role, file, words[role], decides=role == decides)
@@ -132,13 +133,117 @@ def read_annotations(files: Mapping[str, Path], *, vocabulary: Vocabulary | None
     for role, other_us in durations.items():
         if duration_us is not None and abs(other_us - duration_us) > TOLERANCE_US:
             notes.append(f"{role} covers {seconds_text(other_us)}, {next(iter(durations))} {seconds_text(duration_us)}")
+    unknown, why = _unknown(read, words, decides=decides, until_us=END_US if duration_us is None else duration_us)
     return Annotations(
         labelled=True,
         seizures=tuple(Event(start, stop, _SEIZURE) for start, stop in seizures[decides]),
         typed=_typed(read[details].events, words[details]) if details else (),
         duration_us=duration_us,
-        notes=tuple(notes),
+        notes=tuple(notes + why),
+        unknown=tuple(_without(unknown, seizures[decides])),
     )
+
+
+def _unknown(
+    read: Mapping[str, LabelFile], words: Mapping[str, Vocabulary], *, decides: str, until_us: int
+) -> tuple[list[tuple[int, int]], list[str]]:
+    """Return the time of which files say nothing, or that nothing can be known, and a note for each reason."""
+    spans: list[tuple[int, int]] = []
+    notes = []
+    for role, file in read.items():
+        marked = [event for event in file.events if event.label in words[role].unknown]
+        names = sorted({event.label for event in marked})
+        if marked:
+            covered = _union(marked)
+            notes.append(f"{role}: {seconds_text(_total_us(covered))} of {', '.join(names)} are not background")
+            spans += covered
+        spans += file.unknown
+    events = read[decides].events
+    if words[decides].unannotated(event.label for event in events) == "unknown":
+        quiet = _quiet(events, words[decides])
+        spans += _without([(0, until_us)], quiet)
+        notes.append(
+            f"{decides}: it lists artefacts or discharges beside seizures, so time is background only where a row says "
+            f"so: {seconds_text(_total_us(quiet))}"
+        )
+    return _joined(spans), notes
+
+
+def _quiet(events: Iterable[Event], words: Vocabulary) -> list[tuple[int, int]]:
+    """Return the time that rows call background: on the whole head, or on each channel that the file names."""
+    by_channel: dict[str | None, list[Event]] = {None: []}
+    for event in events:
+        for channel in event.channels or (None,):
+            here = by_channel.setdefault(channel, [])
+            if event.label in words.background:
+                here.append(event)
+    whole = by_channel.pop(None)
+    channels = [_union([*rows, *whole]) for rows in by_channel.values()]
+    quiet = channels[0] if channels else _union(whole)
+    for other in channels[1:]:
+        quiet = _shared(quiet, other)
+    return quiet
+
+
+TOLERANCE_OF_LENGTH_US = 1_000_000
+"""Labels and signal may differ in length by this much and a partial record at the end, which no reader takes."""
+
+
+@dataclass(frozen=True)
+class LengthCheck:
+    """What comparing labels with their signal gave: the annotations with its notes, and by how much they differ.
+
+    `longer_us` is how far the declared length, or an event, is past the signal's end; negative where the labels end
+    before it.
+    """
+
+    annotations: Annotations
+    longer_us: int
+
+
+def check_length(
+    annotations: Annotations,
+    signal_us: int,
+    *,
+    partial_us: int = 0,
+    accept: frozenset[str] = frozenset(),
+) -> LengthCheck:
+    """Compare the length that labels declare, and each event, with the signal's length in microseconds.
+
+    Labels that declare less leave the rest unlabelled, with a note. Where they declare more than the tolerance above,
+    or where an event starts at the signal's end or later, or ends later than the tolerance, the labels are another
+    recording's, or the signal is cut: AnnotationError, unless "label-length" or "truncated" is in `accept`.
+    `partial_us` is the length of a partial record that was dropped at the signal's end.
+    """
+    tolerance_us = TOLERANCE_OF_LENGTH_US + partial_us
+    declared_us = annotations.duration_us
+    problems = []
+    if declared_us is not None and declared_us > signal_us + tolerance_us:
+        problems.append(f"the labels cover {seconds_text(declared_us)}, the signal {seconds_text(signal_us)}")
+    events = [*annotations.seizures, *annotations.typed]
+    for event in events:
+        if event.start_us >= signal_us or event.stop_us > signal_us + tolerance_us:
+            problems.append(
+                f"{event.label} from {seconds_text(event.start_us)} to {seconds_text(event.stop_us)} is not in the "
+                f"signal of {seconds_text(signal_us)}"
+            )
+            break
+    if problems and not accept & {"label-length", "truncated"}:
+        raise AnnotationError(
+            "; ".join(problems),
+            fix="restore the recording and its labels from the corpus; `--accept label-length` cuts the labels to "
+            "the signal",
+        )
+    notes = [f"{problem}: accepted" for problem in problems]
+    clipped = sum(signal_us < event.stop_us for event in annotations.seizures)
+    if clipped:
+        notes.append(f"seizures that end after the signal, cut to it: {clipped}")
+    if declared_us is not None and declared_us + tolerance_us < signal_us:
+        notes.append(f"{seconds_text(signal_us - declared_us)} at the end are unlabelled")
+    longer_us = (
+        max(signal_us if declared_us is None else declared_us, *(event.stop_us for event in events), 0) - signal_us
+    )
+    return LengthCheck(replace(annotations, notes=(*annotations.notes, *notes)), longer_us)
 
 
 def label_digest(files: Mapping[str, Path], *, digest_of: Callable[[Path], str] = source_digest) -> str:
@@ -166,13 +271,38 @@ def _seizures(events: Iterable[Event], words: Vocabulary) -> list[Event]:
 
 def _union(events: Iterable[Event]) -> list[tuple[int, int]]:
     """Return the time that events cover: sorted, disjoint, adjacent ones joined, no empty ones."""
-    spans: list[tuple[int, int]] = []
-    for start, stop in sorted((event.start_us, event.stop_us) for event in events if event.stop_us > event.start_us):
-        if spans and start <= spans[-1][1]:
-            spans[-1] = spans[-1][0], max(spans[-1][1], stop)
+    return _joined((event.start_us, event.stop_us) for event in events)
+
+
+def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for start, stop in sorted((start, stop) for start, stop in spans if stop > start):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], stop)
         else:
-            spans.append((start, stop))
-    return spans
+            joined.append((start, stop))
+    return joined
+
+
+def _shared(ours: Sequence[tuple[int, int]], theirs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the time that two sorted, disjoint lists have in common."""
+    shared = []
+    i = j = 0
+    while i < len(ours) and j < len(theirs):
+        start, stop = max(ours[i][0], theirs[j][0]), min(ours[i][1], theirs[j][1])
+        if start < stop:
+            shared.append((start, stop))
+        if ours[i][1] < theirs[j][1]:
+            i += 1
+        else:
+            j += 1
+    return shared
+
+
+def _without(ours: Sequence[tuple[int, int]], theirs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the time of the first of two sorted, disjoint lists that is not in the second."""
+    edges = [0, *(edge for span in theirs for edge in span), 2**63]
+    return _shared(ours, list(zip(edges[::2], edges[1::2], strict=True)))
 
 
 def _typed(events: Iterable[Event], words: Vocabulary) -> tuple[Event, ...]:
@@ -189,18 +319,6 @@ def _typed(events: Iterable[Event], words: Vocabulary) -> tuple[Event, ...]:
     return tuple(Event(*key, () if key in whole else tuple(channels[key])) for key in sorted(channels))
 
 
-def _shared_us(ours: Sequence[tuple[int, int]], theirs: Sequence[tuple[int, int]]) -> int:
-    """Return how much time two sorted, disjoint lists have in common."""
-    shared = i = j = 0
-    while i < len(ours) and j < len(theirs):
-        shared += max(0, min(ours[i][1], theirs[j][1]) - max(ours[i][0], theirs[j][0]))
-        if ours[i][1] < theirs[j][1]:
-            i += 1
-        else:
-            j += 1
-    return shared
-
-
 def _total_us(spans: Iterable[tuple[int, int]]) -> int:
     return sum(stop - start for start, stop in spans)
 
@@ -208,7 +326,7 @@ def _total_us(spans: Iterable[tuple[int, int]]) -> int:
 def _disagreement(
     decides: str, ours: Sequence[tuple[int, int]], role: str, theirs: Sequence[tuple[int, int]]
 ) -> list[str]:
-    shared = _shared_us(ours, theirs)
+    shared = _total_us(_shared(ours, theirs))
     more, less = _total_us(theirs) - shared, _total_us(ours) - shared
     if max(more, less) <= TOLERANCE_US:
         return []
@@ -231,7 +349,7 @@ def _oddities(role: str, file: LabelFile, words: Vocabulary, *, decides: bool) -
         notes.append(f"{role}: nesz (non-epileptic) rows count as seizure time")
     if all(not event.channels for event in file.events):
         quiet = _union(event for event in file.events if event.label in words.background)
-        if both := _shared_us(_union(marked), quiet):
+        if both := _total_us(_shared(_union(marked), quiet)):
             notes.append(f"{role}: {seconds_text(both)} are both seizure and background: taken as seizure")
     return notes
 

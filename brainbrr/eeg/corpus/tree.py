@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from brainbrr.eeg.corpus.label_formats import ROLES, SZCORE, TUSZ, Vocabulary, suffix_of
+from brainbrr.eeg.corpus.label_formats import FORMATS, ROLES, suffix_of
 from brainbrr.errors import UsageError
 
 SPLITS = ("train", "dev", "eval")
@@ -26,6 +26,11 @@ _SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
 _TUSZ_STEM = re.compile(r"([A-Za-z0-9]+)_s\d+_t\d+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SESSION = re.compile(r"s\d+(_\d+)*|ses-[A-Za-z0-9]+")  # s001_2012, s001_2002_12_23, ses-01
+_SHARED = {
+    "summary.txt": re.compile(r"chb\d+[a-z]?-summary\.txt", re.IGNORECASE),
+    "Seizures-list.txt": re.compile(r"seizures-list-pn\d+\.txt", re.IGNORECASE),
+}
+"""Names of the label files that hold the labels of all recordings of their folder."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,6 @@ class Corpus:
     name: str
     root: Path
     layout: Layout
-
-    @property
-    def vocabulary(self) -> Vocabulary | None:
-        """The labels this corpus may use; None for a plain tree, where each label format brings its own."""
-        return {"tusz": TUSZ, "bids": SZCORE, "plain": None}[self.layout]
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ def scan(corpus: Corpus) -> tuple[RecordingFile, ...]:
     if corpus.layout == "bids":
         starts = _subjects(corpus.root)  # derivatives/ and sourcedata/ are no recordings of this corpus
     found: list[RecordingFile] = []
+    tables: dict[Path, list[str]] = {}
     for place, folder, names in _folders(corpus.root / prefix, starts):
         recordings = [name for name in names if name.lower().endswith(_RECORDINGS)]
         if not recordings or (corpus.layout == "bids" and folder.rpartition("/")[2] != "eeg"):
@@ -116,7 +117,7 @@ def scan(corpus: Corpus) -> tuple[RecordingFile, ...]:
         labels = _labels(names)
         above = folder.split("/") if folder else []
         for name in recordings:
-            found.append(_recording(corpus, prefix, place, [*above, name], labels))
+            found.append(_recording(corpus, prefix, place, [*above, name], labels, tables))
     if not found:
         raise UsageError(
             "no EDF file below this folder",
@@ -221,19 +222,66 @@ def _unreadable(folder: Path, error: OSError) -> UsageError:
 
 
 def _labels(names: Sequence[str]) -> dict[tuple[str, str], list[str]]:
-    """Return the label files of a folder by (stem, role); the suffix is taken in any case, the stem as it is."""
+    """Return the label files of a folder by (stem, role); the suffix is taken in any case, the stem as it is.
+
+    A file that holds the labels of all recordings of its folder has the stem "".
+    """
     labels: dict[tuple[str, str], list[str]] = {}
-    suffixes = [(role, suffix_of(role)) for role in ROLES]
+    suffixes = [(role, suffix_of(role)) for role, form in FORMATS.items() if not form.shared]
     for name in sorted(names, reverse=True):  # lower case first
         lower = name.lower()
         for role, suffix in suffixes:
             if lower.endswith(suffix):
                 labels.setdefault((name[: -len(suffix)], role), []).append(name)
+        for role, pattern in _SHARED.items():
+            if pattern.fullmatch(name):
+                labels.setdefault(("", role), []).append(name)
     return labels
 
 
+def _inherited(root: Path, folders: Sequence[str], stem: str, known: dict[Path, list[str]]) -> Path | None:
+    """Return the events.tsv that BIDS's inheritance principle gives a recording that has none of its own.
+
+    That is the one of the nearest folder, up to the root, whose entities (task-rest, run-01, ...) are all in the
+    recording's name; of one folder the one with most of them. Raises UsageError where two fit equally.
+    """
+    for depth in range(len(folders), -1, -1):
+        level = root.joinpath(*folders[:depth])
+        if level not in known:
+            known[level] = _tables(level)
+        fitting = {each: len(_entities(each)) for each in known[level] if _entities(each) <= _entities(stem)}
+        nearest = [each for each, n in fitting.items() if n == max(fitting.values())]
+        if len(nearest) > 1:
+            raise UsageError(
+                f"{' and '.join(nearest)} apply equally to {stem}",
+                where=level,
+                fix="BIDS allows one in a folder: merge them, or name the recordings in their names",
+            )
+        if nearest:
+            return level / nearest[0]
+    return None
+
+
+def _tables(folder: Path) -> list[str]:
+    try:
+        names = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+    return [name for name in names if name.lower().endswith("_events.tsv") and not name.startswith(".")]
+
+
+def _entities(name: str) -> frozenset[str]:
+    """Return the key-value pairs of a BIDS file's name."""
+    return frozenset(part for part in name.partition(".")[0].split("_") if "-" in part)
+
+
 def _recording(
-    corpus: Corpus, prefix: str, place: Path, parts: Sequence[str], labels: Mapping[tuple[str, str], Sequence[str]]
+    corpus: Corpus,
+    prefix: str,
+    place: Path,
+    parts: Sequence[str],
+    labels: Mapping[tuple[str, str], Sequence[str]],
+    tables: dict[Path, list[str]],
 ) -> RecordingFile:
     path = prefix + "/".join(parts)
     try:
@@ -248,11 +296,19 @@ def _recording(
     notes: list[str] = []
     beside: dict[str, Path] = {}
     for role in ROLES:
-        names = labels.get((stem.removesuffix("_eeg") if role == "events.tsv" else stem, role), ())
+        of = "" if FORMATS[role].shared else stem.removesuffix("_eeg") if role == "events.tsv" else stem
+        names = labels.get((of, role), ())
+        if names and FORMATS[role].shared and beside.keys() - {".edf.seizures"}:
+            continue  # a list of all recordings of a folder says nothing of one that somebody labelled on its own
         if names:
             beside[role] = place / names[0]
         if len(names) > 1:
             notes.append(f"{', '.join(names)} differ only by case: {names[0]} is read")
+    if corpus.layout == "bids" and "events.tsv" not in beside:
+        table = _inherited(corpus.root, folders, stem.removesuffix("_eeg"), tables)
+        if table is not None:
+            beside["events.tsv"] = table
+            notes.append(f"its events are those of {table.relative_to(corpus.root)}")
     patient, split = _patient(corpus.layout, folders, stem, notes)
     session = None
     if corpus.layout != "plain":

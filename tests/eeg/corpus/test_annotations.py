@@ -12,8 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from brainbrr.core.digest import canonical_json
-from brainbrr.eeg.corpus.annotations import ROLES, SZCORE, TUSZ, UNLABELLED, Annotations, label_digest, read_annotations
-from brainbrr.eeg.corpus.label_formats import Event, microseconds
+from brainbrr.eeg.corpus.annotations import (
+    UNLABELLED,
+    Annotations,
+    check_length,
+    label_digest,
+    read_annotations,
+)
+from brainbrr.eeg.corpus.label_formats import FORMATS, ROLES
+from brainbrr.eeg.corpus.label_rows import END_US, Event, microseconds
+from brainbrr.eeg.corpus.vocabulary import TUSZ, read_label_map
 from brainbrr.errors import AnnotationError
 
 STEM = "aaaaaajy_s001_t000"
@@ -159,8 +167,10 @@ def test_every_seizure_type_of_tusz_is_seizure_time(tmp_path: Path, label: str) 
     assert spans(read(tmp_path, csv=CSV + f"FP1-F7,10,20,{label},1\n")) == [(10_000_000, 20_000_000)]
 
 
-def test_an_event_marked_on_the_whole_head_has_no_channels_and_one_of_no_length_is_left_out(tmp_path: Path) -> None:
-    annotations = read(tmp_path, csv=CSV + "C3-P3,1,2,fnsz,1\nTERM,1,2,fnsz,1\nP3-O1,1,2,fnsz,1\nC3-P3,3,3,absz,1\n")
+def test_an_event_marked_on_the_whole_head_has_no_channels_and_background_of_no_length_is_left_out(
+    tmp_path: Path,
+) -> None:
+    annotations = read(tmp_path, csv=CSV + "C3-P3,1,2,fnsz,1\nTERM,1,2,fnsz,1\nP3-O1,1,2,fnsz,1\nC3-P3,3,3,bckg,1\n")
     assert annotations.typed == (Event(1_000_000, 2_000_000, "fnsz"),)
 
 
@@ -220,15 +230,11 @@ def test_bids_events_may_call_their_labels_trial_type_and_state_no_duration(tmp_
     assert annotations.notes == ("no file states a duration: the labels are taken to cover the whole recording",)
 
 
-def test_the_vocabulary_is_the_corpus_s_and_else_the_format_s(tmp_path: Path) -> None:
-    path = write(tmp_path, "events.tsv", "onset\tduration\teventType\n1\t2\tfnsz\n")
+def test_each_format_is_read_by_its_own_vocabulary(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="'fnsz' is not a label of SzCORE"):
-        read_annotations({"events.tsv": path})
-    assert read_annotations({"events.tsv": path}, vocabulary=TUSZ).typed == (Event(1_000_000, 3_000_000, "fnsz"),)
-    path = write(tmp_path, ".csv_bi", CSV + "TERM,1,2,sz_foc,1\n")
+        read(tmp_path, events="onset\tduration\teventType\n1\t2\tfnsz\n")
     with pytest.raises(AnnotationError, match="'sz_foc' is not a label of TUSZ"):
-        read_annotations({".csv_bi": path})
-    assert spans(read_annotations({".csv_bi": path}, vocabulary=SZCORE)) == [(1_000_000, 2_000_000)]
+        read(tmp_path, csv_bi=CSV + "TERM,1,2,sz_foc,1\n")
 
 
 def test_a_byte_order_mark_windows_line_ends_and_capital_labels_change_nothing(tmp_path: Path) -> None:
@@ -279,7 +285,7 @@ def test_what_is_not_a_time_is_refused(text: str) -> None:
     [
         ({"csv_bi": CSV.replace(STEM, "other") + "TERM,1,2,seiz,1\n"}, "bname says 'other', the file is called"),
         ({"csv_bi": COLUMNS + "TERM,1,2,seiz,1\n"}, ".csv_bi: no `# duration`"),
-        ({"csv_bi": CSV + "TERM,1,1,seiz,1\n"}, ".csv_bi: rows of no length, left out: 1"),
+        ({"csv_bi": CSV + "TERM,1,1,bckg,1\n"}, ".csv_bi: rows of no length, left out: 1"),
         ({"csv_bi": CSV + "TERM,1,101,seiz,1\n"}, ".csv_bi: rows that end after the stated 100 s: 1"),
         ({"csv_bi": CSV + "TERM,1,2,fnsz,1\n"}, ".csv_bi: holds fnsz beside bckg and seiz"),
         ({"csv_bi": CSV + "TERM,0,100,bckg,1\nTERM,1,2.5,seiz,1\n"}, "1.5 s are both seizure and background"),
@@ -386,7 +392,7 @@ def test_a_malformed_csv_is_an_error_even_where_csv_bi_decides(tmp_path: Path) -
 def test_no_label_file_is_an_error_that_lists_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="no label file") as error:
         read_annotations({})
-    assert all(role.lstrip(".") in error.value.what for role in ROLES)
+    assert all(role.lstrip(".") in error.value.what for role in ROLES if not FORMATS[role].shared)
     assert error.value.fix and "--labels none" in error.value.fix
     with pytest.raises(AnnotationError, match="cannot be read: No such file"):
         read_annotations({".csv_bi": tmp_path / "gone.csv_bi"})
@@ -395,7 +401,7 @@ def test_no_label_file_is_an_error_that_lists_what_was_looked_for(tmp_path: Path
 
 
 @given(
-    role=st.sampled_from(ROLES),
+    role=st.sampled_from([role for role in ROLES if not FORMATS[role].shared]),
     body=st.one_of(
         st.binary(max_size=200),
         st.text(max_size=200).map(str.encode),
@@ -410,8 +416,11 @@ def test_no_label_file_is_an_error_that_lists_what_was_looked_for(tmp_path: Path
 def test_whatever_a_file_holds_it_is_read_or_refused_by_our_own_error(
     tmp_path: Path, role: str, body: bytes | list[list[str]], head: bool
 ) -> None:
-    heads = {".csv": CSV, ".tse": TSE, ".lbl": LBL, "events.tsv": "onset\tduration\teventType\n"}
-    gap = {".csv": ",", ".tse": " ", ".lbl": ", ", "events.tsv": "\t"}[role.removesuffix("_bi")]
+    heads = {
+        ".csv": CSV, ".tse": TSE, ".lbl": LBL, "events.tsv": "onset\tduration\teventType\n",
+        "a1.tsv": "# Source: SeizeIt1\n", ".edf.seizures": "\x17\xfc## time resolution: 256\0",
+    }  # fmt: skip
+    gap = {".csv": ",", ".lbl": ", ", "events.tsv": "\t", "a1.tsv": "\t"}.get(role.removesuffix("_bi"), " ")
     if isinstance(body, list):
         start = "label = {" if role.startswith(".lbl") else ""
         body = "\n".join(start + gap.join(row) for row in body).encode()
@@ -427,7 +436,7 @@ def test_whatever_a_file_holds_it_is_read_or_refused_by_our_own_error(
 
 @given(
     rows=st.lists(
-        st.tuples(st.integers(0, 200), st.integers(0, 60), st.sampled_from(["seiz", "fnsz", "bckg", "artf"])),
+        st.tuples(st.integers(0, 200), st.integers(1, 60), st.sampled_from(["seiz", "fnsz", "bckg", "artf"])),
         min_size=1,
         max_size=12,
     )
@@ -441,7 +450,165 @@ def test_seizure_time_is_exactly_the_time_that_seizure_rows_cover(
     expected = {t for a, n, label in rows if label in ("seiz", "fnsz") for t in range(a, a + n)}
     covered = [t for a, b in spans(annotations) for t in range(a // 10**5, b // 10**5)]
     assert sorted(expected) == covered
+    assert not expected & {t for a, b in annotations.unknown for t in range(a // 10**5, min(b // 10**5, 300))}
     assert all(left[1] < right[0] for left, right in zip(spans(annotations), spans(annotations)[1:], strict=False))
+
+
+# Time that is not background
+
+
+@pytest.mark.parametrize(
+    ("role", "text"),
+    [
+        (".csv_bi", CSV + "TERM,10.0000,10.0000,seiz,1.0000\n"),
+        (".csv", CSV + "FP1-F7,1,2,bckg,1\nFP1-F7,10,10.0000001,fnsz,1\n"),
+        (".tse", TSE + "0 1 bckg 1\n1 1 cpsz 1\n"),
+        (".lbl_bi", LBL + "label = {0, 0, 4.0, 4.0, 0, [0.0, 0.0, 1.0]}\n"),
+        ("events.tsv", TSV + "10.0\t0.0\tsz\tn/a\tn/a\tn/a\t30.0\n"),
+        ("events.tsv", TSV + "10.0\t0\tSZ_foc\tn/a\tn/a\tn/a\t30.0\n"),
+    ],
+)
+def test_a_seizure_of_no_length_is_an_error_and_never_background(tmp_path: Path, role: str, text: str) -> None:
+    with pytest.raises(AnnotationError, match=r"a seizure of no length: '.*', line ") as error:
+        read_annotations({role: write(tmp_path, role, text)})
+    assert error.value.fix
+
+
+def test_an_impedance_check_is_not_background(tmp_path: Path) -> None:
+    rows = "0.0\t30.0\tbckg\tn/a\tn/a\tn/a\t30.0\n10.0\t10.0\timpd\tn/a\tn/a\tn/a\t30.0\n"
+    annotations = read(tmp_path, events=TSV + rows + "18.0\t4.0\tsz\tn/a\tn/a\tn/a\t30.0\n")
+    assert annotations.unknown == ((10_000_000, 18_000_000),)
+    assert spans(annotations) == [(18_000_000, 22_000_000)]
+    assert "events.tsv: 10 s of impd are not background" in annotations.notes
+
+
+def test_only_rows_make_background_where_a_corpus_lists_artefacts(tmp_path: Path) -> None:
+    annotations = read(tmp_path, csv=CSV + "TERM,10,20,bckg,1\nFP1-F7,15,30,eyem_musc,1\nC3-P3,40,50,fnsz,1\n")
+    assert [event.label for event in annotations.typed] == ["eyem_musc", "fnsz"]
+    assert annotations.unknown == ((0, 10_000_000), (20_000_000, 40_000_000), (50_000_000, 100_000_000))
+    assert any("time is background only where a row says so: 10 s" in note for note in annotations.notes)
+    whole = read(tmp_path, csv=CSV + "TERM,10,20,bckg,1\nTERM,15,30,spsw,1\n")
+    assert whole.unknown == ((0, 10_000_000), (20_000_000, 100_000_000))
+    each = read(tmp_path, csv=CSV + "A1,0,9,bckg,1\nB1,3,12,bckg,1\nTERM,20,30,bckg,1\nB1,40,50,gped,1\n")
+    assert each.unknown == ((0, 3_000_000), (9_000_000, 20_000_000), (30_000_000, 100_000_000))
+
+
+def test_where_csv_bi_decides_what_is_not_listed_is_background_whatever_the_csv_lists(tmp_path: Path) -> None:
+    annotations = read(tmp_path, csv_bi=CSV + "TERM,0,100,bckg,1\n", csv=CSV + "FP1-F7,40,41.5,eyem,1\n")
+    assert annotations.unknown == () and annotations.notes == ()
+
+
+def test_without_a_length_unknown_time_reaches_any_end(tmp_path: Path) -> None:
+    text = CSV.replace("# duration = 100.00 secs\n", "") + "TERM,10,20,bckg,1\nTERM,15,30,artf,1\n"
+    assert read(tmp_path, csv=text).unknown == ((0, 10_000_000), (20_000_000, END_US))
+
+
+def test_a_label_map_gives_a_laboratory_s_words_their_meaning(tmp_path: Path) -> None:
+    file = tmp_path / "map.toml"
+    file.write_text('ied = "unknown"\nSpike = "background"\n"Seizure onset" = "seizure"\n')
+    rows = "5\t5\tIED\n20\t1\tspike\n30\t10\tseizure onset\n"
+    events = write(tmp_path, "events.tsv", "onset\tduration\ttrial_type\n" + rows)
+    with pytest.raises(AnnotationError, match="'IED' is not a label of SzCORE") as error:
+        read_annotations({"events.tsv": events})
+    assert error.value.fix and "--label-map" in error.value.fix
+    annotations = read_annotations({"events.tsv": events}, label_map=read_label_map(file))
+    assert annotations.unknown == ((5_000_000, 10_000_000),)
+    assert spans(annotations) == [(30_000_000, 40_000_000)]
+    assert [event.label for event in annotations.typed] == ["ied", "seizure onset"]
+
+
+def test_a_label_map_may_give_known_words_another_meaning(tmp_path: Path) -> None:
+    path = write(tmp_path, ".csv_bi", CSV + "TERM,10,20,nesz,1\nTERM,30,40,spsw,1\n")
+    annotations = read_annotations({".csv_bi": path}, label_map={"nesz": "background", "spsw": "unknown"})
+    assert annotations.seizures == () and annotations.unknown == ((30_000_000, 40_000_000),)
+
+
+def test_bids_columns_and_labels_may_be_in_any_case(tmp_path: Path) -> None:
+    text = "Onset\tDURATION\tEventType\tChannels\trecordingduration\n1\t2\tSZ_Foc\tALL\t9\n4\t1\tBCKG\tN/A\t9\n"
+    annotations = read(tmp_path, events=text)
+    assert annotations == Annotations(
+        True,
+        seizures=(Event(1_000_000, 3_000_000, "seiz"),),
+        typed=(Event(1_000_000, 3_000_000, "sz_foc"),),
+        duration_us=9_000_000,
+    )
+
+
+def test_a_quoted_channel_is_the_channel(tmp_path: Path) -> None:
+    annotations = read(tmp_path, csv=CSV + '"FP1-F7",1,2,"fnsz",1\n')
+    assert annotations.typed == (Event(1_000_000, 2_000_000, "fnsz", ("FP1-F7",)),)
+
+
+def test_a_table_without_rows_says_no_event_only_where_that_was_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path, "events.tsv", TSV)
+    with pytest.raises(AnnotationError, match="no rows"):
+        read_annotations({"events.tsv": path})
+    assert read_annotations({"events.tsv": path}, empty=True).seizures == ()
+
+
+# Length
+
+
+def labelled(*spans: tuple[float, float], declared: float | None = 20) -> Annotations:
+    events = tuple(Event(int(a * 10**6), int(b * 10**6), "seiz") for a, b in spans)
+    return Annotations(True, seizures=events, duration_us=None if declared is None else int(declared * 10**6))
+
+
+@pytest.mark.parametrize(
+    ("annotations", "signal_s", "problem"),
+    [
+        (labelled(declared=711), 20, "the labels cover 711 s, the signal 20 s"),
+        (labelled(declared=21.000001), 20, "the labels cover 21.000001 s, the signal 20 s"),
+        (labelled((20, 20.5)), 20, "seiz from 20 s to 20.5 s is not in the signal of 20 s"),
+        (labelled((19, 21.5)), 20, "seiz from 19 s to 21.5 s is not in the signal of 20 s"),
+        (labelled((30, 40), declared=None), 20, "seiz from 30 s to 40 s is not in the signal of 20 s"),
+    ],
+)
+def test_labels_of_more_time_than_the_signal_has_are_refused_unless_accepted(
+    annotations: Annotations, signal_s: int, problem: str
+) -> None:
+    with pytest.raises(AnnotationError) as error:
+        check_length(annotations, signal_s * 10**6)
+    assert problem in error.value.what and error.value.fix and "--accept label-length" in error.value.fix
+    with pytest.raises(AnnotationError):
+        check_length(annotations, signal_s * 10**6, accept=frozenset({"refused", "contacts"}))
+    for accepted in ("label-length", "truncated"):
+        checked = check_length(annotations, signal_s * 10**6, accept=frozenset({accepted}))
+        assert f"{problem}: accepted" in checked.annotations.notes and checked.longer_us > 0
+
+
+@pytest.mark.parametrize(
+    ("annotations", "signal_s", "notes", "longer_s"),
+    [
+        (labelled((5, 10)), 20, (), 0),
+        (labelled(declared=21), 20, (), 1),
+        (labelled((19, 21), declared=None), 20, ("seizures that end after the signal, cut to it: 1",), 1),
+        (labelled((5, 10), declared=None), 20, (), 0),
+        (labelled(declared=19), 20, (), -1),
+        (labelled(declared=12.5), 20, ("7.5 s at the end are unlabelled",), -7.5),
+        (labelled((0, 1), declared=1), 300, ("299 s at the end are unlabelled",), -299),
+    ],
+)
+def test_labels_within_a_second_or_of_less_time_than_the_signal_are_kept(
+    annotations: Annotations, signal_s: int, notes: tuple[str, ...], longer_s: float
+) -> None:
+    checked = check_length(annotations, signal_s * 10**6)
+    assert checked.annotations.notes == notes
+    assert checked.longer_us == longer_s * 10**6
+
+
+def test_a_dropped_partial_record_widens_the_tolerance_by_its_length() -> None:
+    annotations = labelled((21, 29.5), declared=29.5)
+    with pytest.raises(AnnotationError, match="the labels cover"):
+        check_length(annotations, 20 * 10**6)
+    with pytest.raises(AnnotationError, match="seiz from 21 s"):  # no sample of it is there
+        check_length(annotations, 20 * 10**6, partial_us=9 * 10**6)
+    assert check_length(labelled((15, 29.5), declared=29.5), 20 * 10**6, partial_us=9 * 10**6).longer_us == 9_500_000
+
+
+def test_the_background_row_of_a_csv_bi_is_no_declared_length(tmp_path: Path) -> None:
+    annotations = read(tmp_path, csv_bi=CSV + "TERM,0.0182,0.9827,bckg,1.0000\n")
+    assert check_length(annotations, 100_000_000).annotations.notes == ()
 
 
 # JSON and digest

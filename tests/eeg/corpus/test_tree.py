@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from helpers.support import ROOT
 
-from brainbrr.eeg.corpus.annotations import SZCORE, TUSZ, read_annotations
+from brainbrr.eeg.corpus.annotations import read_annotations
 from brainbrr.eeg.corpus.tree import Corpus, RecordingFile, locate, scan
 from brainbrr.errors import AnnotationError, UsageError
 
@@ -55,7 +55,7 @@ def test_a_real_tusz_tree_is_found_whole_from_its_root_or_its_edf_folder(data: P
         for role, path in recording.labels.items():
             assert path == recording.edf.with_suffix(role) and path.is_file()
         assert list(recording.labels) == [".csv_bi", ".csv"] if tree == "tusz_like" else [".csv_bi"]
-        assert read_annotations(recording.labels, vocabulary=corpus.vocabulary).labelled
+        assert read_annotations(recording.labels, recording=recording.edf.name).labelled
 
 
 def test_a_real_folder_called_edf_that_holds_no_splits_is_a_plain_corpus(data: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_folder_that_cannot_be_read_is_refused_not_passed_over(tmp_path: Path)
 SCAN = """
 import os, sys
 from pathlib import Path
-from brainbrr.eeg.corpus import locate, scan
+from brainbrr.eeg.corpus.tree import locate, scan
 if os.geteuid() == 0:
     os.setgid(65534); os.setuid(65534)
 print(scan(locate(Path(sys.argv[1]))))
@@ -189,13 +189,6 @@ def test_splits_without_an_edf_folder_are_still_splits(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="part of a corpus"):
         locate(root / "eval")
     assert locate(touch(tmp_path / "home", "dev/p1/a.edf")).layout == "plain"
-
-
-def test_each_layout_has_its_vocabulary(tmp_path: Path) -> None:
-    assert [Corpus("c", tmp_path, layout).vocabulary for layout in ("tusz", "bids", "plain")] == [TUSZ, SZCORE, None]
-
-
-# TUSZ
 
 
 def test_sessions_are_known_in_both_spellings_and_in_the_older_tree(tmp_path: Path) -> None:
@@ -258,6 +251,54 @@ def test_bids_recordings_are_the_eeg_ones_with_their_events(tmp_path: Path) -> N
 
 
 # Plain trees and odd files
+
+
+BIDS = "sub-01/ses-01/eeg/sub-01_ses-01_task-rest_run-00"
+
+
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        (("task-rest_events.tsv",), "task-rest_events.tsv"),
+        (("task-other_events.tsv",), None),
+        (("sub-02_task-rest_events.tsv", "run-01_events.tsv"), None),
+        (("task-rest_events.tsv", "sub-01/sub-01_task-rest_events.tsv"), "sub-01/sub-01_task-rest_events.tsv"),
+        (("task-rest_events.tsv", "task-rest_run-00_events.tsv"), "task-rest_run-00_events.tsv"),
+        (("sub-01/ses-01/eeg/sub-01_task-rest_events.tsv",), "sub-01/ses-01/eeg/sub-01_task-rest_events.tsv"),
+        (("task-rest_events.tsv", BIDS + "_events.tsv"), BIDS + "_events.tsv"),
+    ],
+)
+def test_events_above_a_recording_are_inherited_as_bids_says(
+    tmp_path: Path, tables: tuple[str, ...], expected: str | None
+) -> None:
+    recording = only(touch(tmp_path, BIDS + "_eeg.edf", *tables))
+    assert recording.labels.get("events.tsv") == (None if expected is None else tmp_path / expected)
+    inherited = expected is not None and expected != BIDS + "_events.tsv"
+    assert recording.notes == ((f"its events are those of {expected}",) if inherited else ())
+
+
+def test_two_events_tables_that_apply_equally_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, BIDS + "_eeg.edf", "task-rest_events.tsv", "run-00_events.tsv")
+    with pytest.raises(UsageError, match=r"run-00_events.tsv and task-rest_events.tsv apply equally to sub-01"):
+        scan(locate(tmp_path))
+
+
+def test_lists_of_a_folder_are_the_labels_of_its_recordings_unless_they_have_their_own(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        *("chb01/chb01_01.edf", "chb01/chb01_03.edf", "chb01/chb01_03.edf.seizures", "chb01/chb01-summary.txt"),
+        *("chb01/own.edf", "chb01/own.csv_bi", "PN00/PN00-1.edf", "PN00/Seizures-list-PN00.txt"),
+        *("P_ID1/P_ID1_r1.edf", "P_ID1/P_ID1_r1_a1.tsv", "other/chb02_01.edf", "other/summary.txt"),
+    )
+    labels = {each.edf.name: {role: path.name for role, path in each.labels.items()} for each in scan(locate(tmp_path))}
+    assert labels == {
+        "chb01_01.edf": {"summary.txt": "chb01-summary.txt"},
+        "chb01_03.edf": {"summary.txt": "chb01-summary.txt", ".edf.seizures": "chb01_03.edf.seizures"},
+        "own.edf": {".csv_bi": "own.csv_bi"},
+        "PN00-1.edf": {"Seizures-list.txt": "Seizures-list-PN00.txt"},
+        "P_ID1_r1.edf": {"a1.tsv": "P_ID1_r1_a1.tsv"},
+        "chb02_01.edf": {},
+    }
 
 
 def test_in_a_plain_tree_the_first_folder_is_the_patient(tmp_path: Path) -> None:
