@@ -148,14 +148,23 @@ def _labelled(view: View) -> list[int]:
 
 
 def _scored(view: View, position: int, series_of: SeriesOf) -> Scored:
-    """Return one recording's series over its labelled time: what nobody labelled is not scored."""
+    """Return one recording's series over its labelled time: what nobody labelled is not scored.
+
+    In unknown time there is no event: the detector's scores are 0 there, since an event could be right or wrong.
+    """
     recording = view.recordings[position]
     step = step_samples(view.rate_hz)
     duration_s = recording.valid_until / view.rate_hz
+    score = series_of(view, position)[: -(-recording.valid_until // step)]
+    if recording.unknown:
+        score = score.copy()
+    for start_us, stop_us in recording.unknown:
+        first, last = (time_us * view.rate_hz // (step * 1_000_000) for time_us in (start_us, stop_us - 1))
+        score[first : last + 1] = 0
     return Scored(
         path=recording.path,
         patient=recording.patient,
-        score=series_of(view, position)[: -(-recording.valid_until // step)],
+        score=score,
         step_s=step / view.rate_hz,
         duration_s=duration_s,
         seizures=_seizures(recording, duration_s),

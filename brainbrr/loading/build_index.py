@@ -57,6 +57,7 @@ def index_of(
     event_place = np.full(len(events), NO_CHANNELS, dtype=np.int32)
     event_place[[bool(names) for _, _, _, names in events]] = place
     seizures = [seizure_samples(r.seizures, rate_hz=rate_hz, n_samples=r.valid_until) for r in recordings]
+    unknown = [seizure_samples(r.unknown, rate_hz=rate_hz, n_samples=r.valid_until) for r in recordings]
     n, n_rows = len(recordings), len(rows)
     k = np.array([r.record.array.k for r in recordings], dtype=np.int8).reshape(n, len(channels))
     mixes = np.array([(sources(matrix) == MIXED).any() for matrix in matrices], dtype=np.bool_)[layout]
@@ -112,6 +113,8 @@ def index_of(
         events=np.array([event[:2] for event in events], dtype=np.int64).reshape(-1, 2),
         event_type=np.array([types.index(label) for _, _, label, _ in events], dtype=np.int32),
         event_place=event_place,
+        unknown=np.concatenate([np.zeros((0, 2), dtype=np.int64), *unknown]),
+        unknown_of=np.repeat(np.arange(n, dtype=np.int32), [len(spans) for spans in unknown]),
     )
 
 

@@ -17,7 +17,7 @@ import re
 import struct
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -55,8 +55,10 @@ def save(path: Path, head: Mapping[str, Any], arrays: Mapping[str, AnyArray]) ->
         temporary.unlink(missing_ok=True)
 
 
-def load(path: Path, dtypes: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, AnyArray]]:
-    """Return the head and the arrays of these dtypes.
+def load(
+    path: Path, dtypes: Mapping[str, str], optional: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, AnyArray]]:
+    """Return the head and the arrays of these dtypes; of the optional ones all or none.
 
     Raises FileNotFoundError, and IntegrityError for what save() does not write.
     """
@@ -67,6 +69,8 @@ def load(path: Path, dtypes: Mapping[str, str]) -> tuple[dict[str, Any], dict[st
         if n_bytes > MAX_INDEX_BYTES:
             raise ValueError(f"more than {MAX_INDEX_BYTES:,} bytes")
         members = _members(data)
+        if not members.keys().isdisjoint(optional):
+            dtypes = {**dtypes, **optional}
         if members.keys() != {_FRAME, *dtypes}:
             raise ValueError(f"it holds {len(members)} arrays, or others than an index has")
         arrays = {name: _array(members[name], dtype) for name, dtype in {_FRAME: "u1", **dtypes}.items()}
@@ -203,6 +207,10 @@ class Index:
         Half-open sample ranges below labelled_until.
     event_type, event_place : ndarray of int32, shape (events,)
         Places in the frame's types and places.
+    unknown : ndarray of int64, shape (spans, 2)
+        Half-open sample ranges below labelled_until that may hold a seizure or not.
+    unknown_of : ndarray of int32, shape (spans,)
+        The recording of each, ascending.
 
     Examples
     --------
@@ -232,6 +240,8 @@ class Index:
     events: Int64
     event_type: Int32
     event_place: Int32
+    unknown: Int64 = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
+    unknown_of: Int32 = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
 
     # Windows
 
@@ -280,14 +290,27 @@ class Index:
             0 background, 1 partial seizure, 2 full seizure, 3 nothing labelled.
         """
         classes = np.full(len(self), BACKGROUND, dtype=np.uint8)
-        length, whole = self.frame.length, self.grid.whole(self.n_samples)
-        last = self.grid.last(self.n_samples)
+        whole, last = self.grid.whole(self.n_samples), self.grid.last(self.n_samples)
         labelled = np.minimum(whole, -(-self.labelled_until // self.frame.stride))
         labelled += (last >= 0) & (last < self.labelled_until)
         classes[ranges(self.bounds[:-1] + labelled, self.bounds[1:])] = UNLABELLED
 
+        blind, blind_share, time = self._shares(self.unknown_of, self.unknown)
+        classes[blind[blind_share >= time]] = UNLABELLED
         recording = np.repeat(np.arange(len(self.n_samples)), np.diff(self.seizure_bounds))
-        onset, offset = self.seizures.T
+        touched, seizure, time = self._shares(recording, self.seizures)
+        if len(blind):
+            both = np.isin(touched, blind)
+            time[both] -= blind_share[np.searchsorted(blind, touched[both])]
+        fraction = Fraction(self.frame.full_fraction)
+        full = seizure * fraction.denominator >= time * fraction.numerator
+        classes[touched] = np.where(full, FULL, PARTIAL)
+        return classes
+
+    def _shares(self, recording: AnyArray, spans: Int64) -> tuple[Int64, Int64, Int64]:
+        """Return the windows that spans touch, how much of each they cover together, and its labelled time."""
+        length, whole, last = self.frame.length, self.grid.whole(self.n_samples), self.grid.last(self.n_samples)
+        onset, offset = spans.T
         low = np.clip((onset - length) // self.frame.stride + 1, 0, whole[recording])
         high = np.clip(-(-offset // self.frame.stride), low, whole[recording])
         tail = last[recording]
@@ -300,13 +323,10 @@ class Index:
         stop = np.minimum(start + length, self.labelled_until[recording[event]])
         share = np.minimum(stop, offset[event]) - np.maximum(start, onset[event])
         touched, place = np.unique(windows, return_inverse=True)
-        seizure, time = np.zeros(len(touched), dtype=np.int64), np.ones(len(touched), dtype=np.int64)
-        np.add.at(seizure, place, share)
+        covered, time = np.zeros(len(touched), dtype=np.int64), np.ones(len(touched), dtype=np.int64)
+        np.add.at(covered, place, share)
         time[place] = stop - start
-        fraction = Fraction(self.frame.full_fraction)
-        full = seizure * fraction.denominator >= time * fraction.numerator
-        classes[touched] = np.where(full, FULL, PARTIAL)
-        return classes
+        return touched, covered, time
 
     @cached_property
     def n_uncovered(self) -> int:
@@ -390,10 +410,12 @@ class Index:
             "offset": (n_mixed, n_rows), "scale": (n_mixed, n_rows), "seizure_bounds": (n + 1,),
             "seizures": (len(self.seizures), 2), "event_bounds": (n + 1,), "events": (events, 2),
             "event_type": (events,), "event_place": (events,),
+            "unknown": (len(self.unknown), 2), "unknown_of": (len(self.unknown),),
         }  # fmt: skip
         places = {
             "layout": (0, len(frame.matrices)), "patient": (0, len(frame.patients)), "mixed": (-1, n_mixed),
             "event_type": (0, len(frame.types)), "event_place": (NO_CHANNELS, len(frame.places)),
+            "unknown_of": (0, n),
             "n_samples": (1, MAX_SAMPLES), "labelled_until": (0, MAX_SAMPLES), "k": (0, MAX_K + 1),
         }  # fmt: skip
         frame.check()
@@ -417,6 +439,10 @@ class Index:
             first, last = spans.T
             if ((first < 0) | (first >= last) | (last > np.repeat(self.labelled_until, np.diff(bounds)))).any():
                 raise ValueError(f"{name} leads to a span outside of what is labelled")
+        first, last = self.unknown.T
+        outside = (first < 0) | (first >= last) | (last > self.labelled_until[self.unknown_of])
+        if outside.any() or (np.diff(self.unknown_of) < 0).any():
+            raise ValueError("unknown holds a span outside of what is labelled, or out of order")
 
     def save(self, path: Path) -> None:
         """Write the index to a file, which appears complete or not at all.
@@ -431,7 +457,8 @@ class Index:
         OSError
             The file cannot be written.
         """
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in DTYPES}
+        names = [*DTYPES, *(OPTIONAL_DTYPES if len(self.unknown) else ())]
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in names}
         save(path, {"format": INDEX_FORMAT, **vars(self.frame)}, arrays)
 
     @classmethod
@@ -455,7 +482,7 @@ class Index:
         IntegrityError
             The file holds anything else.
         """
-        head, arrays = load(path, DTYPES)
+        head, arrays = load(path, DTYPES, OPTIONAL_DTYPES)
         try:
             index = cls(frame=_frame(head), **arrays)
             index.check()
@@ -471,6 +498,9 @@ DTYPES = {
     "event_place": "i4",
 }  # fmt: skip
 """What the arrays of an index hold."""
+
+OPTIONAL_DTYPES = {"unknown": "i8", "unknown_of": "i4"}
+"""Arrays that a file has where there is such time: an older version refuses to read it as background."""
 
 
 def _frame(head: dict[str, Any]) -> Frame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -21,8 +22,10 @@ class Labeller:
 
     none: 255 everywhere. binary: 0 background, 1 seizure. type: 0 background, else a place in `types`, which begins
     with "bckg". per-channel: 0 or 1 for each row of the view; a seizure marks the rows that its label file names (a
-    pair marks its electrodes, an electrode its pairs), all rows where it names none.
-    Per sample, or per window: a window is what any of its labelled samples is, of types the one with most samples.
+    pair marks its electrodes, an electrode its pairs), all rows where it names none; while one is on channels that the
+    view cannot show, rows without another are 255.
+    Per sample, or per window: a window is what any of its labelled samples is, of types the one with most samples; one
+    that touches unknown time and nothing else than background is 255.
     """
 
     def __init__(self, index: Index, *, kind: Kind, per: Per = "sample") -> None:
@@ -56,9 +59,8 @@ class Labeller:
                 label[i, ..., n[i] :] = UNKNOWN
         if self.kind == "none":
             return
+        unclear = self._fill_unknown(recordings, starts, n, label, valid)
         window, onset, offset = self._touching(index.seizure_bounds, index.seizures, recordings, starts, n)
-        if self.per == "window":
-            label[n > 0] = 0
         if self.kind == "binary" and self.per == "window":
             label[window] = SEIZURE
             return
@@ -66,6 +68,7 @@ class Labeller:
             for i, first, last in zip(window.tolist(), onset.tolist(), offset.tolist(), strict=True):
                 label[i, first:last] = SEIZURE
             return
+        window = np.concatenate([window, unclear])
         if self.kind == "type":
             named, _, _ = self._touching(index.event_bounds, index.events, recordings, starts, n)
             window = np.concatenate([window, named])
@@ -73,8 +76,31 @@ class Labeller:
             where = int(recordings[i]), int(starts[i]), int(n[i])
             if self.per == "sample":
                 self._mark(*where, label[i])
+                valid[i] &= (label[i] != UNKNOWN).reshape(-1, valid.shape[1]).any(axis=0)
             else:
                 label[i] = self._whole(*where)
+
+    def _fill_unknown(self, recordings: Int64, starts: Int64, n: Int64, label: UInt8, valid: Bool) -> Int64:
+        """Fill in unknown time, for binary labels, and make it invalid. Return the windows that touch it.
+
+        Seizures are filled in later: no seizure is in unknown time, but it may be in a window with some.
+        """
+        if self.per == "window":
+            label[n > 0] = 0
+        window, onset, offset = self._touching(self._unknown_bounds, self._index.unknown, recordings, starts, n)
+        if self.kind == "binary" and self.per == "window":
+            label[window] = UNKNOWN
+        for i, first, last in zip(window.tolist(), onset.tolist(), offset.tolist(), strict=True):
+            valid[i, first:last] = self.kind != "binary" and self.per == "sample"  # what is marked there is known
+            if self.kind == "binary" and self.per == "sample":
+                label[i, first:last] = UNKNOWN
+        return window
+
+    @cached_property
+    def _unknown_bounds(self) -> Int64:
+        """The unknown spans of recording i are those from [i] to [i + 1]."""
+        places = np.arange(len(self._index.n_samples) + 1)
+        return np.searchsorted(self._index.unknown_of, places).astype(np.int64)
 
     def _touching(
         self, bounds: Int64, spans: Int64, recordings: Int64, starts: Int64, n: Int64
@@ -91,10 +117,11 @@ class Labeller:
         """Return the label of a window whose first n samples are labelled."""
         samples = np.zeros((*self.shape, n), dtype=np.uint8)
         self._mark(recording, start, n, samples)
+        quiet = np.where((samples == UNKNOWN).any(axis=-1), UNKNOWN, 0)
         if self.kind != "type":
-            return samples.any(axis=-1)
-        counts = np.bincount(samples, minlength=len(self.types))[1:]
-        return counts.argmax() + 1 if counts.any() else 0
+            return np.where((samples == SEIZURE).any(axis=-1), SEIZURE, quiet)
+        counts = np.bincount(samples[samples != UNKNOWN], minlength=len(self.types))[1:]
+        return counts.argmax() + 1 if counts.any() else quiet
 
     def _mark(self, recording: int, start: int, n: int, label: UInt8) -> None:
         """Write what is no background into the first n samples of a label by type or by channel."""
@@ -104,16 +131,23 @@ class Labeller:
         seizure, named = np.zeros((2, n), dtype=np.bool_)
         for onset, offset in seizures:
             seizure[onset:offset] = True
+        first, last = self._unknown_bounds[recording : recording + 2]
+        for span in index.unknown[first:last].tolist():
+            onset, offset = _within(span, start, n)
+            label[..., onset:offset] = UNKNOWN
         first, last = index.event_bounds[recording : recording + 2]
         for event in range(first, last):
             onset, offset = _within(index.events[event].tolist(), start, n)
             named[onset:offset] = True
             if self.kind == "type":
                 label[onset:offset] = index.event_type[event] + 1
+                continue
+            place, part, during = index.event_place[event], label[:, onset:offset], seizure[onset:offset]
+            marks = np.ones(len(label), dtype=np.bool_) if place == NO_CHANNELS else self._marks[place]
+            if marks.any():
+                part[np.ix_(marks, during)] = SEIZURE
             else:
-                place = index.event_place[event]
-                marks = np.ones(len(label), dtype=np.bool_) if place == NO_CHANNELS else self._marks[place]
-                label[marks, onset:offset] = seizure[onset:offset]
+                part[(part != SEIZURE) & during] = UNKNOWN
         seizure &= ~named
         label[..., :n][..., seizure] = (
             self.types.index(SEIZURE_TYPE) if self.kind == "type" and seizure.any() else SEIZURE

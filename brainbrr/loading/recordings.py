@@ -177,6 +177,12 @@ class ViewRecording:
             return self.n_samples
         return min(self.n_samples, -(-self.annotations.duration_us * self.record.array.rate_hz // 1_000_000))
 
+    @property
+    def unknown(self) -> tuple[tuple[int, int], ...]:
+        """Time inside the signal that may hold a seizure or not: (start, stop) in microseconds, ascending."""
+        spans = self.annotations.unknown
+        return tuple((start, min(stop, self.end_us)) for start, stop in spans if start < self.end_us)
+
     def events_between(self, start_us: int, stop_us: int) -> tuple[tuple[float, float, str], ...]:
         """Return the events that overlap an interval, by type where known.
 

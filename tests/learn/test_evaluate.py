@@ -287,6 +287,15 @@ def test_time_past_the_labels_is_not_scored(run: Path, view_of: ViewOf) -> None:
     assert len(tensors[first.path]) == 40
 
 
+def test_there_is_no_event_in_unknown_time(run: Path, view_of: ViewOf) -> None:
+    view = view_of("eval")
+    first = view.recordings[0]
+    unclear = replace(first.annotations, unknown=((1_000_000, 3_100_000),), seizures=(), typed=())
+    evaluate(run, of(view, (replace(first, annotations=unclear), *view.recordings[1:])))
+    tensors, _ = r.read_tensors(run / "probabilities-eval.safetensors")
+    assert not tensors[first.path][4:13].any() and tensors[first.path][[3, 13]].all()
+
+
 def test_a_run_that_has_not_finished_is_refused(run: Path, view_of: ViewOf) -> None:
     (run / "model.safetensors").unlink()
     with pytest.raises(UsageError, match="has not finished") as raised:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from brainbrr.eeg.corpus.annotations import Annotations
-from brainbrr.eeg.corpus.label_formats import Event
+from brainbrr.eeg.corpus.label_rows import Event
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.loading.build_index import index_of
 from brainbrr.loading.index import Index
@@ -112,3 +113,100 @@ def test_without_labels_all_that_was_recorded_is_valid(recording: ViewRecording)
     last = int(index.n_samples[0]) - 100
     label, valid = labels(index, last, "none")
     assert (label == UNKNOWN).all() and valid.sum() == 100 and valid[:100].all()
+
+
+UNCLEAR = Annotations(
+    labelled=True,
+    seizures=(Event(6 * S, 7 * S, "seiz"),),
+    typed=(Event(1 * S, 2 * S, "impd"), Event(6 * S, 7 * S, "sz", ("C3-CZ",))),
+    duration_us=14 * S,
+    unknown=((1 * S, 3 * S), (9 * S, 13 * S)),
+)
+
+
+def test_unknown_time_is_255_and_invalid_and_seizures_beside_it_are_not(recording: ViewRecording) -> None:
+    index = indexed(recording, UNCLEAR)
+    seconds = np.arange(1024) // 256
+    for start, expected in (
+        (0, [0, 255, 255, 0]),
+        (4, [0, 0, 1, 0]),
+        (8, [0, 255, 255, 255]),
+        (12, [255, 0, 255, 255]),
+    ):
+        label, valid = labels(index, start * 256, "binary")
+        assert np.array_equal(label, np.array(expected)[seconds])
+        assert np.array_equal(valid, label != UNKNOWN)
+        channels, valid = labels(index, start * 256, "per-channel")
+        rows = {"C3", "Cz"}
+        for row, samples in zip(index.frame.rows, channels, strict=True):
+            assert np.array_equal(samples, np.where((label == 1) & (row not in rows), 0, label)), row
+        assert np.array_equal(valid, label != UNKNOWN)
+
+
+def test_an_event_s_type_is_known_in_unknown_time(recording: ViewRecording) -> None:
+    index = indexed(recording, UNCLEAR)
+    label, valid = labels(index, 0, "type")
+    impd = Labeller(index, kind="type").types.index("impd")
+    assert np.array_equal(label, np.array([0, impd, 255, 0])[np.arange(1024) // 256])
+    assert np.array_equal(valid, label != UNKNOWN)
+
+
+def test_a_window_with_unknown_time_is_a_seizure_or_unknown_never_background(recording: ViewRecording) -> None:
+    index = indexed(recording, UNCLEAR, length_s="4", stride_s="2")
+    assert [labels(index, at * 256, "binary", "window")[0].item() for at in (0, 2, 3, 4, 6, 8)] == [
+        255,
+        255,
+        1,
+        1,
+        1,
+        255,
+    ]
+    assert [int(labels(index, at * 256, "per-channel", "window")[0].max()) for at in (0, 4, 8)] == [255, 1, 255]
+    types = Labeller(index, kind="type").types
+    assert types[labels(index, 0, "type", "window")[0].item()] == "impd"
+    assert labels(index, 8 * 256, "type", "window")[0].item() == UNKNOWN
+
+
+@pytest.mark.parametrize("place", [("A1-T3",), ("XX-YY",), ("A1", "T9")])
+@pytest.mark.parametrize("reference", ["recorded", "bipolar"])
+def test_a_seizure_on_channels_that_the_view_cannot_show_is_unknown_there(
+    recording: ViewRecording, place: tuple[str, ...], reference: str
+) -> None:
+    seizure = (Event(1 * S, 3 * S, "seiz"),)
+    hidden = Annotations(True, seizures=seizure, typed=(Event(1 * S, 2 * S, "fnsz", place),), duration_us=14 * S)
+    index = indexed(recording, hidden, reference=reference)
+    label, valid = labels(index, 0, "per-channel")
+    shown = reference == "recorded" and place == ("A1-T3",)
+    during = label[:, 256:512]
+    if shown:
+        assert {row for row, marked in zip(index.frame.rows, during, strict=True) if (marked == 1).all()} == {"T3"}
+    else:
+        assert (during == UNKNOWN).all() and not valid[256:512].any()
+        assert (labels(index, 0, "per-channel", "window")[0] == 1).all()  # of its last second no channel is known
+    assert (label[:, :256] == 0).all() and (label[:, 512:768] == 1).all() and (label[:, 768:] == 0).all()
+    both = replace(hidden, typed=(*hidden.typed, Event(1 * S, 2 * S, "gnsz", ("C3-CZ",))))
+    label, _ = labels(indexed(recording, both, reference=reference), 0, "per-channel")
+    rows = {"C3", "Cz"} if reference == "recorded" else {"C3-Cz"}
+    for row, samples in zip(index.frame.rows, label, strict=True):
+        expected = 1 if row in rows or (shown and row == "T3") else 0 if shown else UNKNOWN
+        assert (samples[256:512] == expected).all(), row
+
+
+def test_classes_know_unknown_time(recording: ViewRecording) -> None:
+    index = indexed(recording, UNCLEAR, length_s="2", stride_s="1")
+    classes = index.classes()[:14].tolist()
+    assert classes == [0, 3, 0, 0, 0, 1, 1, 0, 0, 3, 3, 3, 0, 0]
+
+
+def test_an_index_with_unknown_time_survives_its_file_and_one_without_is_as_before(
+    recording: ViewRecording, tmp_path: Path
+) -> None:
+    for said, more in ((UNCLEAR, {"unknown", "unknown_of"}), (TYPED, set())):
+        index = indexed(recording, said)
+        path = tmp_path / "index.npz"
+        index.save(path)
+        again = Index.load(path)
+        assert np.array_equal(again.unknown, index.unknown) and np.array_equal(again.classes(), index.classes())
+        with np.load(path) as arrays:
+            assert {"unknown", "unknown_of"} & set(arrays.files) == more
+        path.unlink()
