@@ -60,7 +60,8 @@ def profile_of(settings: Settings, corpus: str | None, name: str) -> Profile:
     """Return a profile of a corpus by its name. Raises UsageError where there is none."""
     profiles = settings.profiles_of(corpus)
     if name not in profiles:
-        raise UsageError(f"no profile is called {name!r}", fix=f"profiles: {', '.join(profiles)}")
+        fix = f"profiles: {', '.join(profiles)}"
+        raise UsageError(f"no profile is called {name!r}", fix=fix, code="no-such-profile")
     return profiles[name]
 
 

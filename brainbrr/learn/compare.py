@@ -102,7 +102,7 @@ def run_named(folder: Path, name: str) -> Path:
     for path in (Path(name), folder / name):
         if path.is_dir():
             return path
-    raise UsageError(f"no run is called {name!r}", where=folder, fix=Fix(("runs",), " lists them"))
+    raise UsageError(f"no run is called {name!r}", where=folder, fix=Fix(("runs",), " lists them"), code="no-such-run")
 
 
 def _line(folder: Path) -> RunLine:

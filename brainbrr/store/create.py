@@ -118,7 +118,9 @@ def open_existing(root: Path) -> Layout:
         mark = files.parse(files.read(layout.mark, limit=1 << 12, folders=0), where=layout.mark)
     except FileNotFoundError:
         _refuse_unmarked(layout)
-        raise UsageError("there is no store here", where=root, fix=Fix(("ingest", "ROOT"), " creates one")) from None
+        raise UsageError(
+            "there is no store here", where=root, fix=Fix(("ingest", "ROOT"), " creates one"), code="no-store"
+        ) from None
     except PermissionError as error:
         raise _unreadable(root, error) from None
     except IntegrityError as error:

@@ -134,7 +134,7 @@ class _Plan:
         self._known: dict[str, set[str]] = {name: set() for name in _DIGITS}
         if not self._begun and corpus not in store.corpora():
             fix = f"there are: {', '.join(store.corpora()) or 'none'}"
-            raise UsageError(f"no corpus is called {corpus!r}", where=store.location, fix=fix)
+            raise UsageError(f"no corpus is called {corpus!r}", where=store.location, fix=fix, code="no-such-corpus")
 
     @property
     def is_empty(self) -> bool:

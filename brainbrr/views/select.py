@@ -56,7 +56,8 @@ def resolve_corpus(store: Store, corpus: str | None) -> str | None:
             )
         return names[0] if names else None
     if names and corpus not in names:
-        raise UsageError(f"no corpus is called {corpus!r}", where=store.location, fix=f"corpora: {', '.join(names)}")
+        fix = f"corpora: {', '.join(names)}"
+        raise UsageError(f"no corpus is called {corpus!r}", where=store.location, fix=fix, code="no-such-corpus")
     return corpus
 
 

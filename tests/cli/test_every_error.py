@@ -191,6 +191,37 @@ def test_every_exit_code_belongs_to_an_exception_or_to_an_end(cli: Cli, corpus: 
     assert cli("ingest", corpus, "--workers", 1).code == 0
 
 
+def test_each_exception_has_a_code_of_its_own_that_never_changes() -> None:
+    codes = {name: value.code for name, value in vars(errors).items() if is_error(value)}
+    assert codes == {
+        "BrainbrrError": "failed",
+        "RecordingError": "recording-refused",
+        "EdfError": "edf-refused",
+        "MontageError": "montage-refused",
+        "AnnotationError": "annotation-refused",
+        "NotReproducibleError": "not-reproducible",
+        "ExecutorError": "executor-failed",
+        "UsageError": "usage",
+        "ConfigError": "config",
+        "FormatError": "store-format",
+        "ViewNotReadyError": "view-not-ready",
+        "IntegrityError": "damaged",
+        "DuplicateError": "duplicate",
+        "LeakError": "leak",
+        "AccessError": "access-forbidden",
+        "SpaceError": "no-space",
+        "DependencyError": "dependency-missing",
+    }
+
+
+def test_frequent_mistakes_have_codes(cli: Cli, corpus: Path) -> None:
+    assert cli("verify", "--json").json["code"] == "no-store"
+    assert cli("evaluate", "nothing", "--json").json["code"] == "no-such-run"
+    assert cli("ingest", corpus, "--workers", 1, "--profile", "smoke").code == 0
+    assert cli("view", "--corpus", "nothing", "--json").json["code"] == "no-such-corpus"
+    assert cli("train", "--profile", "full", "--json").json["code"] == "view-not-ready"
+
+
 def test_an_interrupted_command_ends_with_130(corpus: Path, tmp_path: Path) -> None:
     from brainbrr.eeg.synthetic.corpus import write_corpus
 
