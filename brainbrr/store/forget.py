@@ -159,20 +159,20 @@ class _Plan:
         self.generations = tuple(self._generation(seq, data) for seq, data, _ in found)
         sources, keys, contents = self._known.values()
         for _, _, catalog in found:
-            sources |= {row.source for row in catalog.rows.values() if row.source is not None}
-            contents |= {content for row in catalog.rows.values() for content in row.contents.values()}
+            sources.update(row.source for row in catalog.rows.values() if row.source is not None)
+            contents.update(content for row in catalog.rows.values() for content in row.contents.values())
         views = [digest for digest in self.layout.views() if frozen_corpus(self.layout, digest) == self.corpus]
         for digest in views:
             named = self.reachability.view(digest) or {}
-            keys |= named.keys()
-            contents |= set(named.values())
+            keys.update(named.keys())
+            contents.update(named.values())
         for note in self._begun:
             for name, known in self._known.items():
-                known |= set(note[name])
+                known.update(note[name])
         live = self.reachability.read(without_corpus=self.corpus, without_views=frozenset(views))
         ours = {key: each for key, each in live.records.items() if each.source in sources or key in keys}
-        keys |= ours.keys()
-        contents |= {record.content for record in ours.values()}
+        keys.update(ours.keys())
+        contents.update(record.content for record in ours.values())
         records = {key for key, record in ours.items() if not live.has(key, record)}
         others = {record.content for key, record in live.records.items() if key not in records} | live.contents
         forgotten = keys - (live.keys | (live.records.keys() - records))
