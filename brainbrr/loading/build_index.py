@@ -45,7 +45,7 @@ def index_of(
             check(recording.record.statistics, present=present, n=array.n_samples)
         except ValueError as error:
             raise IntegrityError(f"the record's statistics: {error}", where=recording.path) from None
-    absent, layout = _distinct([r.record.array.absent for r in recordings])
+    absent, layout = _distinct([r.absent for r in recordings])
     matrices = [rows_of(channels, each, window)[1] for each in absent]
     rows = rows_of(channels, (), window)[0]
     patients, patient = _distinct([r.patient for r in recordings])

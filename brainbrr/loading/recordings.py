@@ -14,6 +14,7 @@ from brainbrr.core.digest import json_digest, key_of
 from brainbrr.core.display import counted, html_table
 from brainbrr.eeg.corpus.annotations import UNLABELLED, Annotations
 from brainbrr.eeg.corpus.label_rows import Event
+from brainbrr.eeg.signal.montage import electrode_of
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import DependencyError, IntegrityError
 from brainbrr.store.catalog import Row
@@ -122,7 +123,7 @@ class ViewRecording:
             "labelled": self.labelled,
             "seizures": len(self.seizures),
             "seizure_s": sum(stop - start for start, stop in self.seizures) / 1e6,
-            "absent": ", ".join(self.record.array.absent),
+            "absent": ", ".join(self.absent),
             "synthetic": self.synthetic,
             "key": self.key,
             "content": self.content,
@@ -176,6 +177,15 @@ class ViewRecording:
         if self.annotations.duration_us is None:
             return self.n_samples
         return min(self.n_samples, -(-self.annotations.duration_us * self.record.array.rate_hz // 1_000_000))
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Channels that the recording does not have, or that its labels call unusable, in the recipe's order."""
+        array = self.record.array
+        if not self.annotations.unusable:
+            return array.absent
+        unusable = {*self.annotations.unusable, *map(electrode_of, self.annotations.unusable)}
+        return tuple(name for name in array.channels if name in array.absent or name in unusable)
 
     @property
     def unknown(self) -> tuple[tuple[int, int], ...]:

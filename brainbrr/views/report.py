@@ -45,7 +45,7 @@ class ViewReport:
         """Return the machine interface's fields."""
         view = self.view
         classes = Counter(int(c) for c in view.classes())
-        absent = Counter(name for r in view.recordings for name in r.record.array.absent)
+        absent = Counter(name for r in view.recordings for name in r.absent)
         flat = Counter(name for r in view.recordings for name in _names(r.record.signal.get("flat")))
         return {
             "state": self.state,

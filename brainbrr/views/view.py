@@ -172,7 +172,7 @@ class View:
         self.rate_hz = recipe.rate_hz
         self.length = window.samples("length_s", recipe.rate_hz)
         self.stride = window.samples("stride_s", recipe.rate_hz)
-        for recorded, absent in {(r.record.array.channels, r.record.array.absent) for r in self.recordings}:
+        for recorded, absent in {(r.record.array.channels, r.absent) for r in self.recordings}:
             rows_of(recorded, absent, window)  # a view that cannot be read is an error now, not at its first window
 
     def __repr__(self) -> str:

@@ -210,3 +210,15 @@ def test_an_index_with_unknown_time_survives_its_file_and_one_without_is_as_befo
         with np.load(path) as arrays:
             assert {"unknown", "unknown_of"} & set(arrays.files) == more
         path.unlink()
+
+
+def test_channels_that_a_table_calls_unusable_are_absent_as_the_view_treats_absent_ones(
+    recording: ViewRecording,
+) -> None:
+    said = replace(TYPED, unusable=("EEG C3-REF", "PZ", "ECG"))
+    assert replace(recording, annotations=said).absent == ("C3", "Pz")
+    index = indexed(recording, said, missing="zero")
+    assert index.frame.absent == (("C3", "Pz"),)
+    [(matrix, _)] = index.layouts
+    assert [row for row, weights in zip(index.frame.rows, matrix, strict=True) if not weights.any()] == ["C3", "Pz"]
+    assert indexed(recording, TYPED, missing="zero").frame.absent == ((),)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from brainbrr.core.digest import files_digest, source_digest
+from brainbrr.eeg.corpus.bids import read_channels
 from brainbrr.eeg.corpus.label_formats import BINARY, FORMATS, ROLES, read_label_file, suffix_of
 from brainbrr.eeg.corpus.label_rows import END_US, Event, LabelFile, seconds_text, unreadable
 from brainbrr.eeg.corpus.vocabulary import Meaning, Vocabulary
@@ -19,6 +20,9 @@ from brainbrr.errors import AnnotationError, Fix
 
 TOLERANCE_US = 1_000_000
 """Two files may differ by this much time, either way, before it is reported: their decimals are rounded."""
+
+CHANNELS = "channels.tsv"
+"""The role of BIDS's table of channels, which may be beside any label file."""
 
 _DETAILS = (".csv", ".lbl", ".tse", "events.tsv", "a1.tsv")  # types and channels first, types alone after
 _SEIZURE = "seiz"
@@ -31,7 +35,7 @@ class Annotations:
     `seizures` decides seizure time: sorted, disjoint, whole head. `typed` adds type and channels, one
     event per (start, stop, label). `unknown` may hold a seizure or not: (start, stop), sorted, disjoint, no seizure in
     it. Other time is background, over `duration_us` (None: over the whole recording). Not labelled means nothing is
-    known, which is never background.
+    known, which is never background. `unusable` are channels that a table calls bad, or no EEG: absent for a view.
     """
 
     labelled: bool
@@ -40,13 +44,15 @@ class Annotations:
     duration_us: int | None = None
     notes: tuple[str, ...] = ()
     unknown: tuple[tuple[int, int], ...] = ()
+    unusable: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON without floats: seizures as [start, stop], typed as [start, stop, label, channels].
 
-        `unknown` is left out where there is none.
+        `unknown` and `unusable` are left out where there are none.
         """
         unknown = {"unknown": [list(span) for span in self.unknown]} if self.unknown else {}
+        unusable = {"unusable": list(self.unusable)} if self.unusable else {}
         return {
             "labelled": self.labelled,
             "seizures": [[event.start_us, event.stop_us] for event in self.seizures],
@@ -54,31 +60,34 @@ class Annotations:
             "duration_us": self.duration_us,
             "notes": list(self.notes),
             **unknown,
+            **unusable,
         }
 
     @classmethod
     def from_json(cls, value: object) -> Annotations:
         """Return what to_json gave. Strict: raises AnnotationError for anything else."""
         names = {"labelled", "seizures", "typed", "duration_us", "notes"}
-        if not isinstance(value, Mapping) or set(value) - {"unknown"} != names:
+        if not isinstance(value, Mapping) or set(value) - {"unknown", "unusable"} != names:
             raise _not_ours(value)
         duration_us, notes = value["duration_us"], value["notes"]
         seizures = tuple(_event(item, 2) for item in _list(value["seizures"]))
         typed = tuple(_event(item, 4) for item in _list(value["typed"]))
         unknown = tuple(_event(item, 2) for item in _list(value.get("unknown", [])))
         touching = any(left.stop_us >= right.start_us for each in (seizures, unknown) for left, right in pairwise(each))
-        unlabelled = value["labelled"] is False and (seizures or typed or unknown or duration_us is not None)
+        unusable = tuple(_list(value.get("unusable", [])))
+        known = seizures or typed or unknown or unusable or duration_us is not None
         if (
             not isinstance(value["labelled"], bool)
             or touching
-            or unlabelled
+            or (value["labelled"] is False and known)
+            or not all(isinstance(name, str) and name for name in unusable)
             or list(typed) != sorted(typed, key=_order)
             or not (duration_us is None or (type(duration_us) is int and 0 < duration_us < 2**63))
             or not all(isinstance(note, str) for note in _list(notes))
         ):
             raise _not_ours(value)
         spans = tuple((event.start_us, event.stop_us) for event in unknown)
-        return cls(value["labelled"], seizures, typed, duration_us, tuple(notes), spans)
+        return cls(value["labelled"], seizures, typed, duration_us, tuple(notes), spans, unusable)
 
 
 UNLABELLED = Annotations(labelled=False)
@@ -100,9 +109,9 @@ def read_annotations(
     `empty`: a table without rows says that there was no event. Raises AnnotationError when there is no file, or when
     any of them is malformed.
     """
-    if strange := set(files) - set(ROLES):
+    if strange := set(files) - {*ROLES, CHANNELS}:
         raise ValueError(f"not a kind of label file: {', '.join(sorted(strange))}")
-    if not files:
+    if not set(files) - {CHANNELS}:
         names = ", ".join(f"NAME{suffix_of(role)}" for role in ROLES if not FORMATS[role].shared)
         raise AnnotationError(
             f"no label file; looked for {names}, a CHB-MIT summary and a Siena list",
@@ -133,6 +142,12 @@ def read_annotations(
     for role, other_us in durations.items():
         if duration_us is not None and abs(other_us - duration_us) > TOLERANCE_US:
             notes.append(f"{role} covers {seconds_text(other_us)}, {next(iter(durations))} {seconds_text(duration_us)}")
+    unusable: tuple[str, ...] = ()
+    if CHANNELS in files:
+        table = read_channels(files[CHANNELS])
+        unusable = table.bad + table.not_eeg
+        notes += [f"{CHANNELS}: bad: {', '.join(table.bad)}"] if table.bad else []
+        notes += [f"{CHANNELS}: not EEG: {', '.join(table.not_eeg)}"] if table.not_eeg else []
     unknown, why = _unknown(read, words, decides=decides, until_us=END_US if duration_us is None else duration_us)
     return Annotations(
         labelled=True,
@@ -141,6 +156,7 @@ def read_annotations(
         duration_us=duration_us,
         notes=tuple(notes + why),
         unknown=tuple(_without(unknown, seizures[decides])),
+        unusable=unusable,
     )
 
 

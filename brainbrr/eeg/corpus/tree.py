@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from brainbrr.eeg.corpus.annotations import CHANNELS
+from brainbrr.eeg.corpus.bids import Tables
 from brainbrr.eeg.corpus.label_formats import FORMATS, ROLES, suffix_of
 from brainbrr.errors import UsageError
 
@@ -109,7 +111,7 @@ def scan(corpus: Corpus) -> tuple[RecordingFile, ...]:
     if corpus.layout == "bids":
         starts = _subjects(corpus.root)  # derivatives/ and sourcedata/ are no recordings of this corpus
     found: list[RecordingFile] = []
-    tables: dict[Path, list[str]] = {}
+    tables = Tables(corpus.root)
     for place, folder, names in _folders(corpus.root / prefix, starts):
         recordings = [name for name in names if name.lower().endswith(_RECORDINGS)]
         if not recordings or (corpus.layout == "bids" and folder.rpartition("/")[2] != "eeg"):
@@ -239,49 +241,13 @@ def _labels(names: Sequence[str]) -> dict[tuple[str, str], list[str]]:
     return labels
 
 
-def _inherited(root: Path, folders: Sequence[str], stem: str, known: dict[Path, list[str]]) -> Path | None:
-    """Return the events.tsv that BIDS's inheritance principle gives a recording that has none of its own.
-
-    That is the one of the nearest folder, up to the root, whose entities (task-rest, run-01, ...) are all in the
-    recording's name; of one folder the one with most of them. Raises UsageError where two fit equally.
-    """
-    for depth in range(len(folders), -1, -1):
-        level = root.joinpath(*folders[:depth])
-        if level not in known:
-            known[level] = _tables(level)
-        fitting = {each: len(_entities(each)) for each in known[level] if _entities(each) <= _entities(stem)}
-        nearest = [each for each, n in fitting.items() if n == max(fitting.values())]
-        if len(nearest) > 1:
-            raise UsageError(
-                f"{' and '.join(nearest)} apply equally to {stem}",
-                where=level,
-                fix="BIDS allows one in a folder: merge them, or name the recordings in their names",
-            )
-        if nearest:
-            return level / nearest[0]
-    return None
-
-
-def _tables(folder: Path) -> list[str]:
-    try:
-        names = sorted(path.name for path in folder.iterdir())
-    except OSError as error:
-        raise _unreadable(folder, error) from None
-    return [name for name in names if name.lower().endswith("_events.tsv") and not name.startswith(".")]
-
-
-def _entities(name: str) -> frozenset[str]:
-    """Return the key-value pairs of a BIDS file's name."""
-    return frozenset(part for part in name.partition(".")[0].split("_") if "-" in part)
-
-
 def _recording(
     corpus: Corpus,
     prefix: str,
     place: Path,
     parts: Sequence[str],
     labels: Mapping[tuple[str, str], Sequence[str]],
-    tables: dict[Path, list[str]],
+    tables: Tables,
 ) -> RecordingFile:
     path = prefix + "/".join(parts)
     try:
@@ -304,16 +270,33 @@ def _recording(
             beside[role] = place / names[0]
         if len(names) > 1:
             notes.append(f"{', '.join(names)} differ only by case: {names[0]} is read")
-    if corpus.layout == "bids" and "events.tsv" not in beside:
-        table = _inherited(corpus.root, folders, stem.removesuffix("_eeg"), tables)
-        if table is not None:
-            beside["events.tsv"] = table
-            notes.append(f"its events are those of {table.relative_to(corpus.root)}")
+    if corpus.layout == "bids":
+        beside |= _bids_tables(corpus.root, folders, stem.removesuffix("_eeg"), tables, beside, notes)
     patient, split = _patient(corpus.layout, folders, stem, notes)
     session = None
     if corpus.layout != "plain":
         session = next((folder for folder in folders if _SESSION.fullmatch(folder)), None)
     return RecordingFile(path, place / name, patient, session, split, beside, tuple(notes))
+
+
+def _bids_tables(
+    root: Path, folders: Sequence[str], stem: str, tables: Tables, beside: Mapping[str, Path], notes: list[str]
+) -> dict[str, Path]:
+    """Return the events that a recording without its own inherits and, where it has any, what is said of channels."""
+    found = {}
+    try:
+        if "events.tsv" not in beside:
+            table = tables.find(folders, stem, "events.tsv")
+            if table is not None:
+                found["events.tsv"] = table
+                notes.append(f"its events are those of {table.relative_to(root)}")
+        if beside or found:
+            table = tables.find(folders, stem, CHANNELS)
+            if table is not None:
+                found[CHANNELS] = table
+    except OSError as error:
+        raise _unreadable(root.joinpath(*folders), error) from None
+    return found
 
 
 def _patient(layout: Layout, folders: Sequence[str], stem: str, notes: list[str]) -> tuple[str, str]:

@@ -283,6 +283,16 @@ def test_two_events_tables_that_apply_equally_are_refused(tmp_path: Path) -> Non
         scan(locate(tmp_path))
 
 
+def test_what_bids_says_of_channels_goes_with_the_labels(tmp_path: Path) -> None:
+    recording = only(touch(tmp_path, BIDS + "_eeg.edf", "task-rest_channels.tsv"))
+    assert recording.labels == {}  # without events a table of channels is no label file
+    touch(tmp_path, BIDS + "_events.tsv")
+    assert dict(only(tmp_path).labels) == {
+        "events.tsv": tmp_path / (BIDS + "_events.tsv"),
+        "channels.tsv": tmp_path / "task-rest_channels.tsv",
+    }
+
+
 def test_lists_of_a_folder_are_the_labels_of_its_recordings_unless_they_have_their_own(tmp_path: Path) -> None:
     touch(
         tmp_path,
