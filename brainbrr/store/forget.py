@@ -66,9 +66,11 @@ class ForgetReport:
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
         lists = {name: list(getattr(self, name)) for name in (*sidecars.KINDS, "shared")}
+        fields = {name: value for name, value in vars(self).items() if name != "older_than_s"}
         return {
-            **vars(self),
+            **fields,
             **lists,
+            "older_than": self.older_than_s,
             "store": str(self.store),
             "receipts": [receipt.to_json() for receipt in self.receipts],
             "out_of_reach": list(sidecars.OUT_OF_REACH),
