@@ -15,7 +15,7 @@ from brainbrr.core.digest import files_digest, source_digest
 from brainbrr.eeg.corpus.bids import read_channels
 from brainbrr.eeg.corpus.label_formats import BINARY, FORMATS, ROLES, read_label_file, suffix_of
 from brainbrr.eeg.corpus.label_rows import END_US, Event, LabelFile, seconds_text, unreadable
-from brainbrr.eeg.corpus.vocabulary import Meaning, Vocabulary
+from brainbrr.eeg.corpus.vocabulary import Meaning, Vocabulary, is_label_map
 from brainbrr.errors import AnnotationError, Fix
 
 TOLERANCE_US = 1_000_000
@@ -26,6 +26,7 @@ CHANNELS = "channels.tsv"
 
 _DETAILS = (".csv", ".lbl", ".tse", "events.tsv", "a1.tsv")  # types and channels first, types alone after
 _SEIZURE = "seiz"
+_OPTIONAL = {"unknown", "unusable", "label_map"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Annotations:
     event per (start, stop, label). `unknown` may hold a seizure or not: (start, stop), sorted, disjoint, no seizure in
     it. Other time is background, over `duration_us` (None: over the whole recording). Not labelled means nothing is
     known, which is never background. `unusable` are channels that a table calls bad, or no EEG: absent for a view.
+    `label_map` is the laboratory's own that they were read with.
     """
 
     labelled: bool
@@ -45,29 +47,32 @@ class Annotations:
     notes: tuple[str, ...] = ()
     unknown: tuple[tuple[int, int], ...] = ()
     unusable: tuple[str, ...] = ()
+    label_map: tuple[tuple[str, Meaning], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON without floats: seizures as [start, stop], typed as [start, stop, label, channels].
 
-        `unknown` and `unusable` are left out where there are none.
+        `unknown`, `unusable` and `label_map` are left out where there are none.
         """
-        unknown = {"unknown": [list(span) for span in self.unknown]} if self.unknown else {}
-        unusable = {"unusable": list(self.unusable)} if self.unusable else {}
+        optional = {
+            "unknown": [list(span) for span in self.unknown],
+            "unusable": list(self.unusable),
+            "label_map": dict(self.label_map),
+        }
         return {
             "labelled": self.labelled,
             "seizures": [[event.start_us, event.stop_us] for event in self.seizures],
             "typed": [[event.start_us, event.stop_us, event.label, list(event.channels)] for event in self.typed],
             "duration_us": self.duration_us,
             "notes": list(self.notes),
-            **unknown,
-            **unusable,
+            **{name: value for name, value in optional.items() if value},
         }
 
     @classmethod
     def from_json(cls, value: object) -> Annotations:
         """Return what to_json gave. Strict: raises AnnotationError for anything else."""
         names = {"labelled", "seizures", "typed", "duration_us", "notes"}
-        if not isinstance(value, Mapping) or set(value) - {"unknown", "unusable"} != names:
+        if not isinstance(value, Mapping) or set(value) - _OPTIONAL != names:
             raise _not_ours(value)
         duration_us, notes = value["duration_us"], value["notes"]
         seizures = tuple(_event(item, 2) for item in _list(value["seizures"]))
@@ -75,19 +80,23 @@ class Annotations:
         unknown = tuple(_event(item, 2) for item in _list(value.get("unknown", [])))
         touching = any(left.stop_us >= right.start_us for each in (seizures, unknown) for left, right in pairwise(each))
         unusable = tuple(_list(value.get("unusable", [])))
-        known = seizures or typed or unknown or unusable or duration_us is not None
+        label_map = value.get("label_map", {})
+        known = seizures or typed or unknown or unusable or label_map or duration_us is not None
         if (
             not isinstance(value["labelled"], bool)
             or touching
             or (value["labelled"] is False and known)
             or not all(isinstance(name, str) and name for name in unusable)
+            or not is_label_map(label_map)
             or list(typed) != sorted(typed, key=_order)
             or not (duration_us is None or (type(duration_us) is int and 0 < duration_us < 2**63))
             or not all(isinstance(note, str) for note in _list(notes))
         ):
             raise _not_ours(value)
         spans = tuple((event.start_us, event.stop_us) for event in unknown)
-        return cls(value["labelled"], seizures, typed, duration_us, tuple(notes), spans, unusable)
+        return cls(
+            value["labelled"], seizures, typed, duration_us, tuple(notes), spans, unusable, tuple(label_map.items())
+        )
 
 
 UNLABELLED = Annotations(labelled=False)
@@ -157,6 +166,7 @@ def read_annotations(
         notes=tuple(notes + why),
         unknown=tuple(_without(unknown, seizures[decides])),
         unusable=unusable,
+        label_map=tuple(sorted((label_map or {}).items())),
     )
 
 
@@ -205,16 +215,11 @@ TOLERANCE_OF_LENGTH_US = 1_000_000
 """Labels and signal may differ in length by this much and a partial record at the end, which no reader takes."""
 
 
-@dataclass(frozen=True)
-class LengthCheck:
-    """What comparing labels with their signal gave: the annotations with its notes, and by how much they differ.
-
-    `longer_us` is how far the declared length, or an event, is past the signal's end; negative where the labels end
-    before it.
-    """
-
-    annotations: Annotations
-    longer_us: int
+def length_difference(annotations: Annotations, signal_us: int) -> int:
+    """Return by how much labels go past their signal's end, negative where they declare less; in microseconds."""
+    declared_us = signal_us if annotations.duration_us is None else annotations.duration_us
+    ends = (event.stop_us for event in (*annotations.seizures, *annotations.typed))
+    return max([declared_us, *ends]) - signal_us
 
 
 def check_length(
@@ -223,21 +228,20 @@ def check_length(
     *,
     partial_us: int = 0,
     accept: frozenset[str] = frozenset(),
-) -> LengthCheck:
+) -> Annotations:
     """Compare the length that labels declare, and each event, with the signal's length in microseconds.
 
-    Labels that declare less leave the rest unlabelled, with a note. Where they declare more than the tolerance above,
-    or where an event starts at the signal's end or later, or ends later than the tolerance, the labels are another
-    recording's, or the signal is cut: AnnotationError, unless "label-length" or "truncated" is in `accept`.
-    `partial_us` is the length of a partial record that was dropped at the signal's end.
+    Returns the annotations with notes. Labels that declare less leave the rest unlabelled, with a note. Where they
+    declare more than the tolerance above, or where an event starts at the signal's end or later, or ends later than
+    the tolerance, the labels are another recording's, or the signal is cut: AnnotationError, unless "label-length" or
+    "truncated" is in `accept`. `partial_us` is the length of a partial record that was dropped at the signal's end.
     """
     tolerance_us = TOLERANCE_OF_LENGTH_US + partial_us
     declared_us = annotations.duration_us
     problems = []
     if declared_us is not None and declared_us > signal_us + tolerance_us:
         problems.append(f"the labels cover {seconds_text(declared_us)}, the signal {seconds_text(signal_us)}")
-    events = [*annotations.seizures, *annotations.typed]
-    for event in events:
+    for event in (*annotations.seizures, *annotations.typed):
         if event.start_us >= signal_us or event.stop_us > signal_us + tolerance_us:
             problems.append(
                 f"{event.label} from {seconds_text(event.start_us)} to {seconds_text(event.stop_us)} is not in the "
@@ -247,19 +251,15 @@ def check_length(
     if problems and not accept & {"label-length", "truncated"}:
         raise AnnotationError(
             "; ".join(problems),
-            fix="restore the recording and its labels from the corpus; `--accept label-length` cuts the labels to "
-            "the signal",
+            fix="restore the recording and its labels from the corpus, or cut the labels to the signal with "
+            "--accept label-length",
         )
     notes = [f"{problem}: accepted" for problem in problems]
-    clipped = sum(signal_us < event.stop_us for event in annotations.seizures)
-    if clipped:
+    if clipped := sum(signal_us < event.stop_us for event in annotations.seizures):
         notes.append(f"seizures that end after the signal, cut to it: {clipped}")
     if declared_us is not None and declared_us + tolerance_us < signal_us:
         notes.append(f"{seconds_text(signal_us - declared_us)} at the end are unlabelled")
-    longer_us = (
-        max(signal_us if declared_us is None else declared_us, *(event.stop_us for event in events), 0) - signal_us
-    )
-    return LengthCheck(replace(annotations, notes=(*annotations.notes, *notes)), longer_us)
+    return replace(annotations, notes=tuple(dict.fromkeys((*annotations.notes, *notes))))
 
 
 def label_digest(files: Mapping[str, Path], *, digest_of: Callable[[Path], str] = source_digest) -> str:

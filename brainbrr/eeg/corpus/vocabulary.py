@@ -106,6 +106,14 @@ def read_label_map(path: Path) -> dict[str, Meaning]:
     return meanings
 
 
+def is_label_map(value: object) -> bool:
+    """Say whether a value is a label map: words in lower case, and what each means."""
+    return isinstance(value, Mapping) and all(
+        isinstance(word, str) and word == word.lower() and meaning in get_args(Meaning)
+        for word, meaning in value.items()
+    )
+
+
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
