@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.engines.local import local_engine
 from brainbrr.errors import BrainbrrError
-from brainbrr.ingest.build import Builder, Built, Task, build_all
+from brainbrr.ingest.build import Builder, build_all
 from brainbrr.store.store import Store
 
 PARTS = ("tuned", "naive", "limit", "upstream", "workers", "memory", "long")
@@ -200,14 +200,11 @@ def _ingest(edfs: list[Path], into: Path, n_workers: int) -> float:
     with ThreadPoolExecutor(n_workers) as threads:
         tasks = list(threads.map(partial(task_of, recipe=RECIPE), edfs))
     ended: list[float] = []
-
-    def done(task: Task, built: Built | BrainbrrError) -> None:
+    builder = Builder.for_ingest(location, edfs[0].parent, RECIPE)
+    for _, built in build_all(tasks, builder, engine=local_engine(n_workers, len(tasks))):
         if isinstance(built, BrainbrrError):
             raise built
         ended.append(time.perf_counter())
-
-    builder = Builder.for_ingest(location, edfs[0].parent, RECIPE)
-    build_all(tasks, builder, done=done, engine=local_engine(n_workers, len(tasks)))
     return (len(edfs) - n_workers) / (ended[-1] - ended[n_workers - 1])
 
 

@@ -13,6 +13,7 @@ from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.errors import Fix, UsageError
 from brainbrr.ingest.ingest import ingest
+from brainbrr.ingest.options import IngestOptions
 from brainbrr.learn.start import evaluate, need_torch, train
 from brainbrr.profiles import NAMES, Profile
 from brainbrr.store import create
@@ -21,6 +22,28 @@ from brainbrr.views.report import ViewReport, ViewRequest, view
 
 if TYPE_CHECKING:
     from brainbrr.learn.config import TrainConfig
+
+
+Show = Callable[[str, Any], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions:
+    """Where the demo puts its corpus, store and runs, how many recordings it generates, and what it trains."""
+
+    folder: Path
+    store: Path
+    runs: Path
+    profiles: Mapping[str, Profile]
+    config: TrainConfig
+    n_recordings: int = 18
+    seed: int = 0
+    host: Host | None = None
+
+    @property
+    def corpus(self) -> Path:
+        """The folder of the generated corpus."""
+        return self.folder / "demo"
 
 
 @dataclass(frozen=True)
@@ -36,59 +59,37 @@ class DemoReport:
         return dict(vars(self))
 
 
-def demo(
-    folder: Path,
-    location: Path,
-    runs: Path,
-    profiles: Mapping[str, Profile],
-    config: TrainConfig,
-    *,
-    n_recordings: int,
-    seed: int,
-    host: Host,
-    show: Callable[[str, Any], None],
-    progress: Progress,
-) -> DemoReport:
-    """Generate a corpus `demo` below a folder, ingest, look, train on all of it, and score held-out patients.
+def demo(options: DemoOptions, *, show: Show, progress: Progress) -> DemoReport:
+    """Generate a corpus, ingest it, open its views, train on all of it, and score held-out patients.
 
-    Raises UsageError where the folder is a store.
+    `show` is called with each step's name and report as it ends. Raises UsageError where the folder is a store.
     """
     need_torch()
-    if create.exists(folder):
+    if create.exists(options.folder):
         raise UsageError(
-            "this is a store, and the demo's corpus and runs are none of it", where=folder, fix="--into DIR"
+            "this folder is a store, which cannot hold the demo's corpus and runs",
+            where=options.folder,
+            fix="choose another: --into DIR",
         )
-    corpus = folder / "demo"
-    recipe = Recipe()
-    window = config.window_spec()
     steps: dict[str, Any] = {}
 
     def done(step: str, report: Any, name: str | None = None) -> None:
         steps[name or step] = report.to_json()
         show(step, report)
 
-    write_corpus(corpus, n_recordings=n_recordings, seed=seed, progress=progress)
+    write_corpus(options.corpus, n_recordings=options.n_recordings, seed=options.seed, progress=progress)
     for profile in NAMES:  # each builds only what the one before did not
-        store = Store.open_if_there(location)
-        report = ingest(
-            store,
-            corpus,
-            location=location,
-            profile=profiles[profile],
-            recipe=recipe,
-            host=host,
-            progress=progress,
-        )
-        done("ingest", report, f"ingest {profile}")
-    store = Store.open(location)
+        done("ingest", ingest(_ingest_options(options, profile), progress=progress), f"ingest {profile}")
+    store = Store.open(options.store)
 
     def open_view(profile: str, *, split: str | None = None, **_: Any) -> ViewReport:
-        request = ViewRequest(profiles[profile], recipe, window, corpus="demo", split=split)
-        return view(store, request, location=store.location, host=host)
+        window = options.config.window_spec()
+        request = ViewRequest(options.profiles[profile], Recipe(), window, corpus=options.corpus.name, split=split)
+        return view(store, request, location=store.location, host=options.host)
 
     for profile in NAMES:
         done("view", open_view(profile), f"view {profile}")
-    trained = train(open_view("full", split="train"), config, runs=runs, resume=None, progress=progress)
+    trained = train(open_view("full", split="train"), options.config, runs=options.runs, resume=None, progress=progress)
     done("train", trained)
     scored = evaluate(Path(trained.run), split="eval", tune="dev", open_view=open_view, progress=progress)
     done("evaluate", scored)
@@ -97,3 +98,7 @@ def demo(
         report=str(Path(trained.run) / "report.html"),
         next=Fix(("ingest", "YOUR_CORPUS", "--profile", "smoke"), ", then ", ("view", "--profile", "smoke")),
     )
+
+
+def _ingest_options(options: DemoOptions, profile: str) -> IngestOptions:
+    return IngestOptions(root=options.corpus, store=options.store, profile=options.profiles[profile], host=options.host)

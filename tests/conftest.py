@@ -17,6 +17,7 @@ from hypothesis import settings
 import brainbrr
 from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.ingest.ingest import ingest
+from brainbrr.ingest.options import IngestOptions
 from brainbrr.store.store import Store
 
 for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):  # a user has neither, and they hide what he would meet
@@ -47,7 +48,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stored(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store that holds the generated corpus. Read only; copy it to change it."""
     location = tmp_path_factory.mktemp("stored") / "store"
-    ingest(None, generated, location=location, workers=1)
+    ingest(IngestOptions(root=generated, store=location, workers=1))
     return Store.open(location)
 
 

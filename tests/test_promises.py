@@ -18,6 +18,7 @@ from helpers.support import ROOT
 
 from brainbrr.errors import FormatError, IntegrityError, UsageError
 from brainbrr.ingest.ingest import ingest
+from brainbrr.ingest.options import IngestOptions
 from brainbrr.settings import resolve
 from brainbrr.store import sidecars
 from brainbrr.store.create import Access
@@ -170,13 +171,13 @@ def test_promise_12_what_is_alive_stays_and_what_is_deleted_has_a_receipt(store:
 
 
 def test_promise_13_a_corpus_that_is_not_mounted_deletes_nothing(corpus: Path, tmp_path: Path) -> None:
-    ingest(None, corpus, location=tmp_path / "store", workers=1)
+    ingest(IngestOptions(root=corpus, store=tmp_path / "store", workers=1))
     store = Store.open(tmp_path / "store")
     before = store.catalog("demo")
     (corpus / "edf").rename(tmp_path / "another disk")
     (corpus / "edf").mkdir()
     with pytest.raises(UsageError):
-        ingest(store, corpus, workers=1, accept_removed=True)
+        ingest(IngestOptions(root=corpus, store=store.location, workers=1, accept=frozenset({"removed"})))
     gc(store, yes=True, grace_s=0)
     assert store.catalog("demo") == before
     assert len(list(store.contents())) == len(before.rows)  # type: ignore[union-attr]

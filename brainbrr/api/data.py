@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from brainbrr.api.arguments import (
     Location,
@@ -17,13 +17,14 @@ from brainbrr.api.arguments import (
     store_of,
 )
 from brainbrr.core.progress import Progress, Silent
-from brainbrr.demo import DemoReport
+from brainbrr.demo import DemoOptions, DemoReport
 from brainbrr.demo import demo as _demo
 from brainbrr.eeg.corpus.tree import locate
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.engines.engine import Engine, Futures
 from brainbrr.ingest.ingest import IngestReport
 from brainbrr.ingest.ingest import ingest as _ingest
+from brainbrr.ingest.options import ACCEPT, IngestOptions, Labels
 from brainbrr.learn.config import load_train_config
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.look.bench import BenchReport
@@ -113,7 +114,7 @@ def ingest(
     profile: str | None = None,
     recipe: Recipe | str | Path = "default",
     corpus: str | None = None,
-    labels: Literal["found", "none"] = "found",
+    labels: Labels = "found",
     accept: str | Iterable[str] = (),
     rehash: bool = False,
     dry_run: bool = False,
@@ -146,7 +147,7 @@ def ingest(
     rehash : bool
         Hash every file again, verify stored objects and rebuild damaged ones.
     dry_run : bool
-        Report what would be built; write nothing.
+        Report what would be built, what that needs and how long it takes (`IngestReport.plan`); write nothing.
     codec : {"none", "zstd"}, optional
         How a new store keeps its tiles.
     workers : int
@@ -176,11 +177,10 @@ def ingest(
     >>> report.new, report.reused
     (0, 6)
     """
-    at, kinds = place(store), accepted(accept, known=("refused", "truncated", "removed"))
-    return _ingest(
-        at.store_if_there,
-        Path(root),
-        location=at.location,
+    at = place(store)
+    options = IngestOptions(
+        root=Path(root),
+        store=at.location,
         corpus=corpus,
         profile=profile_of(at.settings, locate(Path(root), name=corpus).name, profile) if profile else None,
         recipe=recipe_of(recipe),
@@ -189,13 +189,11 @@ def ingest(
         labels=labels,
         codec=codec,
         dry_run=dry_run,
-        accept_refused="refused" in kinds,
-        accept_truncated="truncated" in kinds,
-        accept_removed="removed" in kinds,
+        accept=accepted(accept, known=ACCEPT),
         rehash=rehash,
         host=at.settings.host,
-        progress=progress,
     )
+    return _ingest(options, progress=progress)
 
 
 def view(
@@ -432,15 +430,14 @@ def demo(
     >>> report = brainbrr.demo("trial")  # doctest: +SKIP
     """
     at = place(store or Path(folder) / "store", runs=Path(folder) / "runs")
-    return _demo(
-        Path(folder),
-        at.location,
-        at.settings.runs.value,
-        at.settings.profiles_of("demo"),
-        load_train_config("smoke"),
+    options = DemoOptions(
+        folder=Path(folder),
+        store=at.location,
+        runs=at.settings.runs.value,
+        profiles=at.settings.profiles_of("demo"),
+        config=load_train_config("smoke"),
         n_recordings=recordings,
         seed=seed,
         host=at.settings.host,
-        show=show or (lambda step, report: None),
-        progress=progress,
     )
+    return _demo(options, show=show or (lambda step, report: None), progress=progress)

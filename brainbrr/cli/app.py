@@ -39,7 +39,7 @@ ALWAYS = (0, 1, 2, 7, 130, CLOSED)
 
 GROUPS = {
     "Start": ("init", "demo"),
-    "Data": ("ingest", "plan", "view", "why"),
+    "Data": ("ingest", "view", "why"),
     "Learn": ("train", "runs", "evaluate", "predict", "score"),
     "Keep": ("status", "check", "verify", "repair", "gc", "pin", "forget", "recompress"),
     "Settings": ("recipe", "bench", "help"),
@@ -48,6 +48,7 @@ GROUPS = {
 
 RENAMED = {
     "store": "brainbrr init",
+    "plan": "brainbrr ingest ROOT --dry-run",
     "--accept-refused": "--accept refused",
     "--accept-truncated": "--accept truncated",
     "--accept-removed": "--accept removed",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Of the generated recordings.")
 def demo(session: Session, *, into: Path, recordings: int, seed: int) -> int:
     """Try everything on a generated corpus: ingest, three profiles, training, evaluation, report."""
+    from brainbrr.demo import DemoOptions
     from brainbrr.demo import demo as run
     from brainbrr.learn.config import load_train_config
 
@@ -53,18 +54,17 @@ def demo(session: Session, *, into: Path, recordings: int, seed: int) -> int:
             tables[step](out, report)
             out.note("")
 
-    report = run(
-        into,
-        settings.store.value,
-        settings.runs.value,
-        settings.profiles_of("demo"),
-        load_train_config("smoke"),
+    asked = DemoOptions(
+        folder=into,
+        store=settings.store.value,
+        runs=settings.runs.value,
+        profiles=settings.profiles_of("demo"),
+        config=load_train_config("smoke"),
         n_recordings=recordings,
         seed=seed,
         host=settings.host,
-        show=show,
-        progress=session.progress(),
     )
+    report = run(asked, show=show, progress=session.progress())
     session.show(report, table)
     return 0
 

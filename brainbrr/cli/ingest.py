@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from brainbrr.cli.app import PROFILES, Session, accepts, command, options, recipe_option
-from brainbrr.cli.output import Output, base_names, duration, recipe_name, size
+from brainbrr.cli.output import Output, base_names, duration, many, recipe_name, size
 from brainbrr.errors import UsageError
 
 if TYPE_CHECKING:
     from brainbrr.engines.engine import Engine
     from brainbrr.ingest.ingest import IngestReport
+    from brainbrr.ingest.options import Labels
+    from brainbrr.ingest.plan import Plan
     from brainbrr.store.formats import Codec
 
 _KINDS_SHOWN = 10
@@ -71,7 +73,7 @@ _submission_options = options(
 @_submission_options
 @labels_option
 @click.option("--codec", type=click.Choice(["none", "zstd"]), help="How a new store compresses tiles. Default: none.")
-@click.option("--dry-run", is_flag=True, help="Show what would be built, with SLURM's script; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be built, what it needs and how long it takes.")
 @accepts(
     refused="record refused recordings as omitted, so that views count as ready",
     truncated="store the complete records of truncated files, and record that",
@@ -88,7 +90,7 @@ def ingest(
     profile: str | None,
     recipe: str,
     workers: int | None,
-    labels: str,
+    labels: Labels,
     codec: Codec | None,
     dry_run: bool,
     accept: frozenset[str],
@@ -99,16 +101,18 @@ def ingest(
 
     Ctrl-C keeps what is done and cancels what waits at Dask and all SLURM jobs. SLURM jobs keep running when this
     process is killed. In both cases, the same command continues from there.
+    A dry run writes nothing to the store. It measures the time on this machine and divides it by the width of the
+    executor, without the time in queues; for SLURM it shows the script.
     """
     from brainbrr.eeg.corpus.tree import locate
     from brainbrr.eeg.signal.recipe import load_recipe
     from brainbrr.ingest.ingest import ingest as run
+    from brainbrr.ingest.options import IngestOptions
 
     name = locate(root, name=corpus).name
-    report = run(
-        session.store_if_there(),
-        root,
-        location=session.location,
+    asked = IngestOptions(
+        root=root,
+        store=session.location,
         corpus=corpus,
         profile=session.settings.profiles_of(name)[profile] if profile else None,
         recipe=load_recipe(recipe),
@@ -117,13 +121,11 @@ def ingest(
         labels=labels,
         codec=codec,
         dry_run=dry_run,
-        accept_refused="refused" in accept,
-        accept_truncated="truncated" in accept,
-        accept_removed="removed" in accept,
+        accept=accept,
         rehash=rehash,
         host=session.settings.host,
-        progress=session.progress(),
     )
+    report = run(asked, progress=session.progress())
     session.show(report, table)
     return report.exit_code
 
@@ -172,7 +174,9 @@ def table(out: Output, report: IngestReport) -> None:
         rows.append(("relabelled", f"{report.relabelled_elsewhere} more outside the profile"))
     if report.removed:
         rows.append(("removed", f"{report.removed} no longer below the root"))
-    if not report.dry_run:
+    if report.plan is not None:
+        rows += _planned(report.plan)
+    else:
         rows += [
             ("read", size(report.bytes_read)),
             ("written", f"{size(report.bytes_written)} to {report.store}"),
@@ -191,6 +195,24 @@ def table(out: Output, report: IngestReport) -> None:
     if report.script is not None:
         out.title("would submit")
         out.text(report.script)
+
+
+def _planned(plan: Plan) -> list[tuple[str, str]]:
+    """Return what an ingest would need, and how long it would take."""
+    if plan.seconds_estimate is None:
+        estimate = "unknown: no recording could be measured"
+    elif plan.seconds_estimate == 0:
+        estimate = "none: nothing to build"
+    else:
+        estimate = f"{duration(plan.seconds_estimate)} on {plan.executor}, if each place is as fast as the "
+        estimate += f"{many(plan.sampled, 'recording')} preprocessed here"
+    return [
+        ("signal", f"{plan.hours:.2f} h, {many(plan.labelled, 'recording')} with labels, {plan.stored} stored already"),
+        ("EDF", size(plan.bytes_source)),
+        ("space", f"{size(plan.bytes_needed)} needed, {size(plan.bytes_free)} free"),
+        ("inodes", f"{plan.inodes_needed:,} needed, {plan.inodes_free:,} free"),
+        ("time", estimate),
+    ]
 
 
 def _refused(out: Output, report: IngestReport) -> None:

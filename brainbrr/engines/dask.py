@@ -1,4 +1,4 @@
-"""Work on the workers of a Dask scheduler that runs already. Needs `distributed`, imported only here."""
+"""Work on the workers of a running Dask scheduler. Needs `distributed`, imported only here."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from contextlib import contextmanager
 from queue import Empty, Queue
 from typing import Any
 
-from brainbrr.engines.engine import Done, R, Say, T, Task, Work, checked, need
+from brainbrr.engines.engine import Ended, Notify, R, T, Task, Work, checked, need
 from brainbrr.errors import BrainbrrError, ExecutorError, RecordingError
 
-_LOOK_AFTER_S = 10.0
+_POLL_S = 10.0
 _CONNECT_S = 10.0
 
 
 class Dask:
-    """All tasks to a scheduler, which hands them out in order and again when a worker is lost.
+    """Sends all tasks to a scheduler, which distributes them in order, and again when a worker is lost.
 
-    Workers need the same brainbrr and the same paths: whoever does not is named before anything is sent, and one
-    that joins later refuses its first task. When workers died over a task as often as the scheduler allows, all that
-    waited beside it are blamed with it: these are tried again after all others, one at a time, and whoever takes its
-    worker down then is reported.
+    Workers need the same brainbrr and the same paths: those that lack them are named before anything is sent, and one
+    that joins later refuses its first task. When a task has killed as many workers as the scheduler allows, the
+    scheduler gives up all tasks of the last of them. These are tried again after all others, one at a time, and a task
+    that kills its worker then is reported.
     """
 
     def __init__(self, scheduler: str) -> None:
@@ -35,9 +35,9 @@ class Dask:
         return n, f"{n} threads of {len(threads)} Dask workers"
 
     def script(self, tasks: Sequence[Task]) -> None:
-        """Submit nothing that could be shown."""
+        """Return None: nothing is submitted that could be shown."""
 
-    def run(self, work: Work[T, R], tasks: Sequence[T], done: Done[T, R], say: Say) -> None:
+    def run(self, work: Work[T, R], tasks: Sequence[T], notify: Notify) -> Ended[T, R]:
         """Do every task."""
         distributed = need("distributed")
         ended: Queue[Any] = Queue()
@@ -59,7 +59,7 @@ class Dask:
                     if not futures:
                         alone = True
                         send([suspects.popleft()])
-                    future = self._next(ended, client, say)
+                    future = self._next(ended, client, notify)
                     task = futures.pop(future)
                     try:
                         outcome = future.result()
@@ -76,23 +76,23 @@ class Dask:
                         if isinstance(error, OSError) and client.status == "running":
                             raise
                         raise self._lost() from error
-                    done(task, outcome)
+                    yield task, outcome
             finally:
                 if futures and client.status == "running":
                     client.cancel(list(futures))
 
-    def _next(self, ended: Queue[Any], client: Any, say: Say) -> Any:
-        """Return the next future that ended; meanwhile say, once, when nobody is there to do anything."""
-        said = False
+    def _next(self, ended: Queue[Any], client: Any, notify: Notify) -> Any:
+        """Return the next future that ended; report once when there are no workers meanwhile."""
+        reported = False
         while True:
             try:
-                return ended.get(timeout=_LOOK_AFTER_S)
+                return ended.get(timeout=_POLL_S)
             except Empty:
                 if client.status != "running":
                     raise self._lost() from None
-                if not said and not client.nthreads():
-                    said = True
-                    say(f"{self.scheduler} has no workers: waiting for some")
+                if not reported and not client.nthreads():
+                    reported = True
+                    notify(f"{self.scheduler} has no workers: waiting for some")
 
     def _lost(self) -> ExecutorError:
         return ExecutorError(
@@ -117,7 +117,7 @@ class Dask:
 
 
 def _refuse_unfit(client: Any, work: Work[T, R]) -> None:
-    """Ask every worker that is there whether it can do the work. Raises ExecutorError naming those that cannot."""
+    """Let every worker check whether it can do the work. Raises ExecutorError naming those that cannot."""
     answers = client.run(work.check, on_error="return")
     unfit = {worker: error for worker, error in answers.items() if error is not None}
     if not unfit:

@@ -1,16 +1,16 @@
-"""The seam between verbs and engines: tasks go out, each comes back once with a result or an error.
+"""The interface between an ingest and what runs its builds: tasks go in, and each comes out once, as it ends.
 
-Work on any `concurrent.futures.Executor`: pools of this machine, loky, Dask's `Client.get_executor()`, ...
+`Futures` adapts any `concurrent.futures.Executor`: a pool of this machine, loky, Dask's `Client.get_executor()`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from brainbrr.errors import BrainbrrError, DependencyError, ExecutorError
 
@@ -20,7 +20,7 @@ class Task(Protocol):
 
     @property
     def key(self) -> str:
-        """32 hex digits, the same on every machine: tasks are dealt by it."""
+        """32 hex digits, the same on every machine: tasks are distributed by it."""
 
     @property
     def edf(self) -> Path:
@@ -32,21 +32,24 @@ T_contra = TypeVar("T_contra", bound=Task, contravariant=True)
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-Done = Callable[[T, R | BrainbrrError], None]
-"""Is told of each task once, as it ends, in the process that called `run`."""
+Ended: TypeAlias = Generator[tuple[T, R | BrainbrrError], None, None]
+"""Each task once, with its result or the error that is about it alone, in the order in which they end.
 
-Say = Callable[[str], None]
-"""Is told what a person should know while it runs."""
+Closing it early cancels what has not begun.
+"""
+
+Notify = Callable[[str], None]
+"""Called with one line for the user while tasks run."""
 
 
 class Work(Protocol[T_contra, R_co]):
-    """What is done to a task. Idempotent, and pickled to wherever it is done."""
+    """What is done to a task. Idempotent, and pickled to where it is done."""
 
     def __call__(self, task: T_contra) -> R_co | BrainbrrError:
         """Return the result, or the error that is about this task alone. What it raises stops the whole run."""
 
-    def found(self, task: T_contra) -> R_co | None:
-        """Return the result of a task that somebody did already."""
+    def existing(self, task: T_contra) -> R_co | None:
+        """Return the result of a task that is done already, None for one that is not."""
 
     def check(self) -> None:
         """Raise ExecutorError where this process cannot do the work."""
@@ -55,22 +58,22 @@ class Work(Protocol[T_contra, R_co]):
 class Engine(Protocol):
     """Runs work somewhere."""
 
-    def run(self, work: Work[T, R], tasks: Sequence[T], done: Done[T, R], say: Say) -> None:
-        """Do every task, the first ones first, telling `done` of each; return when all have ended.
+    def run(self, work: Work[T, R], tasks: Sequence[T], notify: Notify) -> Ended[T, R]:
+        """Do every task, the first ones first, and yield each as it ends, in the process that called this.
 
-        An error that `work` raises comes out of here after what is under way; then some tasks were never begun.
-        Raises ExecutorError where the engine itself cannot go on. After Ctrl-C nothing new begins.
+        An error that `work` raises is raised here, after the tasks that are under way; the rest is never begun.
+        Raises ExecutorError where the engine itself cannot go on.
         """
 
     def width(self) -> tuple[int, str]:
-        """Return how many tasks run at a time, and in words where."""
+        """Return how many tasks run at a time (0: not known), and in words where."""
 
     def script(self, tasks: Sequence[Task]) -> str | None:
         """Return what would be submitted for these tasks, None where nothing is submitted."""
 
 
 def checked(work: Work[T, R], task: T) -> R | BrainbrrError:
-    """Do a task in a process that may lie on another machine, with another installation."""
+    """Do a task in a process that may be on another machine, with another installation."""
     work.check()
     return work(task)
 
@@ -86,16 +89,16 @@ def need(module: str) -> Any:
 
 
 class Futures:
-    """All tasks at once to an executor that somebody else made, and will shut down.
+    """Sends all tasks at once to an executor that the caller made and will shut down.
 
-    An executor that breaks when a worker dies, as `ProcessPoolExecutor` does, ends the run: the same again goes on
+    An executor that breaks when a worker dies, as `ProcessPoolExecutor` does, ends the run; the same command continues
     from there. `Processes` does not break.
     """
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
 
-    def run(self, work: Work[T, R], tasks: Sequence[T], done: Done[T, R], say: Say) -> None:
+    def run(self, work: Work[T, R], tasks: Sequence[T], notify: Notify) -> Ended[T, R]:
         """Do every task."""
         futures: dict[Future[R | BrainbrrError], T] = {}
         try:
@@ -105,17 +108,17 @@ class Futures:
             for future in as_completed(futures):
                 with _unbroken(futures[future]):
                     outcome = future.result()
-                done(futures.pop(future), outcome)
+                yield futures.pop(future), outcome
         finally:
             for future in futures:
                 future.cancel()
 
     def width(self) -> tuple[int, str]:
-        """Raise ExecutorError: an executor does not tell."""
-        raise ExecutorError(f"{type(self.executor).__name__} does not tell how many workers it has")
+        """Return 0: executors do not say how many workers they have."""
+        return 0, f"{type(self.executor).__name__}, which does not say how many workers it has"
 
     def script(self, tasks: Sequence[Task]) -> None:
-        """Submit nothing that could be shown."""
+        """Return None: nothing is submitted that could be shown."""
 
 
 @contextmanager

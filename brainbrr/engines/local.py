@@ -14,12 +14,12 @@ from multiprocessing.context import ForkServerContext
 from typing import Any, Generic
 
 from brainbrr.core.threads import cores
-from brainbrr.engines.engine import Done, Engine, R, Say, T, Task, Work
+from brainbrr.engines.engine import Ended, Engine, Notify, R, T, Task, Work
 from brainbrr.errors import BrainbrrError, ExecutorError, RecordingError
 
 
 def local_engine(workers: int | None, n_tasks: int | None = None) -> Engine:
-    """Return the engine of this machine: processes, or this one where one worker is enough. Default: all cores."""
+    """Return the engine of this machine: worker processes, or this process where one is enough. Default: all cores."""
     n = workers or cores()
     n = n if n_tasks is None else min(n, n_tasks)  # a process more would have nothing to do
     return Processes(n) if n > 1 else Here()
@@ -28,24 +28,24 @@ def local_engine(workers: int | None, n_tasks: int | None = None) -> Engine:
 class Here:
     """One task at a time, in this process. A crash of the work is a crash of this process."""
 
-    def run(self, work: Work[T, R], tasks: Sequence[T], done: Done[T, R], say: Say) -> None:
+    def run(self, work: Work[T, R], tasks: Sequence[T], notify: Notify) -> Ended[T, R]:
         """Do every task."""
         for task in tasks:
-            done(task, work(task))
+            yield task, work(task)
 
     def width(self) -> tuple[int, str]:
         """Return one."""
         return 1, "this process"
 
     def script(self, tasks: Sequence[Task]) -> None:
-        """Submit nothing."""
+        """Return None: nothing is submitted."""
 
 
 class Processes:
     """Several tasks at a time, each worker on a pipe of its own.
 
-    A worker that dies takes no other with it, and the task that it had is known: that one is tried once more, after
-    all others, and then reported. A slow task holds up its own worker only.
+    When a worker dies, the others go on, and the task that it had is known: it is tried once more, after all others,
+    and then reported. A slow task occupies only its own worker.
     """
 
     def __init__(self, workers: int) -> None:
@@ -56,9 +56,9 @@ class Processes:
         return self.workers, f"{self.workers} process{'es' if self.workers > 1 else ''} on this machine"
 
     def script(self, tasks: Sequence[Task]) -> None:
-        """Submit nothing."""
+        """Return None: nothing is submitted."""
 
-    def run(self, work: Work[T, R], tasks: Sequence[T], done: Done[T, R], say: Say) -> None:
+    def run(self, work: Work[T, R], tasks: Sequence[T], notify: Notify) -> Ended[T, R]:
         """Do every task."""
         context = multiprocessing.get_context("forkserver")
         # a worker then starts in 15 ms, not 300; never __main__: without a guard, the server would run it
@@ -85,9 +85,9 @@ class Processes:
                     if isinstance(outcome, _Raised):
                         raised = raised or outcome.error
                     elif not isinstance(outcome, _Died):
-                        done(worker.task, outcome)
+                        yield worker.task, outcome
                     elif worker.task.key in suspects:
-                        done(worker.task, outcome.over(worker.task))
+                        yield worker.task, outcome.refusal(worker.task)
                     else:
                         suspects.add(worker.task.key)
                         waiting.append(worker.task)
@@ -109,11 +109,11 @@ class _Raised:
 
 @dataclass(frozen=True)
 class _Died:
-    """The worker is gone without an answer."""
+    """The worker ended without an answer."""
 
     how: str
 
-    def over(self, task: Task) -> RecordingError:
+    def refusal(self, task: Task) -> RecordingError:
         return RecordingError(
             f"the worker that read it died, twice ({self.how})",
             where=task.edf,
@@ -138,7 +138,7 @@ class _Worker(Generic[T, R]):
         try:
             self.pipe.send(task)
         except OSError:
-            return  # dead already: reading says so
+            return  # dead already, as the next read shows
 
     def outcome(self) -> R | BrainbrrError | _Raised | _Died | None:
         """Return how the task ended, None while it has only begun. Raises ExecutorError where no worker can start."""
@@ -150,7 +150,7 @@ class _Worker(Generic[T, R]):
             code = self.process.exitcode or 0
             if code > 0 and not self._has_started:
                 raise ExecutorError(
-                    f"a worker process cannot start (exit code {code}; it said why on stderr)",
+                    f"a worker process cannot start (exit code {code}; the reason is on stderr)",
                     fix='a script needs `if __name__ == "__main__":` around its calls, or workers=1',
                 ) from None
             return _Died(f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}")
@@ -159,8 +159,8 @@ class _Worker(Generic[T, R]):
 
 
 def _serve(pipe: Connection, work: Work[T, R]) -> None:
-    """Do what comes through the pipe until it is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's: a worker ends its file first
+    """Do each task that comes through the pipe, until it is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver: a worker finishes its file first
     threading.Thread(target=_end_with_driver, daemon=True).start()
     try:
         pipe.send(None)
@@ -173,11 +173,11 @@ def _serve(pipe: Connection, work: Work[T, R]) -> None:
                 answer = _Raised(error)
             pipe.send(answer)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the driver wants no more
+        return  # the driver has closed it
 
 
 def _end_with_driver() -> None:
-    """End this worker at once when its driver is gone: nobody waits for it any more."""
+    """End this worker as soon as its driver has ended, since nothing waits for its results."""
     driver = multiprocessing.parent_process()
     if driver is not None:
         driver.join()

@@ -1,7 +1,7 @@
 """Work in the jobs of a SLURM array. Needs `submitit`, imported only here.
 
-The job folder is the only channel: what is to do lies in `work.pkl`, and job i appends how each task ended to
-`told/i`. It has to be on a file system that this host and all nodes share.
+The job folder is the only channel: `work.pkl` holds the tasks, and job i appends how each of them ended to
+`outcomes/i`. It must be on a file system that this machine and all nodes share.
 """
 
 from __future__ import annotations
@@ -14,25 +14,27 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic
 
-from brainbrr.engines.engine import Done, R, Say, T, Task, Work, need
+from brainbrr.engines.engine import Ended, Notify, R, T, Task, Work, need
 from brainbrr.engines.local import Processes
 from brainbrr.errors import BrainbrrError, DependencyError, ExecutorError
 
-_LOOK_AFTER_S = 2.0
-_ASK_AFTER_S = 15.0
+_POLL_S = 2.0
+_QUEUE_POLL_S = 15.0
+_OUTCOMES = "outcomes"
 
 
 @dataclass(frozen=True)
 class Slurm:
-    """Tasks dealt by key over the jobs of one array, at most `max_jobs` of them: see `share_of`.
+    """Distributes tasks by key over the jobs of one array, at most `max_jobs` of them: see `share_of`.
 
     A job that is preempted or reaches its time limit is queued again and skips what is done. Ctrl-C at the driver
-    cancels the jobs; a driver that is killed leaves them, and the same command later finds what they stored.
+    cancels the jobs; when the driver is killed they go on, and the same command later finds what they stored.
     """
 
     folder: Path
@@ -43,7 +45,7 @@ class Slurm:
     memory_gb: int | None = None
     more: Mapping[str, str | bool] = field(default_factory=dict)
     cluster: str = "slurm"
-    """`local` runs the jobs as processes of this machine: how tests see them run."""
+    """`local` runs the jobs as processes of this machine, as tests do."""
 
     def width(self) -> tuple[int, str]:
         """Return the processes of all jobs together."""
@@ -53,50 +55,51 @@ class Slurm:
     def script(self, tasks: Sequence[Task]) -> str:
         """Return the sbatch script that these tasks would be submitted with."""
         submitit = need("submitit")
-        # it refuses to be where there is no SLURM, but a script can be written anywhere
+        # submitit needs SLURM to make an executor, but a script can be written anywhere
         kind = type("Draft", (submitit.SlurmExecutor,), {"affinity": classmethod(lambda _: 1)})
         draft = kind(self.folder / "<job folder>")
         draft.update_parameters(**self._parameters())
         draft.parameters["map_count"] = max(1, len(self._shares(tasks)))
         return str(draft._make_submission_file_text(draft._submitit_command_str, ""))
 
-    def run(self, work: Work[T, R], tasks: Sequence[T], done: Done[T, R], say: Say) -> None:
+    def run(self, work: Work[T, R], tasks: Sequence[T], notify: Notify) -> Ended[T, R]:
         """Do every task."""
         if not tasks:
             return
         folder = self.folder.absolute() / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
         executor = self._executor(folder)
-        (folder / "told").mkdir(parents=True)
+        (folder / _OUTCOMES).mkdir(parents=True)
         (folder / "work.pkl").write_bytes(pickle.dumps((work, list(tasks))))
         shares = self._shares(tasks)
-        for share in shares:  # they are there before anybody looks: NFS remembers for a while what was not there
-            (folder / "told" / str(share)).touch()
+        for share in shares:  # before the first read: NFS remembers for a while that a file was missing
+            (folder / _OUTCOMES / str(share)).touch()
         n = self._n_shares(tasks)
         jobs = self._submit(executor, [Share(folder, share, n, self.workers) for share in shares])
-        say(f"submitted {len(jobs)} jobs, {jobs[0].job_id} to {jobs[-1].job_id}; their logs are in {folder}")
+        notify(f"submitted {len(jobs)} jobs, {jobs[0].job_id} to {jobs[-1].job_id}; their logs are in {folder}")
         running = {
-            share: Running(job, folder / "told" / str(share), mine)
+            share: Running(job, folder / _OUTCOMES / str(share), mine)
             for job, (share, mine) in zip(jobs, shares.items(), strict=True)
         }
         asked = time.monotonic()
         try:
             while running:
                 ended: set[int] = set()
-                if self.cluster == "local" or time.monotonic() - asked > _ASK_AFTER_S:
+                if self.cluster == "local" or time.monotonic() - asked > _QUEUE_POLL_S:
                     ended, asked = self._ended(running), time.monotonic()
                 for share, job in list(running.items()):
-                    if self._look(job, work, done, has_ended=share in ended):
+                    yield from job.news(work, has_ended=share in ended)
+                    if not job.open:
                         del running[share]
                 if running:
-                    time.sleep(_LOOK_AFTER_S)
+                    time.sleep(_POLL_S)
         finally:
             for job in running.values():
                 job.job.cancel(check=False)
             if running:
-                say(f"cancelled {len(running)} jobs")
+                notify(f"cancelled {len(running)} jobs")
 
     def _ended(self, running: Mapping[int, Running[T]]) -> set[int]:
-        """Return which jobs will tell nothing more: those that SLURM no longer has in its queue.
+        """Return which jobs have ended: those that SLURM no longer has in its queue.
 
         Not from its accounting, as submitit would: many clusters keep none.
         """
@@ -106,32 +109,18 @@ class Slurm:
         array = next(iter(ids.values())).partition("_")[0]
         command = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={array}"]
         try:
-            told = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_AFTER_S)  # noqa: S603
+            queue = subprocess.run(command, capture_output=True, text=True, timeout=_QUEUE_POLL_S)  # noqa: S603
         except subprocess.TimeoutExpired:
             return set()
-        if told.returncode and "Invalid job id" not in told.stderr:
-            return set()  # its controller is away for a moment
-        return {share for share, id_ in ids.items() if id_ not in told.stdout.split()}
-
-    def _look(self, job: Running[T], work: Work[T, R], done: Done[T, R], *, has_ended: bool) -> bool:
-        """Tell what a job told since the last look; `has_ended` before it. Returns whether nothing more will come."""
-        for key, outcome in job.news():
-            if key is None:
-                raise outcome
-            if (task := job.open.pop(key, None)) is not None:
-                done(task, outcome)
-        if has_ended:
-            for task in job.open.values():
-                found = work.found(task)
-                done(task, job.lost(task) if found is None else found)
-            job.open.clear()
-        return not job.open
+        if queue.returncode and "Invalid job id" not in queue.stderr:
+            return set()  # its controller does not answer at the moment
+        return {share for share, id_ in ids.items() if id_ not in queue.stdout.split()}
 
     def _n_shares(self, tasks: Sequence[Task]) -> int:
         return min(self.max_jobs, len(tasks))
 
     def _shares(self, tasks: Sequence[T]) -> dict[int, dict[str, T]]:
-        """Return what each job does, without the jobs that would have nothing to do."""
+        """Return the tasks of each job by key, without jobs that would have none."""
         shares: dict[int, dict[str, T]] = {}
         for task in tasks:
             shares.setdefault(share_of(task, self._n_shares(tasks)), {})[task.key] = task
@@ -176,34 +165,45 @@ class Slurm:
 
 
 def share_of(task: Task, n: int) -> int:
-    """Return which of n jobs does a task: the same in every process, unlike Python's `hash`."""
+    """Return which of n jobs does a task. The same in every process, unlike Python's `hash`."""
     return int(task.key, 16) % n
 
 
 @dataclass
 class Running(Generic[T]):
-    """A job of the array, and what it has not told yet."""
+    """A job of the array, the file of its outcomes, and its tasks that have not ended yet, by key."""
 
     job: Any
-    told: Path
+    outcomes: Path
     open: dict[str, T]
     offset: int = 0
 
-    def news(self) -> Iterator[tuple[str | None, Any]]:
-        """Yield key and outcome of each task that ended since the last call; key None: the job cannot go on."""
-        with self.told.open("rb") as file:  # opened anew: only then does NFS look again
+    def news(self, work: Work[T, R], *, has_ended: bool) -> Iterator[tuple[T, R | BrainbrrError]]:
+        """Yield each task that ended since the last call, all open ones if the job `has_ended` before this call."""
+        for key, outcome in self._read():
+            if key is None:
+                raise outcome
+            if (task := self.open.pop(key, None)) is not None:
+                yield task, outcome
+        while has_ended and self.open:
+            task = self.open.pop(next(iter(self.open)))
+            existing = work.existing(task)
+            yield task, self._lost(task) if existing is None else existing
+
+    def _read(self) -> Iterator[tuple[str | None, Any]]:
+        """Yield key and outcome of each new line; key None: the error because of which the job cannot go on."""
+        with self.outcomes.open("rb") as file:  # opened for each call: only then does NFS show new lines
             file.seek(self.offset)
             data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self.offset += len(whole)
-        for line in whole.splitlines():
+        complete = data[: data.rfind(b"\n") + 1]
+        self.offset += len(complete)
+        for line in complete.splitlines():
             try:
-                yield pickle.loads(base64.b64decode(line))  # noqa: S301  # our own job's
+                yield pickle.loads(base64.b64decode(line))  # noqa: S301  # written by our own job
             except (ValueError, EOFError, pickle.UnpicklingError):
-                continue  # empty, or torn by a kill: `Work.found` knows whether the task was done
+                continue  # empty, or torn by a kill: `Work.existing` knows whether the task was done
 
-    def lost(self, task: Task) -> ExecutorError:
-        """Return what a task's outcome is that the job neither told nor did."""
+    def _lost(self, task: Task) -> ExecutorError:
         return ExecutorError(
             f"job {self.job.job_id} ended without it: killed, cancelled, or out of time",
             where=task.edf,
@@ -213,7 +213,7 @@ class Running(Generic[T]):
 
 @dataclass(frozen=True)
 class Share:
-    """What one job of the array does: the tasks of `work.pkl` that are its own."""
+    """The work of one job of the array: its share of the tasks in `work.pkl`."""
 
     folder: Path
     index: int
@@ -221,28 +221,26 @@ class Share:
     workers: int
 
     def __call__(self) -> None:
-        """Do the tasks, and tell of each as it ends. Raises what stops the whole run, and tells of it too."""
-        work, tasks = pickle.loads((self.folder / "work.pkl").read_bytes())  # noqa: S301  # our own driver's
+        """Do the tasks and write how each ended. Raises what stops the whole run, and writes that too."""
+        work, tasks = pickle.loads((self.folder / "work.pkl").read_bytes())  # noqa: S301  # written by our own driver
         mine = [task for task in tasks if share_of(task, self.n) == self.index]
         try:
             work.check()
-            Processes(self.workers).run(work, mine, lambda task, outcome: self._tell(task.key, outcome), _unheard)
+            with closing(Processes(self.workers).run(work, mine, lambda _: None)) as ended:
+                for task, outcome in ended:
+                    self._write(task.key, outcome)
         except (BrainbrrError, OSError) as error:
-            self._tell(None, error)
+            self._write(None, error)
             raise
 
     def checkpoint(self) -> Any:
-        """Return what submitit queues again when the job is preempted or out of time: the same."""
+        """Return the same work, which submitit queues again when the job is preempted or out of time."""
         return need("submitit.helpers").DelayedSubmission(self)
 
-    def _tell(self, key: str | None, outcome: object) -> None:
-        line = b"\n" + base64.b64encode(pickle.dumps((key, outcome))) + b"\n"  # whatever was torn before it ends here
-        # opened for each line: only closing brings it to the other hosts of an NFS
-        with (self.folder / "told" / str(self.index)).open("ab") as file:
+    def _write(self, key: str | None, outcome: object) -> None:
+        line = b"\n" + base64.b64encode(pickle.dumps((key, outcome))) + b"\n"  # the first ends a torn line before it
+        # opened for each line: only closing it shows it to the other machines of an NFS
+        with (self.folder / _OUTCOMES / str(self.index)).open("ab") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
-
-
-def _unheard(text: str) -> None:
-    """Nobody reads what is said in a job."""

@@ -1,49 +1,53 @@
-"""Build one object from one EDF file. Each build is idempotent and stands alone.
+"""Build objects from EDF files: one file in this process, or all that are missing, wherever an engine runs them.
 
-Build many recordings, wherever: the work that engines are sent, and in which order.
-
-Findings of recordings, as `ingest` writes them: with a build, and later for what an older detector looked at.
+Each build is idempotent and independent of the others.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import platform
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from brainbrr.core.digest import key_of
+from brainbrr.core.files import check_space
 from brainbrr.core.progress import Progress
+from brainbrr.core.statcache import keep
 from brainbrr.core.threads import one_blas_thread
-from brainbrr.eeg.quality import detector
+from brainbrr.eeg.edf.header import EdfHeader
 from brainbrr.eeg.quality.detector import QUALITY_VERSION
-from brainbrr.eeg.signal.preprocess import Preprocessed, preprocess
+from brainbrr.eeg.signal.preprocess import Preprocessed, check, preprocess
 from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.engines.engine import Engine, Say, Work
+from brainbrr.engines.engine import Ended, Engine, Notify, Work
 from brainbrr.engines.local import local_engine
 from brainbrr.errors import BrainbrrError, EdfError, ExecutorError, RecordingError
-from brainbrr.ingest.scan import Entry, stored
+from brainbrr.ingest.options import IngestOptions
+from brainbrr.ingest.reuse import Reusable, remember, reuse
+from brainbrr.ingest.scan import CorpusScan, Outcome, ScannedRecording, Updates
 from brainbrr.store import leases
 from brainbrr.store.create import open_existing
-from brainbrr.store.formats import ArrayMeta
+from brainbrr.store.formats import SAVES_AT_MOST, ArrayMeta, stored_bytes
+from brainbrr.store.layout import INODES_PER_OBJECT
 from brainbrr.store.records import Record
 from brainbrr.store.store import Deleted, Put, Store
 
 
 @dataclass(frozen=True)
 class Task:
-    """One recording to build: where it lies, what it must hash to, and the key it becomes.
+    """One recording to build: its file, the source that this must hash to, and the key that it becomes.
 
-    `expected`: the content that the key is known to have, though no record says so.
+    `expected`: the content that the key is known to have, although it has no record.
     """
 
     path: str
@@ -57,21 +61,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Built:
-    """One key that is now in the store; new unless another process was faster. `was_found`: nothing was computed."""
+    """One key that is now in the store; new unless another process was faster. `existed`: nothing was computed."""
 
     is_new: bool
     record: Record
     n_bytes_written: int
     notes: tuple[str, ...]
-    was_found: bool = False
+    existed: bool = False
 
 
 @dataclass(frozen=True)
 class Busy:
-    """One key that another process builds just now."""
-
-
-Done = Callable[[Task, Built | BrainbrrError], None]
+    """One key that another process is building."""
 
 
 def build(location: Path, task: Task, recipe: Recipe) -> Built:
@@ -88,7 +89,9 @@ def _built(location: Path, task: Task, recipe: Recipe) -> Built:
     with one_blas_thread():
         made = preprocess(task.edf, recipe, accept_truncated=task.accept_truncated)
         if made.source != task.source:
-            raise EdfError("the file changed while it was read", where=task.edf, fix="ingest again when it is at rest")
+            raise EdfError(
+                "the file changed while it was read", where=task.edf, fix="ingest again, once no program writes to it"
+            )
         store = Store.open(location)
         put = _put(store, task, recipe, made)
     n_bytes = store.put_findings(task.key, QUALITY_VERSION, made.findings)
@@ -132,7 +135,7 @@ def _versions() -> dict[str, str]:
     return {**own, **{name: version(name) for name in names}}
 
 
-_LOOK_AFTER_S, _LOOK_AFTER_AT_MOST_S = 0.5, 4.0
+_POLL_S, _POLL_AT_MOST_S = 0.5, 4.0
 _SAME_BRAINBRR = "install the same version on every machine"
 
 
@@ -140,14 +143,14 @@ _SAME_BRAINBRR = "install the same version on every machine"
 class Builder:
     """The build of any task of one ingest, ready to be sent to other processes and machines.
 
-    `recipe_digest`, `version` and `store_made` are the driver's: another installation, or another store under the
-    same path, would build something else.
+    `verify`: verify existing objects in full before reusing them. `recipe_digest`, `version` and `store_made` are the
+    driver's: another installation, or another store under the same path, would build something else.
     """
 
     location: Path
     root: Path
     recipe: Recipe
-    prove: bool
+    verify: bool
     recipe_digest: str
     version: str
     store_made: int
@@ -155,39 +158,39 @@ class Builder:
 
     @classmethod
     def for_ingest(
-        cls, location: Path, root: Path, recipe: Recipe, *, prove: bool = False, lease_s: float = leases.TTL_S
+        cls, location: Path, root: Path, recipe: Recipe, *, verify: bool = False, lease_s: float = leases.TTL_S
     ) -> Builder:
-        """Return the builder for a store, as this process sees it. `prove` is for found objects."""
+        """Return the builder for a store, as this process sees it."""
         location, made_by = location.absolute(), version("brainbrr")
-        return cls(location, root.absolute(), recipe, prove, recipe.digest, made_by, _when_made(location), lease_s)
+        return cls(location, root.absolute(), recipe, verify, recipe.digest, made_by, _when_made(location), lease_s)
 
     def __call__(self, task: Task) -> Built | Busy | RecordingError:
-        """Build one task unless somebody else just did, or does; return what is wrong with the recording alone.
+        """Build one task unless it is built already or another process builds it. An error of the file is returned.
 
-        What is raised is not about one recording: a full disk, damage, a store that cannot be written.
+        Errors that are not about one recording are raised: a full disk, damage, a store that cannot be written.
         """
         try:
             with leases.hold(open_existing(self.location), task.key, ttl_s=self.lease_s) as is_free:
                 if not is_free:
                     return Busy()
-                return self.found(task) or build(self.location, task, self.recipe)
+                return self.existing(task) or build(self.location, task, self.recipe)
         except RecordingError as error:
             return error
         except (BrainbrrError, OSError):
             raise
         except MemoryError:
             return RecordingError("not enough memory to build it", where=task.edf, fix="fewer --workers at a time")
-        except Exception as error:  # noqa: BLE001  # one file that shows a defect of ours must not stop the rest
+        except Exception as error:  # noqa: BLE001  # a defect of ours that one file shows must not stop the rest
             return RecordingError(f"a defect of brainbrr: {_described(error)}", where=task.edf, fix="please report it")
 
-    def found(self, task: Task) -> Built | None:
-        """Return a task's record when it can be reused."""
+    def existing(self, task: Task) -> Built | None:
+        """Return a task's record where it can be reused."""
         store = Store.open(self.location)
-        record = store.record(task.key) if stored(store, task.key, prove=self.prove) else None
-        return None if record is None else Built(False, record, 0, (), was_found=True)
+        record = store.record(task.key) if reuse(store, task.key, verify=self.verify) else None
+        return None if record is None else Built(False, record, 0, (), existed=True)
 
     def built_elsewhere(self, tasks: Iterable[Task]) -> set[str]:
-        """Return the keys of those tasks that another process builds just now."""
+        """Return the keys of those tasks that another process is building."""
         return leases.living(open_existing(self.location), [task.key for task in tasks], ttl_s=self.lease_s)
 
     def check(self) -> None:
@@ -222,101 +225,124 @@ def _when_made(location: Path) -> int:
 
 
 def _described(error: Exception) -> str:
-    """Return an exception with the place that raised it, since no traceback crosses to the report."""
+    """Return an exception with the place that raised it, since the report has no traceback."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
 
 
 def build_all(
-    tasks: Sequence[Task], builder: Builder, *, done: Done, engine: Engine | None = None, say: Say | None = None
-) -> None:
-    """Build every task, telling `done` of each as it ends; one that fails never stops the rest.
+    tasks: Sequence[Task], builder: Builder, *, engine: Engine | None = None, notify: Notify | None = None
+) -> Ended[Task, Built]:
+    """Build every task, and yield each as it ends; one that fails never stops the rest.
 
-    The largest files go first, so that none of them is what the end waits for. What another process builds is put
-    off until all else is done, and is then found, or built here once that process let it go.
-    Errors that are not about one recording (a full disk, damage) stop the work after what is in flight.
+    The largest files go first, so that none of them runs alone at the end. Tasks that another process is building wait
+    until all others are done; they are then reused, or built here once that process has released them.
+    Errors that are not about one recording (a full disk, damage) stop the work after the tasks that are under way.
     """
+    notify = notify or (lambda text: None)
+    busy: list[Task] = []
+
+    def run(some: Sequence[Task]) -> Ended[Task, Built]:
+        work: Work[Task, Built | Busy] = builder
+        with closing((engine or local_engine(None, len(some))).run(work, some, notify)) as ended:
+            for task, outcome in ended:
+                if isinstance(outcome, Busy):
+                    busy.append(task)
+                else:
+                    yield task, outcome
+
     ordered = sorted(tasks, key=lambda task: (-task.n_bytes, task.key))
-    waiting = [dataclasses.replace(task, edf=task.edf.absolute()) for task in ordered]  # other machines, other folders
-    say = say or (lambda text: None)
-    put_off: list[Task] = []
-
-    def told(task: Task, outcome: Built | Busy | BrainbrrError) -> None:
-        if isinstance(outcome, Busy):
-            put_off.append(task)
-        else:
-            done(task, outcome)
-
-    work: Work[Task, Built | Busy] = builder
-    (engine or local_engine(None, len(tasks))).run(work, waiting, told, say)
-    if put_off:
-        say(f"waiting for another process, which builds {len(put_off)} of these recordings")
-    pause_s = _LOOK_AFTER_S
-    while n := len(put_off):
-        elsewhere = builder.built_elsewhere(put_off)
-        free = [task for task in put_off if task.key not in elsewhere]
-        put_off[:] = [task for task in put_off if task.key in elsewhere]
+    # absolute: other machines have other working directories
+    yield from run([dataclasses.replace(task, edf=task.edf.absolute()) for task in ordered])
+    if busy:
+        notify(f"waiting for another process, which builds {len(busy)} of these recordings")
+    pause_s = _POLL_S
+    while n := len(busy):
+        elsewhere = builder.built_elsewhere(busy)
+        released = [task for task in busy if task.key not in elsewhere]
+        busy[:] = [task for task in busy if task.key in elsewhere]
         missing = []
-        for task in free:
-            if found := builder.found(task):
-                done(task, found)
+        for task in released:
+            if existing := builder.existing(task):
+                yield task, existing
             else:
                 missing.append(task)
-        if missing:  # whoever had it died, or could not build it
-            (engine or local_engine(None, len(missing))).run(work, missing, told, say)
-        if len(put_off) < n:
-            pause_s = _LOOK_AFTER_S
+        if missing:  # the process that had it died, or could not build it
+            yield from run(missing)
+        if len(busy) < n:
+            pause_s = _POLL_S
         else:
             time.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LOOK_AFTER_AT_MOST_S)
+            pause_s = min(2 * pause_s, _POLL_AT_MOST_S)
 
 
-def keep_findings(store: Store, key: str, edf: Path, recipe: Recipe, *, source: str | None) -> int:
-    """Examine an EDF and keep what was found under its key; return the bytes written, 0 where it was there.
+def build_missing(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecording], progress: Progress) -> Updates:
+    """Build all pending recordings, each source once, and yield each of them as its build ends.
 
-    Raises RecordingError when the file does not hash to its source, or cannot be read; SpaceError.
+    Raises SpaceError before any work when the disk is too small.
     """
-    if store.has_findings(key, detector.QUALITY_VERSION, prove=True):
-        return 0
-    # truncated or not: whoever stored it has accepted that
-    found = detector.examine(edf, recipe, accept_truncated=True, source=source)
-    return store.put_findings(key, detector.QUALITY_VERSION, found)
-
-
-def examine_stored(
-    store: Store, entries: Sequence[Entry], recipe: Recipe, *, workers: int | None, prove: bool, progress: Progress
-) -> tuple[int, dict[str, str]]:
-    """Examine what is stored without findings of this version; return the bytes written, and by path what failed.
-
-    Costs one stat for each recording that has them; with `prove` they are read, and damaged ones made anew.
-    """
-    digest = recipe.digest
-    waiting: dict[str, Entry] = {}
-    for entry in entries:
-        if entry.outcome == "reused" and entry.source is not None:
-            key = key_of(source=entry.source, recipe=digest)
-            if key not in waiting and not store.has_findings(key, detector.QUALITY_VERSION, prove=prove):
-                waiting[key] = entry
-    if not waiting:
-        return 0, {}
-
-    def one(key: str, entry: Entry) -> int | str:
-        try:
-            return keep_findings(store, key, entry.file.edf, recipe, source=entry.source)
-        except RecordingError as error:
-            return f"not examined: {error.what}"
-
-    n_bytes, failed = 0, {}
-    progress.start("examining", sum(entry.n_bytes for entry in waiting.values()), "B")
+    options, n_ended = scan.options, Counter[str]()
+    tasks = tasks_of(chosen, options)
+    sharing: dict[str | None, list[ScannedRecording]] = defaultdict(list)
+    for recording in chosen:
+        sharing[recording.key].append(recording)
+    _check_space(store, tasks, options.recipe)
+    builder = Builder.for_ingest(store.location, scan.corpus.root, options.recipe, verify=options.rehash)
+    engine = options.engine or local_engine(options.workers, len(tasks))
+    progress.start("building", sum(task.n_bytes for task in tasks), "B")
     try:
-        with one_blas_thread(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-            for entry, done in zip(waiting.values(), pool.map(one, *zip(*waiting.items(), strict=True)), strict=True):
-                if isinstance(done, str):
-                    failed[entry.file.path] = done
-                else:
-                    n_bytes += done
-                    entry.was_read = True
-                progress.advance(entry.n_bytes)
+        with closing(build_all(tasks, builder, engine=engine, notify=progress.say)) as ended:
+            for task, outcome in ended:
+                yield from (after_build(recording, task, outcome) for recording in sharing[task.key])
+                n_ended["failed" if isinstance(outcome, BrainbrrError) else "new"] += 1
+                note = f"{n_ended['new']} new · {n_ended['failed']} failed · {Path(task.path).name}"
+                progress.advance(task.n_bytes, note=note)
     finally:
         progress.stop()
-    return n_bytes, failed
+    if scan.records:
+        remember(store, (task.key for task in tasks), scan.records)
+        if trouble := keep(scan.records.save):
+            progress.say(trouble)
+
+
+def tasks_of(recordings: Iterable[ScannedRecording], options: IngestOptions) -> list[Task]:
+    """Return the builds of all pending recordings, one for each key."""
+    tasks: dict[str, Task] = {}
+    for each in recordings:
+        if each.outcome is Outcome.PENDING and each.key and each.source and each.key not in tasks:
+            edf, accept = each.file.edf, "truncated" in options.accept
+            tasks[each.key] = Task(each.path, edf, each.source, each.n_bytes, each.key, accept)
+    return list(tasks.values())
+
+
+def after_build(recording: ScannedRecording, task: Task, outcome: Built | BrainbrrError) -> ScannedRecording:
+    """Return a recording after the build of its key; one that shares the source of another reuses its object."""
+    if isinstance(outcome, BrainbrrError):
+        return recording.failed(outcome)
+    reusable = Reusable.of(outcome.record)
+    if recording.path != task.path:
+        return recording.reused(reusable)
+    built = dataclasses.replace(
+        recording,
+        reusable=reusable,
+        outcome=Outcome.NEW,
+        was_read=recording.was_read or not outcome.existed,
+        bytes_written=recording.bytes_written + outcome.n_bytes_written,
+        computed_twice=recording.computed_twice + (not (outcome.is_new or outcome.existed)),
+        notes=outcome.notes,
+    )
+    return built if outcome.is_new else built.reused(reusable)
+
+
+def bytes_of(header: EdfHeader, recipe: Recipe) -> int:
+    """Return the bytes that one recording takes in a store without a codec."""
+    return stored_bytes(len(recipe.channels), math.ceil(header.duration_s * recipe.rate_hz), recipe.rate_hz)
+
+
+def _check_space(store: Store, tasks: Sequence[Task], recipe: Recipe) -> None:
+    needed = 0
+    for task in tasks:
+        with contextlib.suppress(RecordingError):  # its header refuses it: nothing will be written
+            needed += bytes_of(check(task.edf, recipe, accept_truncated=task.accept_truncated), recipe)
+    at_least = needed // SAVES_AT_MOST[store.codec]
+    check_space(store.location, n_bytes=at_least, n_inodes=INODES_PER_OBJECT * len(tasks))

@@ -1,172 +1,137 @@
-"""`plan`: what an ingest would need and refuse, before any work. Writes nothing."""
+"""Plan an ingest, as a dry run does: what headers say that it would store and refuse, need and take. Builds nothing."""
 
 from __future__ import annotations
 
-import math
+import dataclasses
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-from brainbrr.core.digest import key_of
-from brainbrr.core.progress import Progress, Silent
+from brainbrr.core.progress import Progress
 from brainbrr.core.threads import one_blas_thread
-from brainbrr.eeg.corpus.annotations import read_annotations
-from brainbrr.eeg.corpus.tree import RecordingFile, locate, scan
 from brainbrr.eeg.edf.header import EdfHeader
 from brainbrr.eeg.signal.preprocess import check, preprocess
-from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.engines.engine import Engine
 from brainbrr.engines.local import local_engine
-from brainbrr.errors import RecordingError
-from brainbrr.ingest.scan import stored
-from brainbrr.profiles import Profile, choose
-from brainbrr.store.catalog import Catalog
-from brainbrr.store.formats import stored_bytes
+from brainbrr.errors import AnnotationError, RecordingError
+from brainbrr.ingest.build import bytes_of, tasks_of
+from brainbrr.ingest.options import IngestOptions
+from brainbrr.ingest.scan import CorpusScan, Outcome, ScannedRecording
 from brainbrr.store.layout import INODES_PER_OBJECT
-from brainbrr.store.store import Store
 
 _SAMPLE_FILES = 3
 
 
-@dataclass
-class PlanReport:
-    """What an ingest would take, and what it would refuse."""
+@dataclass(frozen=True)
+class Plan:
+    """What an ingest would need and take.
 
-    corpus: str
-    profile: str | None
-    recordings: int
-    labelled: int = 0
-    hours: float = 0.0
-    stored: int = 0
-    bytes_source: int = 0
-    bytes_needed: int = 0
-    bytes_free: int = 0
-    inodes_needed: int = 0
-    inodes_free: int = 0
-    seconds_estimate: float | None = None
-    sampled: int = 0
-    width: int = 1
-    executor: str = ""
-    problems: list[dict[str, str | None]] = field(default_factory=list)
+    `hours`: of all recordings whose header can be read. `stored`: recordings that are in the store already.
+    `bytes_needed` and `inodes_needed`: of the objects that are missing, without a codec. `seconds_estimate`: from
+    preprocessing `sampled` recordings here, for an engine that does `width` at a time (0: not known), each as fast as
+    this machine; None where nothing could be measured.
+    """
+
+    labelled: int
+    hours: float
+    stored: int
+    bytes_source: int
+    bytes_needed: int
+    bytes_free: int
+    inodes_needed: int
+    inodes_free: int
+    seconds_estimate: float | None
+    sampled: int
+    width: int
+    executor: str
+    problems: tuple[dict[str, str | None], ...]
+    script: str | None
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
-        return {**vars(self), "hours": round(self.hours, 4)}
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**fields, "hours": round(self.hours, 4), "problems": list(self.problems)}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A recording as an ingest would leave it, with the header that says so where one was read."""
+
+    recording: ScannedRecording
+    header: EdfHeader | None = None
 
 
 def plan(
-    root: Path,
-    *,
-    store: Store | None,
-    location: Path,
-    corpus: str | None = None,
-    profile: Profile | None = None,
-    recipe: Recipe = Recipe(),  # noqa: B008  # frozen
-    workers: int | None = None,
-    engine: Engine | None = None,
-    labels: str = "found",
-    progress: Progress = Silent(),  # noqa: B008  # stateless
-) -> PlanReport:
-    """Return files, hours, bytes and inodes needed against what is free, a time estimate, and what will be refused.
-
-    Headers and label files are read, and up to three recordings are preprocessed to measure the speed. The estimate
-    is for `engine` (default: `workers` processes) as wide as it can be now, each of its places as fast as this machine.
-    What the catalog knows to be stored costs nothing. Raises UsageError for a root without a corpus.
-    """
-    found = locate(root, name=corpus)
-    files = scan(found)
-    catalog = store.catalog(found.name) if store else None
-    if stays_unlabelled(catalog, files):
-        labels = "none"
-    problems: dict[str, RecordingError] = {}
-    seizures: dict[str, bool] = {}
-    labelled: set[str] = set()
-    for file in files:
-        try:
-            seizures[file.path] = False
-            if labels != "none":
-                seizures[file.path] = bool(read_annotations(file.labels, recording=file.edf.name).seizures)
-                labelled.add(file.path)
-        except RecordingError as error:
-            problems[file.path] = error
-    chosen = choose(files, profile, has_seizures=seizures) if profile else files
-    report = PlanReport(found.name, profile.name if profile else None, len(chosen))
-    report.labelled = sum(file.path in labelled for file in chosen)
-
-    to_build: list[tuple[RecordingFile, float]] = []
+    scan: CorpusScan, chosen: Sequence[ScannedRecording], progress: Progress
+) -> tuple[list[ScannedRecording], Plan]:
+    """Return the chosen recordings as an ingest would leave them, as far as headers tell, and what that takes."""
+    options = scan.options
+    planned: list[Planned] = []
+    keys: set[str] = set()
     progress.start("reading headers", len(chosen), "files")
-    for file in chosen:
+    for recording in chosen:
+        planned.append(plan_one(recording, options, is_first=recording.key not in keys))
+        keys.add(recording.key or "")
         progress.advance()
-        try:
-            report.bytes_source += file.edf.stat().st_size
-            header = check(file.edf, recipe)
-        except OSError as error:
-            problems[file.path] = RecordingError(f"the EDF cannot be read: {error.strerror}", where=file.edf)
-            continue
-        except RecordingError as error:
-            problems[file.path] = error
-            continue
-        seconds = float(header.duration_s)
-        report.hours += seconds / 3600
-        if file.path in problems:
-            continue
-        if store is not None and catalog is not None and _is_stored(store, catalog, file, recipe):
-            report.stored += 1
-            continue
-        to_build.append((file, seconds))
-        report.bytes_needed += _bytes(header, recipe)
     progress.stop()
-    report.problems = [
-        {"recording": f.path, "reason": problems[f.path].what, "fix": problems[f.path].fix}
-        for f in chosen
-        if f.path in problems
-    ]
-    report.inodes_needed = INODES_PER_OBJECT * len(to_build)
-    disk = os.statvfs(next(p for p in (location, *location.parents) if p.exists()))
-    report.bytes_free, report.inodes_free = disk.f_bavail * disk.f_frsize, disk.f_favail
-    report.width, report.executor = (engine or local_engine(workers)).width()
-    report.seconds_estimate, report.sampled = _measure(to_build, recipe, report.width)
-    return report
+    seconds = [float(each.header.duration_s) if each.header else 0.0 for each in planned]
+    to_build = [(each, s) for each, s in zip(planned, seconds, strict=True) if each.recording.outcome is Outcome.NEW]
+    stored = [each.reusable for each in chosen if each.reusable is not None]
+    disk = os.statvfs(next(p for p in (options.store, *options.store.absolute().parents) if p.exists()))
+    width, executor = (options.engine or local_engine(options.workers)).width()
+    estimate, sampled = _measure([(each.recording, s) for each, s in to_build], options, width)
+    tasks = tasks_of(chosen, options)
+    recordings = [each.recording for each in planned]
+    return recordings, Plan(
+        labelled=sum(scan.labelled and each.annotations is not None for each in recordings),
+        hours=(sum(seconds) + sum(each.signal_us for each in stored) / 1_000_000) / 3600,
+        stored=len(stored),
+        bytes_source=sum(each.n_bytes for each in recordings),
+        bytes_needed=sum(bytes_of(each.header, options.recipe) for each, _ in to_build if each.header),
+        bytes_free=disk.f_bavail * disk.f_frsize,
+        inodes_needed=INODES_PER_OBJECT * len(to_build),
+        inodes_free=disk.f_favail,
+        seconds_estimate=estimate,
+        sampled=sampled,
+        width=width,
+        executor=executor,
+        problems=tuple(
+            {"recording": each.path, "reason": each.error.what, "fix": each.error.fix}
+            for each in recordings
+            if each.error is not None
+        ),
+        script=options.engine.script(tasks) if options.engine and tasks else None,
+    )
 
 
-def bytes_needed(edf: Path, recipe: Recipe, *, accept_truncated: bool = False) -> int:
-    """Return the bytes that one recording will take, 0 when its header already refuses it."""
+def plan_one(recording: ScannedRecording, options: IngestOptions, *, is_first: bool) -> Planned:
+    """Return what an ingest would make of a recording; `is_first` among those of its key, which build it once."""
+    if recording.reusable is not None or not isinstance(recording.error, AnnotationError | None):
+        return Planned(recording)
     try:
-        header = check(edf, recipe, accept_truncated=accept_truncated)
-    except RecordingError:
-        return 0
-    return _bytes(header, recipe)
+        header = check(recording.file.edf, options.recipe, accept_truncated="truncated" in options.accept)
+    except RecordingError as error:
+        return Planned(recording.failed(error))
+    if recording.error is not None:
+        return Planned(recording, header)
+    new = dataclasses.replace(recording, outcome=Outcome.NEW)
+    return Planned(new if is_first else recording.reused(None), header)
 
 
-def _bytes(header: EdfHeader, recipe: Recipe) -> int:
-    return stored_bytes(len(recipe.channels), math.ceil(header.duration_s * recipe.rate_hz), recipe.rate_hz)
-
-
-def _is_stored(store: Store, catalog: Catalog, file: RecordingFile, recipe: Recipe) -> bool:
-    row = catalog.rows.get(file.path)
-    if row is None or row.source is None or row.n_bytes != file.edf.stat().st_size:
-        return False
-    return stored(store, key_of(source=row.source, recipe=recipe.digest)) is not None
-
-
-def stays_unlabelled(catalog: Catalog | None, files: Sequence[RecordingFile]) -> bool:
-    """Say whether a corpus was declared unlabelled and nothing has come since that would say otherwise."""
-    return catalog is not None and not catalog.labelled and not any(file.labels for file in files)
-
-
-def _measure(to_build: list[tuple[RecordingFile, float]], recipe: Recipe, width: int) -> tuple[float | None, int]:
-    """Return the seconds that all builds should take, from preprocessing a few of the shorter ones."""
+def _measure(
+    to_build: Sequence[tuple[ScannedRecording, float]], options: IngestOptions, width: int
+) -> tuple[float | None, int]:
+    """Return the seconds that all builds should take, from preprocessing a few of the shorter ones, and how many."""
     shorter = sorted(to_build, key=lambda pair: pair[1])[: max(_SAMPLE_FILES, len(to_build) // 2)]
     sample = shorter[-_SAMPLE_FILES:]
     measured_s = spent_s = 0.0
-    for n, (file, seconds) in enumerate(sample):
+    for n, (recording, seconds) in enumerate(sample):
         began = time.monotonic()
+        accept = "truncated" in options.accept
         try:
             with one_blas_thread():
-                for _ in preprocess(file.edf, recipe).blocks():
+                for _ in preprocess(recording.file.edf, options.recipe, accept_truncated=accept).blocks():
                     pass
         except RecordingError:
             continue

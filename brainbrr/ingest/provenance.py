@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -250,20 +250,22 @@ def _built(
 ) -> Mapping[str, Restored]:
     results: dict[str, Restored] = {}
 
-    def done(task: Task, built: Built | BrainbrrError) -> None:
-        if isinstance(built, Built):
-            results[task.key] = Restored("restored", f"made again from {task.edf}")
-        elif isinstance(built, NotReproducibleError):
-            fix = Fix(_FROM, "; the new one is kept for comparison")
-            results[task.key] = Restored("kept apart", f"{built.what}, which is in {built.where}", fix)
-        else:
-            results[task.key] = Restored("not restored", built.what, built.fix)
-        progress.advance(task.n_bytes)
-
+    builder, engine = Builder.for_ingest(store.location, root, recipe), local_engine(workers, len(tasks))
     progress.start("restoring", sum(task.n_bytes for task in tasks), "B")
     try:
-        builder = Builder.for_ingest(store.location, root, recipe)
-        build_all(tasks, builder, done=done, engine=local_engine(workers, len(tasks)), say=progress.say)
+        with closing(build_all(tasks, builder, engine=engine, notify=progress.say)) as ended:
+            for task, built in ended:
+                results[task.key] = _result(task, built)
+                progress.advance(task.n_bytes)
     finally:
         progress.stop()
     return results
+
+
+def _result(task: Task, built: Built | BrainbrrError) -> Restored:
+    if isinstance(built, Built):
+        return Restored("restored", f"made again from {task.edf}")
+    if isinstance(built, NotReproducibleError):
+        fix = Fix(_FROM, "; the new one is kept for comparison")
+        return Restored("kept apart", f"{built.what}, which is in {built.where}", fix)
+    return Restored("not restored", built.what, built.fix)

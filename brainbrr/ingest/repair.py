@@ -24,7 +24,7 @@ from brainbrr.core.statcache import Host
 from brainbrr.core.threads import one_blas_thread
 from brainbrr.eeg.quality.detector import QUALITY_VERSION
 from brainbrr.errors import BrainbrrError, Fix, IntegrityError, RecordingError, UsageError
-from brainbrr.ingest.build import keep_findings
+from brainbrr.ingest.examine import keep_findings
 from brainbrr.ingest.provenance import Provenance, Rebuild, Wanted
 from brainbrr.store import reader
 from brainbrr.store.checks import Inspection, Scope, inspect_store

@@ -1,177 +1,304 @@
-"""What lies below a corpus's root now: size, labels and source of each recording, by stat where that is enough.
+"""Scan a corpus: the recordings below its root, their labels and sources, and which of them the store has already.
 
-Opens what this host does not remember, and builds nothing.
-
-What a store holds of a key already, from this host's memory where a stat allows that. Opens no object.
-
-Recordings that are gone from a corpus's root, or a store from its place: deleted, or only out of reach?
-
-In doubt an ingest is refused.
+A file whose stat has not changed since it was last read is not opened again.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
-from brainbrr.core.digest import is_digest, source_digest
+from brainbrr.core.digest import key_of, source_digest
 from brainbrr.core.progress import Progress
 from brainbrr.core.statcache import FileFacts, Host, Sources, keep
+from brainbrr.eeg.corpus import tree
 from brainbrr.eeg.corpus.annotations import Annotations, label_digest, read_annotations
-from brainbrr.eeg.corpus.tree import Corpus, RecordingFile
-from brainbrr.errors import BrainbrrError, Fix, IntegrityError, RecordingError, UsageError
-from brainbrr.store.catalog import Catalog, Row
-from brainbrr.store.integrity import verify_object
-from brainbrr.store.records import Record
+from brainbrr.eeg.corpus.tree import Corpus, RecordingFile, locate
+from brainbrr.eeg.signal.preprocess import check
+from brainbrr.errors import AnnotationError, BrainbrrError, Fix, RecordingError, UsageError
+from brainbrr.ingest.options import IngestOptions
+from brainbrr.ingest.reuse import Reusable, reuse
+from brainbrr.profiles import choose
+from brainbrr.store.catalog import Catalog
 from brainbrr.store.store import Store
+from brainbrr.views.retention import refuse_retired
+
+
+class Outcome(Enum):
+    """What became of a recording. REFUSED: the file is at fault; FAILED: what should have built it is."""
+
+    PENDING = "pending"
+    NEW = "new"
+    REUSED = "reused"
+    RELABELLED = "relabelled"
+    REFUSED = "refused"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True)
-class Stored:
-    """What an ingest needs to know of a record: enough to find its object and to fill its catalog row."""
+class ScannedRecording:
+    """What a run knows of one recording file. Each stage returns a new one, with what that stage found.
 
-    content: str
-    shard_bytes: int
-    signal_us: int
-    synthetic: bool
-
-    @classmethod
-    def of(cls, record: Record) -> Stored:
-        """Return what a record says of all this."""
-        array = record.array
-        signal_us = array.n_samples * 1_000_000 // array.rate_hz
-        return cls(record.content, array.shard_bytes, signal_us, bool(record.signal.get("synthetic")))
-
-
-def stored(store: Store, key: str, *, remembered: FileFacts | None = None, prove: bool = False) -> Stored | None:
-    """Return what a key's record says when it and its object can be reused; where not, building puts that right.
-
-    A record that was read before and whose stat has not moved is not opened again. Its object is looked for each
-    time, by two stats. With `prove` nothing remembered counts, and the object is proven.
+    `labels`: digest of its label files; `labels_changed`: the catalog has another one. `key`: what it becomes.
+    `reusable`: its stored object, once there is one. `was_read`: this run read the whole file. `out_of_reach`: not even
+    a stat was possible. `bytes_written`, `computed_twice` and `notes` are this run's.
     """
+
+    file: RecordingFile
+    n_bytes: int
+    labels: str | None = None
+    labels_changed: bool = False
+    annotations: Annotations | None = None
+    source: str | None = None
+    key: str | None = None
+    reusable: Reusable | None = None
+    outcome: Outcome = Outcome.PENDING
+    error: BrainbrrError | None = None
+    was_read: bool = False
+    out_of_reach: bool = False
+    bytes_written: int = 0
+    computed_twice: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """Its path below the corpus's root, by which the catalog knows it."""
+        return self.file.path
+
+    def failed(self, error: BrainbrrError) -> ScannedRecording:
+        """Return it with an error, REFUSED where that is the recording's own."""
+        outcome = Outcome.REFUSED if isinstance(error, RecordingError) else Outcome.FAILED
+        return dataclasses.replace(self, error=error, outcome=outcome)
+
+    @property
+    def outcome_reused(self) -> Outcome:
+        """Its outcome where an earlier run, another process or another recording has stored its object."""
+        return Outcome.RELABELLED if self.labels_changed else Outcome.REUSED
+
+    def reused(self, reusable: Reusable | None) -> ScannedRecording:
+        """Return it with an object that is stored already."""
+        return dataclasses.replace(self, reusable=reusable, outcome=self.outcome_reused)
+
+
+Updates: TypeAlias = Generator[ScannedRecording, None, None]
+"""Recordings as a stage leaves them, each as soon as it is done."""
+
+
+@dataclass(frozen=True)
+class CorpusScan:
+    """A corpus as a run found it. `base`: the catalog generation that it is compared with.
+
+    `store` is None only in a dry run without a store. `sources` and `records`: what this machine remembers by stat,
+    of the files below the root and of the store's records.
+    """
+
+    options: IngestOptions
+    corpus: Corpus
+    store: Store | None
+    base: Catalog | None
+    labelled: bool
+    removed: frozenset[str]
+    recordings: tuple[ScannedRecording, ...]
+    sources: Sources | None = None
+    records: FileFacts | None = None
+
+    @cached_property
+    def recipe_digest(self) -> str:
+        """The recipe's digest, computed once for all recordings."""
+        return self.options.recipe.digest
+
+
+def scan(options: IngestOptions, progress: Progress) -> CorpusScan:
+    """Find all recordings of a corpus, and open or create the store.
+
+    Raises UsageError for a root that holds no corpus, for a store or for recordings that seem to be on a disk that is
+    not mounted, and for a retired recipe.
+    """
+    corpus = locate(options.root, name=options.corpus)
+    files = tree.scan(corpus)
+    store = _open_or_create(options)
+    if store is not None:
+        refuse_retired(store, options.recipe)
+    base = store.catalog(corpus.name) if store else None
+    labelled = options.labels != "none"
+    if labelled and stays_unlabelled(base, files):
+        labelled = False
+        progress.say(f"{corpus.name} was declared unlabelled and has no label files: it stays unlabelled")
+    removed = frozenset(base.rows if base else ()) - {file.path for file in files}
+    refuse_removal(corpus, base, removed, accepted="removed" in options.accept)
+    host = options.host
+    return CorpusScan(
+        options,
+        corpus,
+        store,
+        base,
+        labelled,
+        removed,
+        recordings=tuple(map(_scanned, files)),
+        sources=host.sources(corpus.root) if host else None,
+        records=host.records(store.location) if host and store else None,
+    )
+
+
+def _open_or_create(options: IngestOptions) -> Store | None:
+    store = Store.open_if_there(options.store)
+    if store is None:
+        refuse_lost_store(options.store, options.host)
+    if options.dry_run or (store is not None and options.codec is None):
+        return store
+    return Store.create(options.store, codec=options.codec)
+
+
+def stays_unlabelled(catalog: Catalog | None, files: Sequence[RecordingFile]) -> bool:
+    """Return whether a corpus was declared unlabelled and still has no label files."""
+    return catalog is not None and not catalog.labelled and not any(file.labels for file in files)
+
+
+def _scanned(file: RecordingFile) -> ScannedRecording:
     try:
-        found = _read(store, key, remembered, prove=prove)
-        if not store.has_files(found.content, found.shard_bytes):
-            return None
-        if prove:
-            verify_object(store, found.content)
-    except (FileNotFoundError, NotADirectoryError, IntegrityError):
-        return None
-    return found
-
-
-def is_there(store: Store, key: str, found: Stored | Record) -> bool:
-    """Say whether a key's record and its object lie in their places still. Three stats; proves nothing."""
-    known = found if isinstance(found, Stored) else Stored.of(found)
-    return store.path_of("record", key).exists() and store.has_files(known.content, known.shard_bytes)
-
-
-def remember(store: Store, keys: Iterable[str], remembered: FileFacts) -> None:
-    """Read records again that were built just now: the next ingest then finds those by stat that have settled."""
-    for key in keys:
-        stored(store, key, remembered=remembered)
-
-
-def _read(store: Store, key: str, remembered: FileFacts | None, *, prove: bool) -> Stored:
-    path = store.path_of("record", key)
-
-    def read() -> Stored:
-        record = store.record(key)
-        if record is None:
-            raise FileNotFoundError(path)
-        return Stored.of(record)
-
-    if remembered is None:
-        return read()
-    known = None if prove else _from_fact(remembered.known(key, path))
-    return known or Stored(*remembered.learn(key, path, lambda: astuple(read())))
-
-
-def _from_fact(fact: Any) -> Stored | None:
-    """Return what was remembered; what nobody can have written is nothing: the record says it anew."""
-    if (
-        not isinstance(fact, list)
-        or [type(item) for item in fact] != [str, int, int, bool]
-        or not is_digest(fact[0], 64)
-    ):
-        return None
-    return Stored(*fact)
-
-
-def entry_of(file: RecordingFile) -> Entry:
-    """Return what is known of a recording before anything is opened; one that is not there carries its error."""
-    try:
-        return Entry(file, file.edf.stat().st_size)
+        return ScannedRecording(file, file.edf.stat().st_size)
     except OSError as error:  # a broken link
-        return Entry(file, 0, error=_unreadable(file, error), out_of_reach=True)
+        return dataclasses.replace(ScannedRecording(file, 0).failed(_unreadable(file, error)), out_of_reach=True)
 
 
 def _unreadable(file: RecordingFile, error: OSError) -> RecordingError:
     return RecordingError(f"the EDF cannot be read: {error.strerror}", where=file.edf)
 
 
-def read_labels(entry: Entry, before: Row | None, found: Corpus, digest_of: Callable[[Path], str]) -> None:
-    """Read a recording's label files, or keep what the catalog says when their bytes are the same.
-
-    `digest_of` gives the XXH3-128 of one file. What cannot be read or is malformed gets its RecordingError.
-    """
-    files = entry.file.labels
+def label(scan: CorpusScan, progress: Progress) -> Updates:
+    """Yield every recording with its labels, those of all profiles: a profile is chosen by them."""
+    progress.start("labels", len(scan.recordings), "files")
     try:
-        if files:
-            entry.labels = label_digest(files, digest_of=digest_of)
-        if before is not None and before.labels == entry.labels and before.annotations is not None:
-            entry.annotations = Annotations.from_json(before.annotations)
-            return
-        said = read_annotations(files, recording=entry.file.edf.name)
-    except RecordingError as error:
-        entry.error = error
-        return
-    notes = [*entry.file.notes, *said.notes]
-    if found.layout == "tusz" and ".csv_bi" not in files:
-        notes.append(f"no .csv_bi, which should decide seizure time: {next(iter(files))} does")
-    entry.annotations = dataclasses.replace(said, notes=tuple(notes))
+        for recording in scan.recordings:
+            yield read_labels(scan, recording)
+            progress.advance()
+    finally:
+        progress.stop()
 
 
-def hash_sources(
-    picked: list[Entry], *, sources: Sources | None, rehash: bool, workers: int | None, progress: Progress
-) -> None:
-    """Give every picked entry its source: by stat where this host remembers it, else, or to `rehash`, by its bytes.
+def read_labels(scan: CorpusScan, recording: ScannedRecording) -> ScannedRecording:
+    """Return a recording with its labels: from the catalog where the bytes of the label files are the same.
 
-    What cannot be read gets a RecordingError instead.
+    One whose labels cannot be read, or are malformed, is refused.
     """
-
-    def one(entry: Entry) -> None:
+    before = scan.base.rows.get(recording.path) if scan.base else None
+    files, digest, annotations = recording.file.labels, None, None
+    failure: RecordingError | None = None
+    if scan.labelled:
         try:
-            entry.source = (sources.hash if sources else source_digest)(entry.file.edf)
-        except OSError as error:
-            entry.error = _unreadable(entry.file, error)
+            digest = _label_digest(scan, files) if files else None
+            if before is not None and before.labels == digest and before.annotations is not None:
+                annotations = Annotations.from_json(before.annotations)
+            else:
+                annotations = _read_annotations(scan.corpus, recording.file)
+        except RecordingError as error:
+            failure = error
+    changed = before is not None and before.labels != digest
+    read = dataclasses.replace(recording, labels=digest, labels_changed=changed, annotations=annotations)
+    return read.failed(failure) if failure else read
 
-    unknown: list[Entry] = []
-    for entry in picked:
+
+def _label_digest(scan: CorpusScan, files: Mapping[str, Path]) -> str:
+    if scan.sources is None:
+        return label_digest(files, digest_of=source_digest)
+    return label_digest(files, digest_of=scan.sources.hash if scan.options.rehash else scan.sources.digest)
+
+
+def _read_annotations(corpus: Corpus, file: RecordingFile) -> Annotations:
+    read = read_annotations(file.labels, recording=file.edf.name)
+    notes = [*file.notes, *read.notes]
+    if corpus.layout == "tusz" and ".csv_bi" not in file.labels:
+        notes.append(f"no .csv_bi, which should decide seizure time: {next(iter(file.labels))} does")
+    return dataclasses.replace(read, notes=tuple(notes))
+
+
+def chosen_paths(scan: CorpusScan, labelled: Mapping[str, ScannedRecording]) -> tuple[str, ...]:
+    """Return the paths of the recordings that the profile takes, of all where none is given."""
+    files = [recording.file for recording in scan.recordings]
+    if scan.options.profile is None:
+        return tuple(file.path for file in files)
+    seizures = {
+        path: recording.annotations is not None and bool(recording.annotations.seizures)
+        for path, recording in labelled.items()
+    }
+    return tuple(file.path for file in choose(files, scan.options.profile, has_seizures=seizures))
+
+
+def look_up(scan: CorpusScan, chosen: Sequence[ScannedRecording], progress: Progress) -> Updates:
+    """Yield the chosen recordings with source and key, as reused where the store has the key.
+
+    A source comes from this machine's memory where the file's stat has not changed, otherwise from the file's bytes.
+    """
+    unread = []
+    for recording in chosen:
         try:
-            entry.source = sources.known(entry.file.edf) if sources and not rehash else None
+            source = remembered_source(scan, recording)
         except OSError as error:
-            entry.error = _unreadable(entry.file, error)
+            yield recording.failed(_unreadable(recording.file, error))
             continue
-        if entry.source is None:
-            entry.was_read = True
-            unknown.append(entry)
-    progress.start("hashing", sum(entry.n_bytes for entry in unknown), "B")
-    pool = ThreadPoolExecutor(2 * (workers or os.cpu_count() or 1))  # half of them wait for the disk
+        if source is None:
+            unread.append(recording)
+        else:
+            yield find(scan, recording, source)
+    progress.start("hashing", sum(recording.n_bytes for recording in unread), "B")
+    pool = ThreadPoolExecutor(2 * (scan.options.workers or os.cpu_count() or 1))  # half of them wait for the disk
     try:
-        for entry, _ in zip(unknown, pool.map(one, unknown), strict=True):
-            progress.advance(entry.n_bytes)
+        for recording in pool.map(partial(with_hashed_source, scan), unread):
+            yield find(scan, recording, recording.source)
+            progress.advance(recording.n_bytes)
     finally:
         pool.shutdown(cancel_futures=True)
         progress.stop()
-        if sources and (trouble := keep(sources.save)):
-            progress.say(trouble)
+        for table in (scan.sources, scan.records):
+            if table and (trouble := keep(table.save)):
+                progress.say(trouble)
+
+
+def remembered_source(scan: CorpusScan, recording: ScannedRecording) -> str | None:
+    """Return the source of a recording that this machine remembers, None where its file must be read.
+
+    Raises OSError where the file has no stat.
+    """
+    if scan.sources is None or scan.options.rehash:
+        return None
+    return scan.sources.known(recording.file.edf)
+
+
+def with_hashed_source(scan: CorpusScan, recording: ScannedRecording) -> ScannedRecording:
+    """Return a recording with the hash of its file's bytes; one that cannot be read is refused."""
+    read = dataclasses.replace(recording, was_read=True)
+    try:
+        source = (scan.sources.hash if scan.sources else source_digest)(recording.file.edf)
+    except OSError as error:
+        return read.failed(_unreadable(recording.file, error))
+    return dataclasses.replace(read, source=source)
+
+
+def find(scan: CorpusScan, recording: ScannedRecording, source: str | None) -> ScannedRecording:
+    """Return a recording with its source and key and what the store has of it, pending where that is nothing.
+
+    One that is refused stays so; an error of its EDF replaces one of its labels.
+    """
+    options = scan.options
+    if isinstance(recording.error, AnnotationError):
+        try:
+            check(recording.file.edf, options.recipe, accept_truncated="truncated" in options.accept)
+        except RecordingError as error:
+            return dataclasses.replace(recording.failed(error), source=source)
+    if recording.error is not None or source is None:
+        return dataclasses.replace(recording, source=source)
+    key = key_of(source=source, recipe=scan.recipe_digest)
+    found = reuse(scan.store, key, remembered=scan.records, verify=options.rehash) if scan.store else None
+    outcome = Outcome.PENDING if found is None else recording.outcome_reused
+    return dataclasses.replace(recording, source=source, key=key, reusable=found, outcome=outcome)
 
 
 _FIX = (
@@ -181,12 +308,12 @@ _FIX = (
 
 
 def refuse_lost_store(location: Path, host: Host | None) -> None:
-    """Raise UsageError where this host had a store, and nothing but an empty folder is left: is its disk mounted?
+    """Raise UsageError where this machine had a store, and only an empty folder is left: is its disk mounted?
 
-    A new one would lie hidden below the mount point, and hold all the corpus a second time.
+    A new store would be hidden below the mount point, and hold the whole corpus a second time.
     """
     lost = False
-    with suppress(OSError):  # what cannot be looked at says nothing
+    with suppress(OSError):  # a folder that cannot be listed shows nothing
         folder = next(each for each in (location.absolute(), *location.absolute().parents) if each.exists())
         lost = host is not None and host.knows(location) and next(folder.iterdir(), None) is None
     if lost:
@@ -197,29 +324,29 @@ def refuse_lost_store(location: Path, host: Host | None) -> None:
         )
 
 
-def refuse_removal(found: Corpus, base: Catalog | None, removed: Iterable[str], *, accepted: bool) -> None:
-    """Raise UsageError where recordings may be gone only because a disk is: a gc would let go of what they became.
+def refuse_removal(corpus: Corpus, base: Catalog | None, removed: Iterable[str], *, accepted: bool) -> None:
+    """Raise UsageError where recordings may be missing only because a disk is: a gc would delete their objects.
 
-    That is where most of them are gone, or where one lies behind a link that leads nowhere, behind a folder that
-    cannot be looked into, or was all that a folder held, as an empty mount point looks. `accepted` believes all of it
-    but a folder that cannot be looked into.
+    That is where most of them are missing, or where one is behind a link that leads nowhere, behind a folder that
+    cannot be read, or was all that a folder held, as an empty mount point looks. `accepted` takes all of it for a
+    deletion, except a folder that cannot be read.
     """
     removed = sorted(removed)
     empty: dict[Path, bool] = {}
     for path in removed:
-        why = _out_of_reach(found.root, path, empty)
+        why = _out_of_reach(corpus.root, path, empty)
         if why is not None and not (accepted and why[1]):
-            raise UsageError(f"recording {path} is out of reach: {why[0]}", where=found.root, fix=_FIX)
+            raise UsageError(f"recording {path} is out of reach: {why[0]}", where=corpus.root, fix=_FIX)
     if base and 2 * len(removed) > len(base.rows) and not accepted:
         raise UsageError(
-            f"{len(removed)} of the {len(base.rows)} recordings of corpus {found.name!r} are not below this root",
-            where=found.root,
+            f"{len(removed)} of the {len(base.rows)} recordings of corpus {corpus.name!r} are not below this root",
+            where=corpus.root,
             fix=_FIX,
         )
 
 
 def _out_of_reach(root: Path, path: str, empty: dict[Path, bool]) -> tuple[str, bool] | None:
-    """Return why a missing file may still be there, and whether that can be accepted; None where it is deleted."""
+    """Return why a missing file may still exist, and whether that can be accepted; None where it is deleted."""
     try:
         (root / path).stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -235,19 +362,3 @@ def _out_of_reach(root: Path, path: str, empty: dict[Path, bool]) -> tuple[str, 
         if empty[folder]:
             return f"folder {folder.relative_to(root)} is empty, as a mount point without its disk", True
     return None
-
-
-@dataclass
-class Entry:
-    """What this run learned of one recording file. `out_of_reach`: nothing, not even whether it is there still."""
-
-    file: RecordingFile
-    n_bytes: int
-    labels: str | None = None
-    annotations: Annotations | None = None
-    error: BrainbrrError | None = None
-    source: str | None = None
-    record: Record | Stored | None = None  # as built just now, or as found
-    outcome: str | None = None  # new | reused
-    was_read: bool = False
-    out_of_reach: bool = False

@@ -82,7 +82,7 @@ CONTRACT = {
     "status": "store objects bytes records corpora profiles recipes",
     "verify": "objects verified corrupt seconds",
     "check": "ok objects duplicate_objects duplicate_bytes orphans missing corrupt leaks",
-    "plan": "recordings hours bytes_needed bytes_free inodes_needed seconds_estimate problems",
+    "dry run": "recordings hours bytes_needed bytes_free inodes_needed seconds_estimate problems new failed script",
     "why": "hit key nearest",
 }
 
@@ -90,9 +90,13 @@ CONTRACT = {
 @pytest.mark.slow
 def test_json_fields_are_the_contract(cli: Cli, corpus: Path) -> None:
     recording = next(corpus.rglob("*.edf")).stem
-    arguments = {"ingest": [corpus, "--workers", 1], "plan": [corpus], "why": [recording]}
+    arguments = {
+        "ingest": ["ingest", corpus, "--workers", 1],
+        "dry run": ["ingest", corpus, "--dry-run"],
+        "why": ["why", recording],
+    }
     for name, fields in CONTRACT.items():
-        told = cli(name, *arguments.get(name, []), "--json")
+        told = cli(*arguments.get(name, [name]), "--json")
         assert told.code == 0, (name, told.err)
         missing = set(fields.split()) - set(told.json)
         assert not missing, f"{name}: {missing}"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from helpers.support import Cli
-from helpers.works import Marked, build_beside
+from helpers.works import Marked, build_beside, run
 
 from brainbrr.engines.dask import Dask
 from brainbrr.errors import BrainbrrError, ExecutorError, RecordingError
@@ -116,9 +116,7 @@ def test_a_file_that_kills_its_worker_is_reported_and_all_others_are_stored(
     cluster: Cluster, builder: Builder, tasks: list[Task], store: Store, tmp_path: Path
 ) -> None:
     cluster.worker("--nanny")
-    told: dict[str, Built | BrainbrrError] = {}
-    work = Marked(builder, "kill", tasks[2].key, tmp_path / "aside")
-    Dask(cluster.address).run(work, tasks, lambda task, outcome: told.update({task.path: outcome}), lambda _: None)
+    told = run(Dask(cluster.address), Marked(builder, "kill", tasks[2].key, tmp_path / "aside"), tasks)
     error = told.pop(tasks[2].path)
     assert isinstance(error, RecordingError) and error.where == str(tasks[2].edf)
     assert len(told) == 5 and all(isinstance(built, Built) for built in told.values())
@@ -140,15 +138,14 @@ def test_workers_that_cannot_do_it_are_named_before_anything_is_sent(
     cluster.worker("--no-nanny", "--name", "other", before=[str(other)])
     with distributed.Client(cluster.address, set_as_default=False) as client:
         client.wait_for_workers(2, timeout=60)
-    nobody = pytest.fail
     with pytest.raises(ExecutorError, match=r"1 of 2 Dask workers cannot do this: .* has brainbrr 0\.0\.9") as caught:
-        Dask(cluster.address).run(builder, tasks, nobody, lambda _: None)
+        run(Dask(cluster.address), builder, tasks)
     assert caught.value.where is not None and caught.value.where.count("tcp://127.0.0.1") == 1
     cluster.worker("--no-nanny", "--name", "none", before=[str(none)])
     with distributed.Client(cluster.address, set_as_default=False) as client:
         client.wait_for_workers(3, timeout=60)
     with pytest.raises(ExecutorError, match="2 of 3 Dask workers cannot do this"):
-        Dask(cluster.address).run(builder, tasks, nobody, lambda _: None)
+        run(Dask(cluster.address), builder, tasks)
 
 
 def test_a_scheduler_that_ends_is_an_error_that_says_so(
@@ -158,7 +155,8 @@ def test_a_scheduler_that_ends_is_an_error_that_says_so(
     told: dict[str, Built | BrainbrrError] = {}
     killer = when(lambda: len(told) >= 2, cluster.processes[0].kill)
     with pytest.raises(ExecutorError, match="scheduler is lost"):
-        Dask(cluster.address).run(builder, all_tasks, lambda t, outcome: told.update({t.path: outcome}), lambda _: None)
+        for task, outcome in Dask(cluster.address).run(builder, all_tasks, lambda _: None):
+            told[task.path] = outcome
     killer.join()
     assert 2 <= len(told) < 18
 
@@ -168,7 +166,7 @@ def test_a_plan_is_as_wide_as_the_workers_are_now(cluster: Cluster, cli: Cli, ge
     cluster.worker("--no-nanny")
     with distributed.Client(cluster.address, set_as_default=False) as client:
         client.wait_for_workers(2, timeout=60)
-    told = cli("plan", generated, "--executor", "dask", "--scheduler", cluster.address, "--json").json
+    told = cli("ingest", generated, "--dry-run", "--executor", "dask", "--scheduler", cluster.address, "--json").json
     assert (told["width"], told["executor"]) == (2, "2 threads of 2 Dask workers")
 
 

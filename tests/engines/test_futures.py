@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from helpers.works import Marked, build_beside
+from helpers.works import Marked, build_beside, run
 
 import brainbrr
 from brainbrr.engines.engine import Futures
@@ -20,7 +20,7 @@ from brainbrr.store.verify import verify
 def test_ingest_builds_on_an_executor_of_the_callers_own(corpus: Path, tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as executor:
         report = brainbrr.ingest(corpus, store=tmp_path / "store", executor=executor)
-        assert (report.new, report.failed) == (18, [])
+        assert (report.new, report.failed) == (18, ())
         assert brainbrr.ingest(corpus, store=tmp_path / "store", executor=executor).reused == 18
     assert verify(Store.open(tmp_path / "store")).verified == 18
 
@@ -35,10 +35,11 @@ def test_a_pool_that_breaks_is_an_error_and_the_same_again_completes(
             engine = Futures(pool)
             if attempt == 0:
                 with pytest.raises(ExecutorError, match="the executor broke"):
-                    engine.run(work, tasks, lambda task, outcome: told.update({task.path: outcome}), lambda _: None)
+                    for task, outcome in engine.run(work, tasks, lambda _: None):
+                        told[task.path] = outcome
                 assert set(told) == {task.path for task in tasks[:3]}
             else:
-                engine.run(work, tasks, lambda task, outcome: told.update({task.path: outcome}), lambda _: None)
+                told |= run(engine, work, tasks)
     assert len(told) == 6 and all(isinstance(built, Built) for built in told.values())
     assert [built.is_new for built in told.values() if isinstance(built, Built)] == [False] * 3 + [True] * 3
     assert verify(store).verified == 6
@@ -49,7 +50,7 @@ def test_a_full_disk_stops_what_has_not_begun(
 ) -> None:
     work = Marked(builder, "full disk", all_tasks[1].key, tmp_path / "aside")
     with ThreadPoolExecutor(1) as executor, pytest.raises(SpaceError, match="the disk is full"):
-        Futures(executor).run(work, all_tasks, lambda task, outcome: None, lambda _: None)
+        run(Futures(executor), work, all_tasks)
     assert len(list(store.records())) < 6
 
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from helpers.works import Marked, build_beside
+from helpers.works import Marked, build_beside, run
 
-from brainbrr.engines.engine import Engine, Say
+from brainbrr.engines.engine import Ended, Engine, Notify
 from brainbrr.engines.local import Here, Processes
 from brainbrr.errors import BrainbrrError, ExecutorError, RecordingError, SpaceError
 from brainbrr.ingest import build as building
@@ -21,17 +21,6 @@ from brainbrr.ingest.build import Builder, Built, Task, build_all
 from brainbrr.store import layout, leases
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
-
-Told = dict[str, Built | BrainbrrError]
-
-
-def silent(text: str) -> None: ...
-
-
-def run(engine: Engine, work: Marked | Builder, tasks: Sequence[Task]) -> Told:
-    told: Told = {}
-    engine.run(work, tasks, lambda task, outcome: told.update({task.path: outcome}), silent)
-    return told
 
 
 def test_a_file_that_kills_its_worker_is_reported_and_all_others_are_stored(
@@ -50,14 +39,11 @@ def test_a_slow_file_holds_up_nobody_not_even_while_another_kills_its_workers(
 ) -> None:
     go_on = tmp_path / "go on"
     work = Marked(builder, "wait", tasks[0].key, go_on, also={tasks[1].key: "kill"})
-    told: Told = {}
-
-    def done(task: Task, outcome: Built | BrainbrrError) -> None:
+    told: dict[str, Built | BrainbrrError] = {}
+    for task, outcome in Processes(2).run(work, tasks, lambda _: None):
         told[task.path] = outcome
         if len(told) == 5:  # all but the slow one, among them the one whose worker died twice
             go_on.touch()
-
-    Processes(2).run(work, tasks, done, silent)
     assert isinstance(told[tasks[1].path], RecordingError)
     assert [type(told[task.path]) for task in tasks if task != tasks[1]] == [Built] * 5
     assert list(told)[-1] == tasks[0].path
@@ -73,10 +59,11 @@ def test_a_worker_killed_once_costs_nothing_but_time(builder: Builder, tasks: li
 def test_a_full_disk_stops_the_run_after_what_is_under_way(
     engine: Engine, builder: Builder, all_tasks: list[Task], tmp_path: Path
 ) -> None:
-    told: Told = {}
+    told: dict[str, Built | BrainbrrError] = {}
     work = Marked(builder, "full disk", all_tasks[1].key, tmp_path / "aside")
     with pytest.raises(SpaceError, match="the disk is full"):
-        engine.run(work, all_tasks, lambda task, outcome: told.update({task.path: outcome}), silent)
+        for task, outcome in engine.run(work, all_tasks, lambda _: None):
+            told[task.path] = outcome
     assert all_tasks[0].path in told and len(told) < 10 and all(isinstance(b, Built) for b in told.values())
 
 
@@ -94,11 +81,12 @@ def test_a_defect_that_one_file_shows_is_reported_with_its_place(
 
 def test_the_largest_files_go_first(builder: Builder, all_tasks: list[Task]) -> None:
     class Watches(Here):
-        def run(self, work: object, tasks: Sequence[Task], done: object, say: Say) -> None:  # type: ignore[override]
+        def run(self, work: object, tasks: Sequence[Task], notify: Notify) -> Ended:  # type: ignore[override]
             self.sizes = [task.n_bytes for task in tasks]
+            yield from ()
 
     engine = Watches()
-    build_all(all_tasks, builder, engine=engine, done=lambda task, outcome: None)
+    assert list(build_all(all_tasks, builder, engine=engine)) == []
     assert engine.sizes == sorted(engine.sizes, reverse=True) and len(set(engine.sizes)) > 3
 
 
@@ -139,8 +127,8 @@ def test_a_lease_of_a_worker_that_was_killed_holds_nobody_up(
 ) -> None:
     script = tmp_path / "hold.py"
     script.write_text(
-        "import sys, os, pathlib\nfrom brainbrr.store import founding, leases\n"
-        "layout = founding.open_existing(pathlib.Path(sys.argv[1]))\n"
+        "import sys, os, pathlib\nfrom brainbrr.store import create, leases\n"
+        "layout = create.open_existing(pathlib.Path(sys.argv[1]))\n"
         "hold = leases.hold(layout, sys.argv[2])\nassert hold.__enter__()\nos.kill(os.getpid(), 9)\n"
     )
     killed = subprocess.Popen([sys.executable, str(script), str(builder.location), tasks[0].key])

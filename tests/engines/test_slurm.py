@@ -10,16 +10,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from helpers.support import Cli
-from helpers.works import Marked, build_beside
+from helpers.works import Marked, build_beside, run
 
 import brainbrr
 from brainbrr.engines.slurm import Running, Slurm, share_of
-from brainbrr.errors import BrainbrrError, ExecutorError, RecordingError
+from brainbrr.errors import ExecutorError, RecordingError
 from brainbrr.ingest.build import Builder, Built, Task
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")  # 
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
     tests = Path(__file__).resolve().parents[1]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, [tests.parent, tests])))
-    monkeypatch.setattr("brainbrr.engines.slurm._LOOK_AFTER_S", 0.1)
+    monkeypatch.setattr("brainbrr.engines.slurm._POLL_S", 0.1)
     return Slurm(tmp_path / "jobs", max_jobs=3, minutes=2, cluster="local")
 
 
@@ -40,9 +41,9 @@ def test_an_array_builds_everything_and_each_recording_is_told_as_it_ends(
     slurm: Slurm, corpus: Path, tmp_path: Path
 ) -> None:
     report = brainbrr.ingest(corpus, store=tmp_path / "store", executor=slurm)
-    assert (report.new, report.failed) == (18, [])
+    assert (report.new, report.failed) == (18, ())
     assert brainbrr.check(Store.open(tmp_path / "store")).exit_code == 0
-    told = sum(len((slurm.folder / f).read_bytes().split()) for f in slurm.folder.glob("*/told/*"))
+    told = sum(len((slurm.folder / f).read_bytes().split()) for f in slurm.folder.glob("*/outcomes/*"))
     assert told == 18
     again = brainbrr.ingest(corpus, store=tmp_path / "store", executor=slurm)
     assert (again.reused, len(list(slurm.folder.iterdir()))) == (18, 1)  # nothing was missing: nothing was submitted
@@ -58,7 +59,7 @@ def test_a_killed_job_loses_its_rest_which_is_no_refusal_and_the_same_again_comp
         deadline = time.monotonic() + 60
         while not killed and time.monotonic() < deadline:
             time.sleep(0.02)
-            if not any(told.stat().st_size for told in slurm.folder.glob("*/told/*")):
+            if not any(told.stat().st_size for told in slurm.folder.glob("*/outcomes/*")):
                 continue
             for job in jobs_of(slurm.folder):
                 os.kill(job, signal.SIGKILL)
@@ -74,7 +75,7 @@ def test_a_killed_job_loses_its_rest_which_is_no_refusal_and_the_same_again_comp
     catalog = Store.open(store).catalog("demo")
     assert catalog is not None and not any(row.refusals for row in catalog.rows.values())
     again = brainbrr.ingest(corpus, store=store, executor=slurm)
-    assert (again.new + again.reused, again.failed) == (18, []) and again.reused >= report.new
+    assert (again.new + again.reused, again.failed) == (18, ()) and again.reused >= report.new
     assert verify(Store.open(store)).verified == 18
 
 
@@ -94,10 +95,8 @@ def jobs_of(folder: Path) -> list[int]:
 def test_a_file_that_kills_its_worker_is_reported_and_the_rest_of_its_job_is_stored(
     slurm: Slurm, builder: Builder, tasks: list[Task], store: Store, tmp_path: Path
 ) -> None:
-    told: dict[str, Built | BrainbrrError] = {}
     work = Marked(builder, "kill", tasks[0].key, tmp_path / "aside")
-    slurm = Slurm(slurm.folder, max_jobs=1, minutes=2, cluster="local")
-    slurm.run(work, tasks, lambda task, outcome: told.update({task.path: outcome}), lambda _: None)
+    told = run(Slurm(slurm.folder, max_jobs=1, minutes=2, cluster="local"), work, tasks)
     error = told.pop(tasks[0].path)
     assert isinstance(error, RecordingError) and error.where == str(tasks[0].edf)
     assert len(told) == 5 and all(isinstance(built, Built) for built in told.values())
@@ -107,17 +106,15 @@ def test_a_file_that_kills_its_worker_is_reported_and_the_rest_of_its_job_is_sto
 def test_a_machine_that_cannot_do_it_stops_the_run(slurm: Slurm, builder: Builder, tasks: list[Task]) -> None:
     elsewhere = dataclasses.replace(builder, store_made=0)
     with pytest.raises(ExecutorError, match="sees another store"):
-        slurm.run(elsewhere, tasks, pytest.fail, lambda _: None)
+        run(slurm, elsewhere, tasks)
 
 
 def test_ctrl_c_cancels_the_jobs_and_says_so(slurm: Slurm, builder: Builder, tasks: list[Task], tmp_path: Path) -> None:
-    def interrupt(task: Task, outcome: Built | BrainbrrError) -> None:
-        raise KeyboardInterrupt
-
     said: list[str] = []
     work = Marked(builder, "wait", tasks[0].key, tmp_path / "never")
-    with pytest.raises(KeyboardInterrupt):
-        slurm.run(work, tasks, interrupt, said.append)
+    with pytest.raises(KeyboardInterrupt), closing(slurm.run(work, tasks, said.append)) as ended:
+        for _ in ended:
+            raise KeyboardInterrupt
     assert said[-1].startswith("cancelled")
     deadline = time.monotonic() + 20
     while jobs_of(slurm.folder) and time.monotonic() < deadline:
@@ -187,11 +184,11 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it(
 
 
 def test_a_plan_is_as_wide_as_the_jobs(cli: Cli, generated: Path) -> None:
-    told = cli("plan", generated, "--executor", "slurm", "--max-jobs", 5, "--workers", 2, "--json").json
+    told = cli("ingest", generated, "--dry-run", "--executor", "slurm", "--max-jobs", 5, "--workers", 2, "--json").json
     assert (told["width"], told["executor"]) == (10, "5 SLURM jobs of 2 processes, all running at once")
-    alone = cli("plan", generated, "--workers", 1, "--json").json
+    alone = cli("ingest", generated, "--dry-run", "--workers", 1, "--json").json
     assert alone["executor"] == "this process" and alone["seconds_estimate"] > told["seconds_estimate"] > 0
-    assert "if each place is as fast as" in cli("plan", generated, "--workers", 3).out
+    assert "if each place is as fast as" in cli("ingest", generated, "--dry-run", "--workers", 3).out
 
 
 @pytest.mark.parametrize(

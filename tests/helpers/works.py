@@ -42,11 +42,16 @@ class Marked:
             raise SpaceError("the disk is full")
         return self.builder(task)
 
-    def found(self, task: Task) -> Built | None:
-        return self.builder.found(task)
+    def existing(self, task: Task) -> Built | None:
+        return self.builder.existing(task)
 
     def check(self) -> None:
         self.builder.check()
+
+
+def run(engine: Engine, work: Marked | Builder, tasks: Sequence[Task]) -> dict[str, Built | BrainbrrError]:
+    """Return how each task ended, by path."""
+    return {task.path: outcome for task, outcome in engine.run(work, tasks, lambda _: None)}
 
 
 def build_beside(builder: Builder, tasks: Sequence[Task], engine: Engine) -> None:
@@ -68,12 +73,11 @@ def build_beside(builder: Builder, tasks: Sequence[Task], engine: Engine) -> Non
     thread = threading.Thread(target=other)
     thread.start()
     begun.wait()
-    build_all(
-        tasks, builder, engine=engine, done=lambda task, outcome: told.update({task.key: outcome}), say=said.append
-    )
+    for task, outcome in build_all(tasks, builder, engine=engine, notify=said.append):
+        told[task.key] = outcome
     thread.join()
     assert all(isinstance(built, Built) for built in told.values()) and told.keys() == {theirs.key, *rest}
-    assert {key for key, built in told.items() if isinstance(built, Built) and built.was_found} == {theirs.key}
+    assert {key for key, built in told.items() if isinstance(built, Built) and built.existed} == {theirs.key}
     assert [text for text in said if "waiting" in text] == [
         "waiting for another process, which builds 1 of these recordings"
     ]

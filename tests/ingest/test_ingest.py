@@ -64,7 +64,7 @@ def test_a_tree_without_splits_says_what_training_needs(cli: Cli, corpus: Path) 
     assert cli("ingest", plain, "--workers", 1).code == 0
     told = cli("view", "--split", "train", "--json")
     assert told.code == 2 and told.json["fix"] == "it names no splits: ingest a tree with folders train, dev and eval"
-    assert "time\tnone: nothing to build" in cli("plan", plain).out
+    assert "time\tnone: nothing to build" in cli("ingest", plain, "--dry-run").out
 
 
 @pytest.mark.slow
@@ -186,7 +186,8 @@ def test_a_worker_that_dies_is_reported_with_its_file_and_the_rest_goes_on(corpu
     killer.start()
     try:
         builder = Builder.for_ingest(store.location, corpus, recipe)
-        build_all(tasks, builder, engine=Processes(2), done=lambda task, built: told.update({task.path: built}))
+        for task, built in build_all(tasks, builder, engine=Processes(2)):
+            told[task.path] = built
     finally:
         ended.set()
         killer.join()

@@ -14,7 +14,6 @@ from brainbrr.core.digest import key_of, source_digest
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.engines.local import Here
-from brainbrr.errors import BrainbrrError
 from brainbrr.ingest.build import Builder, Built, Task, build_all
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
@@ -55,10 +54,8 @@ def test_what_a_process_that_stands_still_had_begun_is_built_when_its_lease_is_o
     tasks, told, said = tasks_of(generated), {}, []
     builder = Builder.for_ingest(location, generated, Recipe(), lease_s=2)
 
-    def done(task: Task, outcome: Built | BrainbrrError) -> None:
+    for task, outcome in build_all(tasks, builder, engine=Here(), notify=said.append):
         told[task.key] = outcome
-
-    build_all(tasks, builder, engine=Here(), done=done, say=said.append)
     assert all(isinstance(built, Built) for built in told.values()) and len(told) == len(tasks)
     if keys:  # none: it stood still between two recordings
         assert said == ["waiting for another process, which builds 1 of these recordings"]

@@ -130,9 +130,10 @@ def test_a_recording_that_another_process_added_meanwhile_is_kept(corpus: Path, 
         def stop(self) -> None: ...
 
     from brainbrr.ingest.ingest import ingest
+    from brainbrr.ingest.options import IngestOptions
     from brainbrr.store.store import Store
 
-    ingest(Store.open(store), corpus, progress=AddsMeanwhile(), workers=1, host=Host(host))
+    ingest(IngestOptions(root=corpus, store=store, workers=1, host=Host(host)), progress=AddsMeanwhile())
     catalog = Store.open(store).catalog("demo")
     assert catalog is not None and len(catalog.rows) == 18
 
@@ -266,5 +267,5 @@ def test_plan_agrees_with_ingest_on_an_unlabelled_corpus_and_a_damaged_record(
     cli("ingest", corpus, "--labels", "none", "--workers", 1)
     record = sorted((tmp_path / "store").glob("records/*/*.json"))[0]
     record.write_text("{}")
-    told = cli("plan", corpus, "--json")
+    told = cli("ingest", corpus, "--dry-run", "--json")
     assert (told.code, told.json["problems"], told.json["stored"]) == (0, [], 17)

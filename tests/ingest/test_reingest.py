@@ -15,7 +15,7 @@ import pytest
 from helpers.support import Cli
 
 from brainbrr.core.statcache import FileFacts
-from brainbrr.ingest.scan import remember, stored
+from brainbrr.ingest.reuse import remember, reuse
 from brainbrr.store.store import Store
 
 N = 18
@@ -156,13 +156,13 @@ def test_what_nobody_can_have_remembered_of_a_record_is_read_anew(cli: Cli, reme
     store, file = Store.open(tmp_path / "store"), table(tmp_path, "records")
     facts = json.loads(file.read_bytes())
     key, (*stat, [content, shard_bytes, signal_us, synthetic]) = next(iter(facts.items()))
-    true = stored(store, key)
+    true = reuse(store, key)
     assert true is not None
     for fact in ([], None, [content], ["../..", 1, 1, True], [content, True, 1, True], [content, 1, 1.5, True], "x"):
         file.write_text(json.dumps({key: [*stat, fact]}))
-        assert stored(store, key, remembered=FileFacts(file, stat=os.lstat)) == true
+        assert reuse(store, key, remembered=FileFacts(file, stat=os.lstat)) == true
     file.write_text(json.dumps({key: [*stat, [content, shard_bytes, signal_us + 1, synthetic]]}))
-    believed = stored(store, key, remembered=FileFacts(file, stat=os.lstat))
+    believed = reuse(store, key, remembered=FileFacts(file, stat=os.lstat))
     assert believed is not None and believed.signal_us == true.signal_us + 1
 
 

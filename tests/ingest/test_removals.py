@@ -102,16 +102,16 @@ SCANNING = """
 import os, sys
 from pathlib import Path
 from brainbrr.errors import UsageError
-from brainbrr.store.store import Store
 from brainbrr.ingest.ingest import ingest
+from brainbrr.ingest.options import IngestOptions
 root, store, shut = map(Path, sys.argv[1:])
-ingest(None, root, location=store, workers=1)
+ingest(IngestOptions(root=root, store=store, workers=1))
 shut.chmod(0)
 if os.geteuid() == 0:
     os.setgid(65534); os.setuid(65534)  # from here on, nothing may be imported
-for accepted in (False, True):
+for accept in ((), ("removed",)):
     try:
-        ingest(Store.open(store), root, dry_run=True, workers=1, accept_removed=accepted)
+        ingest(IngestOptions(root=root, store=store, dry_run=True, workers=1, accept=frozenset(accept)))
     except UsageError as error:
         print(error.what)
     else:

@@ -22,6 +22,7 @@ from brainbrr.core.statcache import Host
 from brainbrr.eeg.signal import preprocess
 from brainbrr.errors import IntegrityError
 from brainbrr.ingest.ingest import ingest
+from brainbrr.ingest.options import IngestOptions
 from brainbrr.ingest.repair import RepairReport
 from brainbrr.ingest.repair import repair as _repair
 from brainbrr.store import catalog as catalogs
@@ -646,7 +647,7 @@ def catalog_of_three(store: Store, generated: Path) -> None:
                 target = tree / file.relative_to(generated)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(file, target)
-    ingest(store, tree, workers=1)
+    ingest(IngestOptions(root=tree, store=store.location, workers=1))
 
 
 def kill(run: Callable[[], object], n: int) -> None:

@@ -30,7 +30,7 @@ from excused import EXCUSED
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-SEARCHED = ("brainbrr/store/*.py", "brainbrr/core/statcache.py", "brainbrr/ingest/scan.py")
+SEARCHED = ("brainbrr/store/*.py", "brainbrr/core/statcache.py", "brainbrr/ingest/scan.py", "brainbrr/ingest/reuse.py")
 NOT_SEARCHED = ("staged_copies.py", "mounts.py", "failpoints.py")  # copies have an original; the others prove nothing
 
 STEPS = re.compile(r"_?(sync|fsync|finish|fchmod|inspect|decode|prove|verify|check|refuse|match|ensure|link|publish)")

@@ -25,6 +25,7 @@ from brainbrr.core.digest import key_of, source_digest
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.ingest.ingest import ingest
+from brainbrr.ingest.options import IngestOptions
 from brainbrr.settings import resolve
 from brainbrr.store.gc import gc
 from brainbrr.store.store import Store
@@ -90,7 +91,8 @@ class Arena:
                 told.write(line.encode())
 
     def ingest(self, corpus: str) -> None:
-        ingest(Store.open(self.store), self.tree(corpus), corpus=corpus, workers=1, accept_removed=True)
+        accept = frozenset({"removed"})
+        ingest(IngestOptions(root=self.tree(corpus), store=self.store, corpus=corpus, workers=1, accept=accept))
 
     def collect(self, seed: int) -> None:
         while True:

@@ -14,6 +14,7 @@ from brainbrr.eeg.corpus.tree import locate, scan
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.ingest.ingest import ingest
+from brainbrr.ingest.options import IngestOptions
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.store.forget import forget
 from brainbrr.store.formats import Codec
@@ -36,7 +37,8 @@ def make_specimen(folder: Path, *, codec: Codec, host: Host) -> Path:
     store = Store.create(location, codec=codec)
 
     def again(recipe: Recipe = Recipe()) -> None:  # noqa: B008  # frozen
-        ingest(store, corpus, recipe=recipe, workers=1, host=host, accept_removed=True)
+        accept = frozenset({"removed"})
+        ingest(IngestOptions(root=corpus, store=location, recipe=recipe, workers=1, host=host, accept=accept))
 
     def freeze(recipe: Recipe, length_s: str) -> str:
         window = WindowSpec(length_s=length_s, stride_s=length_s)

@@ -36,6 +36,7 @@ from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.errors import IntegrityError
 from brainbrr.ingest.ingest import ingest
+from brainbrr.ingest.options import IngestOptions
 from brainbrr.ingest.repair import repair
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.store.gc import gc
@@ -56,7 +57,7 @@ class Pool:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "pool"
         self.edfs = sorted(write_corpus(self.folder, n_recordings=N_SOURCES, seconds=(10, 10)))
-        ingest(None, self.folder, location=folder / "as it should be", workers=1)
+        ingest(IngestOptions(root=self.folder, store=folder / "as it should be", workers=1))
         store = Store.open(folder / "as it should be")
         self.keys = [key_of(source=source_digest(edf), recipe=RECIPE.digest) for edf in self.edfs]
         records = [store.record(key) for key in self.keys]
@@ -156,7 +157,8 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(elsewhere=st.booleans())
     def ingest(self, elsewhere: bool) -> None:
         def act(store: Store) -> tuple[int, int, int]:
-            report = ingest(store, self.tree, workers=1, accept_removed=True)
+            accept = frozenset({"removed"})
+            report = ingest(IngestOptions(root=self.tree, store=store.location, workers=1, accept=accept))
             return report.new, report.relabelled, len(report.failed)
 
         wanted = set(self.there.values())

@@ -1,0 +1,74 @@
+"""What one ingest is asked to do: a frozen value that every stage reads and none changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from brainbrr.core.statcache import Host
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.engines.engine import Engine
+from brainbrr.errors import UsageError
+from brainbrr.profiles import Profile
+from brainbrr.store.formats import Codec
+
+ACCEPT = ("refused", "truncated", "removed")
+"""What can be accepted."""
+
+Labels = Literal["found", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestOptions:
+    """What to ingest, into which store, and what to accept.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of the corpus.
+    store : Path
+        The location of the store, which is created where there is none; a dry run creates nothing.
+    corpus : str, optional
+        The corpus's name. Default: the name of its folder.
+    profile : Profile, optional
+        Store only the recordings of this profile; labels are read of all. Default: all recordings.
+    recipe : Recipe
+        What the stored numbers are.
+    workers : int, optional
+        Threads that hash (two for each worker) and processes that build. Default: all cores.
+    engine : Engine, optional
+        Where recordings are built. Default: `workers` processes on this machine.
+    labels : {"found", "none"}
+        "none" declares that the corpus has no labels.
+    codec : {"none", "zstd"}, optional
+        How a new store keeps its tiles; an existing store must have the same.
+    dry_run : bool
+        Report what an ingest would do and need; write nothing to the store.
+    accept : set of {"refused", "truncated", "removed"}
+        "refused": record refused recordings as omitted. "truncated": store the complete records of truncated files.
+        "removed": let recordings leave the catalog although their disk may only be missing.
+    rehash : bool
+        Hash every file again and verify stored objects; damaged ones are built again.
+    host : Host, optional
+        What this machine remembers of files by their stat. Default: nothing, so every file is read.
+    """
+
+    root: Path
+    store: Path
+    corpus: str | None = None
+    profile: Profile | None = None
+    recipe: Recipe = Recipe()  # noqa: RUF009  # frozen
+    workers: int | None = None
+    engine: Engine | None = None
+    labels: Labels = "found"
+    codec: Codec | None = None
+    dry_run: bool = False
+    accept: frozenset[str] = frozenset()
+    rehash: bool = False
+    host: Host | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for unknown labels."""
+        if self.labels not in get_args(Labels):
+            raise UsageError(f"labels = {self.labels!r}", fix=f"one of {', '.join(get_args(Labels))}")

@@ -1,0 +1,88 @@
+"""What a store has of a key already. A record whose stat has not changed since it was read is not opened again.
+
+Objects are looked for by name and size; only `verify` opens them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from brainbrr.core.digest import is_digest
+from brainbrr.core.statcache import FileFacts
+from brainbrr.errors import IntegrityError
+from brainbrr.store.integrity import verify_object
+from brainbrr.store.records import Record
+from brainbrr.store.store import Store
+
+
+@dataclass(frozen=True)
+class Reusable:
+    """What an ingest needs of a record: enough to find its object and to fill its catalog row."""
+
+    content: str
+    shard_bytes: int
+    signal_us: int
+    synthetic: bool
+
+    @classmethod
+    def of(cls, record: Record) -> Reusable:
+        """Return this part of a record."""
+        array = record.array
+        signal_us = array.n_samples * 1_000_000 // array.rate_hz
+        return cls(record.content, array.shard_bytes, signal_us, bool(record.signal.get("synthetic")))
+
+
+def reuse(store: Store, key: str, *, remembered: FileFacts | None = None, verify: bool = False) -> Reusable | None:
+    """Return what can be reused of a key: None where its record or object is missing or damaged, and must be built.
+
+    The object is looked for each time, by two stats. With `verify`, nothing remembered counts and the object is
+    verified in full.
+    """
+    try:
+        found = _read(store, key, remembered, verify=verify)
+        if not store.has_files(found.content, found.shard_bytes):
+            return None
+        if verify:
+            verify_object(store, found.content)
+    except (FileNotFoundError, NotADirectoryError, IntegrityError):
+        return None
+    return found
+
+
+def still_stored(store: Store, key: str, reusable: Reusable) -> bool:
+    """Return whether a key's record and object still exist. Three stats; verifies nothing."""
+    return store.path_of("record", key).exists() and store.has_files(reusable.content, reusable.shard_bytes)
+
+
+def remember(store: Store, keys: Iterable[str], remembered: FileFacts) -> None:
+    """Read the records that were just built, so that the next ingest finds those by stat that have settled."""
+    for key in keys:
+        reuse(store, key, remembered=remembered)
+
+
+def _read(store: Store, key: str, remembered: FileFacts | None, *, verify: bool) -> Reusable:
+    path = store.path_of("record", key)
+
+    def read() -> Reusable:
+        record = store.record(key)
+        if record is None:
+            raise FileNotFoundError(path)
+        return Reusable.of(record)
+
+    if remembered is None:
+        return read()
+    known = None if verify else _from_fact(remembered.known(key, path))
+    return known or Reusable(*remembered.learn(key, path, lambda: astuple(read())))
+
+
+def _from_fact(fact: Any) -> Reusable | None:
+    """Return what was remembered, None for what brainbrr cannot have written: then the record is read again."""
+    if (
+        not isinstance(fact, list)
+        or [type(item) for item in fact] != [str, int, int, bool]
+        or not is_digest(fact[0], 64)
+    ):
+        return None
+    return Reusable(*fact)
