@@ -69,7 +69,7 @@ def test_unknown_keys_are_refused_by_name(home: Path) -> None:
         ('stride_s = "NaN"', "window.stride_s: 'NaN' is not a decimal number"),
         ('clip = "Infinity"', "window.clip: 'Infinity' is not a decimal number"),
         ('scale_uv = "100"', "window: scale_uv goes with"),
-        ("tail = 5", "window.tail: Input should be"),
+        ("tail = 5", "window.tail = 5: should be"),
     ],
 )
 def test_a_wrong_window_of_a_training_config_is_refused_by_field(home: Path, window: str, told: str) -> None:
@@ -106,7 +106,7 @@ def test_all_that_is_wrong_with_a_training_config_is_said_at_once(home: Path) ->
     file.write_text('name = "x"\nprofile = "smoke"\n[train]\nstep = 5\nbatch = 2\nlr = "fast"\n')
     with pytest.raises(ConfigError) as caught:
         load_train_config(str(file))
-    for words in ("train.steps is missing", "train.step is not known", "train.lr: "):
+    for words in ("field 'train.steps' is missing", "unknown field 'train.step'", "train.lr = "):
         assert words in caught.value.what
 
 

@@ -50,10 +50,10 @@ def bench(
 
 def _read(path: Path) -> dict[str, Any]:
     """Return what `view --out` wrote. Raises UsageError for what is no JSON object."""
-    from brainbrr.core.files import parse
+    from brainbrr.core.models import decode_json
 
     try:
-        return parse(path.read_bytes(), where=path)
+        return decode_json(path.read_bytes(), where=path)
     except IntegrityError as error:
         fix = Fix(("view", "--out", "FILE"))
         raise UsageError(f"this is no frozen view: {error.what}", where=path, fix=fix) from None

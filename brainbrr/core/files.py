@@ -1,147 +1,23 @@
-"""How small files reach the disk and come back: written once, whole and durable; read bounded and proven.
+"""How files reach the disk and come back: written once, complete and durable; opened and read with bounds.
 
-The only place that calls fsync and link. Knows nothing of what the files say.
-
-Files of a corpus, opened: only what has an end, whatever a link leads to. Knows no format.
+The only place that calls fsync and link. Knows nothing of what the files contain.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
-import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
-from typing import Any, NoReturn
 
-from brainbrr.core.digest import canonical_json, sha256
 from brainbrr.core.failpoints import reach
-from brainbrr.errors import FormatError, IntegrityError, SpaceError, UsageError
+from brainbrr.errors import IntegrityError, SpaceError, UsageError
 
 MAX_JSON_BYTES = 1 << 24
-MAX_DEPTH = 64
-"""Lists and objects inside each other: a parser that recurses must not be led further."""
-
 READ_ONLY = 0o444
-
-_SEAL_NAME = "sha256"
-_SEAL_START = f',"{_SEAL_NAME}":"'.encode()
-_SEAL_BYTES = len(_SEAL_START) + 64 + 2
-
-
-def seal(fields: Mapping[str, Any]) -> bytes:
-    """Return the canonical JSON of fields with its own SHA-256 as last member, so that damage shows."""
-    if not fields or _SEAL_NAME in fields:
-        raise UsageError(f"{_SEAL_NAME!r} is the name of the seal, and something must be sealed")
-    try:
-        text = canonical_json(fields)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"this cannot be stored: {error}") from None
-    return text[:-1] + _SEAL_START + sha256(text).encode() + b'"}'
-
-
-def unseal(data: bytes, *, where: object) -> dict[str, Any]:
-    """Return what was sealed. Raises IntegrityError when a single bit differs."""
-    text, tail = data[:-_SEAL_BYTES] + b"}", data[-_SEAL_BYTES:]
-    if tail != _SEAL_START + sha256(text).encode() + b'"}':
-        raise IntegrityError("the file is not what its own SHA-256 says", where=where)
-    return parse(text, where=where)
-
-
-def parse(data: bytes, *, where: object) -> dict[str, Any]:
-    """Return a JSON object without floats, with integers of 63 bits, names that occur once, and texts of Unicode.
-
-    Raises IntegrityError for anything else, and for what is nested more than MAX_DEPTH deep.
-    """
-    try:
-        if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
-            _refuse_deep(data)
-        value = _DECODER.decode(data.decode())
-        if _HALF_PAIR.search(data):
-            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair has no bytes
-    except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"the file is not JSON as brainbrr writes it: {error!s:.200}", where=where) from None
-    if not isinstance(value, dict):
-        raise IntegrityError("the file is not a JSON object", where=where)
-    return value
-
-
-def _refuse_deep(data: bytes) -> None:
-    brackets = _TEXT.sub(b"", data).translate(_ALIKE, _NO_BRACKETS)
-    for _ in range(MAX_DEPTH):  # each time the innermost go
-        brackets = brackets.replace(b"[]", b"")
-        if not brackets:
-            return
-    raise ValueError(f"lists and objects are not closed, or more than {MAX_DEPTH} deep")
-
-
-def _no_float(text: str) -> NoReturn:
-    raise ValueError(f"{text:.40} is not an integer")
-
-
-def _integer(text: str) -> int:
-    if len(text) < 19:  # nearly all
-        return int(text)
-    if len(text) > 20 or not -(2**63) < (value := int(text)) < 2**63:
-        raise ValueError(f"{text:.40} does not fit in 63 bits")
-    return value
-
-
-def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(members)
-    if len(value) != len(members):
-        raise ValueError("a name occurs twice in an object")
-    return value
-
-
-_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*+"')
-_ALIKE = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
-_DECODER = json.JSONDecoder(  # one for all: a catalog has many lines
-    parse_float=_no_float, parse_constant=_no_float, parse_int=_integer, object_pairs_hook=_each_once
-)
-
-
-def check_format(value: object, known: int, *, kind: str, where: object) -> None:
-    """Raise FormatError for a file, proven whole, of a newer format: no damage, so nobody may move it aside.
-
-    Raises IntegrityError for a number that no format ever had.
-    """
-    found = value.get("format") if isinstance(value, Mapping) else None
-    if type(found) is not int or found == known:
-        return
-    what = f"{kind} of format {found}; this brainbrr reads {known}"
-    if found > known:
-        raise FormatError(what, where=where, fix="upgrade brainbrr")
-    raise IntegrityError(what, where=where)
-
-
-def fields(value: object, kinds: Mapping[str, tuple[type, ...]], *, where: object) -> Mapping[str, Any]:
-    """Return a mapping that has exactly these fields of these types.
-
-    Raises IntegrityError naming the first that differs.
-    """
-    if not isinstance(value, Mapping):
-        raise IntegrityError(f"{_short(value)} is not a JSON object", where=where)
-    if value.keys() != kinds.keys():
-        if unknown := sorted(map(str, value.keys() - kinds.keys())):
-            raise IntegrityError(f"unknown field {_short(unknown[0])}", where=where)
-        raise IntegrityError(f"field {min(kinds.keys() - value.keys())!r} is missing", where=where)
-    for name, allowed in kinds.items():
-        item = value[name]
-        if not isinstance(item, allowed) or (isinstance(item, bool) and bool not in allowed):
-            raise IntegrityError(f"{name} = {_short(item)} has the wrong type", where=where)
-    return value
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def exists(path: Path) -> bool:

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from brainbrr.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
-
 
 MAX_BYTES = 1 << 18
 MAX_DOTS = 32
@@ -62,16 +58,3 @@ def toml_value(text: str) -> Any:
     except (ValueError, RecursionError):
         return text
     return table["value"] if set(table) == {"value"} else text
-
-
-def explain(error: ValidationError) -> str:
-    """Return all that a model found wrong, field by field, in words of the file rather than of the model."""
-    plain = {"extra_forbidden": "is not known", "missing": "is missing"}
-    said = []
-    for problem in error.errors():
-        field = ".".join(map(str, problem["loc"]))
-        if problem["type"] in plain:
-            said.append(f"{field} {plain[problem['type']]}")
-        else:
-            said.append(": ".join(filter(None, (field, problem["msg"].removeprefix("Value error, ")))))
-    return "; ".join(said)

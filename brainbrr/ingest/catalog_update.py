@@ -47,7 +47,7 @@ def next_generation(
         before = theirs.get(path)
         row = row_of(recording, before, recipe=scan.recipe_digest)
         if before is not None and path in known and before.labels != known[path].labels and recording.error is None:
-            row = dataclasses.replace(row, labels=before.labels, annotations=before.annotations)
+            row = row.model_copy(update={"labels": before.labels, "annotations": before.annotations})
         if isinstance(recording.error, RecordingError):
             accept = "refused" in scan.options.accept and path in chosen
             row = _refused(row, recording.error, scan.recipe_digest, accept=accept)
@@ -103,8 +103,8 @@ def _refused(row: Row, error: BrainbrrError, recipe: str, *, accept: bool) -> Ro
     kind = type(error).__name__
     was = row.refusals.get(recipe)
     still = was is not None and was.accepted and was.error == kind and was.labels == row.labels
-    refusal = Refusal(kind, error.what, accept or still, row.labels)
-    return dataclasses.replace(row, refusals={**row.refusals, recipe: refusal})
+    refusal = Refusal(error=kind, reason=error.what, accepted=accept or still, labels=row.labels)
+    return row.model_copy(update={"refusals": {**row.refusals, recipe: refusal}})
 
 
 def keys_of(catalog: Catalog) -> Iterator[str]:
@@ -119,6 +119,6 @@ def _without_deleted(catalog: Catalog, is_gone: Callable[[str], bool]) -> Catalo
         if row.source is None:
             return row
         stored = {r: c for r, c in row.contents.items() if not is_gone(key_of(source=row.source, recipe=r))}
-        return row if len(stored) == len(row.contents) else dataclasses.replace(row, contents=stored)
+        return row if len(stored) == len(row.contents) else row.model_copy(update={"contents": stored})
 
     return dataclasses.replace(catalog, rows={path: left(row) for path, row in catalog.rows.items()})

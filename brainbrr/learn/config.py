@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
+from brainbrr.core import models
 from brainbrr.core.models import Section
-from brainbrr.core.toml import explain, read_toml, toml_value
+from brainbrr.core.toml import read_toml, toml_value
 from brainbrr.errors import ConfigError
 from brainbrr.loading.order import Sampling
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.scoring.events import EvaluateConfig
 from brainbrr.settings import configs
-
-if TYPE_CHECKING:
-    pass
 
 
 def train_config_names() -> tuple[str, ...]:
@@ -31,8 +29,6 @@ def load_train_config(name_or_file: str, changes: Sequence[str] = ()) -> TrainCo
 
     Raises ConfigError naming file and field, or the change that names no setting.
     """
-    from pydantic import ValidationError
-
     named = configs() / "train" / f"{name_or_file}.toml"
     path = named if name_or_file in train_config_names() else Path(name_or_file)
     try:
@@ -44,10 +40,8 @@ def load_train_config(name_or_file: str, changes: Sequence[str] = ()) -> TrainCo
         ) from None
     for change in changes:
         _change(table, change)
-    try:
-        return TrainConfig.model_validate(table)
-    except ValidationError as error:
-        raise ConfigError(explain(error), where=f"{path}, changed by --set" if changes else path) from None
+    where = f"{path}, changed by --set" if changes else path
+    return models.parse(TrainConfig, table, where=where, error=ConfigError)
 
 
 def _change(table: dict[str, Any], change: str) -> None:

@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from brainbrr.core import files
+from brainbrr.core import files, models
 from brainbrr.core.display import html_table
-from brainbrr.core.toml import explain, read_toml
+from brainbrr.core.models import Many, Stored
+from brainbrr.core.toml import read_toml
 from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.learn.config import WEIGHTLESS, TrainConfig
 from brainbrr.learn.distributed import World
@@ -44,8 +44,30 @@ LOSS_OVER = 50
 _ROOT = Path(__file__).resolve().parents[2]
 _COMMIT = ("--always", "--dirty", "--abbrev=40", "--exclude=*")
 _METADATA = "brainbrr"
-_SEEN = {"run": (str,), "digest": (str,), "corpus": (str,), "recordings": (list,)}
-_IDENTITY = {**dict.fromkeys(("patient", "source", "content"), (str,)), "synthetic": (bool,)}
+
+
+class _Identity(Stored):
+    """What tells whether somebody else is in a recording."""
+
+    patient: str
+    source: str
+    content: str
+    synthetic: bool
+
+
+class _Seen(Stored):
+    """A view that a run's first weights were trained on."""
+
+    run: str
+    digest: str
+    corpus: str
+    recordings: Many[_Identity]
+
+
+class _Init(Stored):
+    """What init.json says."""
+
+    seen: Many[_Seen]
 
 
 @dataclass(frozen=True, repr=False)
@@ -184,19 +206,17 @@ def create(
 def _seen_by(run: Run) -> Iterator[dict[str, Any]]:
     """Yield what a run's weights had seen, in as few words as tell whether somebody else is in it."""
     for name, view in ((run.folder.resolve().name, run.view), *((each["run"], each) for each in run.before)):
-        recordings = [{kind: entry[kind] for kind in _IDENTITY} for entry in view["recordings"]]
+        recordings = [{kind: entry[kind] for kind in _Identity.model_fields} for entry in view["recordings"]]
         yield {"run": name, "digest": view["digest"], "corpus": view["corpus"], "recordings": recordings}
 
 
 def open_run(folder: Path) -> Run:
     """Return the run in a folder. Raises UsageError when it is none, IntegrityError for a view that is damaged."""
     try:
-        config = TrainConfig.model_validate(read_toml(folder / "config.toml"))
+        config = models.parse(TrainConfig, read_toml(folder / "config.toml"), where=folder, error=UsageError)
         view = _read(folder / "view.json")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"this is no run: {Path(str(error.filename)).name} is missing", where=folder) from None
-    except ValidationError as error:
-        raise UsageError(f"this run cannot be read: {explain(error)}", where=folder) from None
     check_frozen(view)
     return Run(folder, config, view, _before(folder))
 
@@ -205,19 +225,15 @@ def _before(folder: Path) -> tuple[Mapping[str, Any], ...]:
     """Return what init.json says. Raises IntegrityError where it is damaged, or gone though there are such weights."""
     path = folder / "init.json"
     try:
-        found = files.fields(_read(path), {"seen": (list,)}, where=path)["seen"]
+        return tuple(models.parse(_Init, _read(path), where=path).to_json()["seen"])
     except FileNotFoundError:
         if (folder / "init.safetensors").exists():
             raise IntegrityError("the run started from another's weights: what those saw is gone", where=path) from None
         return ()
-    for each in found:
-        for entry in files.fields(each, _SEEN, where=path)["recordings"]:
-            files.fields(entry, _IDENTITY, where=path)
-    return tuple(found)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return files.parse(files.read(path, limit=MAX_CATALOG_BYTES, folders=0), where=path)
+    return models.decode_json(files.read(path, limit=MAX_CATALOG_BYTES, folders=0), where=path)
 
 
 def write(path: Path, content: bytes) -> None:

@@ -15,17 +15,25 @@ from typing import Any
 
 from brainbrr.core import files
 from brainbrr.core.failpoints import reach
+from brainbrr.core.models import Many
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import sidecars
 from brainbrr.store.deletion import place
 from brainbrr.store.layout import Layout
 from brainbrr.store.sidecars import MAX_CATALOG_BYTES
 
-CANDIDATES_FORMAT = 1
 KINDS = ("records", "objects", "findings")
 
 _NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{32}\.json\Z")
-_FIELDS: dict[str, tuple[type, ...]] = {"format": (int,), "created": (str,), **dict.fromkeys(KINDS, (list,))}
+
+
+class _List(sidecars.SmallFile):
+    """The fields of a list of deletion candidates."""
+
+    created: str
+    records: Many[str]
+    objects: Many[str]
+    findings: Many[str]
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,8 @@ def since_ns(layout: Layout, kind: str, name: str, now_ns: int) -> int | None:
 def write(layout: Layout, names: Mapping[str, list[str]]) -> Candidates:
     """Write a list, durable, and return it. Raises SpaceError when the disk is full."""
     path = layout.trash / f"{sidecars.stamp()}-{uuid.uuid4().hex}.json"
-    lists = {kind: sorted(names[kind]) for kind in KINDS}
-    fields = {"format": CANDIDATES_FORMAT, "created": sidecars.now(), **lists}
+    lists: dict[str, Any] = {kind: tuple(sorted(names[kind])) for kind in KINDS}
+    fields = _List(created=sidecars.now(), **lists)
     sidecars.publish_checksummed(layout, path, fields, lambda: None)
     reach("list written")
     return _read(layout, path)
@@ -81,10 +89,10 @@ def read_all(layout: Layout) -> tuple[list[Candidates], list[Path]]:
 
 def _read(layout: Layout, path: Path) -> Candidates:
     written_ns = path.stat().st_mtime_ns
-    found: dict[str, Any] | None = sidecars.read_checksummed(path, _FIELDS, limit=MAX_CATALOG_BYTES)
+    found = sidecars.read_checksummed(path, _List, limit=MAX_CATALOG_BYTES)
     if found is None:
         raise FileNotFoundError(path)
-    names = {kind: frozenset(map(str, found[kind])) for kind in KINDS}
+    names: dict[str, frozenset[str]] = {kind: frozenset(getattr(found, kind)) for kind in KINDS}
     try:
         for kind, those in names.items():
             for name in those:

@@ -1,8 +1,7 @@
 """The catalog of a corpus: which path is which source, with labels and refusals; one immutable generation per change.
 
-Annotations are opaque here. Knows nothing of objects.
-
-Which files of a corpus's catalog are damaged: each for itself, and each against its neighbours. Changes nothing.
+Also which of a catalog's files are damaged, by themselves or against their neighbours. Annotations are opaque here.
+Knows nothing of objects.
 """
 
 from __future__ import annotations
@@ -10,15 +9,17 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from types import NoneType
-from typing import Any
+from typing import Any, Literal
 
-from brainbrr.core import files
-from brainbrr.core.digest import canonical_json, is_digest, sha256
+from pydantic import Field, field_validator
+
+from brainbrr.core import files, models
+from brainbrr.core.digest import canonical_json, sha256
 from brainbrr.core.failpoints import reach
+from brainbrr.core.models import Count, Digest32, Digest64, Stored
 from brainbrr.errors import Fix, FormatError, IntegrityError, UsageError
 from brainbrr.store import sidecars
 from brainbrr.store.layout import Layout
@@ -26,106 +27,78 @@ from brainbrr.store.sidecars import MAX_CATALOG_BYTES
 
 CATALOG_FORMAT = 1
 
-_HEADER: dict[str, tuple[type, ...]] = {
-    "format": (int,),
-    "corpus": (str,),
-    "seq": (int,),
-    "parent": (str, NoneType),
-    "layout": (str,),
-    "labelled": (bool,),
-    "created": (str,),
-    "n_rows": (int,),
-}
-_ROW: dict[str, tuple[type, ...]] = {
-    "path": (str,),
-    "patient": (str,),
-    "session": (str, NoneType),
-    "split": (str,),
-    "source": (str, NoneType),
-    "n_bytes": (int,),
-    "signal_us": (int, NoneType),
-    "synthetic": (bool,),
-    "labels": (str, NoneType),
-    "annotations": (Mapping, NoneType),
-    "refusals": (Mapping,),
-}
-_CONTENTS = "contents"  # left out of a row that has none, as older versions wrote all rows
-_ACKNOWLEDGED: dict[str, tuple[type, ...]] = {"format": (int,), "corpus": (str,), "seq": (int,), "sha256_of": (str,)}
-_CUT: dict[str, tuple[type, ...]] = {
-    "format": (int,),
-    "corpus": (str,),
-    "seq": (int,),
-    "parent": (str,),
-    "created": (str,),
-}
-_REFUSAL: dict[str, tuple[type, ...]] = {
-    "error": (str,),
-    "reason": (str,),
-    "accepted": (bool,),
-    "labels": (str, NoneType),
-}
 _WITHOUT = frozenset({"", ".", ".."})
 """What no part of a path may be: it would not be the one text of its path, or would leave the corpus."""
 _LAST_LINE = re.compile(rb'\{"sha256":"([0-9a-f]{64})"\}\n\Z')
 _LAST_LINE_BYTES = 78
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(Stored):
     """Why a recording could not be stored, and whether its omission is accepted."""
 
     error: str
     reason: str
     accepted: bool
-    labels: str | None
+    labels: Digest32 | None
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(Stored):
     """One recording of a corpus. `source` is None while nobody has hashed it.
 
     By recipe digest: `refusals`, and `contents`, what the source became.
     """
 
+    omitted_when_empty = ("contents",)
+
     path: str
     patient: str
     session: str | None
     split: str
-    source: str | None
-    n_bytes: int
-    signal_us: int | None
+    source: Digest32 | None
+    n_bytes: Count
+    signal_us: Count | None
     synthetic: bool
-    labels: str | None
-    annotations: Mapping[str, Any] | None
-    refusals: Mapping[str, Refusal]
-    contents: Mapping[str, str] = field(default_factory=dict)
+    labels: Digest32 | None
+    annotations: dict[str, Any] | None
+    refusals: dict[Digest32, Refusal]
+    contents: dict[Digest32, Digest64] = Field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the row as JSON without floats."""
-        said = {**vars(self), "refusals": {recipe: vars(refusal) for recipe, refusal in self.refusals.items()}}
-        if not said[_CONTENTS]:
-            del said[_CONTENTS]
-        return said
-
+    @field_validator("path")
     @classmethod
-    def from_json(cls, value: object, *, where: object = None) -> Row:
-        """Return what to_json gave. Strict: raises IntegrityError naming the field that differs."""
-        kinds = {**_ROW, _CONTENTS: (Mapping,)} if isinstance(value, Mapping) and value.get(_CONTENTS) else _ROW
-        found = dict(files.fields(value, kinds, where=where))
-        if not _WITHOUT.isdisjoint(found["path"].split("/")) or "\0" in found["path"]:
-            raise IntegrityError(f"path {found['path'][:80]!r} leaves its corpus", where=where)
-        if found["n_bytes"] < 0 or (found["signal_us"] or 0) < 0:
-            raise IntegrityError(f"n_bytes or signal_us of {found['path'][:80]!r} is negative", where=where)
-        refusals = {}
-        for recipe, item in found["refusals"].items():
-            refusals[recipe] = Refusal(**files.fields(item, _REFUSAL, where=where))
-        digests = [found["source"], found["labels"], *refusals, *(refusal.labels for refusal in refusals.values())]
-        if not all(digest is None or is_digest(digest, 32) for digest in digests):
-            raise IntegrityError(f"a digest of {found['path'][:80]!r} is not 32 hex digits", where=where)
-        for recipe, content in found.get(_CONTENTS, {}).items():
-            if not is_digest(recipe, 32) or not is_digest(content, 64):
-                raise IntegrityError(f"contents of {found['path'][:80]!r}: not from recipe to content", where=where)
-        return cls(**{**found, "refusals": refusals})
+    def _stays_in_its_corpus(cls, path: str) -> str:
+        if not _WITHOUT.isdisjoint(path.split("/")) or "\0" in path:
+            raise ValueError(f"{path[:80]!r} leaves its corpus")
+        return path
+
+
+class _Header(Stored):
+    """The first line of a generation's file."""
+
+    format: Literal[1] = 1
+    corpus: str
+    seq: int
+    parent: str | None
+    layout: str
+    labelled: bool
+    created: str
+    n_rows: int
+
+
+class _Acknowledgement(sidecars.SmallFile):
+    """That a generation was published, and the SHA-256 of its file."""
+
+    corpus: str
+    seq: int
+    sha256_of: str
+
+
+class _Cut(sidecars.SmallFile):
+    """That a catalog begins with generation `seq`; `parent` is the SHA-256 of the one before it."""
+
+    corpus: str
+    seq: int
+    parent: str
+    created: str
 
 
 @dataclass(frozen=True)
@@ -145,7 +118,7 @@ def encode(catalog: Catalog) -> bytes:
     """Return a generation's file: a header, one row per line by path, and the SHA-256 of all that."""
     header = {name: value for name, value in vars(catalog).items() if name != "rows"}
     rows = [canonical_json(catalog.rows[path].to_json()) for path in sorted(catalog.rows)]
-    lines = [canonical_json({"format": CATALOG_FORMAT, **header, "n_rows": len(rows)}), *rows]
+    lines = [canonical_json(_Header(**header, n_rows=len(rows)).to_json()), *rows]
     text = b"\n".join(lines) + b"\n"
     return text + canonical_json({"sha256": sha256(text)}) + b"\n"
 
@@ -162,13 +135,13 @@ def decode(data: bytes, *, where: object) -> Catalog:
     if last is None or sha256(text).encode() != last[1]:
         raise IntegrityError("the catalog generation is not what its own SHA-256 says", where=where)
     first, *lines = text.removesuffix(b"\n").split(b"\n")
-    found = files.parse(first, where=where)
-    files.check_format(found, CATALOG_FORMAT, kind="a catalog", where=where)
-    header = dict(files.fields(found, _HEADER, where=where))
-    del header["format"]
-    if header.pop("n_rows") != len(lines):
+    found = models.decode_json(first, where=where)
+    models.check_format(found, CATALOG_FORMAT, kind="a catalog", where=where)
+    header = models.parse(_Header, found, where=where).model_dump(exclude={"format", "n_rows"})
+    if found["n_rows"] != len(lines):
         raise IntegrityError(f"{len(lines)} rows, but its header counts others", where=where)
-    rows = [Row.from_json(files.parse(line, where=where), where=where) for line in lines]
+    with models.many():
+        rows = [models.parse(Row, line, where=where) for line in lines]
     paths = [row.path for row in rows]
     if paths != sorted(set(paths)):
         raise IntegrityError("rows are not sorted by path, each once", where=where)
@@ -215,13 +188,12 @@ def acknowledged_digest(layout: Layout, corpus: str, seq: int) -> str | None:
     Raises IntegrityError for a damaged acknowledgement.
     """
     path = layout.acknowledgement(corpus, seq)
-    found = sidecars.read_checksummed(path, _ACKNOWLEDGED, number=CATALOG_FORMAT)
+    found = sidecars.read_checksummed(path, _Acknowledgement)
     if found is None:
         return None
-    digest = str(found["sha256_of"])
-    if found != _acknowledgement(corpus, seq, digest):
-        raise IntegrityError(f"this acknowledges generation {found['seq']} of {found['corpus'][:80]!r}", where=path)
-    return digest
+    if (found.corpus, found.seq) != (corpus, seq):
+        raise IntegrityError(f"this acknowledges generation {found.seq} of {found.corpus[:80]!r}", where=path)
+    return found.sha256_of
 
 
 def _read_acknowledgement(layout: Layout, corpus: str, seq: int, digest: str) -> str | None:
@@ -232,15 +204,11 @@ def _read_acknowledgement(layout: Layout, corpus: str, seq: int, digest: str) ->
     return found
 
 
-def _acknowledgement(corpus: str, seq: int, digest: str) -> dict[str, Any]:
-    return {"format": CATALOG_FORMAT, "corpus": corpus, "seq": seq, "sha256_of": digest}
-
-
 def acknowledge(layout: Layout, corpus: str, seq: int, digest: str) -> None:
     """Write down that a generation is there: nothing else would tell that the latest one was deleted."""
     path = layout.acknowledgement(corpus, seq)
     if not path.exists():
-        said = _acknowledgement(corpus, seq, digest)
+        said = _Acknowledgement(corpus=corpus, seq=seq, sha256_of=digest)
         sidecars.publish_checksummed(layout, path, said, lambda: _read_acknowledgement(layout, corpus, seq, digest))
 
 
@@ -253,7 +221,7 @@ def cut(layout: Layout, corpus: str, seq: int, created: str) -> None:
     _read_acknowledgement(layout, corpus, seq, digest)
     if catalog.parent is None:
         raise UsageError(f"generation {seq} of {corpus!r} has none before it")
-    said = {"format": CATALOG_FORMAT, "corpus": corpus, "seq": seq, "parent": catalog.parent, "created": created}
+    said = _Cut(corpus=corpus, seq=seq, parent=catalog.parent, created=created)
     sidecars.publish_checksummed(layout, layout.cut(corpus, seq), said, lambda: cut_parent(layout, corpus, seq))
 
 
@@ -263,12 +231,12 @@ def cut_parent(layout: Layout, corpus: str, seq: int) -> str | None:
     Raises IntegrityError for a damaged cut.
     """
     path = layout.cut(corpus, seq)
-    found = sidecars.read_checksummed(path, _CUT, number=CATALOG_FORMAT)
+    found = sidecars.read_checksummed(path, _Cut)
     if found is None:
         return None
-    if (found["corpus"], found["seq"]) != (corpus, seq):
-        raise IntegrityError(f"this is the cut at {found['seq']} of {found['corpus'][:80]!r}", where=path)
-    return str(found["parent"])
+    if (found.corpus, found.seq) != (corpus, seq):
+        raise IntegrityError(f"this is the cut at {found.seq} of {found.corpus[:80]!r}", where=path)
+    return found.parent
 
 
 def generation(layout: Layout, corpus: str, seq: int, decoded: Decoded | None = None) -> tuple[Catalog, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brainbrr.core import files
+from brainbrr.core import files, models
 from brainbrr.core.failpoints import reach
 from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
 from brainbrr.store import catalog as catalogs
@@ -189,7 +189,7 @@ def copy_record(source: Store, target: Store, key: str) -> int:
 
 def stage_record(record: Record, target: Store) -> None:
     """Write the record of a staged copy, over an older one too: the original's store may have been made again."""
-    path, data = target.path_of("record", record.key), files.seal(record.to_json())
+    path, data = target.path_of("record", record.key), models.to_checksummed(record.to_json())
     with contextlib.suppress(FileNotFoundError, IntegrityError):
         if files.read(path) == data:
             return

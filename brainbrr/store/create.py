@@ -8,7 +8,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from brainbrr.core import files
+from brainbrr.core import files, models
 from brainbrr.core.digest import canonical_json
 from brainbrr.errors import Fix, FormatError, IntegrityError, UsageError
 from brainbrr.store.filesystem import probe
@@ -115,7 +115,7 @@ def open_existing(root: Path) -> Layout:
     """
     layout = Layout(root.absolute())
     try:
-        mark = files.parse(files.read(layout.mark, limit=1 << 12, folders=0), where=layout.mark)
+        mark = models.decode_json(files.read(layout.mark, limit=1 << 12, folders=0), where=layout.mark)
     except FileNotFoundError:
         _refuse_unmarked(layout)
         raise UsageError(

@@ -17,6 +17,7 @@ import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from brainbrr.core import files
 from brainbrr.core.digest import sha256
@@ -266,11 +267,13 @@ def _finish(layout: Layout, folder: Path, verb: str, corpus: str | None) -> Rece
 
 
 def _receipt(gone: Path, verb: str, corpus: str | None) -> Receipt:
-    names = {kind: tuple(path.name.removesuffix(".json") for path in _listed(gone / kind)) for kind in KINDS}
+    names: dict[str, Any] = {
+        kind: tuple(path.name.removesuffix(".json") for path in _listed(gone / kind)) for kind in KINDS
+    }
     return Receipt(
         verb=verb,
         created=sidecars.now(),
-        by=sidecars.whoever(),
+        by=sidecars.user_and_host(),
         corpus=corpus,
         generations=tuple(_generations(gone / "catalog")),
         quarantine=tuple(path.name for path in _listed(gone / "quarantine")),
@@ -279,11 +282,11 @@ def _receipt(gone: Path, verb: str, corpus: str | None) -> Receipt:
     )
 
 
-def _generations(folder: Path) -> Iterator[dict[str, object]]:
+def _generations(folder: Path) -> Iterator[sidecars.Generation]:
     for corpus in _listed(folder):
         for path in _generation_files(corpus):
             digest = sha256(files.read(path, limit=sidecars.MAX_CATALOG_BYTES))
-            yield {"corpus": corpus.name, "seq": int(path.stem), "sha256_of": digest}
+            yield sidecars.Generation(corpus=corpus.name, seq=int(path.stem), sha256_of=digest)
 
 
 def _generation_files(corpus: Path) -> list[Path]:

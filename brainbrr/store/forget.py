@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from brainbrr.core import files
-from brainbrr.core.digest import is_digest, sha256
+from brainbrr.core.digest import sha256
 from brainbrr.core.failpoints import reach
+from brainbrr.core.models import Digest32, Digest64, Many
 from brainbrr.core.progress import Progress, Silent
-from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.errors import UsageError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import deletion, sidecars
 from brainbrr.store.deletion import KINDS, Deletion, n_bytes_of, place, remove
@@ -28,16 +29,18 @@ from brainbrr.store.reachability import Reachability, frozen_corpus, generations
 from brainbrr.store.sidecars import Receipt
 from brainbrr.store.store import Store
 
-FORGET_FORMAT = 1
-
 _NOTE = re.compile(r"forget-[0-9a-f]{32}\.json\Z")
-_DIGITS = {"sources": 32, "keys": 32, "contents": 64}
-_FIELDS: dict[str, tuple[type, ...]] = {
-    "format": (int,),
-    "corpus": (str,),
-    "created": (str,),
-    **dict.fromkeys(_DIGITS, (list,)),
-}
+_LISTS = ("sources", "keys", "contents")
+
+
+class _Note(sidecars.SmallFile):
+    """What a run knew of a corpus before it deleted anything."""
+
+    corpus: str
+    created: str
+    sources: Many[Digest32]
+    keys: Many[Digest32]
+    contents: Many[Digest64]
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ class _Plan:
         self.n_bytes = 0
         self._first_seq = 0
         self._begun = [note for _, note in _notes(store.layout, corpus)]
-        self._known: dict[str, set[str]] = {name: set() for name in _DIGITS}
+        self._known: dict[str, set[str]] = {name: set() for name in _LISTS}
         if not self._begun and corpus not in store.corpora():
             fix = f"there are: {', '.join(store.corpora()) or 'none'}"
             raise UsageError(f"no corpus is called {corpus!r}", where=store.location, fix=fix, code="no-such-corpus")
@@ -170,7 +173,7 @@ class _Plan:
             contents.update(named.values())
         for note in self._begun:
             for name, known in self._known.items():
-                known.update(note[name])
+                known.update(getattr(note, name))
         live = self.reachability.read(without_corpus=self.corpus, without_views=frozenset(views))
         ours = {key: each for key, each in live.records.items() if each.source in sources or key in keys}
         keys.update(ours.keys())
@@ -228,8 +231,8 @@ class _Plan:
     def write_down(self) -> None:
         """Store what is known of the corpus until all of it is deleted."""
         path = self.layout.trash / f"forget-{uuid.uuid4().hex}.json"
-        known = {name: sorted(digests) for name, digests in self._known.items()}
-        fields = {"format": FORGET_FORMAT, "corpus": self.corpus, "created": sidecars.now(), **known}
+        known: dict[str, Any] = {name: tuple(sorted(digests)) for name, digests in self._known.items()}
+        fields = _Note(corpus=self.corpus, created=sidecars.now(), **known)
         sidecars.publish_checksummed(self.layout, path, fields, lambda: None)
         reach("forget written")
 
@@ -270,11 +273,9 @@ def _until_empty(plan: _Plan) -> Callable[[list[Receipt]], bool]:
     return attempt
 
 
-def _notes(layout: Layout, corpus: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _notes(layout: Layout, corpus: str) -> Iterator[tuple[Path, _Note]]:
     """Yield what earlier runs had begun to forget of a corpus. Raises IntegrityError for a damaged note."""
     for path in sorted(path for path in layout.trash.glob("forget-*.json") if _NOTE.match(path.name)):
-        note = sidecars.read_checksummed(path, _FIELDS, limit=sidecars.MAX_CATALOG_BYTES)
-        if note is not None and note["corpus"] == corpus:
-            if not all(is_digest(each, n) for name, n in _DIGITS.items() for each in note[name]):
-                raise IntegrityError("this is no list of what is forgotten", where=path)
+        note = sidecars.read_checksummed(path, _Note, limit=sidecars.MAX_CATALOG_BYTES)
+        if note is not None and note.corpus == corpus:
             yield path, note

@@ -1,16 +1,14 @@
-"""What an object is: an int16 array, its metadata, and the exact bytes of its two files.
+"""The format of an object: an int16 array, its metadata, and the exact bytes of zarr.json and of the shard.
 
-Writes without zarr what zarr would write. Knows nothing of where objects lie, and of EEG only the words.
-
-How a shard holds tiles: a store's codec, the checksum behind each tile, and the index at the end.
-
-Writes without zarr what zarr would write. Knows lengths, and nothing of what the samples mean.
+A shard holds tiles, a checksum after each, and an index at the end. Writes without zarr what zarr would write. Knows
+nothing of where objects are, and of EEG only the words.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,9 +16,10 @@ from typing import Any, Literal, get_args
 import google_crc32c
 import numpy as np
 
-from brainbrr.core import files
+from brainbrr.core import files, models
 from brainbrr.core.arrays import Int16, Int64, UInt8
 from brainbrr.core.digest import canonical_json
+from brainbrr.core.models import Many, Stored
 from brainbrr.errors import IntegrityError, UsageError
 
 ARRAY_FILE = "zarr.json"
@@ -154,16 +153,19 @@ MAX_SAMPLES = 1 << 40
 
 _QUANTUM = re.compile(r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{0,17}[1-9])?\Z")
 _SMALL_FILES_BYTES = 1 << 14
-_FIELDS: dict[str, tuple[type, ...]] = {
-    "format": (int,),
-    "shape": (list, tuple),
-    "rate": (int,),
-    "channels": (list, tuple),
-    "absent": (list, tuple),
-    "unit": (str,),
-    "quantum": (str,),
-    "k": (list, tuple),
-}
+
+
+class _Attributes(Stored):
+    """The attributes of an object's zarr.json."""
+
+    format: Literal[1] = 1
+    shape: Many[int]
+    rate: int
+    channels: Many[str]
+    absent: Many[str]
+    unit: Literal["uV"] = "uV"
+    quantum: str
+    k: Many[int]
 
 
 @dataclass(frozen=True)
@@ -211,23 +213,22 @@ class ArrayMeta:
         }
 
     @classmethod
-    def from_attributes(cls, attributes: object, *, where: object = None) -> ArrayMeta:
-        """Return what attributes() gave. Raises IntegrityError naming the field that differs."""
-        value = files.fields(attributes, _FIELDS, where=where)
+    def from_attributes(cls, attributes: Mapping[str, Any], *, where: object = None) -> ArrayMeta:
+        """Return the metadata that attributes() gave. Raises IntegrityError naming each wrong field."""
+        found = models.parse(_Attributes, attributes, where=where)
+        if len(found.shape) != 2 or found.shape[0] != len(found.channels):
+            raise IntegrityError(f"array attributes: shape is not of {len(found.channels)} channels", where=where)
         try:
-            meta = cls(
-                channels=tuple(value["channels"]),
-                absent=tuple(value["absent"]),
-                n_samples=value["shape"][-1] if value["shape"] else 0,
-                rate_hz=value["rate"],
-                quantum_uv=value["quantum"],
-                k=tuple(value["k"]),
+            return cls(
+                channels=found.channels,
+                absent=found.absent,
+                n_samples=found.shape[1],
+                rate_hz=found.rate,
+                quantum_uv=found.quantum,
+                k=found.k,
             )
-        except (UsageError, TypeError) as error:  # TypeError: a list where a name should be
+        except UsageError as error:
             raise IntegrityError(f"array attributes: {error}", where=where) from None
-        if meta.attributes() != {**value, **{n: list(value[n]) for n in ("shape", "channels", "absent", "k")}}:
-            raise IntegrityError(f"array attributes: not of format {ARRAY_FORMAT} in uV", where=where)
-        return meta
 
     @property
     def n_channels(self) -> int:
@@ -302,7 +303,7 @@ def read_array(folder: Path) -> tuple[ArrayMeta, Codec]:
         data = files.read(path, folders=2)
     except FileNotFoundError:
         raise IntegrityError("the object has no zarr.json", where=folder) from None
-    meta = ArrayMeta.from_attributes(files.parse(data, where=path).get("attributes"), where=path)
+    meta = ArrayMeta.from_attributes(models.decode_json(data, where=path).get("attributes", {}), where=path)
     for codec in CODECS:
         if data == zarr_json(meta, codec):
             return meta, codec

@@ -1,6 +1,6 @@
-"""What people say of what a store holds: this view stays for good, this recipe is retired. Small sealed files.
+"""Frozen views, pins and retired recipes: what keeps data from gc, and what releases it.
 
-Whatever makes something alive is published first, then deletions are called off: see trash.py.
+Whatever keeps something is published first, and a running deletion is cancelled after that: see deletion.py.
 """
 
 from __future__ import annotations
@@ -9,32 +9,16 @@ import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from brainbrr.core import files
+from brainbrr.core import files, models
 from brainbrr.core.digest import is_digest, json_digest, recipe_digest
-from brainbrr.core.files import fields
+from brainbrr.core.models import Many, Stored
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import sidecars
 from brainbrr.store.layout import Layout
-from brainbrr.store.sidecars import Kinds, Receipt
+from brainbrr.store.sidecars import Pin, Receipt, RetiredRecipe
 from brainbrr.store.store import Store
-
-if TYPE_CHECKING:
-    pass
-
-
-MARK_FORMAT = 1
-
-_PIN: dict[str, tuple[type, ...]] = {"format": (int,), "view": (str,), "created": (str,), "by": (str,)}
-_RETIRED: dict[str, tuple[type, ...]] = {
-    "format": (int,),
-    "recipe": (str,),
-    "name": (str,),
-    "created": (str,),
-    "by": (str,),
-}
 
 
 def freeze(store: Store, digest: str, view: Mapping[str, Any]) -> None:
@@ -71,16 +55,16 @@ def pin(store: Store, digest: str) -> bool:
     view = store.frozen(digest)
     if view is None:
         raise IntegrityError("no view of this digest is frozen", where=store.layout.view(digest))
+    content = sidecars.Pin(view=digest, created=sidecars.now(), by=sidecars.user_and_host())
     path = store.layout.pin(digest)
-    said = {"format": MARK_FORMAT, "view": digest, "created": sidecars.now(), "by": sidecars.whoever()}
-    n_bytes = sidecars.publish_checksummed(store.layout, path, said, lambda: pinned(store, digest))
-    freeze(store, digest, view)  # a gc may have taken it while nobody had pinned it
+    n_bytes = sidecars.publish_checksummed(store.layout, path, content, lambda: sidecars.read_pin(store.layout, digest))
+    freeze(store, digest, view)  # a gc may have taken it before it was pinned
     return n_bytes > 0
 
 
-def pinned(store: Store, digest: str) -> dict[str, Any] | None:
-    """Return who pinned a view and when; None where nobody did. Raises IntegrityError for a damaged pin."""
-    return _mark(store.layout.pin(digest), _PIN, "view", digest)
+def pinned(store: Store, digest: str) -> Pin | None:
+    """Return who pinned a view and when, None where it is not pinned. Raises IntegrityError for a damaged pin."""
+    return sidecars.read_pin(store.layout, digest)
 
 
 def unpin(store: Store, digest: str) -> bool:
@@ -89,25 +73,16 @@ def unpin(store: Store, digest: str) -> bool:
 
 
 def retire(store: Store, recipe: str, name: str) -> bool:
-    """Let go of all that was made under a recipe; say whether it was not retired before. Deletes nothing."""
-    said = {
-        "format": MARK_FORMAT,
-        "recipe": recipe,
-        "name": name,
-        "created": sidecars.now(),
-        "by": sidecars.whoever(),
-    }
-    return (
-        sidecars.publish_checksummed(
-            store.layout, store.layout.retirement(recipe), said, lambda: retired(store, recipe)
-        )
-        > 0
-    )
+    """Mark a recipe as retired; return whether it was not before. Deletes nothing: gc does, later."""
+    layout = store.layout
+    content = sidecars.RetiredRecipe(recipe=recipe, name=name, created=sidecars.now(), by=sidecars.user_and_host())
+    path = layout.retirement(recipe)
+    return sidecars.publish_checksummed(layout, path, content, lambda: sidecars.read_retired(layout, recipe)) > 0
 
 
-def retired(store: Store, recipe: str) -> dict[str, Any] | None:
-    """Return who retired a recipe and when; None where nobody did. Raises IntegrityError for a damaged mark."""
-    return _mark(store.layout.retirement(recipe), _RETIRED, "recipe", recipe)
+def retired(store: Store, recipe: str) -> RetiredRecipe | None:
+    """Return who retired a recipe and when, None where it is in use. Raises IntegrityError for a damaged file."""
+    return sidecars.read_retired(store.layout, recipe)
 
 
 def restore(store: Store, recipe: str) -> bool:
@@ -117,19 +92,12 @@ def restore(store: Store, recipe: str) -> bool:
     return was
 
 
-def _mark(path: Path, kinds: sidecars.Kinds, of: str, digest: str) -> dict[str, Any] | None:
-    found = sidecars.read_checksummed(path, kinds)
-    if found is not None and found[of] != digest:
-        raise IntegrityError(f"this is the mark of another {of}", where=path)
-    return found
-
-
 def _unlink(
     layout: Layout, path: Path, verb: str, *, pins: tuple[str, ...] = (), retired: tuple[str, ...] = ()
 ) -> bool:
     if not path.exists():
         return False
-    said = Receipt(verb=verb, created=sidecars.now(), by=sidecars.whoever(), pins=pins, retired=retired)
+    said = Receipt(verb=verb, created=sidecars.now(), by=sidecars.user_and_host(), pins=pins, retired=retired)
     sidecars.write_receipt(layout, said)
     with files.writing(layout.root, n_bytes=1):
         path.unlink(missing_ok=True)
@@ -147,37 +115,58 @@ def matching(digests: Mapping[str, Any] | set[str], prefix: str, n_digits: int) 
 VIEW_FORMAT = 1
 
 
-_FROZEN: Kinds = {
-    "format": (int,),
-    "digest": (str,),
-    "corpus": (str,),
-    "profile": (str,),
-    "split": (str, NoneType),
-    "selection": (Mapping,),
-    "recipe": (Mapping,),
-    "window": (Mapping,),
-    "recordings": (list,),
-    "omitted": (list,),
-    "left_out": (list,),
-}
-_TEXTS = dict.fromkeys(("path", "patient", "split", "source", "key", "content"), (str,))
-_PARTS: dict[str, Kinds] = {
-    "recordings": {**_TEXTS, "synthetic": (bool,), "annotations": (Mapping,)},
-    "omitted": {**dict.fromkeys(("recording", "split", "error", "reason"), (str,)), "source": (str, NoneType)},
-    "left_out": {"recording": (str,), "split": (str,), "score": (int,)},
-}
+class _Recording(Stored):
+    path: str
+    patient: str
+    split: str
+    source: str
+    key: str
+    content: str
+    synthetic: bool
+    annotations: dict[str, Any]
+
+
+class _Omitted(Stored):
+    recording: str
+    split: str
+    error: str
+    reason: str
+    source: str | None
+
+
+class _LeftOut(Stored):
+    recording: str
+    split: str
+    score: int
+
+
+class _Recipe(Stored):
+    name: str
+    digest: str
+    fields: dict[str, Any]
+
+
+class _FrozenView(Stored):
+    """The fields of a frozen view; older ones have no `left_out`."""
+
+    format: int
+    digest: str
+    corpus: str
+    profile: str
+    split: str | None
+    selection: dict[str, Any]
+    recipe: _Recipe
+    window: dict[str, Any]
+    recordings: Many[_Recording]
+    omitted: Many[_Omitted]
+    left_out: Many[_LeftOut]
 
 
 def check_frozen(frozen: Mapping[str, Any]) -> None:
-    """Raise UsageError for a frozen view of another format, IntegrityError for what is none."""
+    """Raise UsageError for a frozen view of another format, IntegrityError for other fields than a view has."""
     if frozen.get("format") != VIEW_FORMAT:
         raise UsageError(f"a frozen view of format {frozen.get('format')!r:.40}; this brainbrr reads {VIEW_FORMAT}")
-    where = "the frozen view"
-    fields({"left_out": [], **frozen}, _FROZEN, where=where)  # older ones have none
-    fields(frozen["recipe"], {"name": (str,), "digest": (str,), "fields": (Mapping,)}, where=where)
-    for part, kinds in _PARTS.items():
-        for entry in frozen.get(part, ()):
-            fields(entry, kinds, where=where)
+    models.parse(_FrozenView, {"left_out": [], **frozen}, where="the frozen view")
 
 
 def frozen_digest(frozen: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from brainbrr.core import files
+from brainbrr.core import files, models
 from brainbrr.core.digest import canonical_json
 from brainbrr.errors import BrainbrrError
 from brainbrr.store.layout import Layout, is_dead, own_name
@@ -110,7 +110,7 @@ def _read(path: Path) -> _Lease | None:
     with os.fdopen(descriptor, "rb") as file:
         facts = os.fstat(file.fileno())
         try:
-            process = files.parse(file.read(_MAX_BYTES), where=path).get("process")
+            process = models.decode_json(file.read(_MAX_BYTES), where=path).get("process")
         except (OSError, BrainbrrError):
             process = None
     return _Lease(facts, str(process))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from brainbrr.core import files
+from brainbrr.core import files, models
 from brainbrr.core.digest import is_digest, key_of
 from brainbrr.errors import BrainbrrError, Fix, IntegrityError
 from brainbrr.store import catalog as catalogs
@@ -99,7 +99,7 @@ class Reachability:
         """Return what a record file references, None where it is gone. Raises IntegrityError when it is damaged."""
 
         def read(data: bytes) -> RecordSummary:
-            record = Record.from_json(files.unseal(data, where=path), where=path)
+            record = Record.from_json(models.from_checksummed(data, where=path), where=path)
             record.check_identity(where=path)
             if record.key != key:
                 raise IntegrityError(f"this is the record of key {record.key[:12]}", where=path)
@@ -119,7 +119,7 @@ class Reachability:
     def view(self, digest: str) -> Mapping[str, str] | None:
         """Return the contents that a frozen view references, by key; None where it is gone."""
         path = self.layout.view(digest)
-        return self._once(path, lambda data: _named_by(files.unseal(data, where=path), path))
+        return self._once(path, lambda data: _named_by(models.from_checksummed(data, where=path), path))
 
     def _once(self, path: Path, read: Callable[[bytes], T]) -> T | None:
         """Return read(bytes of a file), remembered until the file changes; None where there is none."""
@@ -136,12 +136,8 @@ class Reachability:
         except OSError as error:
             raise IntegrityError(f"it cannot be read: {error.strerror}", where=path) from error
 
-    def _retirement(self, recipe: str) -> Mapping[str, Any] | None:
-        path = self.layout.retirement(recipe)
-        mark = sidecars.read_checksummed(path)
-        if mark is not None and mark.get("recipe") != recipe:
-            raise IntegrityError("this is the mark of another recipe", where=path)
-        return mark
+    def _retirement(self, recipe: str) -> sidecars.RetiredRecipe | None:
+        return sidecars.read_retired(self.layout, recipe)
 
     def _record_in_place(self, key: str) -> RecordSummary | None:
         if not is_digest(key, 32):
@@ -188,7 +184,7 @@ def _named_by(view: Mapping[str, Any], where: Path) -> dict[str, str]:
 
 def frozen_corpus(layout: Layout, digest: str) -> str | None:
     """Return the corpus that a frozen view says it is of; None where it is gone, or names none."""
-    found = sidecars.read_checksummed(layout.view(digest), limit=sidecars.MAX_CATALOG_BYTES)
+    found = sidecars.read_fields(layout.view(digest), limit=sidecars.MAX_CATALOG_BYTES)
     return None if found is None or not isinstance(found.get("corpus"), str) else str(found["corpus"])
 
 

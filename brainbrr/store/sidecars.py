@@ -1,14 +1,7 @@
-"""Small sealed files, each by its own name: read whole or refused, written once, never replaced.
+"""Small checksummed files: findings, receipts, pins and retired recipes. Each is read complete or refused, written
+once and never replaced.
 
-Knows nothing of what they say.
-
-Findings: what a detector of some version noticed about a key's source. Small sealed files beside the records.
-
-What the findings say is opaque here. They are no part of any identity: another version is another file.
-
-Receipts: what was deleted from a store on purpose, when, by whom and by which verb. Never deleted by brainbrr.
-
-They tell a deletion from damage. Knows nothing of why something may be deleted.
+What findings contain, and why something may be deleted, is not known here.
 """
 
 from __future__ import annotations
@@ -17,52 +10,63 @@ import contextlib
 import os
 import pwd
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import NoneType
-from typing import Any
+from typing import Any, Literal, TypeVar
 
-from brainbrr.core import files
+from pydantic import field_validator
+
+from brainbrr.core import files, models
 from brainbrr.core.digest import is_digest, json_digest
+from brainbrr.core.models import Many, Stored
 from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.store.layout import Layout
 
 MAX_CATALOG_BYTES = 1 << 30
 
-Kinds = Mapping[str, tuple[type, ...]]
+
+class SmallFile(Stored):
+    """The fields of a small file, inside its checksum. The one place for those that all small files have."""
+
+    format: Literal[1] = 1
 
 
-def read_checksummed(
-    path: Path, kinds: Kinds | None = None, *, limit: int = files.MAX_JSON_BYTES, number: int = 1
-) -> dict[str, Any] | None:
-    """Return what a file says, None where there is none.
+F = TypeVar("F", bound=SmallFile)
 
-    Raises FormatError for another format than `number`, IntegrityError when it is damaged or has other fields than
-    `kinds`.
+
+def read_fields(path: Path, *, limit: int = files.MAX_JSON_BYTES) -> dict[str, Any] | None:
+    """Return the fields of a small file of format 1, None where there is none.
+
+    Raises FormatError for a newer format, IntegrityError when the file is damaged.
     """
     try:
-        found = files.unseal(files.read(path, limit=limit), where=path)
+        fields = models.from_checksummed(files.read(path, limit=limit), where=path)
     except FileNotFoundError:
         return None
-    files.check_format(found, number, kind="a file", where=path)
-    return found if kinds is None else dict(files.fields(found, kinds, where=path))
+    models.check_format(fields, 1, kind="a file", where=path)
+    return fields
+
+
+def read_checksummed(path: Path, model: type[F], *, limit: int = files.MAX_JSON_BYTES) -> F | None:
+    """Return a small file as read_fields() does. Raises IntegrityError for other fields than the model's, too."""
+    fields = read_fields(path, limit=limit)
+    return None if fields is None else models.parse(model, fields, where=path)
 
 
 def publish_checksummed(
     layout: Layout,
     path: Path,
-    fields: Mapping[str, Any],
+    content: SmallFile | Mapping[str, Any],
     standing: Callable[[], object],
     *,
     durable: bool = True,
 ) -> int:
-    """Make a file be there, and return the bytes written: 0 where a whole one stands, which stays.
+    """Write a small file unless an intact one exists, and return the bytes written: 0 where one does.
 
-    `standing` reads what is there: None when nothing is, IntegrityError when it is damaged, which moves it to
+    `standing` reads the existing file: None when there is none, IntegrityError when it is damaged, which moves it to
     quarantine. Raises UsageError for what is not JSON without floats, SpaceError.
     """
-    data = files.seal(fields)
+    data = models.to_checksummed(content.to_json() if isinstance(content, SmallFile) else content)
     with files.writing(layout.root, n_bytes=len(data)):
         try:
             if standing() is not None:
@@ -74,26 +78,26 @@ def publish_checksummed(
             return len(data) if files.publish(temporary, path, data, durable=durable) else 0
 
 
-FINDINGS_FORMAT = 1
 MAX_FINDINGS_BYTES = 1 << 20
 
-_FINDINGS_FIELDS: dict[str, tuple[type, ...]] = {
-    "format": (int,),
-    "key": (str,),
-    "version": (int,),
-    "findings": (Mapping,),
-}
+
+class Findings(SmallFile):
+    """What a detector of some version noticed about a key's source; no part of any identity."""
+
+    key: str
+    version: int
+    findings: dict[str, Any]
 
 
 def read_findings(layout: Layout, key: str, version: int) -> dict[str, Any] | None:
     """Return a key's findings, None when there are none. Raises IntegrityError for damaged or another key's."""
     path = layout.findings_of(key, version)
-    found = read_checksummed(path, _FINDINGS_FIELDS, limit=MAX_FINDINGS_BYTES, number=FINDINGS_FORMAT)
+    found = read_checksummed(path, Findings, limit=MAX_FINDINGS_BYTES)
     if found is None:
         return None
-    if (found["key"], found["version"]) != (key, version):
-        raise IntegrityError(f"these are findings {found['version']} of key {found['key'][:12]}", where=path)
-    return dict(found["findings"])
+    if (found.key, found.version) != (key, version):
+        raise IntegrityError(f"these are findings {found.version} of key {found.key[:12]}", where=path)
+    return found.findings
 
 
 def findings_exist(layout: Layout, key: str, version: int, *, prove: bool) -> bool:
@@ -126,13 +130,12 @@ def publish_findings(layout: Layout, key: str, version: int, findings: Mapping[s
     Damaged ones move to quarantine. Raises UsageError for what is not JSON without floats, SpaceError.
     """
     path = layout.findings_of(key, version)
-    said = {"format": FINDINGS_FORMAT, "key": key, "version": version, "findings": findings}
-    if (n_bytes := len(files.seal(said))) > MAX_FINDINGS_BYTES:
+    content = Findings(key=key, version=version, findings=dict(findings))
+    if (n_bytes := len(models.to_checksummed(content.to_json()))) > MAX_FINDINGS_BYTES:
         raise UsageError(f"findings of {n_bytes:,} bytes; at most {MAX_FINDINGS_BYTES:,} are kept", where=path)
-    return publish_checksummed(layout, path, said, lambda: read_findings(layout, key, version), durable=False)
+    return publish_checksummed(layout, path, content, lambda: read_findings(layout, key, version), durable=False)
 
 
-RECEIPT_FORMAT = 1
 KINDS = ("generations", "views", "pins", "records", "objects", "findings", "quarantine")
 _ALL = (*KINDS, "retired")
 
@@ -149,61 +152,44 @@ OUT_OF_REACH = (
 )
 """Where what was forgotten may lie as well: no store knows of these."""
 
-_RECEIPT_FIELDS: dict[str, tuple[type, ...]] = {
-    "format": (int,),
-    "verb": (str,),
-    "created": (str,),
-    "by": (str,),
-    "corpus": (str, NoneType),
-    **dict.fromkeys(_ALL, (list,)),
-}
-_OUT_OF_REACH = "out_of_reach"  # left out where it is empty
-_GENERATION: dict[str, tuple[type, ...]] = {"corpus": (str,), "seq": (int,), "sha256_of": (str,)}
+
+class Generation(Stored):
+    """A catalog's generation that was deleted, and the SHA-256 of its file."""
+
+    corpus: str
+    seq: int
+    sha256_of: str
 
 
-@dataclass(frozen=True)
-class Receipt:
-    """What one deletion removed: digests and names, and each catalog generation as {corpus, seq, sha256_of}.
+class Receipt(SmallFile):
+    """What one deletion removed: digests and names. `out_of_reach`: where else the same may be, in words."""
 
-    `out_of_reach`: where else the same may lie, in words.
-    """
+    omitted_when_empty = ("out_of_reach",)
 
     verb: str
     created: str
     by: str
     corpus: str | None = None
-    generations: tuple[Mapping[str, Any], ...] = ()
-    views: tuple[str, ...] = ()
-    pins: tuple[str, ...] = ()
-    records: tuple[str, ...] = ()
-    objects: tuple[str, ...] = ()
-    findings: tuple[str, ...] = ()
-    quarantine: tuple[str, ...] = ()
-    retired: tuple[str, ...] = ()
-    out_of_reach: tuple[str, ...] = ()
+    generations: Many[Generation] = ()
+    views: Many[str] = ()
+    pins: Many[str] = ()
+    records: Many[str] = ()
+    objects: Many[str] = ()
+    findings: Many[str] = ()
+    quarantine: Many[str] = ()
+    retired: Many[str] = ()
+    out_of_reach: Many[str] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the receipt as JSON without floats."""
-        said = {"format": RECEIPT_FORMAT, **vars(self)}
-        said |= {name: list(said[name]) for name in (*_ALL, _OUT_OF_REACH)}
-        return said if self.out_of_reach else {name: each for name, each in said.items() if name != _OUT_OF_REACH}
-
+    @field_validator("created")
     @classmethod
-    def from_json(cls, value: object, *, where: object) -> Receipt:
-        """Return what to_json gave. Raises IntegrityError naming the field that differs."""
-        more = {_OUT_OF_REACH: (list,)} if isinstance(value, Mapping) and _OUT_OF_REACH in value else {}
-        found = {_OUT_OF_REACH: [], **files.fields(value, {**_RECEIPT_FIELDS, **more}, where=where)}
-        if found.pop("format") != RECEIPT_FORMAT:
-            raise IntegrityError(f"not a receipt of format {RECEIPT_FORMAT}", where=where)
-        if not _is_time(found["created"]):
-            raise IntegrityError(f"created = {found['created'][:40]!r} is no time as receipts say it", where=where)
-        for name in (*_ALL, _OUT_OF_REACH):
-            if name == "generations":
-                found[name] = tuple(files.fields(each, _GENERATION, where=where) for each in found[name])
-            elif not all(isinstance(each, str) for each in found[name]):
-                raise IntegrityError(f"{name} are not names", where=where)
-            found[name] = tuple(found[name])
-        return cls(**found)
+    def _is_time(cls, text: str) -> str:
+        """Refuse a text that now() does not write: such texts are compared, not read."""
+        try:
+            if datetime.fromisoformat(text).astimezone(UTC).isoformat(timespec="seconds") == text:
+                return text
+        except OverflowError:
+            pass
+        raise ValueError(f"{text[:40]!r} is no time as receipts write it")
 
 
 def now() -> str:
@@ -211,15 +197,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _is_time(text: str) -> bool:
-    """Say whether a text is a time as now() says it: such texts are compared, not read."""
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC).isoformat(timespec="seconds") == text
-    except (ValueError, OverflowError):
-        return False
-
-
-def whoever() -> str:
+def user_and_host() -> str:
     """Return who runs this, and where: user@host."""
     try:
         name = pwd.getpwuid(os.geteuid()).pw_name
@@ -235,26 +213,25 @@ def stamp() -> str:
 
 def write_receipt(layout: Layout, receipt: Receipt) -> Path:
     """Keep a receipt, durable, and return its file. Raises SpaceError when the disk is full."""
-    said = receipt.to_json()
-    path = layout.receipt(f"{stamp()}-{_of(said)}")
-    publish_checksummed(layout, path, said, lambda: None)
+    path = layout.receipt(f"{stamp()}-{_digest_of(receipt)}")
+    publish_checksummed(layout, path, receipt, lambda: None)
     return path
 
 
-def _of(said: Mapping[str, Any]) -> str:
-    """Return the part of a receipt's name that follows from what it says."""
-    return json_digest(said)[:12]
+def _digest_of(receipt: Receipt) -> str:
+    """Return the part of a receipt's name that follows from its content."""
+    return json_digest(receipt.to_json())[:12]
 
 
 def read_receipt(layout: Layout, name: str) -> Receipt:
     """Return the receipt of a name that Layout.receipts gave. Raises IntegrityError when it is damaged or gone."""
     path = layout.receipt(name)
-    found = read_checksummed(path, limit=MAX_CATALOG_BYTES)
+    found = read_checksummed(path, Receipt, limit=MAX_CATALOG_BYTES)
     if found is None:
         raise IntegrityError("the receipt is not there", where=path)
-    if not name.endswith(_of(found)):
+    if not name.endswith(_digest_of(found)):
         raise IntegrityError("this is another receipt than its name says", where=path)
-    return Receipt.from_json(found, where=path)
+    return found
 
 
 def read_receipts(layout: Layout) -> tuple[Receipt, ...]:
@@ -275,6 +252,39 @@ def deleted(layout: Layout) -> Mapping[str, Mapping[str, str]]:
     for receipt in read_receipts(layout):
         for kind in _ALL:
             for each in getattr(receipt, kind):
-                name = each if isinstance(each, str) else f"{each['corpus']}/{each['seq']}"
+                name = each if isinstance(each, str) else f"{each.corpus}/{each.seq}"
                 when[kind][name] = max(receipt.created, when[kind].get(name, ""))
     return when
+
+
+class Pin(SmallFile):
+    """That a frozen view is kept until it is unpinned, since when and by whom."""
+
+    view: str
+    created: str
+    by: str
+
+
+class RetiredRecipe(SmallFile):
+    """That objects of a recipe are kept only by frozen views, since when and by whom."""
+
+    recipe: str
+    name: str
+    created: str
+    by: str
+
+
+def read_pin(layout: Layout, digest: str) -> Pin | None:
+    """Return a view's pin, None where it has none. Raises IntegrityError for a damaged or another view's."""
+    found = read_checksummed(layout.pin(digest), Pin)
+    if found is not None and found.view != digest:
+        raise IntegrityError("this is the pin of another view", where=layout.pin(digest))
+    return found
+
+
+def read_retired(layout: Layout, recipe: str) -> RetiredRecipe | None:
+    """Return since when a recipe is retired, None where it is in use. Raises IntegrityError for a damaged file."""
+    found = read_checksummed(layout.retirement(recipe), RetiredRecipe)
+    if found is not None and found.recipe != recipe:
+        raise IntegrityError("this is the retirement of another recipe", where=layout.retirement(recipe))
+    return found

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from brainbrr.core import files
+from brainbrr.core import files, models
 from brainbrr.core.arrays import Bool, Int16
 from brainbrr.core.digest import is_digest, key_of, recipe_digest
 from brainbrr.core.failpoints import reach
@@ -26,7 +26,7 @@ from brainbrr.store.create import Access
 from brainbrr.store.formats import ARRAY_FILE, SAVES_AT_MOST, SHARD_FILE, ArrayMeta, Codec
 from brainbrr.store.layout import INODES_PER_OBJECT, Layout
 from brainbrr.store.reader import ShardReader
-from brainbrr.store.records import Record
+from brainbrr.store.records import RECORD_FORMAT, Record
 from brainbrr.store.writer import Draft
 
 if TYPE_CHECKING:
@@ -160,10 +160,12 @@ class Store:
         content = reader.decode(draft.folder, sums=draft.sums)
         try:
             recipe = recipe_digest(recipe_fields)
-            described = (recipe_fields, draft.meta, statistics, signal, provenance)
-            record = Record(key_of(source=source, recipe=recipe), source, recipe, content, *described, draft.checks)
-            data = files.seal(record.to_json())
-            Record.from_json(files.unseal(data, where=self.location))
+            fields: dict[str, Any] = {"format": RECORD_FORMAT, "key": key_of(source=source, recipe=recipe)}
+            fields |= {"source": source, "recipe": recipe, "content": content, "recipe_fields": recipe_fields}
+            fields |= {"array": draft.meta.attributes(), "statistics": statistics, "signal": signal}
+            record = models.parse(Record, {**fields, "provenance": provenance, "checks": draft.checks}, where=None)
+            data = models.to_checksummed(record.to_json())
+            Record.from_json(models.from_checksummed(data, where=self.location))
         except (IntegrityError, TypeError, ValueError, RecursionError) as error:
             what = error.what if isinstance(error, IntegrityError) else str(error)
             raise UsageError(f"this cannot be a record: {what}", where=self.location) from None
@@ -400,7 +402,7 @@ class Store:
 
     def frozen(self, digest: str) -> dict[str, Any] | None:
         """Return a frozen view, None when there is none. Raises IntegrityError when it is damaged."""
-        return sidecars.read_checksummed(self.layout.view(digest), limit=sidecars.MAX_CATALOG_BYTES)
+        return sidecars.read_fields(self.layout.view(digest), limit=sidecars.MAX_CATALOG_BYTES)
 
     def frozen_views(self) -> tuple[str, ...]:
         """Return the digests of the frozen views."""

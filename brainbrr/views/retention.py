@@ -16,7 +16,6 @@ from brainbrr.core.digest import is_digest
 from brainbrr.eeg.signal.recipe import PRESETS, Recipe, load_recipe
 from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.store import frozen_views
-from brainbrr.store import frozen_views as the_frozen_views
 from brainbrr.store.store import Store
 from brainbrr.views.view import View
 
@@ -50,7 +49,7 @@ def pin(store: Store, view: str, *, remove: bool = False) -> PinReport:
     """
     if remove:
         named = _frozen(store, view, {*store.pinned_views(), *store.frozen_views()}) or str(read_view(view)["digest"])
-        return _pin_report(store, named, "unpinned" if the_frozen_views.unpin(store, named) else "was not pinned")
+        return _pin_report(store, named, "unpinned" if frozen_views.unpin(store, named) else "was not pinned")
     digest = _frozen(store, view, set(store.frozen_views()))
     said = store.frozen(digest) if digest else read_view(view)
     if said is None:
@@ -66,7 +65,7 @@ def pin(store: Store, view: str, *, remove: bool = False) -> PinReport:
 def pin_view(store: Store, view: View, *, remove: bool = False) -> PinReport:
     """Pin a view that is ready, or with `remove` unpin it. Raises as `pin` does."""
     if remove:
-        done = "unpinned" if the_frozen_views.unpin(store, str(view.digest)) else "was not pinned"
+        done = "unpinned" if frozen_views.unpin(store, str(view.digest)) else "was not pinned"
     else:
         done = "pinned" if keep(store, str(view.digest), view.to_json()) else "was pinned"
     return _pin_report(store, view.digest, done)
@@ -74,8 +73,8 @@ def pin_view(store: Store, view: View, *, remove: bool = False) -> PinReport:
 
 def keep(store: Store, digest: str, view: Mapping[str, Any]) -> bool:
     """Freeze a view and pin it; say whether it was not pinned before. Raises IntegrityError where a gc was faster."""
-    the_frozen_views.freeze(store, digest, view)
-    is_new = the_frozen_views.pin(store, digest)
+    frozen_views.freeze(store, digest, view)
+    is_new = frozen_views.pin(store, digest)
     need_objects(store, view)
     return is_new
 
@@ -112,7 +111,7 @@ def read_view(path: str) -> dict[str, Any]:
 
 def _frozen(store: Store, text: str, known: set[str]) -> str | None:
     """Return the one known digest that a text names; None where it names none."""
-    found = the_frozen_views.matching(known, text, 64)
+    found = frozen_views.matching(known, text, 64)
     if len(found) > 1:
         raise UsageError(f"{text} begins {len(found)} digests", fix="give more of its digits")
     return found[0] if found else None
@@ -121,10 +120,12 @@ def _frozen(store: Store, text: str, known: set[str]) -> str | None:
 def _pin_report(store: Store, view: str | None, done: str) -> PinReport:
     every = []
     for digest in store.pinned_views():
-        said, frozen = the_frozen_views.pinned(store, digest), store.frozen(digest) or {}
+        said, frozen = frozen_views.pinned(store, digest), store.frozen(digest) or {}
         if said is not None:
             of = {name: frozen.get(name) for name in ("corpus", "profile", "split")}
-            every.append({**said, **of, "recordings": len(frozen.get("recordings", ()))})
+            every.append(
+                {**dict(sorted(said.to_json().items())), **of, "recordings": len(frozen.get("recordings", ()))}
+            )
     return PinReport(store.location, view, done, tuple(every))
 
 
@@ -171,7 +172,7 @@ def refuse_retired(store: Store, recipe: Recipe) -> None:
     said = frozen_views.retired(store, recipe.digest)
     if said is not None:
         raise UsageError(
-            f"recipe {recipe.name} is retired in this store, since {said['created']} by {said['by']}",
+            f"recipe {recipe.name} is retired in this store, since {said.created} by {said.by}",
             where=store.location,
             fix=Fix(("recipe", "restore", recipe.digest[:12]), ", or choose another --recipe"),
         )
@@ -193,7 +194,7 @@ def _known(store: Store) -> dict[str, dict[str, Any]]:
     for digest in store.retired_recipes():
         said = frozen_views.retired(store, digest)
         if said is not None:
-            known(digest, said["name"])["retired"] = True
+            known(digest, said.name)["retired"] = True
     for digest, named in contents.items():
         found[digest]["bytes"] = sum(store.object_bytes(content) for content in named)
     return found

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from brainbrr.core import files
+from brainbrr.core import files, models
 from brainbrr.core.digest import xxh3_128
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.errors import IntegrityError, SpaceError, UsageError, ViewNotReadyError
@@ -110,7 +110,7 @@ class StagingFolder:
         said = {"pid": os.getpid(), "host": os.uname().nodename, "objects": dict(objects)}
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        files.write_all(descriptor, files.seal(said))
+        files.write_all(descriptor, models.to_checksummed(said))
         return Lease(path, descriptor)
 
     def in_use(self) -> list[dict[str, int]]:
@@ -223,7 +223,7 @@ def _objects_of(path: Path) -> dict[str, int] | None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         with contextlib.suppress(FileNotFoundError):
-            return dict(files.unseal(files.read(path, limit=_MAX_LEASE_BYTES), where=path)["objects"])
+            return dict(models.from_checksummed(files.read(path, limit=_MAX_LEASE_BYTES), where=path)["objects"])
         return None
     else:
         path.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from brainbrr.core.arrays import AnyArray, Bool, Float32, UInt8
 from brainbrr.core.display import counted, html_table
-from brainbrr.core.toml import explain
+from brainbrr.core.models import explain
 from brainbrr.eeg.corpus.annotations import Annotations
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import Fix, IntegrityError, UsageError, ViewNotReadyError

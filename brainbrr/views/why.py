@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from brainbrr.core.digest import is_digest, key_of, source_digest
-from brainbrr.core.toml import explain
+from brainbrr.core.models import explain
 from brainbrr.eeg.quality import detector
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import Fix, IntegrityError, UsageError

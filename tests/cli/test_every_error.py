@@ -19,6 +19,7 @@ from helpers.support import ROOT, TINY, Cli
 import brainbrr
 from brainbrr import errors
 from brainbrr.cli.app import EXIT_CODES
+from brainbrr.core import models
 from brainbrr.eeg.corpus.tree import scan
 from brainbrr.store.store import Store
 
@@ -71,12 +72,11 @@ def AnnotationError(cli: Cli, corpus: Path, folder: Path) -> tuple[int, str]:
 @meets
 def NotReproducibleError(cli: Cli, corpus: Path, folder: Path) -> tuple[int, str]:
     """A record that names another content than the EDF gives, as a build of another machine would."""
-    from brainbrr.core import files
 
     cli("ingest", corpus, "--workers", 1)
     store = Store.open(folder / "store")
     record = next(store.records())
-    overwrite(store.layout.record(record.key), files.seal({**record.to_json(), "content": "f" * 64}))
+    overwrite(store.layout.record(record.key), models.to_checksummed({**record.to_json(), "content": "f" * 64}))
     said = cli("ingest", corpus, "--workers", 1, "--json")
     [failure] = said.json["failed"]
     return said.code, failure["error"]

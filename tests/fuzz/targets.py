@@ -16,7 +16,7 @@ import numpy as np
 from helpers.edf_bytes import File, noise
 from helpers.store_values import arguments, catalog_of, eeg_of, meta_of, overwrite, row_of
 
-from brainbrr.core import files
+from brainbrr.core import models
 from brainbrr.core.digest import canonical_json, is_digest, sha256
 from brainbrr.core.statcache import FileFacts, read_table
 from brainbrr.core.statistics import Statistics
@@ -166,7 +166,7 @@ def resealed(data: bytes) -> bytes:
 
 
 def read_json(_: Place, data: bytes) -> object:
-    said = files.parse(data, where="there")
+    said = models.decode_json(data, where="there")
     assert json.loads(canonical_json(said)) == said
     return said
 
@@ -190,7 +190,7 @@ def read_record(place: Place, data: bytes) -> object:
         found = store.record(key)
         assert found is not None
         assert found.key == key
-        assert canonical_json(found.to_json()) == canonical_json(files.parse(data, where=None))
+        assert canonical_json(found.to_json()) == canonical_json(models.decode_json(data, where=None))
         store.has_object(found)
         row = row_of("a/b.edf", source=found.source, annotations=LABELS.to_json())
         ready, _, _ = assemble(store, [row], recipe=RECIPE, labelled=True)
@@ -230,7 +230,7 @@ def read_generation(_: Place, data: bytes) -> object:
 
 
 def read_frozen(place: Place, data: bytes) -> object:
-    frozen = files.parse(data, where="there")
+    frozen = models.decode_json(data, where="there")
     return seen(View.from_json(place.store, frozen))
 
 

@@ -16,7 +16,7 @@ import pytest
 from helpers.support import Cli, Told
 
 import brainbrr
-from brainbrr.core import failpoints, files
+from brainbrr.core import failpoints, models
 from brainbrr.core.digest import source_digest
 from brainbrr.core.statcache import Host
 from brainbrr.eeg.signal import preprocess
@@ -69,9 +69,9 @@ def overwrite(file: Path, data: bytes) -> None:
 
 
 def reseal(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    said = files.unseal(path.read_bytes(), where=path)
+    said = models.from_checksummed(path.read_bytes(), where=path)
     change(said)
-    overwrite(path, files.seal(said))
+    overwrite(path, models.to_checksummed(said))
 
 
 def shards(store: Store) -> list[Path]:

@@ -12,7 +12,7 @@ from helpers.store_values import catalog_of, flips, overwrite, row_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainbrr.core import files
+from brainbrr.core import models
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store.catalog import Catalog, Refusal, Row, damage
@@ -94,7 +94,7 @@ def resealed(data: bytes, old: bytes, new: bytes) -> bytes:
         (b'"path":"b.edf"', b'"path":"."', "leaves its corpus"),
         (b'"path":"b.edf"', b'"path":"b.edf/"', "leaves its corpus"),
         (b'"path":"b.edf"', b'"path":1', "path = 1"),
-        (b'"n_bytes":1000', b'"n_bytes":-1', "negative"),
+        (b'"n_bytes":1000', b'"n_bytes":-1', "n_bytes = -1: should be greater than or equal to 0"),
         (b'"n_bytes":1000', b'"n_bytes":1000.0', "1000.0 is not an integer"),
         (b'"labels":null', b'"labels":"x"', "hex"),
         (b'"refusals":{}', b'"refusals":{"x":{}}', "missing"),
@@ -185,8 +185,11 @@ def test_a_missing_or_rewritten_older_generation_is_found_by_verify(store: Store
 
 
 def test_a_row_that_could_not_be_read_again_is_never_written(store: Store) -> None:
+    with pytest.raises(ValueError, match="leaves its corpus"):
+        row_of("../escape.edf")
+    escaped = row_of("a.edf").model_copy(update={"path": "../escape.edf"})
     with pytest.raises(IntegrityError, match="leaves its corpus"):
-        store.publish("demo", lambda _: catalog_of([row_of("../escape.edf")]))
+        store.publish("demo", lambda _: catalog_of([escaped]))
     assert store.catalog("demo") is None
 
 
@@ -240,10 +243,10 @@ def test_a_catalog_that_was_cut_begins_there(store: Store) -> None:
 
 def test_contents_by_recipe_are_digests_and_are_left_out_where_there_are_none() -> None:
     row = row_of("a.edf", contents={"ab" * 16: "cd" * 32})
-    assert Row.from_json(row.to_json()) == row
+    assert models.parse(Row, row.to_json(), where=None) == row
     assert "contents" not in row_of("a.edf").to_json()
     with pytest.raises(IntegrityError, match="contents"):
-        Row.from_json({**row.to_json(), "contents": {"ab": "cd"}})
+        models.parse(Row, {**row.to_json(), "contents": {"ab": "cd"}}, where=None)
 
 
 def test_a_catalog_that_lost_its_only_generation_is_missed(store: Store) -> None:
@@ -268,9 +271,9 @@ def test_a_cut_that_names_another_generation_is_what_is_damaged(store: Store) ->
     three_generations(store)
     catalogs.cut(store.layout, "demo", 2, "2026-01-01T00:00:00+00:00")
     path = store.layout.cut("demo", 2)
-    said = files.parse(path.read_bytes(), where=path)
+    said = models.decode_json(path.read_bytes(), where=path)
     said.pop("sha256", None)
-    overwrite(path, files.seal({**said, "parent": "e" * 64}))
+    overwrite(path, models.to_checksummed({**said, "parent": "e" * 64}))
     [(name, error)] = damage(store.layout, "demo")
     assert name == "demo/00000002.cut.json" and "names another generation" in error.what
 
@@ -296,9 +299,9 @@ def test_of_two_generations_that_do_not_continue_each_other_the_child_is_believe
     catalog, _ = catalogs.generation(store.layout, "demo", 2)
     other = catalogs.encode(dataclasses.replace(catalog, rows={}))
     told = store.layout.acknowledgement("demo", 2)
-    said = files.unseal(told.read_bytes(), where=told)
+    said = models.from_checksummed(told.read_bytes(), where=told)
     overwrite(path, other)
-    overwrite(told, files.seal({**said, "sha256_of": hashlib.sha256(other).hexdigest()}))
+    overwrite(told, models.to_checksummed({**said, "sha256_of": hashlib.sha256(other).hexdigest()}))
     [(name, error)] = damage(store.layout, "demo")
     assert name == "demo/00000002.jsonl" and "do not continue each other" in error.what
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
 from helpers.small_stores import publish, put, verify_catalog, view_of
 from helpers.store_values import overwrite
 
-from brainbrr.core import files
+from brainbrr.core import models
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import copy, frozen_views, sidecars
@@ -61,8 +60,9 @@ def test_a_record_follows_its_object_and_replaces_no_other_content(store: Store,
     assert copy.copy_record(store, target, record.key) > 0
     assert copy.copy_record(store, target, record.key) == 0
     other = put(target, "other")
-    forged = dataclasses.replace(record, content=other.content, array=other.array, statistics=other.statistics)
-    overwrite(target.layout.record(record.key), files.seal(forged.to_json()))
+    changes = {"content": other.content, "array": other.array, "statistics": other.statistics}
+    forged = record.model_copy(update=changes)
+    overwrite(target.layout.record(record.key), models.to_checksummed(forged.to_json()))
     with pytest.raises(UsageError, match="another content there"):
         copy.copy_record(store, target, record.key)
 
@@ -97,7 +97,8 @@ def test_small_files_are_copied_whole_or_not_at_all(store: Store, target: Store,
     frozen_views.freeze(store, digest, said)
     frozen_views.pin(store, digest)
     frozen_views.retire(store, record.recipe, "default")
-    receipt = sidecars.write_receipt(store.layout, Receipt("gc", "2026-01-01T00:00:00+00:00", "us")).stem
+    said = Receipt(verb="gc", created="2026-01-01T00:00:00+00:00", by="us")
+    receipt = sidecars.write_receipt(store.layout, said).stem
     with pytest.raises(UsageError, match="its view is not there"):
         copy.copy_small_file(store, target, "pin", digest)
     copy.copy_small_file(store, target, "view", digest)

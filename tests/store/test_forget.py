@@ -77,7 +77,7 @@ def test_all_that_a_corpus_alone_kept_goes_at_once_with_a_receipt(tmp_path: Path
     assert report.receipts == (receipt,)
     for kind in ("views", "pins", "records", "objects", "findings"):
         assert getattr(receipt, kind) == getattr(foreseen, kind) == getattr(report, kind), kind
-    assert [(g["corpus"], g["seq"], g["sha256_of"]) for g in receipt.generations] == [
+    assert [(g.corpus, g.seq, g.sha256_of) for g in receipt.generations] == [
         ("demo", 1, digests[0]),
         ("demo", 2, digests[1]),
     ]
@@ -143,7 +143,7 @@ def test_old_generations_are_deleted_alone_and_the_rest_still_verifies(tmp_path:
     assert held(store) == before
     verify_catalog(store, "demo")
     [receipt] = sidecars.read_receipts(store.layout)
-    assert [(each["seq"], each["sha256_of"]) for each in receipt.generations] == list(enumerate(digests, 1))
+    assert [(each.seq, each.sha256_of) for each in receipt.generations] == list(enumerate(digests, 1))
     publish(store, records["shared"])
     assert Store.open(store.location).layout.generations("demo") == [3, 4]
     verify_catalog(store, "demo")
@@ -197,9 +197,7 @@ def test_killed_at_any_point_the_same_command_finishes(tmp_path: Path, options: 
             assert held(store)[0] == {records["shared"].key, records["other"].key}, n
             assert held(store)[1] == {records["shared"].content, records["other"].content}, n
             assert store.corpora() == ("another",)
-            every = [
-                each["sha256_of"] for receipt in sidecars.read_receipts(store.layout) for each in receipt.generations
-            ]
+            every = [each.sha256_of for receipt in sidecars.read_receipts(store.layout) for each in receipt.generations]
             assert set(every) == digests
             assert {records[name].key for name in GONE} <= told["records"].keys()
             assert {records[name].content for name in GONE} <= told["objects"].keys()
@@ -239,6 +237,6 @@ def test_an_ingest_that_ends_meanwhile_does_not_stop_a_cut(tmp_path: Path) -> No
         report = forget(store, "demo", older_than_s=0, yes=True)
         assert failpoints.listener is None, "the point was not reached"
         assert store.layout.generations("demo") == store.layout.acknowledged("demo") == [3]
-        assert sorted(each["seq"] for receipt in report.receipts for each in receipt.generations) == [1, 2]
+        assert sorted(each.seq for receipt in report.receipts for each in receipt.generations) == [1, 2]
         assert not list(store.layout.trash.iterdir())
         verify_catalog(store, "demo")

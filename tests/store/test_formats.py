@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.store_values import arguments, catalog_of, key_for, meta_of, overwrite, row_of, samples_of
 
-from brainbrr.core import files
+from brainbrr.core import models
 from brainbrr.core.digest import canonical_json, sha256
 from brainbrr.errors import FormatError, IntegrityError
 from brainbrr.ingest.repair import repair
@@ -35,7 +35,10 @@ def full(store: Store) -> Store:
 
 def reseal(path: Path) -> None:
     """Write a sealed file as a newer brainbrr would: another format, and a field that nobody knows yet."""
-    overwrite(path, files.seal({**files.unseal(path.read_bytes(), where=path), "format": 2, "novelty": 1}))
+    overwrite(
+        path,
+        models.to_checksummed({**models.from_checksummed(path.read_bytes(), where=path), "format": 2, "novelty": 1}),
+    )
 
 
 def rewrite_catalog(path: Path) -> None:
@@ -81,7 +84,7 @@ def test_an_objects_format_is_proven_by_nothing_so_another_one_is_damage(full: S
     (content,) = full.contents()
     path = full.layout.object(content) / "zarr.json"
     overwrite(path, path.read_bytes().replace(b'"format":1', b'"format":2'))
-    with pytest.raises(IntegrityError, match="format 1"):
+    with pytest.raises(IntegrityError, match="format = 2: should be 1"):
         reader.inspect(full.layout.object(content), codec="none")
 
 

@@ -14,7 +14,7 @@ from helpers.store_values import arguments, catalog_of, meta_of, overwrite, row_
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainbrr.core import failpoints, files
+from brainbrr.core import failpoints, models
 from brainbrr.core.digest import xxh3_128
 from brainbrr.core.statcache import Host
 from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
@@ -680,5 +680,5 @@ def test_a_list_that_another_gc_works_off_meanwhile_is_none(store: Store, monkey
 @pytest.mark.parametrize("damage", [{"records": ["../../x"]}, {"objects": ["0"]}, {"findings": ["."]}])
 def test_a_list_of_what_has_no_name_of_ours_is_damaged(store: Store, damage: dict[str, object]) -> None:
     path = candidates.write(store.layout, {"records": [], "objects": [], "findings": []}).path
-    overwrite(path, files.seal({**files.unseal(path.read_bytes(), where=path), **damage}))
+    overwrite(path, models.to_checksummed({**models.from_checksummed(path.read_bytes(), where=path), **damage}))
     assert candidates.read_all(store.layout) == ([], [path])

@@ -8,7 +8,7 @@ import pytest
 from helpers.small_stores import put, view_of
 
 from brainbrr.errors import IntegrityError
-from brainbrr.store import frozen_views
+from brainbrr.store import frozen_views, sidecars
 from brainbrr.store.store import Store
 
 
@@ -20,8 +20,8 @@ def test_a_mark_is_of_what_its_name_says(store: Store) -> None:
     with pytest.raises(IntegrityError, match="no view of this digest"):
         frozen_views.pin(store, other)
     shutil.copyfile(store.layout.pin(digest), store.layout.pin(other))
-    with pytest.raises(IntegrityError, match="mark of another view"):
-        frozen_views.pinned(store, other)
+    with pytest.raises(IntegrityError, match="pin of another view"):
+        sidecars.read_pin(store.layout, other)
 
 
 def test_a_recipe_is_retired_once(store: Store) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from helpers.store_values import overwrite
 
+from brainbrr.core import models
 from brainbrr.errors import IntegrityError
 from brainbrr.store import sidecars
-from brainbrr.store.sidecars import Receipt
+from brainbrr.store.sidecars import Generation, Receipt
 from brainbrr.store.store import Store
 
 WHOLE = Receipt(
@@ -15,7 +16,7 @@ WHOLE = Receipt(
     created="2026-01-01T00:00:00+00:00",
     by="somebody@somewhere",
     corpus="demo",
-    generations=({"corpus": "demo", "seq": 1, "sha256_of": "a" * 64},),
+    generations=(Generation(corpus="demo", seq=1, sha256_of="a" * 64),),
     views=("b" * 64,),
     pins=("b" * 64,),
     records=("c" * 32,),
@@ -36,7 +37,7 @@ def test_what_receipts_name_is_known_with_the_time_when_it_last_went(store: Stor
     assert sidecars.deleted(store.layout)["records"] == {}
     sidecars.write_receipt(store.layout, WHOLE)
     later = "2026-01-02T00:00:00+00:00"
-    sidecars.write_receipt(store.layout, Receipt("gc", later, "x@y", records=("e" * 32,)))
+    sidecars.write_receipt(store.layout, Receipt(verb="gc", created=later, by="x@y", records=("e" * 32,)))
     deleted = sidecars.deleted(store.layout)
     assert deleted["records"] == {"c" * 32: WHOLE.created, "e" * 32: later}
     assert deleted["generations"] == {"demo/1": WHOLE.created}
@@ -68,11 +69,11 @@ TIMES = ["soon", "2026-01-01", "2026-01-01T00:00:00", "2026-01-01T01:00:00+01:00
 )
 def test_what_is_no_receipt_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(IntegrityError):
-        Receipt.from_json({**WHOLE.to_json(), **change}, where="here")
+        models.parse(Receipt, {**WHOLE.to_json(), **change}, where="here")
 
 
 def test_a_receipt_says_who_and_when() -> None:
-    assert sidecars.whoever().count("@") == 1
+    assert sidecars.user_and_host().count("@") == 1
     assert sidecars.now() > "2026"
 
 

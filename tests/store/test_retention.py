@@ -295,7 +295,8 @@ def test_a_recompressed_store_keeps_pins_retired_recipes_and_receipts(cli: Cli, 
     view = brainbrr.view(store, profile="smoke")
     brainbrr.pin(view)
     retire(store, "ab" * 16, "old")
-    sidecars.write_receipt(store.layout, sidecars.Receipt("gc", sidecars.now(), "x@y", records=("cd" * 16,)))
+    receipt = sidecars.Receipt(verb="gc", created=sidecars.now(), by="x@y", records=("cd" * 16,))
+    sidecars.write_receipt(store.layout, receipt)
     assert cli("recompress", "--to", tmp_path / "zstd").code == 0
     other = Store.open(tmp_path / "zstd")
     assert other.layout.pins() == [view.digest] and other.layout.retired() == ["ab" * 16]

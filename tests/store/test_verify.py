@@ -16,7 +16,7 @@ import pytest
 from helpers.support import Cli
 
 import brainbrr
-from brainbrr.core import files
+from brainbrr.core import models
 from brainbrr.core.digest import json_digest, sha256
 from brainbrr.core.progress import Silent
 from brainbrr.core.statcache import Host
@@ -144,9 +144,9 @@ def test_a_misplaced_copy_is_damage_to_verify_and_known_to_be_whole(store: Store
 
 
 def reseal(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    said = files.unseal(path.read_bytes(), where=path)
+    said = models.from_checksummed(path.read_bytes(), where=path)
     change(said)
-    overwrite(path, files.seal(said))
+    overwrite(path, models.to_checksummed(said))
 
 
 def test_statistics_that_are_not_those_of_the_samples_are_found(store: Store) -> None:
@@ -155,8 +155,8 @@ def test_statistics_that_are_not_those_of_the_samples_are_found(store: Store) ->
     assert verify(store, depth="checksums").corrupt == ()
     assert told(store, "record") == {record.key: "its statistics are not those of its object's samples"}
     store.layout.record(record.key).unlink()
-    turned = dataclasses.replace(record, checks=record.checks[8:] + record.checks[:8])
-    store.layout.record(record.key).write_bytes(files.seal(turned.to_json()))
+    turned = record.model_copy(update={"checks": record.checks[8:] + record.checks[:8]})
+    store.layout.record(record.key).write_bytes(models.to_checksummed(turned.to_json()))
     assert told(store, "record") == {record.key: "its checks are not those of its object's tiles"}
 
 
@@ -173,13 +173,15 @@ def test_a_record_that_is_gone_is_missed_by_the_catalog_unless_that_was_meant(st
 
 
 def give_receipt(store: Store, *, created: str = "2027-01-01T00:00:00+00:00", **deleted: tuple[Any, ...]) -> Path:
-    return sidecars.write_receipt(store.layout, Receipt("gc", created, "us", **deleted))
+    return sidecars.write_receipt(store.layout, Receipt(verb="gc", created=created, by="us", **deleted))
 
 
 def test_a_record_of_another_content_than_the_catalog_says_is_found(store: Store) -> None:
     first, second = list(store.records())[:2]
-    forged = dataclasses.replace(first, content=second.content, array=second.array, statistics=second.statistics)
-    overwrite(store.layout.record(first.key), files.seal(forged.to_json()))
+    forged = first.model_copy(
+        update={"content": second.content, "array": second.array, "statistics": second.statistics}
+    )
+    overwrite(store.layout.record(first.key), models.to_checksummed(forged.to_json()))
     assert told(store, "record", "quick") == {
         first.key: f"it names content {second.content[:12]}, and the catalog {first.content[:12]}"
     }
@@ -189,7 +191,7 @@ def test_a_record_of_another_content_than_the_catalog_says_is_found(store: Store
 def test_a_length_that_is_off_by_more_than_a_sample_is_found(store: Store, samples: int, found: bool) -> None:
     def longer(latest: Any) -> Any:
         path, row = next(iter(latest.rows.items()))
-        row = dataclasses.replace(row, signal_us=row.signal_us + int(samples * 1_000_000 / 256))
+        row = row.model_copy(update={"signal_us": row.signal_us + int(samples * 1_000_000 / 256)})
         return dataclasses.replace(latest, rows={**latest.rows, path: row})
 
     store.publish("demo", longer)
@@ -609,6 +611,8 @@ def test_a_mark_with_a_byte_too_many_is_found_and_mended(store: Store) -> None:
 def test_a_mark_that_lacks_what_its_readers_need_is_found(store: Store) -> None:
     for path in (store.layout.pin("c" * 64), store.layout.retirement("c" * 32)):
         path.parent.mkdir()
-        path.write_bytes(files.seal({"format": 1}))
-    assert told(store, "pin", "quick") == {"c" * 64: "field 'by' is missing"}
-    assert told(store, "retired", "quick") == {"c" * 32: "field 'by' is missing"}
+        path.write_bytes(models.to_checksummed({"format": 1}))
+    missing = "; ".join(f"field '{name}' is missing" for name in ("view", "created", "by"))
+    assert told(store, "pin", "quick") == {"c" * 64: missing}
+    missing = "; ".join(f"field '{name}' is missing" for name in ("recipe", "name", "created", "by"))
+    assert told(store, "retired", "quick") == {"c" * 32: missing}

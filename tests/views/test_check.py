@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.support import Cli
 
-from brainbrr.core import files
+from brainbrr.core import models
 from brainbrr.store import checks, sidecars
 from brainbrr.store.sidecars import Receipt
 from brainbrr.store.store import Store
@@ -110,7 +110,8 @@ def test_ingest_mends_a_missing_object(cli: Cli, store: Path, corpus: Path) -> N
 def test_an_object_without_a_record_is_an_orphan_and_never_fails(cli: Cli, store: Path) -> None:
     opened = Store.open(store)
     record = next(opened.records())
-    sidecars.write_receipt(opened.layout, Receipt("gc", "2999-01-01T00:00:00+00:00", "us", records=(record.key,)))
+    receipt = Receipt(verb="gc", created="2999-01-01T00:00:00+00:00", by="us", records=(record.key,))
+    sidecars.write_receipt(opened.layout, receipt)
     content = record.content
     opened.layout.record(record.key).unlink()
     told = cli("check", "--require", "no-duplicates,verified,no-leaks", "--profile", "smoke", "--json")
@@ -190,10 +191,10 @@ def test_each_object_is_decoded_once(cli: Cli, store: Path, monkeypatch: pytest.
 def test_a_record_that_binds_a_source_to_a_second_object_is_a_duplicate(cli: Cli, store: Path) -> None:
     opened = Store.open(store)
     first, second = list(opened.records())[:2]
-    forged = dataclasses.replace(first, content=second.content, array=second.array)
+    forged = first.model_copy(update={"content": second.content, "array": second.array})
     path = store / "records" / "aa" / f"{'a' * 32}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(files.seal(forged.to_json()))
+    path.write_bytes(models.to_checksummed(forged.to_json()))
     told = cli(*GATE, "--json")
     assert told.code == 5 and told.json["corrupt"] == []
     assert told.json["duplicate_objects"][0]["objects"] == sorted((first.content, second.content))
@@ -203,9 +204,9 @@ def test_a_record_that_binds_a_source_to_a_second_object_is_a_duplicate(cli: Cli
 def test_a_second_object_excuses_no_other_damage(cli: Cli, store: Path) -> None:
     opened = Store.open(store)
     first, second = list(opened.records())[:2]
-    forged = dataclasses.replace(first, content=second.content, array=second.array)
+    forged = first.model_copy(update={"content": second.content, "array": second.array})
     (store / "records" / "aa").mkdir(exist_ok=True)
-    (store / "records" / "aa" / f"{'a' * 32}.json").write_bytes(files.seal(forged.to_json()))
+    (store / "records" / "aa" / f"{'a' * 32}.json").write_bytes(models.to_checksummed(forged.to_json()))
     shutil.rmtree(opened.layout.object(first.content))
     assert cli(*GATE).code == 4
 

@@ -60,7 +60,7 @@ def test_a_recording_without_labels_is_not_ready_in_a_labelled_corpus(cli: Cli, 
     def unlabel(latest: Catalog | None) -> Catalog:
         assert latest is not None
         path = min(latest.rows)
-        return replace(latest, rows={**latest.rows, path: replace(latest.rows[path], annotations=None)})
+        return replace(latest, rows={**latest.rows, path: latest.rows[path].model_copy(update={"annotations": None})})
 
     Store.open(store).publish("demo", unlabel)
     assert agree(cli)["full"] == 17

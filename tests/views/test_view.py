@@ -267,12 +267,12 @@ def test_to_mne_knows_a_reference_and_places_no_pair(stored: Store) -> None:
 
 def test_what_mne_is_told_is_the_band_that_the_recording_s_own_rate_left(stored: Store) -> None:
     record = windows(stored).recordings[0].record
-    slow = replace(record, signal={"edf": {"rates": {"Fp1": "200", "Fp2": "100"}}})
+    slow = record.model_copy(update={"signal": {"edf": {"rates": {"Fp1": "200", "Fp2": "100"}}}})
     made = Acquisition.of(slow, Recipe(), reference="recorded")
     assert (made.low_hz, made.high_hz, made.notch_hz) == (0.5, 48.0, None)  # 0.48 of 100 Hz; the notch differs
     made = Acquisition.of(slow, Recipe(name="open", bandpass_hz=None, notch_hz=None), reference="recorded")
     assert (made.low_hz, made.high_hz, made.notch_hz) == (0, 50, None)
-    made = Acquisition.of(replace(record, signal={"edf": "damaged"}), Recipe(), reference="recorded")
+    made = Acquisition.of(record.model_copy(update={"signal": {"edf": "damaged"}}), Recipe(), reference="recorded")
     assert (made.low_hz, made.high_hz, made.notch_hz) == (0.5, 120, 60)
 
 

@@ -18,7 +18,8 @@ from typing import Any, Literal, TypedDict, Unpack
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from brainbrr.core.digest import Number, decimal_text, recipe_digest
-from brainbrr.core.toml import explain, read_toml
+from brainbrr.core.models import explain
+from brainbrr.core.toml import read_toml
 from brainbrr.eeg.signal.montage import CHB_MIT, EAR_LOBES, TEN_TWENTY, electrode_of
 from brainbrr.errors import ConfigError
 

@@ -77,9 +77,21 @@ def main(folder: Path, codec: Codec = "none") -> None:
                 refusals={},
             )
         )
-    refusal = Refusal("EdfError", "this is a git-LFS pointer, not an EDF", accepted=True, labels=None)
+    refusal = Refusal(error="EdfError", reason="this is a git-LFS pointer, not an EDF", accepted=True, labels=None)
     path = "edf/eval/aaaaaaac/s001_2003/01_tcp_ar/aaaaaaac_s001_t000.edf"
-    refused = Row(path, "aaaaaaac", "s001", "eval", None, 130, None, False, None, None, {recipe: refusal})
+    refused = Row(
+        path=path,
+        patient="aaaaaaac",
+        session="s001",
+        split="eval",
+        source=None,
+        n_bytes=130,
+        signal_us=None,
+        synthetic=False,
+        labels=None,
+        annotations=None,
+        refusals={recipe: refusal},
+    )
     for generation in (rows, [*rows, refused]):
         store.publish(
             "golden",
