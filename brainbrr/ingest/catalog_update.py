@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from brainbrr.core.digest import key_of
 from brainbrr.errors import AnnotationError, BrainbrrError, RecordingError
@@ -45,7 +46,7 @@ def next_generation(
     rows = {path: row for path, row in theirs.items() if path not in recordings and path not in known}
     for path, recording in recordings.items():
         before = theirs.get(path)
-        row = row_of(recording, before, recipe=scan.recipe_digest)
+        row = row_of(recording, before, base=known.get(path), recipe=scan.recipe_digest)
         if before is not None and path in known and before.labels != known[path].labels and recording.error is None:
             row = row.model_copy(update={"labels": before.labels, "annotations": before.annotations})
         if isinstance(recording.error, RecordingError):
@@ -65,8 +66,11 @@ def next_generation(
     return _without_deleted(merged, gone) if gone else merged
 
 
-def row_of(recording: ScannedRecording, before: Row | None, *, recipe: str) -> Row:
-    """Return a recording's row: labels and object as of this run, the rest as before while the EDF is the same."""
+def row_of(recording: ScannedRecording, before: Row | None, *, base: Row | None, recipe: str) -> Row:
+    """Return a recording's row: labels and object as of this run, the rest as before while the EDF is the same.
+
+    `base`: the row that this run began with, whose annotations are taken as they are while its labels are the same.
+    """
     # a link to a disk that is not mounted is no change: a gc would delete the recording's object
     n_bytes = before.n_bytes if before and recording.out_of_reach else recording.n_bytes
     same_file = before is not None and before.n_bytes == n_bytes
@@ -87,7 +91,7 @@ def row_of(recording: ScannedRecording, before: Row | None, *, recipe: str) -> R
         signal_us=signal_us,
         synthetic=synthetic,
         labels=recording.labels,
-        annotations=recording.annotations.to_json() if recording.annotations else None,
+        annotations=_annotations_of(recording, base),
         refusals={
             digest: refusal
             for digest, refusal in (known.refusals if known else {}).items()
@@ -96,6 +100,14 @@ def row_of(recording: ScannedRecording, before: Row | None, *, recipe: str) -> R
         },
         contents=contents,
     )
+
+
+def _annotations_of(recording: ScannedRecording, base: Row | None) -> Mapping[str, Any] | None:
+    if recording.annotations is None:
+        return None
+    if base is not None and base.annotations is not None and not recording.labels_changed:
+        return base.annotations
+    return recording.annotations.to_json()
 
 
 def _refused(row: Row, error: BrainbrrError, recipe: str, *, accept: bool) -> Row:
