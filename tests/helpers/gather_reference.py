@@ -60,6 +60,13 @@ class Tables:
         return np.array(rows).reshape(*self.sources.shape, self.length)
 
 
+def cut(*arguments: Tensor, **options: Any) -> Tensor:
+    """Return what `gather` makes of `Tables.arguments`."""
+    from brainbrr.learn.cuda.gather import Places, RowTensors, gather
+
+    return gather(Places(*arguments[:4]), RowTensors(*arguments[4:]), **options)
+
+
 def rounded(x: np.ndarray[Any, np.dtype[np.float32]], dtype: torch.dtype) -> np.ndarray[Any, Any]:
     """Return the bits of float32 rounded to even; every NaN has the same."""
     x = np.where(np.isnan(x), np.float32(np.nan), x)
@@ -84,8 +91,6 @@ def bits(out: Tensor) -> np.ndarray[Any, Any]:
 
 def _read_up_to_a_forbidden_page(by: str) -> None:
     """Cut windows whose padding lies in memory that kills the process when it is read."""
-    from brainbrr.learn.cuda.gather import gather
-
     n_samples, page = 3 * mmap.PAGESIZE // 2, mmap.PAGESIZE
     area = mmap.mmap(-1, 4 * page)
     address = ctypes.addressof(ctypes.c_char.from_buffer(area))
@@ -96,7 +101,7 @@ def _read_up_to_a_forbidden_page(by: str) -> None:
     for n_real in (0, 1, 1000, 1024, n_samples):  # 1000: on the grid of 8, and less than a block
         tables = [torch.tensor([value]) for value in (n_samples - n_real, n_samples, n_real)]
         rows = [torch.tensor([[0]], dtype=torch.int32)] * 2
-        out = gather(torch.from_numpy(samples), *tables, *rows, one, length=n_samples + 3000, by=by)
+        out = cut(torch.from_numpy(samples), *tables, *rows, one, length=n_samples + 3000, by=by)
         assert out.sum() == 7 * n_real
 
 

@@ -1,4 +1,4 @@
-"""Windows cut out of int16 that already lies on a device, and dequantised there in one pass.
+"""Cut windows out of int16 that is already on a device, and dequantise them there in one pass.
 
 A row of one recorded channel is float32(x - centre) * gain, rounded once: equal bits on every path and device.
 Rows that mix channels are `mix`'s, with a stated tolerance. Knows nothing of views, stores or files.
@@ -7,7 +7,7 @@ Rows that mix channels are `mix`'s, with a stated tolerance. Knows nothing of vi
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,14 +30,34 @@ _WIDTHS = {
 By = Literal["auto", "torch", "triton"]
 
 
+class Places(NamedTuple):
+    """Where windows are in int16 samples of a device.
+
+    `flat` int16 holds recordings one after another, each (channels, n_samples). Per window, int64 (n_windows,): `base`
+    is the element of its first sample of channel 0; `stride`, samples from one channel to the next; `n_real`, samples
+    that exist: the rest is padding. These three may be on the host.
+    """
+
+    flat: Tensor
+    base: Tensor
+    stride: Tensor
+    n_real: Tensor
+
+
+class RowTensors(NamedTuple):
+    """What each row of each window is made of, (n_windows, n_rows) each, on the host or beside the samples.
+
+    sources int32: the recorded channel, or -1 for none; centre int32 and gain float32 of float32(x - centre) * gain.
+    """
+
+    sources: Tensor
+    centre: Tensor | None = None
+    gain: Tensor | None = None
+
+
 def gather(
-    flat: Tensor,
-    base: Tensor,
-    stride: Tensor,
-    n_real: Tensor,
-    sources: Tensor,
-    centre: Tensor | None = None,
-    gain: Tensor | None = None,
+    places: Places,
+    rows: RowTensors,
     *,
     length: int,
     clip: float | None = None,
@@ -45,53 +65,53 @@ def gather(
     out: Tensor | None = None,
     by: By = "auto",
 ) -> Tensor:
-    """Return windows (n_windows, n_rows, length), zeros where nothing was recorded, on the device of `flat`.
+    """Return windows (n_windows, n_rows, length), zeros where nothing was recorded, on the device of the samples.
 
-    flat int16: recordings one after another, each (channels, n_samples). Per window, int64: base, where its first
-    sample of channel 0 lies; stride, samples from one channel to the next; n_real, samples that exist (the rest is
-    padding). Per row, (n_windows, n_rows): sources int32, the recorded channel or -1 for none; centre int32 and
-    gain float32 of float32(x - centre) * gain, clipped to ±clip (NaN stays NaN), then rounded to even to `dtype`.
+    Rows are float32(x - centre) * gain, clipped to ±clip (NaN stays NaN), then rounded to even to `dtype`.
     int16 gives the samples as they are, and FILL for padding and missing rows.
 
-    `by` auto: Triton on CUDA where it is installed, else torch, which waits for the device. Tables may lie on the
-    host (copied over) or beside `flat`. Raises UsageError for tables of another form and for windows outside
-    `flat`; Triton does not wait for tables of the device, and gives such rows NaN (raw: FILL) instead, never zeros.
+    `by` auto: Triton on CUDA where it is installed, else torch, which waits for the device. Raises UsageError for
+    tables of another form and for windows outside the samples; Triton does not wait for tables that are on the device,
+    and gives such rows NaN (raw: FILL) instead, never zeros.
     Raises DependencyError when Triton is asked for and cannot run.
     """
-    tables = {"base": base, "stride": stride, "n_real": n_real, "sources": sources}
-    if dtype != torch.int16 and centre is not None and gain is not None:
-        tables |= {"centre": centre, "gain": gain}
-    shape = (*sources.shape, length)
-    _check_form(flat, tables, dtype, length, clip)
-    if out is None:
-        out = torch.empty(shape, dtype=dtype, device=flat.device)
-    elif out.shape != shape or out.dtype != dtype or out.device != flat.device or not out.is_contiguous():
-        raise UsageError(
-            f"out is {tuple(out.shape)}, {out.dtype}, on {out.device}; "
-            f"it must be {shape}, {dtype}, on {flat.device}, and contiguous"
-        )
+    flat = places.flat
+    if dtype == torch.int16 or rows.centre is None or rows.gain is None:
+        rows = RowTensors(rows.sources)
+    _check_form(places, rows, dtype, length, clip)
+    out = _output(out, (*rows.sources.shape, length), dtype, flat.device)
     use_triton = by == "triton" or (by == "auto" and flat.is_cuda and find_spec("triton") is not None)
-    if not use_triton or all(tables[name].device.type == "cpu" for name in ("base", "stride", "n_real", "sources")):
-        _check_bounds(flat.numel(), base, stride, n_real, sources, length)
+    if not use_triton or all(table.device.type == "cpu" for table in (*places[1:], rows.sources)):
+        _check_bounds(places, rows.sources, length)
     if not use_triton:
-        _by_torch(flat, base, stride, n_real, sources, tables.get("centre"), tables.get("gain"), clip, out)
+        _by_torch(places, rows, clip, out)
         return out
     try:
         from brainbrr.learn.cuda.gather_triton import launch
     except ImportError as error:
         raise DependencyError(f"Triton cannot be imported: {error}", fix="pip install triton") from error
-    there = {name: table.to(flat.device, non_blocking=True).contiguous() for name, table in tables.items()}
     launch(
-        flat,
-        there["base"],
-        there["stride"],
-        there["n_real"],
-        there["sources"],
-        there.get("centre"),
-        there.get("gain"),
+        Places(flat, *(_beside(flat, table) for table in places[1:])),
+        RowTensors(*(None if table is None else _beside(flat, table) for table in rows)),  # type: ignore[arg-type]
         out,
         clip=clip,
     )
+    return out
+
+
+def _beside(flat: Tensor, table: Tensor) -> Tensor:
+    return table.to(flat.device, non_blocking=True).contiguous()
+
+
+def _output(out: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the caller's output, or a new one. Raises UsageError for one of another form."""
+    if out is None:
+        return torch.empty(shape, dtype=dtype, device=device)
+    if out.shape != shape or out.dtype != dtype or out.device != device or not out.is_contiguous():
+        raise UsageError(
+            f"out is {tuple(out.shape)}, {out.dtype}, on {out.device}; "
+            f"it must be {shape}, {dtype}, on {device}, and contiguous"
+        )
     return out
 
 
@@ -130,60 +150,53 @@ def mix(
     return out
 
 
-def _by_torch(
-    flat: Tensor,
-    base: Tensor,
-    stride: Tensor,
-    n_real: Tensor,
-    sources: Tensor,
-    centre: Tensor | None,
-    gain: Tensor | None,
-    clip: float | None,
-    out: Tensor,
-) -> None:
+def _by_torch(places: Places, rows: RowTensors, clip: float | None, out: Tensor) -> None:
     """Fill `out` window by window, each small enough for the processor's own memory."""
-    sources = sources.cpu()
-    for window, (first, step, n) in enumerate(zip(base.tolist(), stride.tolist(), n_real.tolist(), strict=True)):
-        rows = (sources[window] >= 0).nonzero().flatten()
-        wanted = sources[window][rows].to(torch.int64)
-        rows = rows.to(flat.device)
-        if n < out.shape[2] or len(rows) < out.shape[1]:
+    flat, sources = places.flat, rows.sources.cpu()
+    for window, (first, step, n) in enumerate(zip(*(table.tolist() for table in places[1:]), strict=True)):
+        filled = (sources[window] >= 0).nonzero().flatten()
+        wanted = sources[window][filled].to(torch.int64)
+        filled = filled.to(flat.device)
+        if n < out.shape[2] or len(filled) < out.shape[1]:
             out[window] = FILL if out.dtype == torch.int16 else 0
-        if not len(rows) or not n:
+        if not len(filled) or not n:
             continue
         channels = flat.as_strided((int(wanted.max()) + 1, n), (step, 1), flat.storage_offset() + first)
         samples = channels.index_select(0, wanted.to(flat.device))
-        if centre is not None and gain is not None:
-            centred = samples - centre[window].to(flat.device)[rows, None]  # int32
-            samples = centred.float().mul_(gain[window].to(flat.device)[rows, None])
+        if rows.centre is not None and rows.gain is not None:
+            centred = samples - rows.centre[window].to(flat.device)[filled, None]  # int32
+            samples = centred.float().mul_(rows.gain[window].to(flat.device)[filled, None])
             if clip is not None:
                 samples.clamp_(-clip, clip)
-        if len(rows) == out.shape[1]:
+        if len(filled) == out.shape[1]:
             out[window, :, :n] = samples
         else:
-            out[window, rows, :n] = samples.to(out.dtype)
+            out[window, filled, :n] = samples.to(out.dtype)
 
 
-def _check_form(flat: Tensor, tables: dict[str, Tensor], dtype: torch.dtype, length: int, clip: float | None) -> None:
+def _check_form(places: Places, rows: RowTensors, dtype: torch.dtype, length: int, clip: float | None) -> None:
+    flat = places.flat
     if dtype not in _DTYPES:
         raise UsageError(f"dtype {dtype}: windows are {', '.join(map(str, _DTYPES))}")
-    if dtype != torch.int16 and "gain" not in tables:
+    if dtype != torch.int16 and rows.gain is None:
         raise UsageError(f"{dtype} windows need centre and gain; without them ask for torch.int16")
     if flat.dtype != torch.int16 or flat.ndim != 1 or not flat.is_contiguous():
         raise UsageError(f"flat is {flat.dtype} with {flat.ndim} axes; it must be int16, contiguous, with one")
     if length < 1 or (clip is not None and not clip >= 0):
         raise UsageError(f"length = {length}, clip = {clip}: 1 and 0 at least")
-    n_windows = len(tables["base"])
-    for name, table in tables.items():
-        per_row = name in ("sources", "centre", "gain")
-        shape = (n_windows, tables["sources"].shape[-1]) if per_row else (n_windows,)
-        if table.dtype != _WIDTHS[name] or table.shape != shape:
-            raise UsageError(f"{name} is {table.dtype} {tuple(table.shape)}; it must be {_WIDTHS[name]} {tuple(shape)}")
+    of_window, of_row = places._asdict(), rows._asdict()
+    n_windows = len(places.base)
+    for name, needed in _WIDTHS.items():
+        table: Tensor | None = of_row.get(name, of_window.get(name))
+        shape = (n_windows, rows.sources.shape[-1]) if name in of_row else (n_windows,)
+        if table is not None and (table.dtype != needed or table.shape != shape):
+            raise UsageError(f"{name} is {table.dtype} {tuple(table.shape)}; it must be {needed} {tuple(shape)}")
 
 
-def _check_bounds(n_flat: int, base: Tensor, stride: Tensor, n_real: Tensor, sources: Tensor, length: int) -> None:
-    """Raise UsageError, with the first window that reaches outside. Waits for tables that lie on a device."""
-    base, stride, n_real, sources = (table.cpu() for table in (base, stride, n_real, sources))
+def _check_bounds(places: Places, sources: Tensor, length: int) -> None:
+    """Raise UsageError, with the first window that reaches outside. Waits for tables that are on a device."""
+    n_flat = places.flat.numel()
+    base, stride, n_real, sources = (table.cpu() for table in (*places[1:], sources))
     starts = base[:, None] + sources * stride[:, None]
     outside = (sources >= 0) & (n_real[:, None] > 0) & (starts + n_real[:, None] > n_flat)
     wrong = outside.any(dim=1) | (base < 0) | (stride < 0) | (n_real < 0) | (n_real > length)

@@ -1,4 +1,4 @@
-"""Windows cut from resident int16 and dequantised by one Triton kernel. Imported only by `gather`, and only there.
+"""Cut windows from int16 on a device and dequantise them by one Triton kernel. Imported only by `gather`.
 
 Tuned for nothing but memory: each sample is read once and written once. TRITON_INTERPRET=1 runs it on the CPU.
 """
@@ -39,7 +39,9 @@ def gather_kernel(  # type: ignore[no-untyped-def]
     RAW: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr,  # noqa: N803
 ):
-    """Write BLOCK samples of one output row; arguments as `gather.gather`'s, contiguous.
+    """Write BLOCK samples of one output row; tensors as in `gather.Places` and `gather.RowTensors`, contiguous.
+
+    Triton takes no tuples of tensors in every version that we support, so each is an argument of its own.
 
     A row that would reach outside `flat` reads nothing and becomes NaN (raw: the fill value): never zeros.
     """
@@ -74,21 +76,19 @@ def gather_kernel(  # type: ignore[no-untyped-def]
 
 
 def launch(
-    flat: Tensor,
-    base: Tensor,
-    stride: Tensor,
-    n_real: Tensor,
-    sources: Tensor,
-    centre: Tensor | None,
-    gain: Tensor | None,
+    places: tuple[Tensor, Tensor, Tensor, Tensor],
+    rows: tuple[Tensor, Tensor | None, Tensor | None],
     out: Tensor,
     *,
     clip: float | None,
 ) -> None:
-    """Fill `out` (windows, rows, length), by one launch on the current stream; the tables lie where `flat` does.
+    """Fill `out` (windows, rows, length), by one launch on the current stream.
+
+    `places` and `rows` are `gather.Places` and `gather.RowTensors`, all on one device.
 
     Raises DependencyError where neither CUDA nor Triton's interpreter can run it.
     """
+    flat = places[0]
     if not flat.is_cuda and isinstance(gather_kernel, triton.runtime.JITFunction):
         raise DependencyError(
             f"Triton cannot run on {flat.device}",
@@ -100,13 +100,8 @@ def launch(
     where: AbstractContextManager[Any] = torch.cuda.device(flat.device) if flat.is_cuda else nullcontext()
     with where:
         gather_kernel[(n_windows * n_rows, triton.cdiv(length, BLOCK))](
-            flat,
-            base,
-            stride,
-            n_real,
-            sources,
-            centre,
-            gain,
+            *places,
+            *rows,
             out,
             flat.numel(),
             n_rows,

@@ -1,10 +1,9 @@
-"""A whole view in a device's memory as int16, and its batches cut and dequantised there; labels come from the host."""
+"""A view's recordings in a device's memory as int16; batches are made there, labels on the host."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from brainbrr.core.arrays import Int64
 from brainbrr.errors import SpaceError
-from brainbrr.learn.cuda.gather import gather, mix
+from brainbrr.learn.cuda.gather import Places, RowTensors, gather, mix
 from brainbrr.loading.augment import Variation, varied
 from brainbrr.loading.index import Index
 from brainbrr.loading.kernels import MIXED
@@ -69,65 +68,58 @@ class OnDevice:
         valid = np.empty((len(starts), self.index.frame.length), dtype=np.bool_)
         filler.labeller.fill(plan.recordings, starts, label, valid)
         base, stride = self.bases[plan.recordings] + starts, self.strides[plan.recordings]
-        lies = _Lies(self.flat, torch.from_numpy(base), torch.from_numpy(stride), _n_real(self.index, plan, starts))
-        signal = _signal(self.index, lies, plan.recordings, variations, filler.dtype)
+        places = Places(self.flat, torch.from_numpy(base), torch.from_numpy(stride), _n_real(self.index, plan, starts))
+        signal = _signal(self.index, places, plan.recordings, variations, filler.dtype)
         host = (torch.from_numpy(each) for each in (label, valid, plan.windows))
         return Batch(signal, *(each.to(self.flat.device, non_blocking=True) for each in host))
 
 
 def dequantised(filler: Filler, plans: Iterator[Plan], batches: Iterator[Batch], dtype: DType) -> Iterator[Batch]:
-    """Give batches of stored integers, which lie on a device, as what `plans` and the filler make of them there."""
+    """Give batches of stored integers, which are on a device, as what `plans` and the filler make of them there."""
     for plan, batch in zip(plans, batches, strict=True):
         n, n_channels, length = batch.signal.shape
         stride = torch.full((n,), length, dtype=torch.int64)
         variations = filler.variations(plan, slice(None))
         n_real = _n_real(filler.reader.index, plan, filler.starts(plan.recordings, plan.starts, variations))
-        lies = _Lies(batch.signal.view(-1), torch.arange(n) * (n_channels * length), stride, n_real)
-        signal = _signal(filler.reader.index, lies, plan.recordings, variations, dtype)
+        places = Places(batch.signal.view(-1), torch.arange(n) * (n_channels * length), stride, n_real)
+        signal = _signal(filler.reader.index, places, plan.recordings, variations, dtype)
         yield batch._replace(signal=signal)
-
-
-class _Lies(NamedTuple):
-    """Where windows lie on a device: int16 `flat`, and int64 (windows,) on the host as `gather` takes them."""
-
-    flat: Tensor
-    base: Tensor
-    stride: Tensor
-    n_real: Tensor
 
 
 def _n_real(index: Index, plan: Plan, starts: Int64) -> Tensor:
     return torch.from_numpy(np.minimum(index.n_samples[plan.recordings] - starts, index.frame.length))
 
 
-def _signal(index: Index, lies: _Lies, recordings: Int64, variations: list[Variation] | None, dtype: DType) -> Tensor:
-    """Return windows as rows of the view, (windows, rows, length), on the device where they lie."""
+def _signal(
+    index: Index, places: Places, recordings: Int64, variations: list[Variation] | None, dtype: DType
+) -> Tensor:
+    """Return windows as rows of the view, (windows, rows, length), on the device of their samples."""
     length = index.frame.length
     every = torch.arange(len(index.frame.channels), dtype=torch.int32).expand(len(recordings), -1)
     if dtype == "int16":
-        return gather(*lies, every, length=length, dtype=torch.int16)
+        return gather(places, RowTensors(every), length=length, dtype=torch.int16)
     table = index.table(recordings)
-    sources, centre, gain = map(torch.from_numpy, varied(table, variations) if variations else table)
+    rows = RowTensors(*map(torch.from_numpy, varied(table, variations) if variations else table))
     clip = None if np.isinf(index.clip) else float(index.clip)
-    out = gather(*lies, sources, centre, gain, length=length, clip=clip, dtype=getattr(torch, dtype))
-    mixed = sources == MIXED
+    out = gather(places, rows, length=length, clip=clip, dtype=getattr(torch, dtype))
+    mixed = rows.sources == MIXED
     some = mixed.any(dim=1).nonzero().flatten()
     if len(some):
-        base, stride, n_real = lies.base[some], lies.stride[some], lies.n_real[some]
-        raw = gather(lies.flat, base, stride, n_real, every[some], length=length, dtype=torch.int16)
-        rows = [index.rows(int(recordings[i])) for i in some.tolist()]
+        mixing = Places(places.flat, *(table[some] for table in places[1:]))
+        raw = gather(mixing, RowTensors(every[some]), length=length, dtype=torch.int16)
+        numbers = [index.rows(int(recordings[i])) for i in some.tolist()]
         if variations:
-            rows = [variations[i].rows(each) for i, each in zip(some.tolist(), rows, strict=True)]
+            numbers = [variations[i].rows(each) for i, each in zip(some.tolist(), numbers, strict=True)]
         weights, offset = (
-            torch.from_numpy(np.stack([getattr(each, name) for each in rows])) for name in ("weights", "offset")
+            torch.from_numpy(np.stack([getattr(each, name) for each in numbers])) for name in ("weights", "offset")
         )
         place = some.to(out.device)
-        out[place] = mix(raw, weights, offset, mixed[some], n_real=n_real, clip=clip, out=out[place])
+        out[place] = mix(raw, weights, offset, mixed[some], n_real=mixing.n_real, clip=clip, out=out[place])
     return out
 
 
 def free_on(device: torch.device) -> int:
-    """Return the bytes of a device that nobody uses, what this process's torch keeps for itself included."""
+    """Return the free bytes of a device, those that this process's torch reserves included."""
     if device.type != "cuda":
         return free_bytes()
     free, _ = torch.cuda.mem_get_info(device)

@@ -20,9 +20,10 @@ from helpers.gather_reference import FILL, Tables, bits
 from helpers.support import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from learn.gather_reference import FILL, Tables, bits, cut
 
 from brainbrr.errors import DependencyError, UsageError
-from brainbrr.learn.cuda.gather import gather, mix
+from brainbrr.learn.cuda.gather import mix
 
 HAS_TRITON = find_spec("triton") is not None
 needs_triton = pytest.mark.skipif(not HAS_TRITON, reason="triton is not installed")
@@ -82,7 +83,7 @@ def test_windows_have_the_bits_of_plain_numpy(by: str, clip: float | None, dtype
     if by == "triton" and dtype == torch.bfloat16:
         made.gain[0, 3] = 0  # the interpreter garbles subnormal bfloat16
     with np.errstate(over="ignore"):  # float16 of more than 65504, in the interpreter
-        got = gather(*made.arguments(), length=made.length, clip=clip, dtype=dtype, by=by)
+        got = cut(*made.arguments(), length=made.length, clip=clip, dtype=dtype, by=by)
     agree(got, made, clip, cut_allowed=by == "triton")
     if dtype == torch.float32 and clip is None:
         assert got.isnan().any()
@@ -100,8 +101,8 @@ def test_windows_have_the_bits_of_plain_numpy(by: str, clip: float | None, dtype
 )
 def test_any_windows_agree(by: str, seed: int, length: int, n_windows: int, n_rows: int) -> None:
     made = tables(seed, length=length, n_windows=n_windows, n_rows=n_rows)
-    agree(gather(*made.arguments(), length=length, clip=10.0, by=by), made, 10.0)
-    raw = gather(*made.arguments(rows=False), length=length, dtype=torch.int16, by=by)
+    agree(cut(*made.arguments(), length=length, clip=10.0, by=by), made, 10.0)
+    raw = cut(*made.arguments(rows=False), length=length, dtype=torch.int16, by=by)
     agree(raw, made, None)
 
 
@@ -110,7 +111,7 @@ def test_any_windows_agree(by: str, seed: int, length: int, n_windows: int, n_ro
 def test_a_buffer_is_filled_again_wholly(by: str) -> None:
     made = tables(3)
     out = torch.full((*made.sources.shape, made.length), 5.0)
-    assert gather(*made.arguments(), length=made.length, out=out, by=by) is out
+    assert cut(*made.arguments(), length=made.length, out=out, by=by) is out
     agree(out, made, None)
 
 
@@ -122,7 +123,7 @@ def test_offsets_beyond_32_bits_are_followed(by: str) -> None:
     flat[-10:] = torch.arange(10, dtype=torch.int16)
     one = torch.ones((1, 1), dtype=torch.int32)
     place = [torch.tensor([value]) for value in (channel - 10, channel, 10)]
-    out = gather(flat, *place, 2 * one, 0 * one, one.float(), length=16, by=by)
+    out = cut(flat, *place, 2 * one, 0 * one, one.float(), length=16, by=by)
     assert out.flatten().tolist() == [*range(10), 0, 0, 0, 0, 0, 0]
 
 
@@ -144,7 +145,7 @@ def test_windows_outside_are_refused(by: str, table: int, value: int) -> None:
     arguments[4][1, 2] = 3
     arguments[table][1] = value
     with pytest.raises(UsageError, match="window 1 reaches outside of the"):
-        gather(*arguments, length=made.length, by=by)
+        cut(*arguments, length=made.length, by=by)
 
 
 @pytest.mark.parametrize("by", WAYS)
@@ -152,11 +153,11 @@ def test_windows_outside_are_refused(by: str, table: int, value: int) -> None:
 def test_the_last_sample_may_be_read_and_the_next_may_not(by: str) -> None:
     flat, one = torch.arange(40, dtype=torch.int16), torch.ones((1, 1), dtype=torch.int32)
     rest = [torch.tensor([20]), torch.tensor([8]), one, 0 * one, one.float()]
-    assert gather(flat, torch.tensor([12]), *rest, length=8, by=by).flatten().tolist() == list(range(32, 40))
+    assert cut(flat, torch.tensor([12]), *rest, length=8, by=by).flatten().tolist() == list(range(32, 40))
     with pytest.raises(UsageError, match="outside of the 40 samples"):
-        gather(flat, torch.tensor([13]), *rest, length=8, by=by)
+        cut(flat, torch.tensor([13]), *rest, length=8, by=by)
     rest[1] = torch.tensor([0])
-    assert gather(flat, torch.tensor([33]), *rest, length=8, by=by).eq(0).all(), "padding alone lies nowhere"
+    assert cut(flat, torch.tensor([33]), *rest, length=8, by=by).eq(0).all(), "padding alone lies nowhere"
 
 
 @needs_triton
@@ -172,7 +173,7 @@ def test_the_kernel_alone_gives_nan_for_rows_outside_and_never_zeros() -> None:
         else:
             moved[1] = wrong
         out = torch.zeros(*made.sources.shape, made.length)
-        kernels.launch(flat, moved, rest[0], n_real, *rest[2:], out, clip=None)
+        kernels.launch((flat, moved, rest[0], n_real), tuple(rest[2:]), out, clip=None)
         there = torch.from_numpy(made.sources[1] >= 0)
         outside = there if wrong != -1 else there & torch.from_numpy(made.sources[1] == 0)
         assert out[1][outside].isnan().all()
@@ -199,14 +200,15 @@ def test_the_kernel_alone_gives_nan_for_rows_outside_and_never_zeros() -> None:
 def test_a_wrong_form_is_told(change: dict[str, Any], told: str) -> None:
     names = ("flat", "base", "stride", "n_real", "sources", "centre", "gain")
     arguments = {**dict(zip(names, tables(6).arguments(), strict=True)), "length": 2500, **change}
+    tensors, options = [arguments.pop(name) for name in names], arguments
     with pytest.raises(UsageError, match=told):
-        gather(**arguments)
+        cut(*tensors, **options)
 
 
 def test_triton_where_it_cannot_run_is_an_error_and_not_another_path() -> None:
     made = tables(6)
     with pytest.raises(DependencyError, match="Triton cannot"):
-        gather(*made.arguments(), length=made.length, by="triton")
+        cut(*made.arguments(), length=made.length, by="triton")
 
 
 @needs_triton
@@ -290,7 +292,7 @@ def test_mixed_rows_are_clipped_and_rounded_into_what_is_given() -> None:
 def test_a_cuda_device_gives_the_same_bits(by: str, dtype: torch.dtype, host_tables: bool) -> None:
     made = tables(7)
     arguments = made.arguments(device="cpu" if host_tables else "cuda")
-    got = gather(arguments[0].cuda(), *arguments[1:], length=made.length, clip=0.1, dtype=dtype, by=by)
+    got = cut(arguments[0].cuda(), *arguments[1:], length=made.length, clip=0.1, dtype=dtype, by=by)
     agree(got, made, 0.1)
 
 
@@ -313,5 +315,5 @@ def test_a_cuda_device_follows_offsets_beyond_32_bits() -> None:
     flat[-10:] = torch.arange(10, dtype=torch.int16)
     one = torch.ones((1, 1), dtype=torch.int32)
     place = [torch.tensor([value]) for value in (channel - 10, channel, 10)]
-    out = gather(flat, *place, 2 * one, 0 * one, one.float(), length=16)
+    out = cut(flat, *place, 2 * one, 0 * one, one.float(), length=16)
     assert out.flatten().tolist() == [*range(10), 0, 0, 0, 0, 0, 0]
