@@ -14,7 +14,7 @@ import numpy as np
 from brainbrr.core.arrays import Float32, Float64, IntP
 from brainbrr.errors import UsageError
 from brainbrr.loading.index import RowTable
-from brainbrr.loading.kernels import Rows
+from brainbrr.loading.rows import Rows
 
 _STREAM = 1 << 63  # the order of windows draws from the lower half
 

@@ -16,9 +16,9 @@ from brainbrr.eeg.signal.montage import electrode_of, operator
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import IntegrityError
 from brainbrr.loading.index import NO_CHANNELS, SEIZURE_TYPE, Frame, Index
-from brainbrr.loading.kernels import MIXED
 from brainbrr.loading.normalise import scaling, sources
 from brainbrr.loading.recordings import ViewRecording
+from brainbrr.loading.rows import MIXED
 from brainbrr.loading.windows import WindowSpec, seizure_samples
 
 

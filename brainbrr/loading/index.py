@@ -29,8 +29,8 @@ from pydantic import TypeAdapter
 from brainbrr.core.arrays import AnyArray, Bool, Float32, Float64, Int8, Int16, Int32, Int64, UInt8
 from brainbrr.core.digest import decimal_text, is_digest
 from brainbrr.errors import IntegrityError
-from brainbrr.loading.kernels import MIXED, NO_OFFSETS, NO_WEIGHTS, Rows
 from brainbrr.loading.normalise import sources, weights_of
+from brainbrr.loading.rows import MIXED, NO_OFFSETS, NO_WEIGHTS, Rows
 from brainbrr.loading.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, Grid, ranges
 
 MAX_INDEX_BYTES = 1 << 31

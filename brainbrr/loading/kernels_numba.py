@@ -1,4 +1,4 @@
-"""The kernels of `dequantise`, compiled by numba: bounded by memory, not by arithmetic.
+"""The kernels of `kernels.Numpy`, compiled by numba: limited by memory bandwidth, not by arithmetic.
 
 A large batch is written once and read much later, so whole cache lines go straight to memory (non-temporal stores):
 reading a line only to overwrite it would double the traffic. Imported only where numba is.
@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from brainbrr.core.arrays import Float32, Int16, Int32
-from brainbrr.loading.kernels import MIXED, ManyKernels, Places, Rows, check
+from brainbrr.loading.rows import MIXED, Places, Rows, check_tiles
 
 _LINE = 64
 _CACHED = 8 << 20
@@ -44,21 +44,21 @@ class CompiledMany:
 class Compiled:
     """The compiled kernels; they release the interpreter's lock."""
 
-    many: ManyKernels | None = CompiledMany()
+    many = CompiledMany()
 
     def rows(self, tiles: Int16, tile: int, first: int, n: int, rows: Rows, out: Float32) -> None:
         """Fill `out` float32 (rows, length); padding is 0."""
-        check(tiles, tile, first, n, rows.n_channels, out.shape[1])
+        check_tiles(tiles, tile, first, n, rows.n_channels, out.shape[1])
         _rows(tiles, tile, first, n, rows, out)
 
     def raw(self, tiles: Int16, tile: int, first: int, n: int, source: Int32, fill: int, out: Int16) -> None:
         """Fill `out` int16 (rows, length) with recorded channels as they are stored; padding is `fill`."""
-        check(tiles, tile, first, n, int(source.max()) + 1, out.shape[1])
+        check_tiles(tiles, tile, first, n, int(source.max()) + 1, out.shape[1])
         _raw(tiles, tile, first, n, source, np.int16(fill), out)
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
-    """Compile a function at its first call, and keep what was compiled for other processes where that can be kept."""
+    """Compile a function at its first call; other processes reuse the result where it can be cached on disk."""
     try:
         return njit(nogil=True, cache=True)(function)
     except RuntimeError:  # no folder can be written to: each process compiles for itself
@@ -148,7 +148,7 @@ def _short_at(_typing: Any, address: Any) -> Any:
 
 @intrinsic
 def _fence(_typing: Any) -> Any:
-    """Make streamed lines visible before anything that follows, such as the word that the window is ready."""
+    """Make streamed lines visible before anything that follows, such as the flag that the window is ready."""
 
     def generate(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
         builder.fence("seq_cst")
@@ -199,22 +199,11 @@ def _shorts(x: Any, to: Any, past: Any) -> None:
 
 
 @_compiled
-def _window(
-    address: Any,
-    step: Any,
-    tile: Any,
-    first: Any,
-    n: Any,
-    source: Any,
-    centre: Any,
-    gain: Any,
-    clip: Any,
-    out: Any,
-    past: Any,
-) -> None:
-    """Fill the rows of a window that are one channel, from tiles that begin at an address, every `step` bytes."""
+def _window(place: Any, source: Any, centre: Any, gain: Any, clip: Any, out: Any, past: Any) -> None:
+    """Fill the rows of a window that are one channel; `place` is one of `Places`, as a tuple."""
+    address, step, tile, first, n = place
     at = 0
-    while at < n:  # tile by tile, so that memory is read as it lies
+    while at < n:  # tile by tile, in the order of memory
         nth, begin = divmod(first + at, tile)
         size = min(tile - begin, n - at)
         for row in range(source.size):
@@ -228,7 +217,9 @@ def _window(
 
 
 @_compiled
-def _mixed_row(tiles: Any, tile: Any, first: Any, n: Any, weights: Any, offset: Any, clip: Any, to: Any) -> None:
+def _mixed_row(tiles: Any, place: Any, weights: Any, offset: Any, clip: Any, to: Any) -> None:
+    """Fill a row that mixes channels from tiles of one recording."""
+    _, _, tile, first, n = place
     total = np.empty(tile, dtype=np.float64)
     at = 0
     while at < n:
@@ -248,9 +239,8 @@ def _mixed_row(tiles: Any, tile: Any, first: Any, n: Any, weights: Any, offset: 
 
 
 @_compiled
-def _raw_window(
-    address: Any, step: Any, tile: Any, first: Any, n: Any, source: Any, fill: Any, out: Any, past: Any
-) -> None:
+def _raw_window(place: Any, source: Any, fill: Any, out: Any, past: Any) -> None:
+    address, step, tile, first, n = place
     at = 0
     while at < n:
         nth, begin = divmod(first + at, tile)
@@ -264,16 +254,16 @@ def _raw_window(
 
 @_compiled
 def _rows(tiles: Any, tile: Any, first: Any, n: Any, rows: Any, out: Any) -> None:
-    address, step = tiles.ctypes.data, tiles.strides[0]
-    _window(address, step, tile, first, n, rows.source, rows.centre, rows.gain, rows.clip, out, False)
+    place = tiles.ctypes.data, tiles.strides[0], tile, first, n
+    _window(place, rows.source, rows.centre, rows.gain, rows.clip, out, False)
     for row in range(rows.source.size):
         if rows.source[row] == _MIXED:
-            _mixed_row(tiles, tile, first, n, rows.weights[row], rows.offset[row], rows.clip, out[row])
+            _mixed_row(tiles, place, rows.weights[row], rows.offset[row], rows.clip, out[row])
 
 
 @_compiled
 def _raw(tiles: Any, tile: Any, first: Any, n: Any, source: Any, fill: Any, out: Any) -> None:
-    _raw_window(tiles.ctypes.data, tiles.strides[0], tile, first, n, source, fill, out, False)
+    _raw_window((tiles.ctypes.data, tiles.strides[0], tile, first, n), source, fill, out, False)
 
 
 @_compiled
@@ -284,16 +274,14 @@ def _place(places: Any, i: Any) -> Any:
 @_compiled
 def _many_rows(places: Any, source: Any, centre: Any, gain: Any, clip: Any, out: Any, past: Any) -> None:
     for i in range(len(places.address)):
-        address, step, tile, first, n = _place(places, i)
-        if address:
-            _window(address, step, tile, first, n, source[i], centre[i], gain[i], clip, out[i], past)
+        if places.address[i]:
+            _window(_place(places, i), source[i], centre[i], gain[i], clip, out[i], past)
     _fence()  # type: ignore[call-arg]
 
 
 @_compiled
 def _many_raw(places: Any, source: Any, fill: Any, out: Any, past: Any) -> None:
     for i in range(len(places.address)):
-        address, step, tile, first, n = _place(places, i)
-        if address:
-            _raw_window(address, step, tile, first, n, source, fill, out[i], past)
+        if places.address[i]:
+            _raw_window(_place(places, i), source, fill, out[i], past)
     _fence()  # type: ignore[call-arg]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from brainbrr.core.arrays import Float32, Float64, Int32
-from brainbrr.loading.kernels import MIXED
+from brainbrr.loading.rows import MIXED
 
 IQR_OF_SIGMA = 1.349
 """Interquartile range of a Gaussian of unit standard deviation."""

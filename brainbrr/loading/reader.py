@@ -24,8 +24,9 @@ from brainbrr.core.arrays import Bool, Float32, Int16, Int64
 from brainbrr.errors import IntegrityError, SpaceError
 from brainbrr.loading.augment import Variation, varied
 from brainbrr.loading.index import Index
-from brainbrr.loading.kernels import Places, Rows, kernels
+from brainbrr.loading.kernels import kernels
 from brainbrr.loading.recordings import name_of
+from brainbrr.loading.rows import Places, Rows
 from brainbrr.store.formats import FILL, TILE_S, ArrayMeta
 from brainbrr.store.reader import Scratch, ShardReader
 from brainbrr.store.store import Store

@@ -11,8 +11,9 @@ import numpy as np
 from brainbrr.core.arrays import Float32, Int16
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.loading.build_index import rows_of
-from brainbrr.loading.kernels import MIXED, NO_OFFSETS, NO_WEIGHTS, Rows, kernels
+from brainbrr.loading.kernels import kernels
 from brainbrr.loading.normalise import scaling, sources, weights_of
+from brainbrr.loading.rows import MIXED, NO_OFFSETS, NO_WEIGHTS, Rows
 from brainbrr.loading.windows import WindowSpec
 
 

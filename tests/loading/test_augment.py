@@ -8,7 +8,7 @@ import pytest
 from brainbrr.eeg.signal.montage import DOUBLE_BANANA, TEN_TWENTY
 from brainbrr.errors import UsageError
 from brainbrr.loading.augment import Augment, Augmenter, mirror
-from brainbrr.loading.kernels import MIXED, Rows
+from brainbrr.loading.rows import MIXED, Rows
 
 ROWS = ("C3", "Cz", "C4", "O1", "O2")
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainbrr.loading.kernels import MIXED, NO_OFFSETS, NO_WEIGHTS, Numpy, Places, Rows, kernels
+from brainbrr.loading.kernels import Numpy, kernels
+from brainbrr.loading.rows import MIXED, NO_OFFSETS, NO_WEIGHTS, Places, Rows
 
 N_CHANNELS = 5
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainbrr.loading.kernels import Rows, kernels
+from brainbrr.loading.kernels import kernels
 from brainbrr.loading.normalise import IQR_OF_SIGMA, scaling, sources, weights_of
+from brainbrr.loading.rows import Rows
 
 
 def statistics(stored: np.ndarray) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from brainbrr.errors import SpaceError
 from brainbrr.learn.cuda.gather import Places, RowTensors, gather, mix
 from brainbrr.loading.augment import Variation, varied
 from brainbrr.loading.index import Index
-from brainbrr.loading.kernels import MIXED
 from brainbrr.loading.loader import Batch, DType, Filler, Plan
 from brainbrr.loading.reader import free_bytes
+from brainbrr.loading.rows import MIXED
 
 _GRID = 8
 
