@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainbrr.core.progress import Progress
-from brainbrr.core.statcache import Host
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.errors import Fix, UsageError
 from brainbrr.ingest.ingest import ingest
 from brainbrr.ingest.options import IngestOptions
-from brainbrr.learn.start import evaluate, need_torch, train
-from brainbrr.profiles import NAMES, Profile
+from brainbrr.learn.start import EvaluateOptions, TrainOptions, evaluate, need_torch, train
+from brainbrr.profiles import NAMES
+from brainbrr.settings import Settings
 from brainbrr.store import create
 from brainbrr.store.store import Store
 from brainbrr.views.report import ViewReport, ViewRequest, view
@@ -29,16 +29,13 @@ Show = Callable[[str, Any], None]
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
-    """Where the demo puts its corpus, store and runs, how many recordings it generates, and what it trains."""
+    """Where the demo puts its corpus (`folder`), store and runs (`settings`), what it generates, and what it trains."""
 
     folder: Path
-    store: Path
-    runs: Path
-    profiles: Mapping[str, Profile]
+    settings: Settings
     config: TrainConfig
     n_recordings: int = 18
     seed: int = 0
-    host: Host | None = None
 
     @property
     def corpus(self) -> Path:
@@ -80,25 +77,28 @@ def demo(options: DemoOptions, *, show: Show, progress: Progress) -> DemoReport:
     write_corpus(options.corpus, n_recordings=options.n_recordings, seed=options.seed, progress=progress)
     for profile in NAMES:  # each builds only what the one before did not
         done("ingest", ingest(_ingest_options(options, profile), progress=progress), f"ingest {profile}")
-    store = Store.open(options.store)
-
-    def open_view(profile: str, *, split: str | None = None, **_: Any) -> ViewReport:
-        window = options.config.window_spec()
-        request = ViewRequest(options.profiles[profile], Recipe(), window, corpus=options.corpus.name, split=split)
-        return view(store, request, location=store.location, host=options.host)
-
     for profile in NAMES:
-        done("view", open_view(profile), f"view {profile}")
-    trained = train(open_view("full", split="train"), options.config, runs=options.runs, resume=None, progress=progress)
+        done("view", _view(options, profile), f"view {profile}")
+    wanted = TrainOptions(config=options.config, profile="full", corpus=options.corpus.name)
+    trained = train(wanted, options.settings, progress)
     done("train", trained)
-    scored = evaluate(Path(trained.run), split="eval", tune="dev", open_view=open_view, progress=progress)
-    done("evaluate", scored)
+    done("evaluate", evaluate(trained.run, EvaluateOptions(tune="dev"), options.settings, progress))
     return DemoReport(
         steps=steps,
-        report=str(Path(trained.run) / "report.html"),
+        report=str(trained.run / "report.html"),
         next=Fix(("ingest", "YOUR_CORPUS", "--profile", "smoke"), ", then ", ("view", "--profile", "smoke")),
     )
 
 
 def _ingest_options(options: DemoOptions, profile: str) -> IngestOptions:
-    return IngestOptions(root=options.corpus, store=options.store, profile=options.profiles[profile], host=options.host)
+    settings, corpus = options.settings, options.corpus
+    chosen = settings.profile_of(corpus.name, profile)
+    return IngestOptions(root=corpus, store=settings.store.value, profile=chosen, host=settings.host)
+
+
+def _view(options: DemoOptions, profile: str) -> ViewReport:
+    settings, corpus = options.settings, options.corpus.name
+    chosen = settings.profile_of(corpus, profile)
+    request = ViewRequest(chosen, Recipe(), options.config.window_spec(), corpus=corpus)
+    store = Store.open(settings.store.value)
+    return view(store, request, location=store.location, host=settings.host)

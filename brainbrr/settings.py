@@ -17,7 +17,7 @@ import platformdirs
 
 from brainbrr.core.statcache import Host
 from brainbrr.core.toml import read_toml
-from brainbrr.errors import ConfigError
+from brainbrr.errors import ConfigError, UsageError
 from brainbrr.profiles import Profile, load_profiles
 
 if TYPE_CHECKING:
@@ -63,6 +63,13 @@ class Settings:
     def profiles_of(self, corpus: str | None) -> dict[str, Profile]:
         """Return smoke, dev and full as they are for a corpus."""
         return load_profiles(self.profiles.value, corpus=corpus)
+
+    def profile_of(self, corpus: str | None, name: str) -> Profile:
+        """Return one profile of a corpus. Raises UsageError for a name that no profile has."""
+        profiles = self.profiles_of(corpus)
+        if name not in profiles:
+            raise UsageError(f"no profile is called {name!r}", fix=f"profiles: {', '.join(profiles)}")
+        return profiles[name]
 
 
 def resolve(

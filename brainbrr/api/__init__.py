@@ -29,6 +29,7 @@ from brainbrr.api.learn import score as score
 from brainbrr.api.learn import train as train
 from brainbrr.eeg.signal.recipe import Recipe as Recipe
 from brainbrr.errors import BrainbrrError as BrainbrrError
+from brainbrr.learn.config import TrainConfig as TrainConfig
 from brainbrr.loading.augment import Augment as Augment
 from brainbrr.loading.index import Index as Index
 from brainbrr.loading.loader import Loader as Loader

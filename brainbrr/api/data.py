@@ -432,12 +432,9 @@ def demo(
     at = place(store or Path(folder) / "store", runs=Path(folder) / "runs")
     options = DemoOptions(
         folder=Path(folder),
-        store=at.location,
-        runs=at.settings.runs.value,
-        profiles=at.settings.profiles_of("demo"),
+        settings=at.settings,
         config=load_train_config("smoke"),
         n_recordings=recordings,
         seed=seed,
-        host=at.settings.host,
     )
     return _demo(options, show=show or (lambda step, report: None), progress=progress)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from brainbrr.api.arguments import Location, accepted, path_of, place, store_of
+from brainbrr.api.arguments import Location, accepted, path_of, place, selection_of, store_of
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.errors import UsageError
 from brainbrr.learn.compare import RunsReport
 from brainbrr.learn.compare import runs as _runs
-from brainbrr.learn.config import load_train_config
 from brainbrr.learn.predict_files import PredictReport
 from brainbrr.learn.predict_files import predict as _predict
-from brainbrr.learn.start import hold, need_torch
+from brainbrr.learn.start import EvaluateOptions, TrainOptions, need_torch, run_named
+from brainbrr.learn.start import evaluate as _evaluate
+from brainbrr.learn.start import train as _train
 from brainbrr.loading.augment import Augment
 from brainbrr.loading.index import Index
 from brainbrr.loading.labels import Kind, Per
@@ -25,7 +25,7 @@ from brainbrr.scoring.score import ScoreReport
 from brainbrr.scoring.score import score as _score
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
-from brainbrr.views.stage import stage_objects
+from brainbrr.views.stage import StageOptions, stage_objects
 from brainbrr.views.view import View
 
 if TYPE_CHECKING:
@@ -201,12 +201,21 @@ def _objects(index: Index, store: Store) -> dict[str, list[Record]]:
 
 
 def train(
-    view: View,
+    view: View | None = None,
     *,
-    config: TrainConfig | str = "smoke",
-    runs: Location = None,
+    config: TrainConfig | str | Path | None = None,
+    changes: Sequence[str] = (),
+    adopt_view: bool = False,
+    profile: str | None = None,
+    corpus: str | None = None,
+    split: str = "train",
+    where: Mapping[str, str] | Iterable[str] | None = None,
+    name: str | None = None,
     resume: str | Path | None = None,
     init: str | Path | None = None,
+    stage: StageOptions | str | Path | None = None,
+    store: Store | Location = None,
+    runs: Location = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> TrainReport:
     """Train a detector from a view. Never builds what the view lacks.
@@ -215,73 +224,118 @@ def train(
 
     Parameters
     ----------
-    view : View
-        A view that is ready.
-    config : TrainConfig or str
-        A training config, its name, or a TOML file.
+    view : View, optional
+        A view that is ready. Default: that of the config's profile, window and recipe, split train, in `store`.
+    config : TrainConfig, str or path-like, optional
+        A training config, its name, or a TOML file. Default: the one of the run that is resumed, else "smoke".
+    changes : sequence of str
+        Settings of the config to change, as in ``["train.lr=0.001"]``.
+    adopt_view : bool
+        Train on `view` as it is. Without it, a view whose window, recipe or split is not the config's is refused.
+    profile, corpus, split : str, optional
+        Of the view that is opened, where none is given. Default: the config's profile; the only corpus of the store;
+        split train.
+    where : mapping of str to str, or iterable of str, optional
+        Which of its recordings, by field: ``{"patient": "aaaa*"}`` or ``["patient=aaaa*"]``.
+    name : str, optional
+        The name of a new run. Where a run of that name exists, it is resumed.
+    resume : str or path-like, optional
+        A run to resume, exactly: its folder or its name.
+    init : str or path-like, optional
+        A finished run whose weights are the first ones.
+    stage : StageOptions or path-like, optional
+        A folder on this node's own disk that the objects are first copied to, verified, and read from.
+    store : Store or path-like, optional
+        Where the view is opened, where none is given. Default: the store that ``brainbrr status`` shows.
     runs : path-like, optional
         The folder of runs. Default: as ``brainbrr train`` chooses it.
-    resume : path-like, optional
-        A run to continue.
-    init : path-like, optional
-        A finished run whose weights are the first ones.
     progress : Progress
         Is called while the work runs.
 
     Returns
     -------
     TrainReport
-        The run's folder, its steps and its loss; ``metrics["frozen"]`` says whether the view was frozen.
+        The run's folder, its steps and its loss (the mean over the last 50); ``metrics["frozen"]`` says whether the
+        view was frozen.
 
     Raises
     ------
     ViewNotReadyError
-        The view is not ready.
+        The view is not ready; the error names the command that completes it.
+    UsageError
+        View and config differ, or the run to resume is of another view or config.
+    ConfigError
+        The config, or a change of it, is not valid.
     DependencyError
-        torch, safetensors or timescoring is missing.
+        torch, safetensors or timescoring is missing, or the device.
+
+    Notes
+    -----
+    Where a launcher such as torchrun has set RANK and WORLD_SIZE, this is one process of several.
 
     Examples
     --------
     >>> view = brainbrr.view("store", split="train", window=brainbrr.WindowSpec(4, stride_s=2))
     >>> brainbrr.train(view, config="tiny.toml", runs="runs").steps
     4
+    >>> brainbrr.train(config="tiny.toml", changes=["train.steps=2"], store="store", runs="runs").steps
+    2
     """
-    need_torch()
-    from brainbrr.learn.train import train as _train
-
-    settings = place(view.store, runs=runs).settings
-    chosen = load_train_config(config) if isinstance(config, str) else config
-    frozen = view.state == "ready" and hold(view, progress)
-    trained = _train(
-        view, chosen, runs=settings.runs.value, resume=path_of(resume), init=path_of(init), progress=progress
+    settings = place(store if view is None else view.store, runs=runs).settings
+    options = TrainOptions(
+        config=config,
+        changes=tuple(changes),
+        view=view,
+        adopt_view=adopt_view,
+        profile=profile,
+        corpus=corpus,
+        split=split,
+        where=selection_of(where=where).where,
+        name=name,
+        resume=resume,
+        init=init,
+        stage=StageOptions(Path(stage)) if isinstance(stage, str | Path) else stage,
     )
-    return replace(trained, metrics={**trained.metrics, "frozen": frozen})
+    return _train(options, settings, progress)
 
 
 def evaluate(
     run: str | Path,
-    view: View,
+    view: View | str = "eval",
     *,
-    tune: View | None = None,
+    tune: View | str | None = None,
+    profile: str | None = None,
+    corpus: str | None = None,
+    where: Mapping[str, str] | Iterable[str] | None = None,
+    store: Store | Location = None,
+    runs: Location = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> EvaluateReport:
-    """Score a run on a view of other patients, beside a line-length baseline.
+    """Score a run on recordings of other patients, beside a line-length baseline.
 
     Parameters
     ----------
-    run : path-like
-        The folder of a finished run.
-    view : View
-        What is scored, with the run's recipe and window.
-    tune : View, optional
-        Where thresholds are chosen. Default: keep those of the run.
+    run : str or path-like
+        A finished run: its folder or its name.
+    view : View or str
+        What is scored: a view with the run's recipe and window, or a split of the run's corpus.
+    tune : View or str, optional
+        Where thresholds are chosen first: a view, or a split. Default: keep those of the run.
+    profile, corpus : str, optional
+        Of splits. Default: the run's.
+    where : mapping of str to str, or iterable of str, optional
+        Which recordings of splits, by field, as in ``{"patient": "aaaa*"}``.
+    store : Store or path-like, optional
+        Where splits are opened. Default: the store of `view`, else the one that ``brainbrr status`` shows.
+    runs : path-like, optional
+        The folder of runs. Default: as ``brainbrr train`` chooses it.
     progress : Progress
         Is called while the work runs.
 
     Returns
     -------
     EvaluateReport
-        The scores and the scorer; ``report.html`` is written into the run.
+        ``metrics`` has the scores by name and their 95 % intervals; ``report.html`` is written into the run.
 
     Raises
     ------
@@ -290,22 +344,25 @@ def evaluate(
     ViewNotReadyError
         A view is not ready.
     UsageError
-        A view has another recipe or window than the run.
+        No such run, nothing that is labelled, or a view with another recipe or window than the run's.
     DependencyError
         torch, safetensors or timescoring is missing.
 
     Examples
     --------
-    >>> window = brainbrr.WindowSpec(4, stride_s=2)
-    >>> held_out, tuning = (brainbrr.view("store", split=split, window=window) for split in ("eval", "dev"))
-    >>> report = brainbrr.evaluate("runs/first", held_out, tune=tuning)
+    >>> report = brainbrr.evaluate("runs/first", "eval", tune="dev", store="store")
     >>> 0 <= report.metrics["auroc"] <= 1
     True
+    >>> window = brainbrr.WindowSpec(4, stride_s=2)
+    >>> held_out, tuning = (brainbrr.view("store", split=split, window=window) for split in ("eval", "dev"))
+    >>> brainbrr.evaluate("runs/first", held_out, tune=tuning).metrics["auroc"] == report.metrics["auroc"]
+    True
     """
-    need_torch()
-    from brainbrr.learn.evaluate import evaluate as _evaluate
-
-    return _evaluate(Path(run), view, tune=tune, progress=progress)
+    settings = place(view.store if isinstance(view, View) else store, runs=runs).settings
+    options = EvaluateOptions(
+        view=view, tune=tune, profile=profile, corpus=corpus, where=selection_of(where=where).where
+    )
+    return _evaluate(run, options, settings, progress)
 
 
 def predict(
@@ -315,14 +372,15 @@ def predict(
     probabilities: Location = None,
     overwrite: bool = False,
     accept: str | Iterable[str] = (),
+    runs: Location = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> PredictReport:
     """Find the seizures in EDF files with a run's detector; needs no store.
 
     Parameters
     ----------
-    run : path-like
-        The folder of a finished run.
+    run : str or path-like
+        A finished run: its folder or its name.
     *files : path-like
         EDF files, or folders with EDF files below them.
     out : path-like, optional
@@ -333,14 +391,16 @@ def predict(
         Replace files that exist.
     accept : str or iterable of {"truncated"}
         "truncated": read files that end early up to there.
+    runs : path-like, optional
+        The folder of runs. Default: as ``brainbrr train`` chooses it.
     progress : Progress
         Is called while the work runs.
 
     Returns
     -------
     PredictReport
-        Each of `predictions` has `events` in seconds, and `scored` with a probability for each ``scored.step_s``.
-        What was refused is in `failed`.
+        Each of `predictions` has `events`, (start, stop) in seconds, and ``scored.score``, float32 (steps,), one
+        probability for each ``scored.step_s``. What was refused is in `failed`.
 
     Raises
     ------
@@ -356,7 +416,7 @@ def predict(
     (4, 0.25, [])
     """
     return _predict(
-        Path(run),
+        run_named(place(None, runs=runs).settings.runs.value, run),
         [Path(file) for file in files],
         out=path_of(out),
         probabilities=path_of(probabilities),

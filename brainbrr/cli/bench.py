@@ -36,14 +36,11 @@ def bench(
 
     Reads only. For the rows of a cold cache the system is asked to drop the view's files from its cache.
     """
-    from brainbrr.learn.start import preflight
+    from brainbrr.learn.start import ready
     from brainbrr.look.bench import bench as run
     from brainbrr.views.view import View
 
-    if frozen:
-        view = View.from_json(session.store(), _read(frozen))
-    else:
-        view = preflight(open_view(session, profile, **selected))
+    view = View.from_json(session.store(), _read(frozen)) if frozen else ready(open_view(session, profile, **selected))
     session.show(run(view, batch=batch, device=device, seconds=seconds, progress=session.progress()), table)
     return 0
 

@@ -56,13 +56,10 @@ def demo(session: Session, *, into: Path, recordings: int, seed: int) -> int:
 
     asked = DemoOptions(
         folder=into,
-        store=settings.store.value,
-        runs=settings.runs.value,
-        profiles=settings.profiles_of("demo"),
+        settings=settings,
         config=load_train_config("smoke"),
         n_recordings=recordings,
         seed=seed,
-        host=settings.host,
     )
     report = run(asked, show=show, progress=session.progress())
     session.show(report, table)

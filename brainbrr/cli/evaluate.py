@@ -8,11 +8,9 @@ import click
 
 from brainbrr.cli.app import Session, command, selects
 from brainbrr.cli.output import Output, many
-from brainbrr.cli.view import open_view
 
 if TYPE_CHECKING:
     from brainbrr.learn.evaluate import EvaluateReport
-    from brainbrr.views.report import ViewReport
 
 
 @command("evaluate", exits=(3, 4, 5, 8), example="brainbrr evaluate runs/20260101-120000-smoke-1a2b3c --split eval")
@@ -39,21 +37,16 @@ def evaluate(
 
     --where selects from the split that is scored and from the one that thresholds are chosen on.
     """
-    from brainbrr.learn.compare import run_named
+    from brainbrr.learn.start import EvaluateOptions
     from brainbrr.learn.start import evaluate as score
 
-    folder = run_named(session.runs, run)
-
-    def opened(chosen: str, **given: Any) -> ViewReport:
-        given["corpus"] = corpus or given["corpus"]
-        return open_view(session, profile or chosen, where=where, **given)
-
-    report = score(
-        folder, split=split, tune=None if tune == "none" else tune, open_view=opened, progress=session.progress()
+    options = EvaluateOptions(
+        view=split, tune=None if tune == "none" else tune, profile=profile, corpus=corpus, where=where
     )
+    report = score(run, options, session.settings, session.progress())
     session.show(report, table)
     if not session.out.as_json:
-        session.out.note(f"report: {folder / 'report.html'}")
+        session.out.note(f"report: {report.run / 'report.html'}")
     return 0
 
 

@@ -65,8 +65,8 @@ def predict(
     second of the recording at which it was known. It depends on nothing after that. The delay, filters included, is
     printed first. Signals are normalised by what was read so far.
     """
-    from brainbrr.learn.compare import run_named
     from brainbrr.learn.predict_files import predict as find
+    from brainbrr.learn.start import run_named
 
     folder = run_named(session.runs, run)
     if stream:

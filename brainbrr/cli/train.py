@@ -10,7 +10,6 @@ import click
 
 from brainbrr.cli.app import Session, command, options, selects
 from brainbrr.cli.output import Output, duration, many, size
-from brainbrr.cli.view import open_view
 from brainbrr.errors import Fix, UsageError
 
 if TYPE_CHECKING:
@@ -61,47 +60,25 @@ def train(
     does the same command again where the run has a name: use `--name NAME` in a job that is requeued. Several
     processes: torchrun --nproc-per-node 2 -m brainbrr train ...
     """
-    from brainbrr.core.progress import Silent
-    from brainbrr.learn.compare import run_named
-    from brainbrr.learn.config import load_train_config
-    from brainbrr.learn.start import recipe_of, view_of
+    from brainbrr.learn.start import TrainOptions
     from brainbrr.learn.start import train as run
-    from brainbrr.settings import launched, make_cuda_deterministic
 
-    if resume and (init or name):
-        raise UsageError("--resume continues a run as it is: neither --init nor --name goes with it")
-    launch, staging, place = launched(), stage_of(**stage), session.runs
-    before = run_named(place, resume) if resume else None
-    if name and (place / name).is_dir():
-        before = place / name
-    begun = view_of(before) if before else None
-    settings = load_train_config(config or (str(before / "config.toml") if before else "smoke"), changes)
-    if settings.train.deterministic:
-        make_cuda_deterministic()
-    opened = open_view(
-        session,
-        profile or settings.profile,
-        window=settings.window_spec(),
-        recipe=recipe_of(begun) if begun else settings.recipe,
-        corpus=corpus or (begun["corpus"] if begun else None),
+    options = TrainOptions(
+        config=config,
+        changes=changes,
+        profile=profile,
+        corpus=corpus,
         split=split,
         where=where,
-    )
-    speaks = launch is None or launch.rank == 0
-    report = run(
-        opened,
-        settings,
-        runs=place,
         name=name,
-        resume=before,
-        init=run_named(place, init) if init else None,
-        launch=launch,
-        stage=staging,
-        progress=session.progress() if speaks else Silent(),
+        resume=resume,
+        init=init,
+        stage=stage_of(**stage),
     )
-    if speaks:
+    report = run(options, session.settings, session.progress())
+    if report.rank == 0:
         session.show(report, table)
-    if speaks and not session.out.as_json:
+    if report.rank == 0 and not session.out.as_json:
         session.out.note(Fix("next: ", ("evaluate", report.run)))
     return 0
 

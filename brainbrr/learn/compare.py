@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from brainbrr.errors import BrainbrrError, Fix, UsageError
-from brainbrr.learn.start import need_torch
+from brainbrr.errors import BrainbrrError
+from brainbrr.learn.start import need_torch, run_named
 
 if TYPE_CHECKING:
     from brainbrr.learn.runs import Run
@@ -95,14 +95,6 @@ def runs(folder: Path, names: Sequence[str] = ()) -> RunsReport:
     [(common, _)] = Counter((line.recipe_digest, line.view_digest) for line in reversed(lines)).most_common(1)
     reference = next(line for line in reversed(lines) if (line.recipe_digest, line.view_digest) == common)
     return RunsReport(folder, reference.run, tuple(_against(reference, lines)), tuple(broken))
-
-
-def run_named(folder: Path, name: str) -> Path:
-    """Return the folder of a run: a path, or its name in the folder of runs. Raises UsageError for neither."""
-    for path in (Path(name), folder / name):
-        if path.is_dir():
-            return path
-    raise UsageError(f"no run is called {name!r}", where=folder, fix=Fix(("runs",), " lists them"), code="no-such-run")
 
 
 def _line(folder: Path) -> RunLine:

@@ -15,7 +15,7 @@ from brainbrr.core.toml import read_toml, toml_value
 from brainbrr.errors import ConfigError
 from brainbrr.loading.order import Sampling
 from brainbrr.loading.windows import WindowSpec
-from brainbrr.scoring.events import EvaluateConfig
+from brainbrr.scoring.events import EventRule
 from brainbrr.settings import configs
 
 
@@ -24,24 +24,30 @@ def train_config_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (configs() / "train").glob("*.toml")))
 
 
-def load_train_config(name_or_file: str, changes: Sequence[str] = ()) -> TrainConfig:
-    """Return a training config by name or from a TOML file, with some settings changed: "train.lr=0.01".
+def load_train_config(config: TrainConfig | str | Path, changes: Sequence[str] = ()) -> TrainConfig:
+    """Return a training config, given, by name or from a TOML file, with some settings changed: "train.lr=0.01".
 
     Raises ConfigError naming file and field, or the change that names no setting.
     """
-    named = configs() / "train" / f"{name_or_file}.toml"
-    path = named if name_or_file in train_config_names() else Path(name_or_file)
-    try:
-        table = read_toml(path)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"no training config is called {name_or_file!r}, and no file of that name is there",
-            fix=f"choose one of {', '.join(train_config_names())}, or give a .toml file",
-        ) from None
+    where, table = _table(config)
     for change in changes:
         _change(table, change)
-    where = f"{path}, changed by --set" if changes else path
+    where = f"{where}, changed by --set" if changes else where
     return models.parse(TrainConfig, table, where=where, error=ConfigError)
+
+
+def _table(config: TrainConfig | str | Path) -> tuple[str, dict[str, Any]]:
+    """Return where a config comes from, and its fields."""
+    if isinstance(config, TrainConfig):
+        return f"config {config.name}", config.model_dump(mode="json")
+    path = configs() / "train" / f"{config}.toml" if str(config) in train_config_names() else Path(config)
+    try:
+        return str(path), read_toml(path)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"no training config is called {str(config)!r}, and no file of that name exists",
+            fix=f"choose one of {', '.join(train_config_names())}, or give a .toml file",
+        ) from None
 
 
 def _change(table: dict[str, Any], change: str) -> None:
@@ -197,7 +203,29 @@ class AugmentConfig(Section):
 
 
 class TrainConfig(Section):
-    """One training: which view, which model, how long. Closed: an unknown key is refused."""
+    """One training: which view, which model, how long. Closed: an unknown key is refused.
+
+    Attributes
+    ----------
+    name : str
+        The config's name; new runs have it in theirs.
+    profile : {"smoke", "dev", "full"}
+        The profile of the view to train on.
+    recipe : str
+        Name or file of the view's recipe.
+    seed : int
+        Of the first weights, the order of windows, augmentation and dropout.
+    window : dict
+        The fields of a `WindowSpec`.
+    model, train, augment, evaluate
+        The sections of the TOML file: detector, optimiser, augmentation, and the rule of events.
+
+    Examples
+    --------
+    >>> config = brainbrr.TrainConfig.load("smoke")
+    >>> config.window_spec().length_s, config.train.steps
+    ('20', 500)
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)
     profile: Literal["smoke", "dev", "full"]
@@ -207,7 +235,7 @@ class TrainConfig(Section):
     model: ModelConfig = ModelConfig()
     train: OptimiserConfig
     augment: AugmentConfig = AugmentConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
+    evaluate: EventRule = EventRule()
 
     @field_validator("window")
     @classmethod
@@ -217,12 +245,52 @@ class TrainConfig(Section):
             raise ValueError('missing = "nan": a model cannot learn from NaN; interpolate, or zero')
         return window_fields(spec)
 
+    @classmethod
+    def load(cls, config: TrainConfig | str | Path, changes: Sequence[str] = ()) -> TrainConfig:
+        """Return a training config, given, by name or from a TOML file, with some settings changed.
+
+        Parameters
+        ----------
+        config : TrainConfig, str or path-like
+            A config, the name of one that comes with brainbrr, or a TOML file.
+        changes : sequence of str
+            Settings to change, as in ``["train.lr=0.01"]``.
+
+        Returns
+        -------
+        TrainConfig
+            Every setting, checked.
+
+        Raises
+        ------
+        ConfigError
+            No such config, or a value or a name that is not valid.
+
+        Examples
+        --------
+        >>> brainbrr.TrainConfig.load("smoke", ["train.steps=10"]).train.steps
+        10
+        """
+        return load_train_config(config, changes)
+
     def window_spec(self) -> WindowSpec:
-        """Return the window that the run reads."""
+        """Return the window of the view to train on.
+
+        Returns
+        -------
+        WindowSpec
+            Open a view with it: ``brainbrr.view(split="train", window=config.window_spec())``.
+        """
         return WindowSpec.model_validate(self.window)
 
     def settings(self) -> dict[str, Any]:
-        """Return every setting by its dotted name, but the config's own name."""
+        """Return every setting by its dotted name, but the config's own name.
+
+        Returns
+        -------
+        dict of str to value
+            As in ``{"seed": 0, "train.lr": 0.001}``.
+        """
         found: dict[str, Any] = {}
         for name, value in self.model_dump(mode="json", exclude={"name"}).items():
             found |= (
@@ -231,7 +299,13 @@ class TrainConfig(Section):
         return found
 
     def to_toml(self) -> str:
-        """Return every setting as the TOML file that gives this config again."""
+        """Return every setting as the TOML file that gives this config again.
+
+        Returns
+        -------
+        str
+            What a run's config.toml holds.
+        """
         fields = self.model_dump(mode="json")
         tables = {name: value for name, value in fields.items() if isinstance(value, dict)}
         lines = [_line(name, value) for name, value in fields.items() if name not in tables]

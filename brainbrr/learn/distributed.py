@@ -129,7 +129,7 @@ def joined(launch: Launch | None, *, cuda: bool) -> Iterator[None]:
 
     With CUDA each process of a node takes the device of its local rank. Raises DependencyError where it has none.
     """
-    if launch is None:
+    if launch is None or (distributed.is_available() and distributed.is_initialized()):
         yield
         return
     if cuda:

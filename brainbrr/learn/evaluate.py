@@ -34,7 +34,7 @@ from brainbrr.learn.predict import (
 from brainbrr.learn.report import Example, write_report
 from brainbrr.learn.thresholds import PROBABILITIES, THRESHOLDS, Thresholds, best_level, best_threshold
 from brainbrr.loading.recordings import ViewRecording
-from brainbrr.scoring.events import EvaluateConfig, Events, Scored, events_of
+from brainbrr.scoring.events import EventRule, Events, Scored, events_of
 from brainbrr.scoring.metrics import SCORER, metrics
 from brainbrr.views.view import View
 
@@ -288,7 +288,7 @@ def _save(run: r.Run, view: View, scored: list[Scored], found: dict[str, Any], t
             (new / name).rename(run.folder / name)
 
 
-def _example(scored: list[Scored], baseline: list[Scored], thresholds: Thresholds, rule: EvaluateConfig) -> Example:
+def _example(scored: list[Scored], baseline: list[Scored], thresholds: Thresholds, rule: EventRule) -> Example:
     """Return the recording with the most seizures, the first of several."""
     place = max(range(len(scored)), key=lambda i: (len(scored[i].seizures), -i))
     return Example(

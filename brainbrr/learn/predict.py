@@ -24,7 +24,7 @@ from brainbrr.learn.train import device_of
 from brainbrr.loading.build_index import rows_of
 from brainbrr.loading.streaming import Passing, numbers_of
 from brainbrr.loading.windows import Grid, WindowSpec
-from brainbrr.scoring.events import EvaluateConfig, Events, Scored, events_of
+from brainbrr.scoring.events import EventRule, Events, Scored, events_of
 from brainbrr.scoring.files import bids_tsv, csv_bi
 
 STEPS_PER_SECOND = 4
@@ -46,7 +46,7 @@ class Predictor:
     device: torch.device
     recipe: Recipe
     window: WindowSpec
-    rule: EvaluateConfig
+    rule: EventRule
     threshold: float
     threshold_from: str
 

@@ -1,77 +1,197 @@
-"""`train`: preflight, then learn. Never builds an object.
+"""What `train` and `evaluate` do around the learning: config, view, freezing, staging, several processes.
 
-`evaluate`: preflight of the splits, then score. Never builds an object.
+Loads torch only when it is used. Never builds an object.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-from brainbrr.core.progress import Progress
-from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, SpaceError, UsageError, ViewNotReadyError
+from brainbrr.core.progress import Progress, Silent
+from brainbrr.eeg.signal.recipe import Recipe, load_recipe
+from brainbrr.errors import (
+    BrainbrrError,
+    DependencyError,
+    Fix,
+    IntegrityError,
+    SpaceError,
+    UsageError,
+    ViewNotReadyError,
+)
+from brainbrr.learn.config import TrainConfig, load_train_config
 from brainbrr.loading.windows import WindowSpec
+from brainbrr.settings import Settings, launched, make_cuda_deterministic
 from brainbrr.store import frozen_views
-from brainbrr.views.report import ViewReport
+from brainbrr.store.store import Store
+from brainbrr.views.report import ViewReport, ViewRequest
+from brainbrr.views.report import view as report_view
 from brainbrr.views.retention import need_objects
+from brainbrr.views.select import Selection, resolve_corpus
 from brainbrr.views.stage import StageOptions, staged
 from brainbrr.views.view import View
 
 if TYPE_CHECKING:
-    from brainbrr.learn.config import TrainConfig
     from brainbrr.learn.evaluate import EvaluateReport
     from brainbrr.learn.train import TrainReport
-    from brainbrr.settings import Launch
+
+_REFREEZE_S = 3600.0
+_DEFAULT_CONFIG = "smoke"
+
+Where = tuple[tuple[str, str], ...]
+"""(field, pattern) pairs that recordings must match."""
 
 
-_AGAIN_S = 3600.0
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What to train, on what, and where to begin. The default of each field is that of the command.
+
+    `config` is a training config, the name of one, or a TOML file; None is the resumed run's own, else "smoke".
+    `changes` set single settings of it: "train.lr=0.001". `view` is a view that is ready; None opens the config's, of
+    `corpus`, `profile` (None: the config's), `split` and `where`. A view that differs from the config is refused,
+    unless `adopt_view` takes window, recipe and split from it. `resume` and `init` are folders of runs or their names:
+    a run to continue, and a finished run whose weights are the first ones. `name` names a new run, or continues the
+    run of that name. `stage` reads the view from copies on a disk of this node.
+    """
+
+    config: TrainConfig | str | Path | None = None
+    changes: Sequence[str] = ()
+    view: View | None = None
+    adopt_view: bool = False
+    profile: str | None = None
+    corpus: str | None = None
+    split: str = "train"
+    where: Where = ()
+    name: str | None = None
+    resume: str | Path | None = None
+    init: str | Path | None = None
+    stage: StageOptions | None = None
+
+    def __post_init__(self) -> None:
+        if self.resume and (self.init or self.name):
+            raise UsageError("resume continues a run as it is: neither init nor name goes with it")
+        if self.view is not None and (self.profile or self.corpus or self.where):
+            raise UsageError("a view has its own profile, corpus and recordings: give a view, or these")
+        if self.adopt_view and self.view is None:
+            raise UsageError("adopt_view needs a view to adopt")
+
+    def resumed(self, runs: Path) -> Path | None:
+        """Return the folder of the run to continue, None for a new run. Raises UsageError for one that is missing."""
+        if self.resume:
+            return run_named(runs, self.resume)
+        return runs / self.name if self.name and (runs / self.name).is_dir() else None
 
 
-def train(
-    report: ViewReport,
-    config: TrainConfig,
-    *,
-    runs: Path,
-    resume: Path | None,
-    name: str | None = None,
-    init: Path | None = None,
-    launch: Launch | None = None,
-    stage: StageOptions | None = None,
-    progress: Progress,
-) -> TrainReport:
-    """Train from a view that is ready. Raises ViewNotReadyError with the command that mends it otherwise.
+def train(options: TrainOptions, settings: Settings, progress: Progress) -> TrainReport:
+    """Train a detector from a view that is ready, and return where the run is.
 
-    The view is frozen in its store first, so that no gc takes what is trained on; the report's metrics say whether it
-    could be. With `stage` it is read from copies on this node, and the metrics say where and how many bytes.
-    With `launch` this is one process of several, which meet here; rank 0 writes the run.
+    The view is frozen in its store first, so that `gc` keeps what is trained on; metrics["frozen"] says whether the
+    store could be written. With `stage`, metrics["stage"] says where the copies are and how many bytes. Where a
+    launcher such as torchrun has set RANK and WORLD_SIZE, this is one process of several; rank 0 writes the run.
+    Raises ViewNotReadyError with the command that completes the view, UsageError where view and config differ or the
+    run is another one, and what `brainbrr.learn.train.train` raises.
     """
     need_torch()
-    view = preflight(report)
     from brainbrr.learn.distributed import joined
     from brainbrr.learn.train import device_of, trainable
     from brainbrr.learn.train import train as learn
 
-    trainable(view)  # before it is frozen: what teaches nothing need not stay
-    asked: dict[str, Any] = {"runs": runs, "name": name, "resume": resume, "init": init, "progress": progress}
-    found: dict[str, Any] = {"frozen": hold(view, progress)}
+    runs, launch = settings.runs.value, launched()
+    progress = progress if launch is None or launch.rank == 0 else Silent()
+    resumed = options.resumed(runs)
+    named = options.config or (resumed / "config.toml" if resumed else _DEFAULT_CONFIG)
+    config = load_train_config(named, options.changes)
+    if config.train.deterministic:
+        make_cuda_deterministic()
+    view = _view(options, config, view_of(resumed) if resumed else None, settings)
+    trainable(view)  # before it is frozen: a view that teaches nothing is not kept
+    learns = partial(
+        learn,
+        config=config,
+        runs=runs,
+        name=options.name,
+        resume=resumed,
+        init=run_named(runs, options.init) if options.init else None,
+        progress=progress,
+    )
+    facts: dict[str, Any] = {"frozen": freeze_view(view, progress)}
     cuda = device_of(config.train.device).type == "cuda"
-    with joined(launch, cuda=cuda), _in_use(view) if found["frozen"] else nullcontext():
-        if stage is None:
-            trained = learn(view, config, **asked)
+    with joined(launch, cuda=cuda), _in_use(view) if facts["frozen"] else nullcontext():
+        if options.stage is None:
+            trained = learns(view)
         else:
-            with staged(view, stage, progress) as copy:
-                trained = learn(copy.view, config, **asked)
-            found["stage"] = copy.to_json()
-    return replace(trained, metrics={**trained.metrics, **found})
+            with staged(view, options.stage, progress) as copy:
+                trained = learns(copy.view)
+            facts["stage"] = copy.to_json()
+    return replace(trained, metrics={**trained.metrics, **facts})
 
 
-def hold(view: View, progress: Progress) -> bool:
-    """Freeze a view in its store and prove that what it names is there; say whether the store could be written.
+def _view(options: TrainOptions, config: TrainConfig, resumed: Mapping[str, Any] | None, settings: Settings) -> View:
+    """Return the view to train on: the one given, where it is the config's, or the config's own."""
+    recipe = recipe_of(resumed) if resumed else load_recipe(config.recipe)
+    if options.view is None:
+        return ready(
+            open_view(
+                settings,
+                profile=options.profile or config.profile,
+                corpus=options.corpus or (resumed["corpus"] if resumed else None),
+                recipe=recipe if resumed else config.recipe,
+                window=config.window_spec(),
+                split=options.split,
+                where=options.where,
+            )
+        )
+    if not options.adopt_view:
+        _need_same(options.view, config, recipe, split=resumed["split"] if resumed else options.split)
+    return options.view
+
+
+def _need_same(view: View, config: TrainConfig, recipe: Recipe, *, split: str | None) -> None:
+    """Raise UsageError, naming every field in which a view differs from the one that the config asks for."""
+    ours, theirs = config.window_spec().identity(), view.window.identity()
+    differing = [f"window.{name} is {theirs[name]}, not {ours[name]}" for name in ours if theirs[name] != ours[name]]
+    if view.recipe.digest != recipe.digest:
+        differing.append(
+            f"recipe is {view.recipe.name} {view.recipe.digest[:8]}, not {recipe.name} {recipe.digest[:8]}"
+        )
+    if view.split != split:
+        differing.append(f"split is {view.split}, not {split}")
+    if differing:
+        raise UsageError(
+            f"the view is not the one of config {config.name}: {'; '.join(differing)}",
+            fix="open it as the config says, brainbrr.view(split='train', window=config.window_spec(), "
+            "recipe=config.recipe), or train on it as it is: adopt_view=True",
+        )
+
+
+def open_view(
+    settings: Settings,
+    *,
+    profile: str,
+    corpus: str | None,
+    recipe: Recipe | str,
+    window: WindowSpec,
+    split: str,
+    where: Where = (),
+) -> ViewReport:
+    """Return a view's report; without a store, that of an empty view. `recipe` is one, or its name or file."""
+    store = Store.open_if_there(settings.store.value)
+    corpus = resolve_corpus(store, corpus) if store else corpus
+    named, recipe = (recipe, load_recipe(recipe)) if isinstance(recipe, str) else (recipe.name, recipe)
+    request = ViewRequest(
+        settings.profile_of(corpus, profile), recipe, window, corpus, split, selection=Selection(where=where)
+    )
+    flags = ["--recipe", named] if recipe.digest != Recipe().digest else []
+    return report_view(store, request, location=settings.store.value, host=settings.host, flags=flags)
+
+
+def freeze_view(view: View, progress: Progress) -> bool:
+    """Freeze a view in its store and check that all it names exists; return whether the store could be written.
 
     Raises ViewNotReadyError where a gc was faster.
     """
@@ -80,7 +200,10 @@ def hold(view: View, progress: Progress) -> bool:
         frozen_views.freeze(view.store, str(view.digest), view.to_json())
     except (UsageError, SpaceError) as error:
         frozen = False
-        progress.say(f"the view is not frozen in the store, so a gc there may delete what is trained on: {error.what}")
+        progress.say(
+            "warning: this view could not be saved in the store, so `gc` may delete its data while you train: "
+            f"{error.what}"
+        )
     try:
         need_objects(view.store, view.to_json())
     except IntegrityError as error:
@@ -94,8 +217,8 @@ def _in_use(view: View) -> Iterator[None]:
     over = Event()
 
     def again() -> None:
-        while not over.wait(_AGAIN_S):
-            with suppress(BrainbrrError, OSError):  # a network that is gone for a while
+        while not over.wait(_REFREEZE_S):
+            with suppress(BrainbrrError, OSError):  # a network that is away for a while
                 frozen_views.freeze(view.store, str(view.digest), view.to_json())
 
     Thread(target=again, daemon=True).start()
@@ -105,8 +228,71 @@ def _in_use(view: View) -> Iterator[None]:
         over.set()
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """What to score, and what to choose thresholds on first: views, or splits of the run's corpus.
+
+    Without `tune` the run's thresholds stay. `profile`, `corpus` (None: the run's) and `where`, (field, pattern)
+    pairs, are those of splits.
+    """
+
+    view: View | str = "eval"
+    tune: View | str | None = None
+    profile: str | None = None
+    corpus: str | None = None
+    where: Where = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.view, str) and self.tune == self.view:
+            raise UsageError(
+                f"thresholds tuned on split {self.view} would be scored on it",
+                fix="choose another --tune, or --tune none",
+            )
+
+
+def evaluate(run: str | Path, options: EvaluateOptions, settings: Settings, progress: Progress) -> EvaluateReport:
+    """Score a run, a folder or a name, on a view or a split of its corpus.
+
+    Raises LeakError when what is scored shares a patient with the training or with `tune`, and what
+    `brainbrr.learn.evaluate.evaluate` raises.
+    """
+    need_torch()
+    from brainbrr.learn.evaluate import evaluate as score
+
+    folder = run_named(settings.runs.value, run)
+    frozen = view_of(folder)
+
+    def opened(split: View | str) -> View:
+        if isinstance(split, View):
+            return split
+        return ready(
+            open_view(
+                settings,
+                profile=options.profile or frozen["profile"],
+                corpus=options.corpus or frozen["corpus"],
+                recipe=recipe_of(frozen),
+                window=WindowSpec.model_validate(frozen["window"]),
+                split=split,
+                where=options.where,
+            )
+        )
+
+    held_out, tuning = opened(options.view), None if options.tune is None else opened(options.tune)
+    return score(folder, held_out, tune=tuning, progress=progress)
+
+
+def run_named(runs: Path, name: str | Path) -> Path:
+    """Return the folder of a run: a path, or its name in the folder of runs. Raises UsageError for neither."""
+    for path in (Path(name), runs / name):
+        if path.is_dir():
+            return path
+    raise UsageError(
+        f"no run is called {str(name)!r}", where=runs, fix=Fix(("runs",), " lists them"), code="no-such-run"
+    )
+
+
 def view_of(run: Path) -> Mapping[str, Any]:
-    """Return the frozen view that a run learns from. Raises UsageError for what is no run."""
+    """Return the frozen view that a run learns from. Raises UsageError for a folder that is no run."""
     need_torch()
     from brainbrr.learn.runs import open_run
 
@@ -118,8 +304,8 @@ def recipe_of(frozen: Mapping[str, Any]) -> Recipe:
     return Recipe.from_identity(frozen["recipe"]["fields"], name=frozen["recipe"]["name"])
 
 
-def preflight(report: ViewReport) -> View:
-    """Return the view when it is ready, else say in full what is not."""
+def ready(report: ViewReport) -> View:
+    """Return the view of a report. Raises ViewNotReadyError, with what is missing and the command that adds it."""
     report.view.require_ready(location=report.location)
     return report.view
 
@@ -133,34 +319,3 @@ def need_torch() -> None:
         raise DependencyError(
             f"training needs {', '.join(lacking)}", fix="pip install 'brainbrr[train]', or '.[train]' in a checkout"
         )
-
-
-def evaluate(
-    run: Path,
-    *,
-    split: str,
-    tune: str | None,
-    open_view: Callable[..., ViewReport],
-    progress: Progress,
-) -> EvaluateReport:
-    """Score a run on a split, with thresholds chosen on `tune`.
-
-    Raises LeakError when the split shares a patient with the training or with `tune`, UsageError when it is `tune`.
-    """
-    need_torch()
-    from brainbrr.learn.evaluate import evaluate as score
-    from brainbrr.learn.runs import open_run
-
-    if tune == split:
-        raise UsageError(
-            f"thresholds tuned on split {split} would be scored on it", fix="choose another --tune, or --tune none"
-        )
-    frozen = open_run(run).view
-    asked = {
-        "corpus": frozen["corpus"],
-        "recipe": recipe_of(frozen),
-        "window": WindowSpec.model_validate(frozen["window"]),
-    }
-    held_out = preflight(open_view(frozen["profile"], split=split, **asked))
-    tuning = preflight(open_view(frozen["profile"], split=tune, **asked)) if tune else None
-    return score(run, held_out, tune=tuning, progress=progress)

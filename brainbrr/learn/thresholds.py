@@ -12,7 +12,7 @@ import numpy as np
 from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.learn import runs as r
 from brainbrr.scoring.bootstrap import Counts, rates
-from brainbrr.scoring.events import EvaluateConfig, Pool, Scored
+from brainbrr.scoring.events import EventRule, Pool, Scored
 from brainbrr.scoring.metrics import szcore_event
 
 PROBABILITIES = (*(percent / 100 for percent in range(5, 100, 5)), 0.98, 0.99)
@@ -39,7 +39,7 @@ class Thresholds:
         r.write(file, json.dumps(vars(self), indent=1).encode())
 
     @classmethod
-    def read(cls, file: Path, rule: EvaluateConfig) -> Thresholds:
+    def read(cls, file: Path, rule: EventRule) -> Thresholds:
         """Return what `write` kept. Raises IntegrityError for anything else, UsageError for those of another rule."""
         try:
             found = json.loads(file.read_bytes())
@@ -62,7 +62,7 @@ class Thresholds:
         return kept
 
 
-def best_threshold(recordings: Sequence[Scored], candidates: Iterable[float], rule: EvaluateConfig) -> float:
+def best_threshold(recordings: Sequence[Scored], candidates: Iterable[float], rule: EventRule) -> float:
     """Return the threshold with the best SzCORE event F1 of all recordings together.
 
     Of several equal ones the middle one: farthest from where the score falls on either side.
@@ -84,7 +84,7 @@ def best_threshold(recordings: Sequence[Scored], candidates: Iterable[float], ru
     return best[len(best) // 2]
 
 
-def best_level(recordings: Sequence[Scored], rule: EvaluateConfig) -> float:
+def best_level(recordings: Sequence[Scored], rule: EventRule) -> float:
     """Return the best threshold of a score without a scale of its own: candidates are its quantiles."""
     values = np.concatenate([recording.score for recording in recordings])
     return best_threshold(recordings, np.quantile(values, np.linspace(0.5, 0.999, _N_LEVELS)).tolist(), rule)

@@ -44,17 +44,18 @@ Forward = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class TrainReport:
-    """One finished training. `loss` is the mean over the last 50 steps."""
+    """One finished training. `loss` is the mean over the last 50 steps; `rank` is this process's, no JSON field."""
 
     run: Path
     view_digest: str
     steps: int
     loss: float
     metrics: dict[str, Any]
+    rank: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
-        return {**vars(self), "run": str(self.run)}
+        return {name: value for name, value in vars(self).items() if name != "rank"} | {"run": str(self.run)}
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,7 @@ def train(
             "scan": scan,
             "synthetic": view.synthetic,
         },
+        rank=world.rank,
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from brainbrr.core.arrays import Bool, Float32, Float64, Int64
 from brainbrr.scoring import nedc
 from brainbrr.scoring.bootstrap import Bootstrap, by_patient
-from brainbrr.scoring.events import EvaluateConfig, Pool, Scored
+from brainbrr.scoring.events import EventRule, Pool, Scored
 
 STEP_SCORER = "every step of all recordings together; equal scores are one threshold"
 RATE_SCORER = f"{nedc.OVLP}; thresholds swept on the scored recordings themselves"
@@ -24,7 +24,7 @@ _MAX_BINS = 1000
 
 
 def curves(
-    recordings: Sequence[Scored], rule: EvaluateConfig, bootstrap: Bootstrap
+    recordings: Sequence[Scored], rule: EventRule, bootstrap: Bootstrap
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the scores of a set of recordings, and their intervals over patients, by the same names."""
     score = np.concatenate([recording.score for recording in recordings])
@@ -65,7 +65,7 @@ def auprc(score: Float32, label: Bool) -> float | None:
 
 
 def at_false_alarms(
-    recordings: Sequence[Scored], rule: EvaluateConfig, bootstrap: Bootstrap
+    recordings: Sequence[Scored], rule: EventRule, bootstrap: Bootstrap
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the best sensitivity that keeps to each of FALSE_ALARMS_PER_DAY, and its interval at that threshold.
 
@@ -107,9 +107,7 @@ def _reference(recordings: Sequence[Scored]) -> tuple[Float64, Int64]:
     return spans, np.repeat(np.arange(len(recordings)), [len(recording.seizures) for recording in recordings])
 
 
-def _overlaps(
-    pool: Pool, threshold: float, rule: EvaluateConfig, reference: Float64, owner: Int64
-) -> tuple[Float64, int]:
+def _overlaps(pool: Pool, threshold: float, rule: EventRule, reference: Float64, owner: Int64) -> tuple[Float64, int]:
     """Return the found seizures of each recording, (n_recordings,), and the number of false alarms."""
     spans, said_owner = pool.events(threshold, rule)
     apart = np.concatenate([[0], np.cumsum(pool.durations[:-1] + 1)])  # end to end, with a second in between

@@ -63,7 +63,7 @@ class Pool:
             step_s,
         )
 
-    def events(self, threshold: float, rule: EvaluateConfig) -> tuple[Float64, Int64]:
+    def events(self, threshold: float, rule: EventRule) -> tuple[Float64, Int64]:
         """Return events in seconds of their own recording, (m, 2), and the recording of each, (m,), in order.
 
         An event is a run of at least low_share · threshold that reaches the threshold. Runs shorter than opening_s
@@ -90,7 +90,7 @@ class Pool:
         return np.flatnonzero(inside & ~before), np.flatnonzero(inside & ~after) + 1
 
 
-def events_of(recording: Scored, threshold: float, rule: EvaluateConfig) -> Events:
+def events_of(recording: Scored, threshold: float, rule: EventRule) -> Events:
     """Return the events of one recording, in seconds, sorted and apart."""
     spans, _ = Pool.of([recording]).events(threshold, rule)
     return [(start, stop) for start, stop in spans.tolist()]
@@ -105,7 +105,7 @@ def _join(spans: Float64, owner: Int64, gap_s: float) -> tuple[Float64, Int64]:
     return np.stack([spans[begins, 0], spans[ends, 1]], axis=1), owner[begins]
 
 
-class EvaluateConfig(Section):
+class EventRule(Section):
     """How probabilities become events, and how sure the scores are.
 
     `threshold` counts only until one is tuned on another split. An event goes on while the probability is at least

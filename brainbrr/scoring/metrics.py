@@ -18,7 +18,7 @@ from brainbrr.core.arrays import Float64
 from brainbrr.scoring import nedc
 from brainbrr.scoring.bootstrap import Bootstrap, Counts, by_patient, rates, told
 from brainbrr.scoring.curves import curves
-from brainbrr.scoring.events import EvaluateConfig, Events, Pool, Scored
+from brainbrr.scoring.events import EventRule, Events, Pool, Scored
 from brainbrr.scoring.nedc import Tally
 
 SCORER = (
@@ -154,7 +154,7 @@ def event_metrics(outcomes: Sequence[Outcome], bootstrap: Bootstrap) -> tuple[di
     return found, intervals
 
 
-def metrics(recordings: Sequence[Scored], threshold: float, rule: EvaluateConfig, *, seed: int) -> dict[str, Any]:
+def metrics(recordings: Sequence[Scored], threshold: float, rule: EventRule, *, seed: int) -> dict[str, Any]:
     """Return every score of a set of series: of all thresholds, and of the events at one."""
     spans, owner = Pool.of(recordings).events(threshold, rule)
     outcomes = [

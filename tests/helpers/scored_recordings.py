@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from brainbrr.eeg.corpus.annotations import read_annotations
-from brainbrr.scoring.events import EvaluateConfig, Events, Scored
+from brainbrr.scoring.events import EventRule, Events, Scored
 from brainbrr.scoring.metrics import Outcome
 
-PLAIN = EvaluateConfig(closing_s=0, min_duration_s=0, merge_gap_s=0, resamples=200)
+PLAIN = EventRule(closing_s=0, min_duration_s=0, merge_gap_s=0, resamples=200)
 """No rule but the threshold."""
 
 

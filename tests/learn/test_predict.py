@@ -26,7 +26,7 @@ from brainbrr.learn.predict import Predictor
 from brainbrr.learn.predict_files import PredictReport, predict
 from brainbrr.learn.thresholds import Thresholds
 from brainbrr.loading.windows import WindowSpec
-from brainbrr.scoring.events import EvaluateConfig
+from brainbrr.scoring.events import EventRule
 from brainbrr.views.view import View
 
 ViewOf = Callable[..., View]
@@ -99,7 +99,7 @@ def test_the_threshold_is_the_one_that_was_tuned(run: Path, generated: Path, vie
     edf = generated / view_of("eval").recordings[0].path
     report = predict(run, [edf])
     assert (report.threshold, report.threshold_from) == (0.5, "config.toml: none was tuned")
-    Thresholds(0.001, 1.0, "split dev", EvaluateConfig().rule()).write(run / "thresholds.json")
+    Thresholds(0.001, 1.0, "split dev", EventRule().rule()).write(run / "thresholds.json")
     report = predict(run, [edf])
     assert (report.threshold, report.threshold_from) == (0.001, "split dev")
     [prediction] = report.predictions

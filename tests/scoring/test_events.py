@@ -11,11 +11,11 @@ from helpers.scored_recordings import PLAIN, scored
 from brainbrr.eeg.corpus.annotations import Annotations, read_annotations
 from brainbrr.learn.predict import write_probabilities
 from brainbrr.learn.runs import read_tensors
-from brainbrr.scoring.events import EvaluateConfig, Events, Pool, Scored, events_of
+from brainbrr.scoring.events import EventRule, Events, Pool, Scored, events_of
 from brainbrr.scoring.files import bids_tsv, csv_bi
 
 
-def rule(**fields: float) -> EvaluateConfig:
+def rule(**fields: float) -> EventRule:
     return PLAIN.model_copy(update=fields)
 
 

@@ -16,7 +16,7 @@ import brainbrr
 from brainbrr.core import failpoints
 from brainbrr.core.progress import Silent
 from brainbrr.errors import ViewNotReadyError
-from brainbrr.learn.start import hold
+from brainbrr.learn.start import freeze_view
 from brainbrr.store import sidecars
 from brainbrr.store.deletion import Deletion
 from brainbrr.store.frozen_views import retire
@@ -279,7 +279,7 @@ def test_train_says_when_it_cannot_freeze(store: Store, monkeypatch: pytest.Monk
 
     view = brainbrr.view(store, profile="smoke")
     monkeypatch.setattr("brainbrr.core.files.write", denied)
-    assert hold(view, Heard()) is False
+    assert freeze_view(view, Heard()) is False
     assert len(said) == 1 and "not frozen" in said[0] and "cannot be written" in said[0]
 
 
@@ -288,7 +288,7 @@ def test_a_view_that_a_gc_took_before_it_was_frozen_is_not_ready(store: Store) -
     forget_catalog(store)
     gc(store, yes=True, grace_s=0)
     with pytest.raises(ViewNotReadyError, match="does not hold"):
-        hold(view, Silent())
+        freeze_view(view, Silent())
 
 
 def test_a_recompressed_store_keeps_pins_retired_recipes_and_receipts(cli: Cli, store: Store, tmp_path: Path) -> None:

@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 import torch
 from helpers import gather_reference
-from helpers.gather_reference import FILL, Tables, bits
+from helpers.gather_reference import FILL, Tables, bits, cut
 from helpers.support import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from learn.gather_reference import FILL, Tables, bits, cut
 
 from brainbrr.errors import DependencyError, UsageError
 from brainbrr.learn.cuda.gather import mix
