@@ -68,7 +68,8 @@ class Settings:
         """Return one profile of a corpus. Raises UsageError for a name that no profile has."""
         profiles = self.profiles_of(corpus)
         if name not in profiles:
-            raise UsageError(f"no profile is called {name!r}", fix=f"profiles: {', '.join(profiles)}")
+            fix = f"profiles: {', '.join(profiles)}"
+            raise UsageError(f"no profile is called {name!r}", fix=fix, code="no-such-profile")
         return profiles[name]
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from brainbrr.eeg.signal.recipe import Recipe, load_recipe
 from brainbrr.errors import UsageError
-from brainbrr.profiles import Profile
 from brainbrr.settings import Settings, resolve
 from brainbrr.store.store import Store
 from brainbrr.views.select import Selection
@@ -54,15 +53,6 @@ def place(store: Store | Location, *, runs: Location = None) -> Place:
 def store_of(store: Store | Location) -> Store:
     """Return the store that an argument means. Raises UsageError where there is none."""
     return store if isinstance(store, Store) else place(store).store
-
-
-def profile_of(settings: Settings, corpus: str | None, name: str) -> Profile:
-    """Return a profile of a corpus by its name. Raises UsageError where there is none."""
-    profiles = settings.profiles_of(corpus)
-    if name not in profiles:
-        fix = f"profiles: {', '.join(profiles)}"
-        raise UsageError(f"no profile is called {name!r}", fix=fix, code="no-such-profile")
-    return profiles[name]
 
 
 def recipe_of(recipe: Recipe | str | Path) -> Recipe:

@@ -11,7 +11,6 @@ from brainbrr.api.arguments import (
     Location,
     accepted,
     place,
-    profile_of,
     recipe_of,
     selection_of,
     store_of,
@@ -182,7 +181,7 @@ def ingest(
         root=Path(root),
         store=at.location,
         corpus=corpus,
-        profile=profile_of(at.settings, locate(Path(root), name=corpus).name, profile) if profile else None,
+        profile=at.settings.profile_of(locate(Path(root), name=corpus).name, profile) if profile else None,
         recipe=recipe_of(recipe),
         workers=workers,
         engine=Futures(executor) if isinstance(executor, Executor) else executor,
@@ -260,7 +259,7 @@ def view(
     opened = at.store
     name = resolve_corpus(opened, corpus)
     request = ViewRequest(
-        profile=profile_of(at.settings, name, profile),
+        profile=at.settings.profile_of(name, profile),
         split=split,
         corpus=name,
         recipe=recipe_of(recipe),

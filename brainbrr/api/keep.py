@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from brainbrr.api.arguments import Location, accepted, place, profile_of, recipe_of, seconds_of, store_of
+from brainbrr.api.arguments import Location, accepted, place, recipe_of, seconds_of, store_of
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import UsageError
@@ -78,7 +78,7 @@ def check(
         at.store,
         require=require,
         settings=at.settings,
-        profile=profile_of(at.settings, None, profile).name,
+        profile=at.settings.profile_of(None, profile).name,
         corpus=corpus,
         recipe=recipe_of(recipe),
         progress=progress,

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,7 +23,7 @@ from torch.nn import functional as F  # noqa: N812  # its usual name
 
 from brainbrr.core.digest import sha256
 from brainbrr.core.progress import Progress, Silent
-from brainbrr.errors import BrainbrrError, DependencyError, Fix, IntegrityError, UsageError, ViewNotReadyError
+from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError, ViewNotReadyError
 from brainbrr.learn import loggers
 from brainbrr.learn import runs as r
 from brainbrr.learn.config import OptimiserConfig, TrainConfig, window_fields
@@ -60,7 +60,7 @@ class TrainReport:
 
 @dataclass(frozen=True)
 class State:
-    """All that moves: weights, the optimiser's moments, and the weights' average where one is kept."""
+    """All that training changes: weights, the optimiser's moments, and the average of the weights, if any."""
 
     model: Detector
     optimiser: torch.optim.Optimizer
@@ -68,7 +68,7 @@ class State:
 
     @property
     def result(self) -> dict[str, Tensor]:
-        """The weights that the run is for."""
+        """The weights that are the run's result."""
         return self.model.state_dict() if self.average is None else self.average
 
     def tensors(self) -> dict[str, Tensor]:
@@ -76,6 +76,41 @@ class State:
         held = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         held |= {f"average.{name}": value for name, value in (self.average or {}).items()}
         return held | r.optimiser_tensors(self.model, self.optimiser)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training under way: what learns, from which view, with which other processes, and where it is written."""
+
+    run: r.Run
+    view: View
+    config: TrainConfig
+    state: State
+    world: World
+    threads: int
+    losses: deque[float]
+    """Of the last steps: their mean is the run's loss."""
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Since it began in this process."""
+        return time.monotonic() - self.began
+
+    def save(self, step: int) -> None:
+        """Write the checkpoint of a step, and return once it is written."""
+        if self.world.writes:
+            r.write_tensors(self.run.checkpoint, self.state.tensors(), self._metadata(step))
+        self.world.meet()
+
+    def finish(self, step: int) -> None:
+        """Write the run's weights, where they are not written yet, and return once they are."""
+        if self.world.writes and not self.run.model.exists():
+            r.write_tensors(self.run.model, self.state.result, self._metadata(step))
+        self.world.meet()
+
+    def _metadata(self, step: int) -> dict[str, Any]:
+        return self.run.metadata(step, world=self.world.size, threads=self.threads)
 
 
 def train(
@@ -90,27 +125,47 @@ def train(
 ) -> TrainReport:
     """Train on every window of a view that is ready, and return where the run is.
 
-    The view's own profile and window are what the run's config.toml records, whatever `config` would have chosen.
-    `resume` is the folder of a run to go on with, from its last checkpoint, as if it had never stopped; `init` that of
-    a finished run whose weights are the first ones; with both, the one that the run started from. `name`: the new
-    run's, below `runs`. Where torch.distributed has been set up each process gives its own part of every batch, and
-    rank 0 writes.
+    The run's config.toml records profile, window and recipe of the view, whatever `config` has: `start.train` refuses
+    a view that differs. `resume` is the folder of a run to continue from its last checkpoint, as if it had never
+    stopped; `init` that of a finished run whose weights are the first ones; with both, the one that the run started
+    from. `name` names the new run, below `runs`. Where torch.distributed is set up each process gives its own part of
+    every batch, and rank 0 writes.
     Raises ViewNotReadyError for a view without a digest; UsageError for one without seizures, when view, config or
     number of processes are not the run's, or the weights of `init` not for this view; IntegrityError when processes
-    find different runs, views, configs or checkpoints; BrainbrrError when the loss is no number, or a process is gone.
-    Ctrl-C, SIGTERM and SIGUSR1 write a checkpoint and raise KeyboardInterrupt.
+    find different runs, views, configs or checkpoints; BrainbrrError when the loss is not a number, or another process
+    has ended. Ctrl-C, SIGTERM and SIGUSR1 write a checkpoint and raise KeyboardInterrupt.
     """
     progress = progress or Silent()
+    training, first = _set_up(view, config, runs=runs, name=name, resume=resume, init=init)
+    if training.world.device.type == "cpu" and training.threads != torch.get_num_threads():
+        progress.say(f"torch threads: {training.threads}, as when the run began; another number would give other bits")
+    _learn(training, first, progress)
+    steps = max(first, training.config.train.steps)
+    training.finish(steps)
+    return TrainReport(
+        run=training.run.folder,
+        view_digest=str(training.view.digest),
+        steps=steps,
+        loss=fmean(training.losses or [math.nan]),
+        metrics=_metrics(training, n_steps=steps - first),
+        rank=training.world.rank,
+    )
+
+
+def _set_up(
+    view: View, config: TrainConfig, *, runs: Path, name: str | None, resume: Path | None, init: Path | None
+) -> tuple[Training, int]:
+    """Make or reopen the run, together with the other processes; return the training and its first step."""
     digest = trainable(view)
     of_view = {"profile": view.profile, "window": window_fields(view.window), "recipe": view.recipe.name}
     config = TrainConfig.model_validate({**config.model_dump(), **of_view})
     loggers.need(config.train.log)
     device = device_of(config.train.device)
-    scan = chosen(config.model.scan, device)
+    chosen(config.model.scan, device)  # before anything is written: it may not be installed
     world = this_world(device)
     state = _initial(len(view.channels), config, device)
-    asked = sha256(f"{resume is None} {digest} {config.to_toml()}".encode())
-    if len(set(world.all(int(asked[:15], 16)))) > 1:
+    identity = sha256(f"{resume is None} {digest} {config.to_toml()}".encode())
+    if len(set(world.all(int(identity[:15], 16)))) > 1:
         raise IntegrityError(
             "the processes find different runs, views or configs",
             where=resume or (runs / name if name else runs),
@@ -129,66 +184,61 @@ def train(
             where=run.checkpoint,
             fix="the same command again, once every node shows the same file",
         )
-    step = first
-    if device.type == "cpu" and threads != torch.get_num_threads():
-        progress.say(f"torch threads: {threads}, as the run began; another number would give other bits")
-    recent = deque((row["loss"] for row in run.history() if row["step"] < step), maxlen=r.LOSS_OVER)
-    forward: Forward = torch.compile(state.model) if config.train.compile else state.model
+    losses = deque((row["loss"] for row in run.history() if row["step"] < first), maxlen=r.LOSS_OVER)
+    return Training(run, view, config, state, world, threads, losses), first
 
-    began = time.monotonic()
-    progress.start("train", config.train.steps - step, "steps")
+
+def _learn(training: Training, first: int, progress: Progress) -> None:
+    """Take every step from the first on; write checkpoints, also where a signal stops the training."""
+    view, config, world = training.view, training.config.train, training.world
+    forward: Forward = torch.compile(training.state.model) if config.compile else training.state.model
+    progress.start("train", config.steps - first, "steps")
     try:
         with (
             interrupts() as interrupted,
-            _reproducible(device, deterministic=config.train.deterministic, threads=threads),
-            _log(run, config, step, world) as log,
-            torch_loader(view.index, view.store, _choices(config, step), mode="auto", device=device) as batches,
+            _reproducible(world.device, deterministic=config.deterministic, threads=training.threads),
+            _log(training, first) as log,
+            torch_loader(
+                view.index, view.store, _choices(training.config, first), mode="auto", device=world.device
+            ) as batches,
         ):
-            while step < config.train.steps:
-                row = _step(forward, state, batches, step, config, world, view)
-                log({**row, "seconds": round(time.monotonic() - began, 3)})
-                recent.append(row["loss"])
-                step += 1
+            for step in range(first, config.steps):
+                row = _step(training, forward, batches, step)
+                log({**row, "seconds": round(training.seconds, 3)})
+                training.losses.append(row["loss"])
                 progress.advance(1, note=f"loss {row['loss']:.3f}")
+                done = step + 1
                 stop = world.any(interrupted.is_set())
-                if stop or step % config.train.checkpoint_every == 0 or step == config.train.steps:
-                    if world.writes:
-                        told = run.metadata(step, world=world.size, threads=threads)
-                        r.write_tensors(run.checkpoint, state.tensors(), told)
-                    world.meet()
+                if stop or done % config.checkpoint_every == 0 or done == config.steps:
+                    training.save(done)
                 if stop:
-                    progress.say(Fix(f"stopped after step {step}; continue with ", ("train", "--resume", run.folder)))
+                    folder = training.run.folder
+                    progress.say(f"stopped after step {done}; continue with: brainbrr train --resume {folder}")
                     raise KeyboardInterrupt
     finally:
         progress.stop()
-    if world.writes and not run.model.exists():
-        r.write_tensors(run.model, state.result, run.metadata(step, world=world.size, threads=threads))
-    world.meet()
-    seconds = time.monotonic() - began
+
+
+def _metrics(training: Training, *, n_steps: int) -> dict[str, Any]:
+    """Return how the training was computed, and how fast."""
+    config, world, seconds = training.config, training.world, training.seconds
     per_step = config.train.batch * config.train.accumulate * world.size
-    return TrainReport(
-        run=run.folder,
-        view_digest=digest,
-        steps=step,
-        loss=fmean(recent or [math.nan]),
-        metrics={
-            "parameters": n_parameters(state.model),
-            "windows": len(view),
-            "seconds": round(seconds, 1),
-            "windows_per_second": round((step - first) * per_step / seconds, 1),
-            "device": str(device),
-            "processes": world.size,
-            "precision": "bf16 autocast" if _autocasts(device, config.train) else "fp32",
-            "deterministic": device.type == "cpu" or config.train.deterministic,
-            "scan": scan,
-            "synthetic": view.synthetic,
-        },
-        rank=world.rank,
-    )
+    return {
+        "parameters": n_parameters(training.state.model),
+        "windows": len(training.view),
+        "seconds": round(seconds, 1),
+        "windows_per_second": round(n_steps * per_step / seconds, 1),
+        "device": str(world.device),
+        "processes": world.size,
+        "precision": "bf16 autocast" if _autocasts(world.device, config.train) else "fp32",
+        "deterministic": world.device.type == "cpu" or config.train.deterministic,
+        "scan": chosen(config.model.scan, world.device),
+        "synthetic": training.view.synthetic,
+    }
 
 
 def trainable(view: View) -> str:
-    """Return the digest of a view that one can learn from."""
+    """Return the digest of a view to learn from. Raises where it is not ready, has no seizure, or keeps NaN."""
     if view.state != "ready" or view.digest is None:
         raise ViewNotReadyError(f"the view is {view.state}: training never builds", fix="ingest the corpus first")
     if not np.isin(view.classes(), (PARTIAL, FULL)).any():
@@ -202,12 +252,12 @@ def trainable(view: View) -> str:
     return view.digest
 
 
-def device_of(asked: str) -> torch.device:
-    """Return the device that `auto`, `cpu` or `cuda` means here. Raises DependencyError without the one asked for."""
-    there = torch.cuda.is_available()
-    if asked == "cuda" and not there:
+def device_of(name: str) -> torch.device:
+    """Return the device that `auto`, `cpu` or `cuda` means here. Raises DependencyError where it is missing."""
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
         raise DependencyError("train.device is cuda, and torch finds no such device", fix='set train.device = "auto"')
-    if there and asked != "cpu":
+    if has_cuda and name != "cpu":
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
 
@@ -233,14 +283,14 @@ def _groups(model: Detector, weight_decay: float) -> list[dict[str, Any]]:
 
 
 def _restore(run: r.Run, state: State, world: World) -> tuple[int, int]:
-    """Load the run's checkpoint, or what it started from; return the step to go on with, and by how many threads.
+    """Load the run's checkpoint, or the weights it started from; return the next step, and the number of threads.
 
-    The number of threads is the order of additions on a CPU: another one would give other last bits.
+    The number of threads decides the order of additions on a CPU: another one would give other last bits.
     """
     if not run.checkpoint.exists():
         if run.before:
             if not run.init.exists():
-                raise IntegrityError("the weights that the run started from are gone", where=run.init)
+                raise IntegrityError("the weights that the run started from are missing", where=run.init)
             r.load_weights(state.model, r.read_tensors(run.init)[0], where=run.init)
             _take(state.average, state.model.state_dict(), where=run.init)
         return 0, torch.get_num_threads()
@@ -250,9 +300,7 @@ def _restore(run: r.Run, state: State, world: World) -> tuple[int, int]:
     r.load_optimiser(state.model, state.optimiser, tensors, where=run.checkpoint)
     step, threads = metadata.get("step"), metadata.get("threads", torch.get_num_threads())
     if type(step) is not int or step < 0 or type(threads) is not int or not 0 < threads <= _MOST_THREADS:
-        raise IntegrityError(
-            "the checkpoint does not say of which step it is, by how many threads", where=run.checkpoint
-        )
+        raise IntegrityError("the checkpoint does not state its step and its number of threads", where=run.checkpoint)
     if (before := metadata.get("world", 1)) != world.size:
         raise UsageError(
             f"the run was on {before} processes, this is on {world.size}: its batches would be others",
@@ -267,7 +315,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _take(average: dict[str, Tensor] | None, values: Mapping[str, Tensor], *, where: Path) -> None:
-    """Put values into the average, where one is kept."""
+    """Copy values into the average, where there is one."""
     if average is None:
         return
     if {name: value.shape for name, value in values.items()} != {name: old.shape for name, old in average.items()}:
@@ -277,7 +325,7 @@ def _take(average: dict[str, Tensor] | None, values: Mapping[str, Tensor], *, wh
 
 
 def _choices(config: TrainConfig, step: int) -> Choices:
-    """Return what the loader is to give this process, from a step on."""
+    """Return what the loader gives this process, from a step on."""
     choices = Choices(
         batch=config.train.batch,
         sampling=config.train.sampling(config.seed),
@@ -290,9 +338,9 @@ def _choices(config: TrainConfig, step: int) -> Choices:
 
 @contextmanager
 def _reproducible(device: torch.device, *, deterministic: bool, threads: int) -> Iterator[None]:
-    """Compute by so many threads; with `deterministic`, refuse kernels that add in any order.
+    """Compute by this number of threads; with `deterministic`, refuse kernels that add in any order.
 
-    Leaves the caller's random numbers and threads alone.
+    Restores the caller's random numbers and threads.
     """
     before, threads_before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -308,15 +356,16 @@ def _reproducible(device: torch.device, *, deterministic: bool, threads: int) ->
 
 
 @contextmanager
-def _log(run: r.Run, config: TrainConfig, step: int, world: World) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Give a function that keeps what a step said: in metrics.jsonl, and where else the config asks."""
-    if not world.writes:
+def _log(training: Training, step: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Give a function that records a step: in metrics.jsonl, and in the loggers that the config names."""
+    run = training.run
+    if not training.world.writes:
         yield lambda _: None
         return
     run.rewind(step)
     with (
         run.metrics.open("a", encoding="utf-8", buffering=1) as file,
-        loggers.opened(config.train.log, run, step) as show,
+        loggers.opened(training.config.train.log, run, step) as show,
     ):
 
         def log(row: dict[str, Any]) -> None:
@@ -326,11 +375,10 @@ def _log(run: r.Run, config: TrainConfig, step: int, world: World) -> Iterator[C
         yield log
 
 
-def _step(
-    forward: Forward, state: State, batches: Loader, step: int, config: TrainConfig, world: World, view: View
-) -> dict[str, Any]:
-    """Move the weights once, by the mean loss over all samples of the step that somebody labelled."""
-    told = torch.zeros(2, device=world.device)  # loss, and the share of samples that somebody labelled
+def _step(training: Training, forward: Forward, batches: Loader, step: int) -> dict[str, Any]:
+    """Move the weights once, by the mean loss over all labelled samples of the step."""
+    state, config, world = training.state, training.config, training.world
+    sums = torch.zeros(2, device=world.device)  # of the loss, and of the share of samples that are labelled
     torch.manual_seed(_seed(config.seed, step, world.rank))  # for dropout
     state.optimiser.zero_grad(set_to_none=True)
     for _ in range(config.train.accumulate):
@@ -340,27 +388,32 @@ def _step(
             logits = forward(signal)
         part = (loss_of(logits.float(), (label == 1).float(), config.train) * valid).mean()
         part.backward()
-        told += torch.stack([part.detach(), valid.float().mean()])
+        sums += torch.stack([part.detach(), valid.float().mean()])
     gradients = [parameter.grad for parameter in state.model.parameters() if parameter.grad is not None]
-    world.add([*gradients, told])
+    world.add([*gradients, sums])
     for gradient in gradients:
-        gradient /= told[1]
+        gradient /= sums[1]
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.train.clip_norm)
-    loss, norm = torch.stack([told[0] / told[1], norm]).tolist()
+    loss, norm = torch.stack([sums[0] / sums[1], norm]).tolist()
     if not (math.isfinite(loss) and math.isfinite(norm)):
-        size = config.train.accumulate * world.size * config.train.batch
-        windows = batches.order.take(step * size, size)
-        raise BrainbrrError(
-            f"the loss of step {step} is {loss}, its gradient's norm {norm}",
-            where=", ".join(sorted({view.recordings[i].path for i in view.index.locate(windows)[0]})),
-            fix=Fix("look at these recordings with ", ("why", "RECORDING"), ", or lower train.lr"),
-        )
+        raise _diverged(training, batches, step, f"the loss of step {step} is {loss}, its gradient's norm {norm}")
     rate = learning_rate(step, config.train)
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     state.optimiser.step()
     _follow(state, step, config.train.ema)
     return {"step": step, "loss": loss, "lr": rate, "gradient_norm": norm}
+
+
+def _diverged(training: Training, batches: Loader, step: int, what: str) -> BrainbrrError:
+    """Return the error that names the recordings of a step."""
+    size = training.config.train.accumulate * training.world.size * training.config.train.batch
+    recordings, _ = training.view.index.locate(batches.order.take(step * size, size))
+    return BrainbrrError(
+        what,
+        where=", ".join(sorted({training.view.recordings[i].path for i in recordings})),
+        fix="look at these recordings with `brainbrr why`, or lower train.lr",
+    )
 
 
 def _seed(seed: int, step: int, rank: int) -> int:
@@ -388,7 +441,7 @@ def learning_rate(step: int, config: OptimiserConfig) -> float:
 
 
 def _follow(state: State, step: int, decay: float) -> None:
-    """Move the average towards the weights: faster in the first steps, whose weights are not worth keeping."""
+    """Move the average towards the weights: faster in the first steps, whose weights are far from the result."""
     if state.average is None:
         return
     kept = min(decay, (1 + step) / (10 + step))

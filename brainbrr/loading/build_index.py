@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from brainbrr.core.arrays import Float64, Int32, Int64, UInt8
+from brainbrr.core.arrays import AnyArray, Float64, Int32, Int64, UInt8
 from brainbrr.core.statistics import check
 from brainbrr.eeg.corpus.label_rows import Event
 from brainbrr.eeg.signal.montage import electrode_of, operator
@@ -37,63 +37,33 @@ def index_of(
     """
     channels, rate_hz = recipe.channels, recipe.rate_hz
     for recording in recordings:
-        array = recording.record.array
-        if (array.channels, array.rate_hz, array.quantum_uv) != (channels, rate_hz, str(recipe.quantum_uv)):
-            raise IntegrityError("the record's array is not what its recipe makes", where=recording.path)
-        present = [name not in array.absent for name in channels]
-        try:
-            check(recording.record.statistics, present=present, n=array.n_samples)
-        except ValueError as error:
-            raise IntegrityError(f"the record's statistics: {error}", where=recording.path) from None
+        _check(recording, recipe)
     absent, layout = _distinct([r.absent for r in recordings])
     matrices = [rows_of(channels, each, window)[1] for each in absent]
     rows = rows_of(channels, (), window)[0]
     patients, patient = _distinct([r.patient for r in recordings])
-    typed = [_inside(r.annotations.typed or r.annotations.seizures, r, rate_hz) for r in recordings]
-    events = list(chain.from_iterable(typed))
-    types = sorted({label for _, _, label, _ in events} | {SEIZURE_TYPE})
-    named, place = _distinct([names for _, _, _, names in events if names])
-    places = [tuple(electrode_of(name) or name for name in names) for names in named]  # as the file has it, if unknown
-    event_place = np.full(len(events), NO_CHANNELS, dtype=np.int32)
-    event_place[[bool(names) for _, _, _, names in events]] = place
-    seizures = [seizure_samples(r.seizures, rate_hz=rate_hz, n_samples=r.valid_until) for r in recordings]
-    unknown = [seizure_samples(r.unknown, rate_hz=rate_hz, n_samples=r.valid_until) for r in recordings]
-    n, n_rows = len(recordings), len(rows)
-    k = np.array([r.record.array.k for r in recordings], dtype=np.int8).reshape(n, len(channels))
-    mixes = np.array([(sources(matrix) == MIXED).any() for matrix in matrices], dtype=np.bool_)[layout]
-    mixed = np.where(mixes, np.cumsum(mixes) - 1, -1).astype(np.int32)
-    centre, gain = np.zeros((n, n_rows), dtype=np.int16), np.zeros((n, n_rows), dtype=np.float32)
-    offset, scale = np.zeros((2, int(mixes.sum()), n_rows))
-    quantum = float(Fraction(recipe.quantum_uv))
-    for i, recording in enumerate(recordings):
-        numbers = scaling(
-            matrices[layout[i]],
-            step_uv=quantum * 2.0 ** k[i],
-            statistics=recording.record.statistics,
-            normalise=window.normalise,
-            scale_uv=window.scale_uv,
-        )
-        centre[i], gain[i] = numbers.centre, numbers.gain
-        if mixes[i]:
-            offset[mixed[i]], scale[mixed[i]] = numbers.offset, numbers.scale
+    k = np.array([r.record.array.k for r in recordings], dtype=np.int8).reshape(len(recordings), len(channels))
+    step_uv: Float64 = float(Fraction(recipe.quantum_uv)) * 2.0 ** k.astype(np.float64)
+    events = _events(recordings, rate_hz)
+    frame = Frame(
+        digest=digest,
+        rate_hz=rate_hz,
+        length=window.samples("length_s", rate_hz),
+        stride=window.samples("stride_s", rate_hz),
+        tail=window.tail,
+        full_fraction=window.full_fraction,
+        clip=window.clip,
+        quantum_uv=str(recipe.quantum_uv),
+        channels=tuple(channels),
+        rows=rows,
+        absent=tuple(absent),
+        matrices=tuple(tuple(map(tuple, matrix.tolist())) for matrix in matrices),
+        patients=tuple(patients),
+        types=events.types,
+        places=events.places,
+    )
     return Index(
-        frame=Frame(
-            digest=digest,
-            rate_hz=rate_hz,
-            length=window.samples("length_s", rate_hz),
-            stride=window.samples("stride_s", rate_hz),
-            tail=window.tail,
-            full_fraction=window.full_fraction,
-            clip=window.clip,
-            quantum_uv=str(recipe.quantum_uv),
-            channels=tuple(channels),
-            rows=rows,
-            absent=tuple(absent),
-            matrices=tuple(tuple(map(tuple, matrix.tolist())) for matrix in matrices),
-            patients=tuple(patients),
-            types=tuple(types),
-            places=tuple(places),
-        ),
+        frame=frame,
         key=_digests([r.key for r in recordings], n_bytes=16),
         content=_digests([r.content for r in recordings], n_bytes=32),
         n_samples=np.array([r.n_samples for r in recordings], dtype=np.int64),
@@ -102,19 +72,89 @@ def index_of(
         layout=layout,
         patient=patient,
         k=k,
-        centre=centre,
-        gain=gain,
-        mixed=mixed,
-        offset=offset,
-        scale=scale,
-        seizure_bounds=_bounds(seizures),
-        seizures=np.concatenate([np.zeros((0, 2), dtype=np.int64), *seizures]),
-        event_bounds=_bounds(typed),
-        events=np.array([event[:2] for event in events], dtype=np.int64).reshape(-1, 2),
-        event_type=np.array([types.index(label) for _, _, label, _ in events], dtype=np.int32),
-        event_place=event_place,
-        unknown=np.concatenate([np.zeros((0, 2), dtype=np.int64), *unknown]),
-        unknown_of=np.repeat(np.arange(n, dtype=np.int32), [len(spans) for spans in unknown]),
+        **_numbers(
+            recordings,
+            [matrices[i] for i in layout],
+            step_uv,
+            window,
+            n_rows=len(rows),
+        ),
+        **events.arrays,
+    )
+
+
+def _check(recording: ViewRecording, recipe: Recipe) -> None:
+    """Raise IntegrityError for an array of another recipe, or statistics that are not of such an array."""
+    array = recording.record.array
+    expected = (recipe.channels, recipe.rate_hz, str(recipe.quantum_uv))
+    if (array.channels, array.rate_hz, array.quantum_uv) != expected:
+        raise IntegrityError("the record's array is not what its recipe makes", where=recording.path)
+    present = [name not in array.absent for name in recipe.channels]
+    try:
+        check(recording.record.statistics, present=present, n=array.n_samples)
+    except ValueError as error:
+        raise IntegrityError(f"the record's statistics: {error}", where=recording.path) from None
+
+
+def _numbers(
+    recordings: Sequence[ViewRecording],
+    matrices: Sequence[Float64],
+    step_uv: Float64,
+    window: WindowSpec,
+    *,
+    n_rows: int,
+) -> dict[str, AnyArray]:
+    """Return the arrays that normalise each recording: each has a matrix, and a row of `step_uv` (n, recorded rows)."""
+    n = len(recordings)
+    mixes = np.array([(sources(matrix) == MIXED).any() for matrix in matrices], dtype=np.bool_)
+    mixed = np.where(mixes, np.cumsum(mixes) - 1, -1).astype(np.int32)
+    centre, gain = np.zeros((n, n_rows), dtype=np.int16), np.zeros((n, n_rows), dtype=np.float32)
+    offset, scale = np.zeros((2, int(mixes.sum()), n_rows))
+    for i, recording in enumerate(recordings):
+        numbers = scaling(
+            matrices[i],
+            step_uv=step_uv[i],
+            statistics=recording.record.statistics,
+            normalise=window.normalise,
+            scale_uv=window.scale_uv,
+        )
+        centre[i], gain[i] = numbers.centre, numbers.gain
+        if mixes[i]:
+            offset[mixed[i]], scale[mixed[i]] = numbers.offset, numbers.scale
+    return {"centre": centre, "gain": gain, "mixed": mixed, "offset": offset, "scale": scale}
+
+
+class _Events(NamedTuple):
+    """The labels of all recordings: the frame's types and places, and the index's arrays."""
+
+    types: tuple[str, ...]
+    places: tuple[tuple[str, ...], ...]
+    arrays: dict[str, AnyArray]
+
+
+def _events(recordings: Sequence[ViewRecording], rate_hz: int) -> _Events:
+    typed = [_inside(r.annotations.typed or r.annotations.seizures, r, rate_hz) for r in recordings]
+    events = list(chain.from_iterable(typed))
+    types = sorted({label for _, _, label, _ in events} | {SEIZURE_TYPE})
+    named, place = _distinct([names for _, _, _, names in events if names])
+    event_place = np.full(len(events), NO_CHANNELS, dtype=np.int32)
+    event_place[[bool(names) for _, _, _, names in events]] = place
+    seizures = [seizure_samples(r.seizures, rate_hz=rate_hz, n_samples=r.valid_until) for r in recordings]
+    unknown = [seizure_samples(r.unknown, rate_hz=rate_hz, n_samples=r.valid_until) for r in recordings]
+    return _Events(
+        tuple(types),
+        # a name that is no electrode stays as the file has it
+        tuple(tuple(electrode_of(name) or name for name in names) for names in named),
+        {
+            "seizure_bounds": _bounds(seizures),
+            "seizures": np.concatenate([np.zeros((0, 2), dtype=np.int64), *seizures]),
+            "event_bounds": _bounds(typed),
+            "events": np.array([event[:2] for event in events], dtype=np.int64).reshape(-1, 2),
+            "event_type": np.array([types.index(label) for _, _, label, _ in events], dtype=np.int32),
+            "event_place": event_place,
+            "unknown": np.concatenate([np.zeros((0, 2), dtype=np.int64), *unknown]),
+            "unknown_of": np.repeat(np.arange(len(recordings), dtype=np.int32), [len(spans) for spans in unknown]),
+        },
     )
 
 
