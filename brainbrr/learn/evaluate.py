@@ -9,11 +9,11 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from brainbrr.core.arrays import Float32
 from brainbrr.core.progress import Progress, Silent
@@ -76,9 +76,7 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
     asked = [(f"split {each.split}", each.to_json()) for each in views]
     for seen in opened.seen():
         _check_apart([seen, *asked])
-    device = judging_device(opened)
-    model = load_detector(opened, len(view.channels)).to(device)
-    detector: SeriesOf = lambda v, position: probabilities(model, v, position, device)  # noqa: E731
+    detector = partial(probabilities, load_detector(opened, len(view.channels)).to(judging_device(opened)))
     rule, seed = opened.config.evaluate, opened.config.seed
 
     thresholds = _thresholds(opened, view, tune, detector, progress)
@@ -101,7 +99,7 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
     return EvaluateReport(run=run, view_digest=str(view.digest), metrics=found, scorer=SCORER)
 
 
-def probabilities(model: Detector, view: View, position: int, device: torch.device) -> Float32:
+def probabilities(model: Detector, view: View, position: int) -> Float32:
     """Return the seizure probability of one recording, (steps,): the mean over all windows that hold a sample.
 
     Windows cover the whole recording, whatever the view does with its tail; padding is left out.
@@ -114,7 +112,6 @@ def probabilities(model: Detector, view: View, position: int, device: torch.devi
         n_samples,
         shape=(len(view.channels), view.length),
         rate_hz=view.rate_hz,
-        device=device,
     )
 
 

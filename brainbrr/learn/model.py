@@ -19,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812  # its usual name
 from torch.utils.checkpoint import checkpoint
 
 from brainbrr.learn.config import ModelConfig
-from brainbrr.learn.scans import scan
+from brainbrr.learn.scans import scan_on
 
 _KERNEL, _FIRST_KERNEL = 5, 7
 _RESIDUAL_KERNELS = (3, 5, 7)
@@ -148,7 +148,8 @@ class Mamba2(nn.Module):
         xbc = F.silu(self.conv1d(xbc.transpose(1, 2))[..., :length].transpose(1, 2))
         x, b, c = torch.split(xbc, [self.d_inner, self.d_state, self.d_state], dim=-1)
         x, dt = torch.unflatten(x, -1, (-1, self.headdim)), F.softplus(dt.float() + self.dt_bias)
-        y = scan(x, dt, -self.A_log.exp(), b, c, self.D, chunk=self.chunk, by=self.scan)
+        scan = scan_on(x.device, by=self.scan, chunk=self.chunk)
+        y = scan(x, dt, -self.A_log.exp(), b, c, self.D)
         return self.out_proj(self.norm(y.flatten(-2), z))  # type: ignore[no-any-return]
 
 

@@ -76,7 +76,7 @@ class Online:
                 statistics=statistics.result(),
             )
             fill(held, 0, rows, signal[0])
-            found = judge(predictor.model, signal, predictor.device)[0].astype(np.float64)
+            found = judge(predictor.model, signal)[0].astype(np.float64)
             start, stop = end - self._length, (end - self._wait) // self._step * self._step
             for i, probability in enumerate(per_step(found[done - start : stop - start], self._step).tolist()):
                 yield Step((done + i * self._step) / self._rate_hz, float(heard_s), probability)

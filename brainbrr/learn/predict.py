@@ -43,7 +43,6 @@ class Predictor:
     """A run's detector, and all that it needs to read an EDF as it read its training."""
 
     model: Detector
-    device: torch.device
     recipe: Recipe
     window: WindowSpec
     rule: EventRule
@@ -57,13 +56,12 @@ class Predictor:
         `recipe` is the run's. Raises as `load_detector` and `Thresholds.read`.
         """
         window, rule = WindowSpec.model_validate(run.view["window"]), run.config.evaluate
-        device = judging_device(run)
-        model = load_detector(run, len(rows_of(recipe.channels, (), window)[0])).to(device)
+        model = load_detector(run, len(rows_of(recipe.channels, (), window)[0])).to(judging_device(run))
         threshold, chosen = rule.threshold, "config.toml: none was tuned"
         if (kept := run.folder / THRESHOLDS).exists():
             tuned = Thresholds.read(kept, rule)
             threshold, chosen = tuned.detector, tuned.chosen
-        return cls(model, device, recipe, window, rule, threshold, chosen)
+        return cls(model, recipe, window, rule, threshold, chosen)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -88,7 +86,6 @@ class Predictor:
             n_samples,
             shape=self.shape,
             rate_hz=rate_hz,
-            device=self.device,
             advance=progress.advance,
         )
         return Scored(
@@ -127,12 +124,13 @@ def judging_device(run: r.Run) -> torch.device:
     return device_of("cpu" if run.config.train.device == "cpu" else "auto")
 
 
-def judge(model: Detector, signal: Float32, device: torch.device) -> Float32:
+def judge(model: Detector, signal: Float32) -> Float32:
     """Return the probability of a seizure at each sample: float32 (windows, length) from (windows, rows, length).
 
-    Raises IntegrityError where it is no number: nothing would ever be found.
+    Raises IntegrityError where it is not a number: no seizure would ever be found.
     """
     model.eval()
+    device = next(model.parameters()).device
     with torch.inference_mode():
         found: Float32 = torch.sigmoid(model(torch.from_numpy(signal).to(device))).cpu().numpy()
     if np.isnan(found).any():
@@ -154,7 +152,6 @@ def overlap_add(
     *,
     shape: tuple[int, int],
     rate_hz: int,
-    device: torch.device,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Float32:
     """Return the probability of one recording, (steps,): the mean over all windows that hold a sample.
@@ -169,7 +166,7 @@ def overlap_add(
         some = starts[first : first + BATCH]
         for row, start in enumerate(some):
             read(start, signal[row])
-        for start, window in zip(some, judge(model, signal[: len(some)], device), strict=True):
+        for start, window in zip(some, judge(model, signal[: len(some)]), strict=True):
             mean.add(start, window[: min(length, n_samples - start)])
         advance(len(some))
     return mean.finish()

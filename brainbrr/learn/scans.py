@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
@@ -26,11 +26,13 @@ TRITON_CHUNK = 256
 """Steps of a chunk in mamba-ssm's kernels: what they are tuned for. The result does not depend on it."""
 
 
-def scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor, *, chunk: int, by: str = "auto") -> Tensor:
-    """Return y, of x's shape, by the scan that `by` means for x's device: see `chosen`."""
-    if chosen(by, x.device) == "triton":
-        return in_triton(x, dt, a, b, c, d)
-    return chunked(x, dt, a, b, c, d, chunk=chunk)
+Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""y of x's shape, from x, dt, a, b, c and d."""
+
+
+def scan_on(device: torch.device, *, by: str, chunk: int) -> Scan:
+    """Return the scan that `by` means on a device: see `chosen`. `chunk` is for torch's."""
+    return in_triton if chosen(by, device) == "triton" else partial(chunked, chunk=chunk)
 
 
 def chosen(by: str, device: torch.device) -> Literal["torch", "triton"]:

@@ -207,14 +207,14 @@ def test_the_mean_of_overlapping_windows_covers_every_sample_and_no_padding(
         n[start : start + length] += 1
     assert n.min() >= 1
     expected = [(total / n)[i : i + 64].mean() for i in range(0, n_samples, 64)]
-    assert probabilities(model, view, 0, torch.device("cpu")) == pytest.approx(expected, abs=1e-6)
+    assert probabilities(model, view, 0) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_recording_shorter_than_a_window_is_scored_over_its_own_length(
     trained: Path, view_of: ViewOf, config: TrainConfig
 ) -> None:
     view = view_of("eval", window=WindowSpec(**{**config.window, "length_s": "40"}))
-    series = probabilities(Detector(19, config.model), view, 0, torch.device("cpu"))
+    series = probabilities(Detector(19, config.model), view, 0)
     assert len(series) == np.ceil(view.recordings[0].duration_s * 4) and np.isfinite(series).all()
 
 

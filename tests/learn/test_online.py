@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from helpers.edf_bytes import File, noise
+from eeg.edf_bytes import File, noise
 
 from brainbrr.eeg.edf.reader import read_header
 from brainbrr.eeg.signal.montage import TEN_TWENTY
@@ -95,7 +94,7 @@ def test_each_look_is_at_the_window_that_was_heard_scaled_by_all_that_was_heard(
         heard = stored[:, : end * 256].astype(np.float64)
         centre, spread = np.rint(heard.mean(1, keepdims=True)), heard.std(1, keepdims=True)
         window = ((heard - centre) / spread)[:, -4 * 256 :].astype(np.float32)
-        found = judge(predictor.model, window[None], torch.device("cpu"))[0].reshape(16, 64).mean(1)
+        found = judge(predictor.model, window[None])[0].reshape(16, 64).mean(1)
         new = slice(0, 16) if end == 4 else slice((end - 1) * 4, end * 4)
         assert said[new] == pytest.approx(found[new.start - 4 * (end - 4) :], abs=1e-5), end
 

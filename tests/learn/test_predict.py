@@ -30,7 +30,6 @@ from brainbrr.scoring.events import EventRule
 from brainbrr.views.view import View
 
 ViewOf = Callable[..., View]
-CPU = torch.device("cpu")
 
 
 def scores(report: PredictReport) -> dict[str, Any]:
@@ -51,7 +50,7 @@ def test_a_file_gets_the_very_probabilities_that_evaluate_computes_from_the_stor
     assert any(recording.record.array.absent for view in views for recording in view.recordings)
     for view in views:
         for position, recording in enumerate(view.recordings):
-            assert np.array_equal(found[recording.path], probabilities(model, view, position, CPU)), recording.path
+            assert np.array_equal(found[recording.path], probabilities(model, view, position)), recording.path
 
 
 @pytest.mark.parametrize(
@@ -70,10 +69,10 @@ def test_windows_of_any_kind_are_read_alike(
     view = view_of("train", window=window)
     position = next(i for i, recording in enumerate(view.recordings) if recording.record.array.absent)
     model = module.Detector(len(view.channels), config.model)
-    predictor = Predictor(model, CPU, Recipe(), window, config.evaluate, 0.5, "")
+    predictor = Predictor(model, Recipe(), window, config.evaluate, 0.5, "")
     made = preprocessing.preprocess(generated / view.recordings[position].path, Recipe())
     found = predictor.scored("x.edf", made, Silent())
-    assert np.array_equal(found.score, probabilities(model, view, position, CPU))
+    assert np.array_equal(found.score, probabilities(model, view, position))
     assert found.duration_s == view.recordings[position].n_samples / 256
 
 
@@ -135,8 +134,8 @@ def test_a_run_that_was_trained_on_cuda_is_read_wherever_one_is(run: Path, gener
     told = file.read_text().replace('device = "cpu"', 'device = "cuda"').replace('scan = "auto"', 'scan = "triton"')
     file.write_text(told)
     predictor = Predictor.of(r.open_run(run), Recipe())
-    assert predictor.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
-    if predictor.device.type == "cpu":
+    assert next(predictor.model.parameters()).device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    if not torch.cuda.is_available():
         after = scores(predict(run, [generated]))
         assert all(np.array_equal(after[name], score) for name, score in before.items())
 

@@ -72,8 +72,8 @@ def test_tritons_and_our_scan_agree_in_outputs_and_gradients(
     inputs = arguments(tuple(shape), device)
     exact = [t.detach().double().requires_grad_() for t in inputs]
     truth = with_gradients(scans.recurrence(*exact), exact)
-    ours = with_gradients(scans.scan(*inputs, chunk=48, by="torch"), inputs)
-    triton = with_gradients(scans.scan(*inputs, chunk=48, by="triton"), inputs)
+    ours = with_gradients(scans.scan_on(inputs[0].device, by="torch", chunk=48)(*inputs), inputs)
+    triton = with_gradients(scans.scan_on(inputs[0].device, by="triton", chunk=48)(*inputs), inputs)
     for name, value in (
         ("ours", error(ours, truth)),
         ("triton", error(triton, truth)),
@@ -162,5 +162,5 @@ def test_bf16_on_cuda_is_as_near_as_bf16_can_be(device: torch.device) -> None:
     exact = scans.recurrence(*(t.double() for t in (halves[0], dt, a, *halves[1:], d)))
     for by in ("torch", "triton"):
         with torch.autocast("cuda", torch.bfloat16):
-            y = scans.scan(halves[0], dt, a, *halves[1:], d, chunk=64, by=by)
+            y = scans.scan_on(dt.device, by=by, chunk=64)(halves[0], dt, a, *halves[1:], d)
         assert error([y], [exact]) < 2e-2
