@@ -1,4 +1,4 @@
-"""`runs`: the trainings in a folder beside each other, and which of them cannot be compared. Reads only."""
+"""`runs`: list the trainings in a folder, compare them, and mark those that are not comparable. Reads only."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 SCORES = ("event_f1", "auroc", "sensitivity", "false_alarms_per_day")
-"""What is shown of an evaluation."""
+"""The scores of an evaluation that are shown."""
 
 
 @dataclass(frozen=True)
 class RunLine:
     """One run. `loss` is the mean over its last 50 steps; `scores` holds each evaluated split's, with their scorer.
 
-    `differs` are the settings that are not the reference's; `not_comparable` says why its scores mean another thing.
+    `differs` are the settings that are not the reference's; `not_comparable` says why its scores mean something else.
     """
 
     run: Path
@@ -54,7 +54,7 @@ class RunLine:
 
 @dataclass(frozen=True)
 class RunsReport:
-    """Runs, the oldest first, each against the reference: and folders that are none, with the reason."""
+    """Runs, the oldest first, each compared with the reference; and folders that are not runs, with the reason."""
 
     folder: Path
     reference: Path | None
@@ -75,7 +75,7 @@ def runs(folder: Path, names: Sequence[str] = ()) -> RunsReport:
     """Compare the runs of a folder, or those named: by a name in it, or by a path.
 
     The reference is the first one named, else the newest of those on the view that most runs share.
-    Raises UsageError for a name that is no run, and what opening it raises.
+    Raises UsageError for a name that is not a run, and what opening a run raises.
     """
     need_torch()
     broken: list[tuple[Path, str]] = []
@@ -123,18 +123,18 @@ def _line(folder: Path) -> RunLine:
 
 
 def _scores(run: Run) -> dict[str, dict[str, Any]]:
-    """Return the scores of each split that was evaluated; of a file that is none, nothing but that."""
+    """Return the scores of each evaluated split; for a file that cannot be read, its name alone."""
     found = {}
     for file in sorted(run.folder.glob("evaluation-*.json")):
         try:
-            said = json.loads(file.read_bytes())
-            numbers = {name: said["metrics"][name] for name in SCORES}
-            words = {name: said["metrics"][name] for name in ("scorer", "step_scorer")}
+            fields = json.loads(file.read_bytes())
+            numbers = {name: fields["metrics"][name] for name in SCORES}
+            words = {name: fields["metrics"][name] for name in ("scorer", "step_scorer")}
             if not all(isinstance(value, int | float | None) for value in numbers.values()):
-                raise TypeError("a score is no number")
+                raise TypeError("a score is not a number")
             if not all(isinstance(value, str) for value in words.values()):
-                raise TypeError("a scorer is no name")
-            scores: dict[str, Any] = {"view_digest": said["view_digest"], **numbers, **words}
+                raise TypeError("a scorer is not a name")
+            scores: dict[str, Any] = {"view_digest": fields["view_digest"], **numbers, **words}
         except (ValueError, TypeError, KeyError, RecursionError):
             scores = {"unreadable": file.name}
         found[file.stem.removeprefix("evaluation-")] = scores

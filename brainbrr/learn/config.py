@@ -1,4 +1,4 @@
-"""What a training run is told: view, model, optimiser, evaluation. Values only; reads no files, needs no torch."""
+"""The settings of a training: view, model, optimiser, evaluation. Values only; needs no torch."""
 
 from __future__ import annotations
 
@@ -57,24 +57,24 @@ def _change(table: dict[str, Any], change: str) -> None:
     name, equals, text = change.partition("=")
     name, known = name.strip(), setting_names()
     if not equals:
-        raise ConfigError(f"--set {change}: NAME=VALUE is meant", fix="for instance --set train.lr=0.001")
+        raise ConfigError(f"--set {change}: give NAME=VALUE", fix="for instance --set train.lr=0.001")
     if name not in known:
         last = name.rpartition(".")[2]
         near = [*(each for each in known if each.rpartition(".")[2] == last), *get_close_matches(name, known)]
         raise ConfigError(
-            f"--set {change}: there is no setting {name!r}",
-            fix=f"is {' or '.join(dict.fromkeys(near))} meant?" if near else f"settings: {', '.join(known)}",
+            f"--set {change}: no setting is called {name!r}",
+            fix=f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else f"settings: {', '.join(known)}",
         )
     *outer, inner = name.split(".")
     for section in outer:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
-            raise ConfigError(f"--set {change}: the config's {section} is no table")
+            raise ConfigError(f"--set {change}: the config's {section} is not a table")
     table[inner] = toml_value(text)
 
 
 WEIGHTLESS = ("model.checkpoint", "train.loader_threads", "train.checkpoint_every", "train.log")
-"""Settings that move no weight: free to change when a run goes on, and no difference between two runs."""
+"""Settings that do not affect the weights: a resumed run may change them, and they do not tell two runs apart."""
 
 Places = Annotated[int, Field(ge=0)]
 
@@ -85,7 +85,7 @@ class ModelConfig(Section):
     `stem` gives the stride of each convolution; their product is the samples per token. `stem_width` is the number
     of filters that every channel shares; `d_inner` of a Mamba-2 layer is expand · d_model and holds heads of `headdim`.
     `unet` puts a U-Net around the blocks instead: one stage per stride, `stem_width` wide and doubling up to d_model,
-    and `residual_convs` residual convolutions at its bottom. `scan` says which scan computes the layers: `auto` is
+    and `residual_convs` residual convolutions at its bottom. `scan` chooses how the layers are computed: `auto` is
     mamba-ssm's Triton kernels on CUDA, where installed, else plain torch in chunks of `chunk`. `checkpoint` computes
     activations again in the backward pass: less memory, about a third more time.
     """
@@ -140,7 +140,7 @@ class OptimiserConfig(Section):
     A step takes `accumulate` batches of each process. `balance`: the loader's, or "none" for every window once an
     epoch; `pos_weight` weighs seizure samples, and `focal` scales a sample's loss by its error to `focal_gamma`: one
     of the three at most. `ema` is the decay of an average of the weights that is the run's result; 0 for none.
-    `bf16` counts on CUDA only; `deterministic` makes CUDA add in one order. `log`: shown there, too.
+    `bf16` counts on CUDA only; `deterministic` makes CUDA add in one order. `log` names loggers to show the steps in.
     """
 
     steps: int = Field(ge=1)
@@ -172,9 +172,9 @@ class OptimiserConfig(Section):
             'loss = "focal"': self.loss == "focal",
             f"pos_weight = {self.pos_weight:g}": self.pos_weight != 1,
         }
-        if len(told := [name for name, on in against.items() if on]) > 1:
+        if len(used := [name for name, on in against.items() if on]) > 1:
             raise ValueError(
-                f"{' and '.join(told)}: each answers the same imbalance, so together they overshoot; keep one, "
+                f"{' and '.join(used)}: each answers the same imbalance, so together they overshoot; keep one, "
                 'and turn the others off with balance = "none", loss = "bce", pos_weight = 1'
             )
         return self

@@ -1,9 +1,8 @@
-"""The processes that train together: what they add up, and what they agree on. Knows tensors only.
+"""The processes that train together: their sums, their agreement, and the signals that stop them. Knows tensors only.
 
 Gradients are added in one flat all-reduce, whose order of additions is the same in a process that resumes; torch's
-DistributedDataParallel regroups them after its first step. One process is a world of its own and talks to nobody.
-
-How a person or a scheduler stops a training: signals wait until the step is whole. Knows nothing of training.
+DistributedDataParallel regroups them after its first step. A single process is a world of size 1 and sends nothing.
+Signals wait until the current step is complete.
 """
 
 from __future__ import annotations
@@ -20,32 +19,31 @@ from torch import Tensor, distributed
 from brainbrr.errors import BrainbrrError, DependencyError
 from brainbrr.settings import Launch
 
-_ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-"""Ctrl-C; a scheduler's end; a scheduler's warning, as of `#SBATCH --signal=USR1@120`."""
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""Ctrl-C; a scheduler that ends the job; its warning before that, as with `#SBATCH --signal=USR1@120`."""
 
 
 @contextmanager
 def interrupts() -> Iterator[threading.Event]:
-    """Hold signals back: give what is set when one came. A second Ctrl-C does at once what it did before.
+    """Catch the signals that stop a training: give an event that is set by the first. A second Ctrl-C acts at once.
 
-    A scheduler may say it twice, to all of a job's processes while their launcher passes it on: only a person means
-    more by that.
+    A scheduler may send its signal twice, once directly and once through the launcher, so only Ctrl-C counts again.
     """
-    asked = threading.Event()
+    received = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield received
         return
-    before = {number: signal.getsignal(number) for number in _ASKING}
+    before = {number: signal.getsignal(number) for number in _STOPPING}
 
-    def hold(number: int, *_: object) -> None:
-        asked.set()
+    def catch(number: int, *_: object) -> None:
+        received.set()
         if number == signal.SIGINT:
             signal.signal(number, before[signal.SIGINT])
 
     for number in before:
-        signal.signal(number, hold)
+        signal.signal(number, catch)
     try:
-        yield asked
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -56,7 +54,7 @@ _NAME_BYTES = 255
 
 @dataclass(frozen=True)
 class World:
-    """This process is `rank` of `size`; tensors that it shares with the others lie on `device`."""
+    """This process is `rank` of `size`; tensors that it shares with the others are on `device`."""
 
     rank: int
     size: int
@@ -72,52 +70,52 @@ class World:
         if self.size == 1:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        with _all_there():
+        with _all_alive():
             distributed.all_reduce(flat)
         for tensor, total in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(total.view_as(tensor))
 
     def all(self, number: int) -> list[int]:
-        """Return what each process says, in the order of ranks. Nobody returns before everybody has said it."""
+        """Return the number of each process, in the order of ranks, once every process has given its own."""
         if self.size == 1:
             return [number]
-        told = torch.zeros(self.size, dtype=torch.int64, device=self.device)
-        told[self.rank] = number
-        self.add([told])
-        return [int(other) for other in told.tolist()]
+        numbers = torch.zeros(self.size, dtype=torch.int64, device=self.device)
+        numbers[self.rank] = number
+        self.add([numbers])
+        return [int(other) for other in numbers.tolist()]
 
     def meet(self) -> None:
-        """Return once every process is here: what rank 0 wrote before is there now."""
+        """Return once every process has called this: what rank 0 wrote before is on disk."""
         self.all(0)
 
     def any(self, flag: bool) -> bool:
-        """Return whether any process says so."""
+        """Return whether the flag of any process is true."""
         return any(self.all(int(flag)))
 
     def name(self, name: str) -> str:
         """Return the name that rank 0 gave, of at most 255 bytes."""
         if self.size == 1:
             return name
-        told = name.encode().ljust(_NAME_BYTES, b"\0")
-        letters = torch.tensor(list(told), dtype=torch.uint8, device=self.device)
-        with _all_there():
+        padded = name.encode().ljust(_NAME_BYTES, b"\0")
+        letters = torch.tensor(list(padded), dtype=torch.uint8, device=self.device)
+        with _all_alive():
             distributed.broadcast(letters, src=0)
         return bytes(letters.tolist()).rstrip(b"\0").decode()
 
 
 @contextmanager
-def _all_there() -> Iterator[None]:
-    """Raise BrainbrrError where another process is gone: what ended it is the error to look at."""
+def _all_alive() -> Iterator[None]:
+    """Raise BrainbrrError where another process has ended: its own error is the one to look at."""
     try:
         yield
     except RuntimeError as error:
         raise BrainbrrError(
-            f"another process of the training is gone: {error!s:.200}", fix="see what that process said"
+            f"another process of the training has ended: {error!s:.200}", fix="see the output of that process"
         ) from None
 
 
 def this_world(device: torch.device) -> World:
-    """Return the world as torch.distributed knows it: of one process where nobody has set it up."""
+    """Return the world of torch.distributed: of one process where that is not set up."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return World(0, 1, device)
     return World(distributed.get_rank(), distributed.get_world_size(), device)
@@ -125,8 +123,9 @@ def this_world(device: torch.device) -> World:
 
 @contextmanager
 def joined(launch: Launch | None, *, cuda: bool) -> Iterator[None]:
-    """Meet the other processes of a launch at the address in the environment, over nccl or gloo, and part at the end.
+    """Join the other processes of a launch, over nccl (CUDA) or gloo, and leave them at the end.
 
+    Does nothing without a launch, and where the caller has set up torch.distributed already.
     With CUDA each process of a node takes the device of its local rank. Raises DependencyError where it has none.
     """
     if launch is None or (distributed.is_available() and distributed.is_initialized()):

@@ -1,4 +1,4 @@
-"""Score a run on recordings that it has not seen, beside a line-length baseline that goes through the same code.
+"""Score a run on recordings that it has not seen, beside a line-length baseline scored by the same code.
 
 Reads a view, writes into the run's folder: probabilities, events, thresholds, scores, report.
 """
@@ -22,7 +22,7 @@ from brainbrr.learn import runs as r
 from brainbrr.learn.model import Detector
 from brainbrr.learn.predict import (
     STEPS_PER_SECOND,
-    judging_device,
+    device_for,
     load_detector,
     overlap_add,
     per_step,
@@ -73,10 +73,10 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
     views = [view] if tune is None else [view, tune]
     for each in views:
         _check_like(opened, each)
-    asked = [(f"split {each.split}", each.to_json()) for each in views]
+    splits = [(f"split {each.split}", each.to_json()) for each in views]
     for seen in opened.seen():
-        _check_apart([seen, *asked])
-    detector = partial(probabilities, load_detector(opened, len(view.channels)).to(judging_device(opened)))
+        _check_apart([seen, *splits])
+    detector = partial(probabilities, load_detector(opened, len(view.channels)).to(device_for(opened)))
     rule, seed = opened.config.evaluate, opened.config.seed
 
     thresholds = _thresholds(opened, view, tune, detector, progress)
@@ -90,7 +90,7 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
         "split": view.split,
         "synthetic": view.synthetic,
         "threshold_from": thresholds.chosen,
-        "rule": rule.rule(),
+        "rule": rule.parameters(),
         "baseline": {"name": "line length", **metrics(baseline, thresholds.baseline, rule, seed=seed)},
     }
     found["beats_baseline"] = {name: _beats(found, name) for name in ("auroc", "auprc", "event_f1")}
@@ -102,7 +102,7 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
 def probabilities(model: Detector, view: View, position: int) -> Float32:
     """Return the seizure probability of one recording, (steps,): the mean over all windows that hold a sample.
 
-    Windows cover the whole recording, whatever the view does with its tail; padding is left out.
+    Windows cover all of the recording, whatever the view does with its tail; padding is left out.
     """
     n_samples = view.recordings[position].n_samples
     return overlap_add(
@@ -138,14 +138,14 @@ def _labelled(view: View) -> list[int]:
     positions = [i for i, recording in enumerate(view.recordings) if recording.valid_until]
     if not positions:
         raise UsageError(
-            f"none of the {len(view.recordings)} recordings is labelled: there is nothing to score against",
+            f"none of the {len(view.recordings)} recordings is labelled: nothing can be scored against",
             where=f"corpus {view.corpus}, profile {view.profile}, split {view.split}",
         )
     return positions
 
 
 def _scored(view: View, position: int, series_of: SeriesOf) -> Scored:
-    """Return one recording's series over its labelled time: what nobody labelled is not scored.
+    """Return one recording's series over its labelled time: unlabelled time is not scored.
 
     In unknown time there is no event: the detector's scores are 0 there, since an event could be right or wrong.
     """
@@ -189,12 +189,12 @@ def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf,
     kept, rule = run.folder / THRESHOLDS, run.config.evaluate
     if tuning is None and kept.exists():
         before = Thresholds.read(kept, rule)
-        if not set(before.tuned_on) & set(_identities(view)):  # else they would be scored where they were chosen
+        if not set(before.tuned_on) & set(_identities(view)):  # otherwise they would be scored where they were chosen
             return before
-    if tuning is None:  # an untuned baseline would be no rival: its scale means nothing
+    if tuning is None:  # the scale of line length has no meaning, so its threshold is always tuned
         training = View.from_json(view.store, run.view)
         baseline = best_level(list(_watched(training, line_length, "line length of the training", progress)), rule)
-        return Thresholds(rule.threshold, baseline, "config.toml, the baseline's from the training", rule.rule())
+        return Thresholds(rule.threshold, baseline, "config.toml, the baseline's from the training", rule.parameters())
     series = list(_watched(tuning, detector, f"tune on {tuning.split}", progress))
     if not any(recording.seizures for recording in series):
         raise UsageError(
@@ -204,7 +204,7 @@ def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf,
         detector=best_threshold(series, PROBABILITIES, rule),
         baseline=best_level(list(_watched(tuning, line_length, f"line length of {tuning.split}", progress)), rule),
         chosen=f"split {tuning.split}, view {str(tuning.digest)[:12]}",
-        rule=rule.rule(),
+        rule=rule.parameters(),
         tuned_on=tuple(_identities(tuning)),
     )
     chosen.write(kept)
@@ -221,7 +221,7 @@ def _beats(found: Mapping[str, Any], name: str) -> bool | None:
 
 
 def _check_like(run: r.Run, view: View) -> None:
-    """Refuse a view that the model would read as something else than it learned from."""
+    """Refuse a view whose numbers are not those that the model learned from."""
     if view.state != "ready" or view.digest is None:
         raise ViewNotReadyError(f"the view is {view.state}: evaluation never builds", fix="ingest the corpus first")
     if view.recipe.digest != run.view["recipe"]["digest"]:
@@ -241,7 +241,7 @@ def _check_apart(views: list[tuple[str, Mapping[str, Any]]]) -> None:
         for other, second in views[i + 1 :]:
             for kind in ("patient", "source", "content"):
                 if kind == "patient" and first["corpus"] != second["corpus"]:
-                    continue  # another corpus's patient of the same name is somebody else
+                    continue  # the same name in another corpus is another patient
                 shared = sorted(
                     {e[kind] for e in first["recordings"]} & {e[kind] for e in second["recordings"]},
                 )
@@ -257,13 +257,13 @@ def _check_apart(views: list[tuple[str, Mapping[str, Any]]]) -> None:
 
 
 def _save(run: r.Run, view: View, scored: list[Scored], found: dict[str, Any], threshold: float) -> None:
-    """Keep what was said: probabilities, events in TUSZ's and SzCORE's format, and the scores.
+    """Save probabilities, events in TUSZ's and SzCORE's format, and the scores.
 
-    All of it takes the place of an earlier evaluation's once it is whole: the scores leave first, and come last.
+    It replaces an earlier evaluation once it is complete: the scores are removed first and written last.
     """
     split = view.split or "all"
     names = (f"evaluation-{split}.json", f"events/{split}", f"probabilities-{split}.safetensors")
-    said = {
+    fields = {
         "view_digest": view.digest,
         "corpus": view.corpus,
         "omitted": [vars(omission) for omission in view.omitted],
@@ -277,7 +277,7 @@ def _save(run: r.Run, view: View, scored: list[Scored], found: dict[str, Any], t
         write_probabilities(probabilities, scored)
         for recording in scored:
             write_events(events, recording, events_of(recording, threshold, run.config.evaluate))
-        r.write(scores, json.dumps(said, indent=1).encode())
+        r.write(scores, json.dumps(fields, indent=1).encode())
         for name in names:
             if (run.folder / name).exists():
                 (run.folder / name).rename(old / name)

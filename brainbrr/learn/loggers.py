@@ -1,6 +1,6 @@
-"""Where else the steps of a training are shown: TensorBoard, Weights & Biases. Numbers and the config, no recording.
+"""Show the steps of a training in TensorBoard or Weights & Biases. Sends numbers and the config, never recordings.
 
-metrics.jsonl is the record; these are copies for the eye, asked for by `train.log`, and imported only then.
+metrics.jsonl is the record; these are copies to look at. `train.log` names them, and only then are they imported.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _wandb(run: r.Run, step: int) -> Iterator[Show]:
         )
     except wandb.errors.Error as error:
         raise DependencyError(
-            f"W&B does not begin: {error}", fix="`wandb login`, or WANDB_MODE=offline, or take it out of train.log"
+            f"W&B cannot start: {error}", fix="`wandb login`, or WANDB_MODE=offline, or take it out of train.log"
         ) from None
     exit_code = 1
     try:

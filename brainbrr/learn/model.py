@@ -1,11 +1,8 @@
 """The detector: an encoder, bidirectional Mamba-2 blocks, a decoder to one logit per sample. Knows tensors only.
 
 `Mamba2` has mamba-ssm's parameter names and shapes (Dao & Gu 2024, arXiv 2405.21060), so state dicts load both ways.
-
-Around the Mamba-2 blocks, the U-Net and the residual convolutions of the upstream project. Knows tensors only.
-
-Encoder: stages that halve the time and double the width; decoder: back up, each stage beside what the encoder saw there
-(Ronneberger et al. 2015, arXiv 1505.04597). Group norms where upstream has batch norms: no running statistics.
+Encoder and decoder are a stem and a linear layer, or the U-Net of the upstream project (Ronneberger et al. 2015, arXiv
+1505.04597) with residual convolutions, and with group norms where that has batch norms: no running statistics.
 """
 
 from __future__ import annotations
@@ -71,9 +68,9 @@ class UNetEncoder(nn.Module):
         self.residual = nn.Sequential(*(ResidualConvs(widths[-1]) for _ in range(config.residual_convs)))
 
     def forward(self, signal: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return (batch, tokens, d_model), and what each stage saw: (batch, width, its samples).
+        """Return (batch, tokens, d_model), and each stage's output before it is halved: (batch, width, its samples).
 
-        A signal that is no whole number of tokens is filled up with zeros.
+        A signal that is not a multiple of a token is padded with zeros.
         """
         x = self.first(F.pad(signal, (0, -signal.shape[-1] % self.samples_per_token)))
         skips = []
@@ -163,7 +160,7 @@ class BiMamba2(nn.Module):
         self.fuse = nn.Linear(2 * config.d_model, config.d_model)
 
     def forward(self, u: Tensor) -> Tensor:
-        """Return (batch, length, d_model); every step sees the whole sequence."""
+        """Return (batch, length, d_model); every step sees the complete sequence."""
         normed = self.norm(u)
         backward = self.backwards(normed.flip(1).contiguous()).flip(1)
         fused: Tensor = self.fuse(torch.cat([self.forwards(normed), backward], dim=-1))
@@ -247,5 +244,5 @@ class Detector(nn.Module):
 
 
 def n_parameters(model: nn.Module) -> int:
-    """Return how many numbers the model has learned."""
+    """Return the number of the model's parameters."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,6 +1,6 @@
-"""What a detector says of one recording: windows in order, the mean over all that hold a sample, by quarter seconds.
+"""The probabilities of one recording: the mean over all windows that hold a sample, in steps of a quarter second.
 
-`evaluate` reads its windows from a store, `predict` from a file as it passes by. Holds a few windows at a time.
+`evaluate` reads windows from a store, `predict` from a stream of blocks. Holds a few windows at a time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from brainbrr.learn.model import Detector
 from brainbrr.learn.thresholds import THRESHOLDS, Thresholds
 from brainbrr.learn.train import device_of
 from brainbrr.loading.build_index import rows_of
-from brainbrr.loading.streaming import Passing, numbers_of
+from brainbrr.loading.streaming import StreamedWindows, numbers_of
 from brainbrr.loading.windows import Grid, WindowSpec
 from brainbrr.scoring.events import EventRule, Events, Scored, events_of
 from brainbrr.scoring.files import bids_tsv, csv_bi
@@ -31,7 +31,7 @@ STEPS_PER_SECOND = 4
 """Probabilities are kept as means over a quarter of a second."""
 
 BATCH = 16
-"""Windows that are judged together: the last bits of a probability may depend on it."""
+"""Windows that are computed together: the last bits of a probability may depend on it."""
 
 
 Read = Callable[[int, Float32], None]
@@ -51,12 +51,12 @@ class Predictor:
 
     @classmethod
     def of(cls, run: r.Run, recipe: Recipe) -> Predictor:
-        """Return a finished run's, with the thresholds that were tuned for it, else its config's.
+        """Return a finished run's, with the thresholds that were tuned for it, or else its config's.
 
         `recipe` is the run's. Raises as `load_detector` and `Thresholds.read`.
         """
         window, rule = WindowSpec.model_validate(run.view["window"]), run.config.evaluate
-        model = load_detector(run, len(rows_of(recipe.channels, (), window)[0])).to(judging_device(run))
+        model = load_detector(run, len(rows_of(recipe.channels, (), window)[0])).to(device_for(run))
         threshold, chosen = rule.threshold, "config.toml: none was tuned"
         if (kept := run.folder / THRESHOLDS).exists():
             tuned = Thresholds.read(kept, rule)
@@ -81,7 +81,7 @@ class Predictor:
         progress.start(f"predict {name}", len(starts), "windows")
         score = overlap_add(
             self.model,
-            Passing(made.blocks(), rows).read,
+            StreamedWindows(made.blocks(), rows).read,
             starts,
             n_samples,
             shape=self.shape,
@@ -109,17 +109,17 @@ def load_detector(run: r.Run, n_channels: int) -> Detector:
     """
     tensors = run.weights()
     config = run.config.model
-    if config.scan == "triton":  # as the training was told; here whichever scan there is
+    if config.scan == "triton":  # the training demanded it; here any scan will do
         config = config.model_copy(update={"scan": "auto"})
     model = Detector(n_channels, config)
     r.load_weights(model, tensors, where=run.model)
     return model
 
 
-def judging_device(run: r.Run) -> torch.device:
-    """Return where a run's detector judges: CUDA where there is one, unless the run was told to stay on the CPU.
+def device_for(run: r.Run) -> torch.device:
+    """Return the device for a run's detector: CUDA where available, unless the run's config demands the CPU.
 
-    A training that was told `cuda` must not end up on a CPU; whoever has its weights may have nothing else.
+    A training with `device = "cuda"` must not run on a CPU, but its weights may.
     """
     return device_of("cpu" if run.config.train.device == "cpu" else "auto")
 
@@ -139,7 +139,7 @@ def judge(model: Detector, signal: Float32) -> Float32:
 
 
 def windows_of(n_samples: int, *, length: int, stride: int) -> list[int]:
-    """Return the first sample of each window that is judged: together they cover the recording, the last shifted."""
+    """Return the first sample of each window to compute: together they cover the recording; the last one is shifted."""
     starts: list[int] = Grid(length, min(stride, length), "shift").starts_of(n_samples).tolist()
     return starts
 
@@ -157,7 +157,7 @@ def overlap_add(
     """Return the probability of one recording, (steps,): the mean over all windows that hold a sample.
 
     `starts` are those of `windows_of`, read once each, in order; `shape` is a window's (rows, length). Padding is left
-    out. `advance` is told of windows that are done.
+    out. `advance` is called with the number of windows done.
     """
     _, length = shape
     signal = np.empty((min(BATCH, len(starts)), *shape), dtype=np.float32)
@@ -173,7 +173,7 @@ def overlap_add(
 
 
 class _Mean:
-    """The mean of windows that come in order, by steps: what no later window can hold is kept as steps alone."""
+    """The mean of windows that come in order; samples that no later window can hold are kept as steps only."""
 
     def __init__(self, step: int) -> None:
         self._step, self._first = step, 0
@@ -193,7 +193,7 @@ class _Mean:
         return np.concatenate(self._steps)
 
     def _keep(self, n: int) -> None:
-        """Make steps of the first n samples, and forget them."""
+        """Make steps of the first n samples, and drop them."""
         if n:
             self._steps.append(per_step(self._total[:n] / self._n_windows[:n], self._step))
             self._first += n
@@ -201,12 +201,12 @@ class _Mean:
 
 
 def step_samples(rate_hz: int) -> int:
-    """Return how many samples one step has."""
+    """Return the number of samples of one step."""
     return max(rate_hz // STEPS_PER_SECOND, 1)
 
 
 def per_step(samples: Float64, step: int) -> Float32:
-    """Return the means of so many samples each; the last may have fewer."""
+    """Return the means of `step` samples each; the last step may have fewer."""
     firsts = np.arange(0, len(samples), step)
     sizes = np.diff(np.append(firsts, len(samples)))
     return (np.add.reduceat(samples, firsts) / sizes).astype(np.float32)

@@ -1,7 +1,4 @@
-"""`predict`: a run's detector on EDF files that no store needs to hold, or on a stream that is still coming.
-
-Writes what it is told to, builds nothing.
-"""
+"""`predict`: apply a run's detector to EDF files, or to a stream that is still arriving. Needs no store."""
 
 from __future__ import annotations
 
@@ -26,12 +23,12 @@ if TYPE_CHECKING:
     from brainbrr.scoring.events import Events, Scored
 
 
-_RECORDINGS = (".edf", ".bdf")  # BDF is taken so that it is refused by name, not passed over
+_RECORDINGS = (".edf", ".bdf")  # BDF files are found so that they are refused by name, not skipped
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the detector says of one recording, and what is odd about it."""
+    """The detected events of one recording, its probabilities, and notes on its quality."""
 
     scored: Scored
     events: Events
@@ -53,7 +50,7 @@ class Prediction:
 
 @dataclass
 class PredictReport:
-    """What a run's detector says of some recordings; probabilities are in `predictions[i].scored.score`."""
+    """The predictions of a run's detector; probabilities are in `predictions[i].scored.score`."""
 
     run: Path
     threshold: float
@@ -65,7 +62,7 @@ class PredictReport:
 
     @property
     def exit_code(self) -> int:
-        """1 when a recording was refused."""
+        """1 if a recording was refused."""
         return int(bool(self.failed))
 
     def to_json(self) -> dict[str, Any]:
@@ -93,12 +90,13 @@ def predict(
 ) -> PredictReport:
     """Return the seizures that a run's detector finds in EDF files, and in all those below folders.
 
-    The samples are what `ingest` would store, and the probabilities what `evaluate` would compute from them. Nothing
-    of a long recording is held but a few windows: it is read three times instead. Thresholds are the run's, else its
+    Samples are those that `ingest` would store, probabilities those that `evaluate` would compute from them. Only a few
+    windows of a long recording are in memory: it is read three times instead. Thresholds are the run's, else its
     config's. With `out` events are written: for one file to a `.tsv` (SzCORE's table) or a `.csv_bi` (TUSZ's), else
     both for each recording into a folder. `probabilities` is a safetensors file of all, as `evaluate` writes it.
-    A refused recording is in the report, the rest goes on. Raises UsageError for files that are not there, for ones to
-    write that are, unless `overwrite`, for what is no run, and for one that has not finished.
+    A refused recording is listed in the report, and the others are still computed. Raises UsageError for input files
+    that do not exist, output files that do (unless `overwrite`), a folder that is no run, and a run that has not
+    finished.
     """
     need_torch()
     from brainbrr.learn.predict import Predictor, write_probabilities
@@ -132,7 +130,7 @@ def predict(
 
 
 def listen(run: Path, stream: BinaryIO, *, every_s: Fraction, wait_s: Fraction) -> Online:
-    """Return a run's detector listening to an EDF that is still coming; iterating yields its steps (`Online`).
+    """Return a run's detector on an EDF that is still arriving; iterating yields its steps (`Online`).
 
     Raises EdfError and MontageError for a header that is refused, UsageError as `Online` and `Live` do.
     """
@@ -175,7 +173,7 @@ def _recordings(files: Sequence[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for given in files:
         if not given.exists():
-            raise UsageError("there is no such file or folder", where=given)
+            raise UsageError("no such file or folder", where=given)
         below = [given] if given.is_file() else sorted(path for path in given.rglob("*") if _is_recording(path))
         if not below:
             raise UsageError("no EDF file below this folder", where=given)
@@ -215,22 +213,22 @@ def _writer(found: dict[str, Path], out: Path) -> tuple[Callable[[Prediction], l
 
 def _need_folder(file: Path) -> None:
     if not file.absolute().parent.is_dir():
-        raise UsageError("the folder for this file is not there", where=file)
+        raise UsageError("the folder of this file does not exist", where=file)
 
 
 def _need_free(places: Sequence[tuple[Path, str]], recordings: Collection[Path], *, overwrite: bool) -> None:
-    """Raise UsageError where two things would be written to one file, or one to a file that is there."""
+    """Raise UsageError where two outputs have the same file, or a file to write exists."""
     ours = set(map(_identity, recordings))
     owner: dict[Path, str] = {}
     for file, what in places:
         if (other := owner.setdefault(file.absolute(), what)) != what:
-            raise UsageError(f"{other} and {what} would both be written to it", where=file)
+            raise UsageError(f"{other} and {what} would both be written to this file", where=file)
         if not exists(file):
             continue
-        if file.exists() and _identity(file) in ours:  # not a link to nowhere
+        if file.exists() and _identity(file) in ours:  # not a dangling link
             raise UsageError("this is the recording itself", where=file, fix="give another name")
-        if not overwrite:  # it may be somebody's labels
-            raise UsageError("there is already such a file", where=file, fix="give another place, or --overwrite it")
+        if not overwrite:  # these may be labels made by hand
+            raise UsageError("the file exists", where=file, fix="give another path, or --overwrite")
 
 
 def _identity(file: Path) -> tuple[int, int]:

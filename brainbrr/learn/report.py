@@ -1,4 +1,4 @@
-"""One run's report: a single HTML file with nothing to load, figures drawn as SVG. Draws; computes no score."""
+"""One run's report: a self-contained HTML file, figures drawn as SVG. Draws; computes no score."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ svg{width:100%;height:auto;overflow:visible}tr,svg{break-inside:avoid}text{font:
 
 @dataclass(frozen=True)
 class Example:
-    """One recording to look at: what detector and baseline said, and the events that came of it."""
+    """One recording to look at: the scores of detector and baseline, and the detected events."""
 
     detector: Scored
     baseline: Scored
@@ -53,7 +53,7 @@ def write_report(run: r.Run, view: View, found: Mapping[str, Any], example: Exam
         f"<h1>{escape(run.config.name)}: seizure detection on split {escape(str(view.split))}</h1>",
         f'<p class="note">run <code>{escape(run.folder.name)}</code></p>',
         '<p class="synthetic">SYNTHETIC DATA: signals and labels were generated; '
-        "these scores say nothing of any patient.</p>"
+        "these scores mean nothing for any patient.</p>"
         if synthetic
         else "",
         "<h2>Scores</h2>",
@@ -64,7 +64,7 @@ def write_report(run: r.Run, view: View, found: Mapping[str, Any], example: Exam
         _recording(example),
         "<h2>Training loss</h2>",
         _loss([row["loss"] for row in history]),
-        "<h2>What was read</h2>",
+        "<h2>Data and model</h2>",
         _views(run, view, found),
         _omissions(run, view),
     ]
@@ -79,7 +79,7 @@ def write_report(run: r.Run, view: View, found: Mapping[str, Any], example: Exam
 
 
 def _scores(found: Mapping[str, Any]) -> str:
-    """Draw one table: a heading for each scorer, detector and baseline side by side, intervals beside the values."""
+    """Draw one table: a heading for each scorer; detector and baseline side by side, with intervals."""
     head = "<tr><th></th><th class=n colspan=2>detector</th><th class=n colspan=2>line length</th></tr>"
     parts, scorer = [head], ""
     for ours, theirs in zip(score_rows(found), score_rows(found["baseline"]), strict=True):
@@ -100,9 +100,9 @@ def _scorer(found: Mapping[str, Any]) -> str:
     items = "".join(f"<li>{escape(each)}</li>" for each in named)
     rule = ", ".join(f"{name} = {value:g}" for name, value in found["rule"].items())
     return (
-        f'<div class="note"><p>{NO_VALUE}: no patient has that score. Small: 95 % intervals. Thresholds from '
-        f"{escape(found['threshold_from'])}, events by {escape(rule)}; the baseline is line length over 5 s, scored by "
-        "the same code.</p>"
+        f'<div class="note"><p>{NO_VALUE}: not defined for any patient. Small print: 95 % confidence intervals. '
+        f"Thresholds: {escape(found['threshold_from'])}. Event rule: {escape(rule)}. "
+        "The baseline is line length over 5 s, scored by the same code.</p>"
         f"<ul>{items}</ul></div>"
     )
 
@@ -123,12 +123,13 @@ def _views(run: r.Run, view: View, found: Mapping[str, Any]) -> str:
         ("steps", f"{run.config.train.steps} of {run.config.train.batch * run.config.train.accumulate} windows"),
         (
             "reproducible",
-            "on a CPU, by as many threads; on CUDA " + ("too" if run.config.train.deterministic else "not"),
+            "on a CPU, with the same number of threads"
+            + (", and on CUDA" if run.config.train.deterministic else "; not on CUDA"),
         ),
         *_weights(run),
     ]
     if run.before:
-        rows.append(("started from", " and before that ".join(each["run"] for each in run.before)))
+        rows.append(("started from", ", which started from ".join(each["run"] for each in run.before)))
     if found["unlabelled"]:
         rows.append(("not scored", f"{found['unlabelled']} recordings without labels"))
     cells = "".join(f"<tr><td>{name}</td><td><code>{escape(value)}</code></td></tr>" for name, value in rows)
@@ -136,14 +137,16 @@ def _views(run: r.Run, view: View, found: Mapping[str, Any]) -> str:
 
 
 def _weights(run: r.Run) -> list[tuple[str, str]]:
-    """Say what the weights are, and by what they were learned: they may be somebody else's, so no field is sure."""
-    tensors, said = r.read_tensors(run.model)
-    versions = said.get("versions")
-    told = ", ".join(f"{name} {each}" for name, each in versions.items()) if isinstance(versions, dict) else "unknown"
+    """Describe the weights and the software that made them; a file from elsewhere may lack any field."""
+    tensors, metadata = r.read_tensors(run.model)
+    versions = metadata.get("versions")
+    software = (
+        ", ".join(f"{name} {each}" for name, each in versions.items()) if isinstance(versions, dict) else "unknown"
+    )
     return [
         ("detector", f"{sum(value.numel() for value in tensors.values()):,} parameters, seed {run.config.seed}"),
-        ("learned by", told),
-        ("git commit", str(said.get("git_commit") or "unknown: an installed package")),
+        ("software", software),
+        ("git commit", str(metadata.get("git_commit") or "unknown: an installed package")),
     ]
 
 
@@ -154,7 +157,7 @@ def _omissions(run: r.Run, view: View) -> str:
     rows = "".join(
         f"<tr><td><code>{escape(o['recording'])}</code></td><td>{escape(o['reason'])}</td></tr>" for o in omitted
     )
-    return f"<h2>Omitted: {len(omitted)} recordings that were refused, and accepted as such</h2><table>{rows}</table>"
+    return f"<h2>Omitted: {len(omitted)} refused recordings, accepted as omitted</h2><table>{rows}</table>"
 
 
 def _recording(example: Example) -> str:
@@ -187,8 +190,8 @@ def _recording(example: Example) -> str:
         f'<svg viewBox="0 0 {_WIDTH} 350" role="img" aria-label="probability over time">'
         f"{shades}{bars}{''.join(lines)}{ticks}"
         f'<text x="{_WIDTH - _RIGHT}" y="343" text-anchor="end">seconds</text></svg>'
-        f'<p class="note"><code>{escape(detector.path)}</code>, the one with the most seizures: reference shaded, '
-        "detected events as bars, thresholds dashed.</p>"
+        f'<p class="note"><code>{escape(detector.path)}</code>, the recording with the most seizures. '
+        "Reference: shaded; detected events: bars; thresholds: dashed.</p>"
     )
 
 
@@ -215,7 +218,7 @@ def _loss(losses: Sequence[float]) -> str:
 
 
 def _trace(values: Float32, colour: str, *, low: float, high: float, top: float) -> str:
-    """Draw a series over the whole width; of many points in one place the extreme ones stay."""
+    """Draw a series over the full width; where many points share a place, keep the lowest and the highest."""
     n = len(values)
     size = -(-n // _MAX_POINTS)
     points = []

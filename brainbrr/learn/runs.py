@@ -1,9 +1,8 @@
-"""A run's folder: who may be in it, how it is written, what its weights say of themselves. Knows no EEG.
+"""A run's folder: how it is created, opened, resumed and written. Knows no EEG.
 
 config.toml · view.json (frozen) · metrics.jsonl · checkpoint.safetensors (the last one) · model.safetensors · later
-the scores. A run that started from another's weights has those in init.safetensors, and what they saw in init.json.
-
-How a run begins: new, from the weights of another, or as one that goes on. Refuses what would be another run.
+the scores. A run that started from another's weights has those in init.safetensors, and the recordings that they were
+trained on in init.json.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from brainbrr.views.view import View
 
 RUN_FORMAT = 1
 LOSS_OVER = 50
-"""A run's loss is the mean over so many of its last steps."""
+"""A run's loss is the mean over this number of its last steps."""
 _ROOT = Path(__file__).resolve().parents[2]
 _COMMIT = ("--always", "--dirty", "--abbrev=40", "--exclude=*")
 _METADATA = "brainbrr"
@@ -78,7 +77,7 @@ class Run:
     config: TrainConfig
     view: Mapping[str, Any]
     before: tuple[Mapping[str, Any], ...] = ()
-    """What the weights that it started from had seen, run by run: as init.json has it."""
+    """The recordings that its first weights were trained on, run by run, as in init.json."""
 
     def __repr__(self) -> str:
         return f"<Run {self.folder.resolve().name}: {', '.join(f'{name} {value}' for name, value in self._facts())}>"
@@ -97,7 +96,7 @@ class Run:
         ]
 
     def seen(self) -> list[tuple[str, Mapping[str, Any]]]:
-        """Return all that the weights have seen: a name, and a mapping with `corpus` and `recordings`, for each view.
+        """Return each view that the weights were trained on: a name, and a mapping with `corpus` and `recordings`.
 
         A recording has `patient`, `source` and `content`. The run's own view is the first.
         """
@@ -140,7 +139,7 @@ class Run:
         return self.folder / "metrics.jsonl"
 
     def history(self) -> list[dict[str, Any]]:
-        """Return the steps of metrics.jsonl up to the first line that a crash cut off: the rest is made again."""
+        """Return the steps of metrics.jsonl up to the first line that a crash cut off; the rest is computed again."""
         if not self.metrics.exists():
             return []
         rows = []
@@ -155,12 +154,12 @@ class Run:
         return rows
 
     def rewind(self, step: int) -> None:
-        """Forget what metrics.jsonl says of steps from `step` on: they are about to be made again."""
+        """Remove the steps from `step` on from metrics.jsonl: they are about to be computed again."""
         kept = [json.dumps(row) + "\n" for row in self.history() if row["step"] < step]
         write(self.metrics, "".join(kept).encode())
 
     def metadata(self, step: int, *, world: int, threads: int) -> dict[str, Any]:
-        """Return what a file of weights says of itself: of which step, by how many processes and threads."""
+        """Return the metadata of a file of weights: step, processes, threads, view, config, software."""
         return {
             "format": RUN_FORMAT,
             "step": step,
@@ -185,26 +184,26 @@ def name_of(config: TrainConfig) -> str:
 def create(
     runs: Path, config: TrainConfig, view: Mapping[str, Any], *, name: str | None = None, init: Run | None = None
 ) -> Run:
-    """Make a new run's folder, whole or not at all. `init` is the finished run that gives the first weights."""
+    """Create a new run's folder, completely or not at all. `init` is the finished run that gives the first weights."""
     before = () if init is None else tuple(_seen_by(init))
     run = Run(runs / (name or name_of(config)), config, view, before)
     if run.folder.exists():
-        raise UsageError("there is a run of this name", where=run.folder, fix=f"--resume {run.folder}, or another name")
+        raise UsageError("a run of this name exists", where=run.folder, fix=f"--resume {run.folder}, or another name")
     runs.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=runs) as scratch:
-        making = replace(run, folder=Path(scratch) / "run")
-        making.folder.mkdir()
-        write(making.folder / "config.toml", config.to_toml().encode())
-        write(making.folder / "view.json", json.dumps(view, indent=1).encode())
+        draft = replace(run, folder=Path(scratch) / "run")
+        draft.folder.mkdir()
+        write(draft.folder / "config.toml", config.to_toml().encode())
+        write(draft.folder / "view.json", json.dumps(view, indent=1).encode())
         if init is not None:
-            write(making.init, init.model.read_bytes())
-            write(making.folder / "init.json", json.dumps({"seen": before}).encode())
-        making.folder.rename(run.folder)
+            write(draft.init, init.model.read_bytes())
+            write(draft.folder / "init.json", json.dumps({"seen": before}).encode())
+        draft.folder.rename(run.folder)
     return run
 
 
 def _seen_by(run: Run) -> Iterator[dict[str, Any]]:
-    """Yield what a run's weights had seen, in as few words as tell whether somebody else is in it."""
+    """Yield the views that a run's weights were trained on: only the fields that show shared patients."""
     for name, view in ((run.folder.resolve().name, run.view), *((each["run"], each) for each in run.before)):
         recordings = [{kind: entry[kind] for kind in _Identity.model_fields} for entry in view["recordings"]]
         yield {"run": name, "digest": view["digest"], "corpus": view["corpus"], "recordings": recordings}
@@ -222,13 +221,15 @@ def open_run(folder: Path) -> Run:
 
 
 def _before(folder: Path) -> tuple[Mapping[str, Any], ...]:
-    """Return what init.json says. Raises IntegrityError where it is damaged, or gone though there are such weights."""
+    """Return the views in init.json. Raises IntegrityError where it is damaged, or missing beside such weights."""
     path = folder / "init.json"
     try:
         return tuple(models.parse(_Init, _read(path), where=path).to_json()["seen"])
     except FileNotFoundError:
         if (folder / "init.safetensors").exists():
-            raise IntegrityError("the run started from another's weights: what those saw is gone", where=path) from None
+            raise IntegrityError(
+                "the run started from another's weights: the list of their recordings is missing", where=path
+            ) from None
         return ()
 
 
@@ -237,7 +238,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old one or the new one, never half."""
+    """Write a file atomically: a reader, or a crash, sees the old one or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with files.naming(path), temporary.open("wb") as file:
@@ -255,10 +256,10 @@ def write(path: Path, content: bytes) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write tensors as safetensors: no pickle, so that nobody's weights can run code."""
-    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    """Write tensors as safetensors: no pickle, so that loading weights never runs code."""
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # one entry: of several, safetensors would write a random order, and equal runs would differ in their bytes
-    write(path, save(held, {_METADATA: json.dumps(metadata)}))
+    write(path, save(stored, {_METADATA: json.dumps(metadata)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -270,12 +271,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (SafetensorError, TypeError, KeyError, ValueError, RecursionError) as error:
         raise IntegrityError(f"not a file of brainbrr's weights: {error!s:.200}", where=path) from None
     if not isinstance(metadata, dict):
-        raise IntegrityError("not a file of brainbrr's weights: what it says of itself is no object", where=path)
+        raise IntegrityError("not a file of brainbrr's weights: its metadata is not an object", where=path)
     return tensors, metadata
 
 
 def load_weights(model: torch.nn.Module, tensors: Mapping[str, Tensor], *, where: Path) -> None:
-    """Put weights into a model. Raises IntegrityError for those of another model."""
+    """Load weights into a model. Raises IntegrityError for those of another model."""
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -294,7 +295,7 @@ def optimiser_tensors(model: torch.nn.Module, optimiser: torch.optim.Optimizer) 
 def load_optimiser(
     model: torch.nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor], *, where: Path
 ) -> None:
-    """Put back what optimiser_tensors gave. Raises IntegrityError for that of another model."""
+    """Restore the state that optimiser_tensors returned. Raises IntegrityError for that of another model."""
     for name, parameter in model.named_parameters():
         prefix = f"optimiser.{name}."
         for full, value in tensors.items():
@@ -307,7 +308,7 @@ def load_optimiser(
 
 
 def commit_of(root: Path) -> str | None:
-    """Return the commit of a checkout, with "-dirty" where its files are not those; None for what is no checkout."""
+    """Return the commit of a checkout, with "-dirty" where its files differ; None outside of a checkout."""
     if not (root / ".git").exists():
         return None
     try:
@@ -325,18 +326,18 @@ def commit_of(root: Path) -> str | None:
 Weights = Mapping[str, Tensor]
 
 _FREE_ON_INIT = ("length_s", "stride_s", "tail", "full_fraction")
-"""What windows may differ in from those that the first weights learned from: not in what a number means."""
+"""Fields of the window that may differ from those of the first weights' view: none changes what a number means."""
 
 
 def begin(
     view: View, config: TrainConfig, runs: Path, *, name: str | None, init: Path | None, weights: Weights, world: World
 ) -> Run:
-    """Return a new run, which rank 0 makes. `init` gives its first weights, in place of `weights`.
+    """Return a new run, which rank 0 creates. `init` gives its first weights, in place of `weights`.
 
-    Raises UsageError for a name that is taken, and where `init` learned from other numbers or is another model.
+    Raises UsageError for a name that exists, and where `init` was trained on other numbers or is another model.
     """
     if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", name):
-        raise UsageError(f"a run cannot be called {name!r:.140}", fix="letters, digits, '.', '_' and '-', 128 at most")
+        raise UsageError(f"{name!r:.140} cannot name a run", fix="letters, digits, '.', '_' and '-', 128 at most")
     before = None if init is None else _startable(init, view, weights)
     name = world.name(name or name_of(config))
     if world.writes:
@@ -354,13 +355,13 @@ def _startable(folder: Path, view: View, weights: Weights) -> Run:
     differing += ["recipe"] * (run.view["recipe"]["digest"] != view.recipe.digest)
     if differing:
         raise UsageError(
-            f"the weights to start from learned from other numbers than this view gives: {', '.join(differing)}",
+            f"the first weights were trained on other numbers than this view gives: {', '.join(differing)}",
             where=folder,
             fix=f"--config {folder / 'config.toml'}, or train from scratch",
         )
     if {key: value.shape for key, value in found.items()} != {key: value.shape for key, value in weights.items()}:
         raise UsageError(
-            "the weights to start from are of another model than the config's",
+            "the first weights are of another model than the config's",
             where=folder,
             fix=f"--config {folder / 'config.toml'}, or train from scratch",
         )
@@ -368,14 +369,14 @@ def _startable(folder: Path, view: View, weights: Weights) -> Run:
 
 
 def reopen(folder: Path, config: TrainConfig, digest: str, *, init: Path | None) -> Run:
-    """Return a run to go on with. Another view or config, or other first weights, would be another run."""
+    """Return a run to resume. Raises UsageError for another view or config, or other first weights."""
     run = open_run(folder)
-    began = run.before[0]["run"] if run.before else "none"
-    if init is not None and (asked := init.resolve().name) != began:
+    source = run.before[0]["run"] if run.before else "none"
+    if init is not None and (named := init.resolve().name) != source:
         raise UsageError(
-            f"the run did not start from {asked}: it started from {began}",
+            f"the run did not start from {named}: it started from {source}",
             where=folder,
-            fix="leave --init away, or give the new run another name",
+            fix="leave out --init, or give the new run another name",
         )
     if run.view["digest"] != digest:
         raise UsageError(

@@ -1,6 +1,6 @@
-"""The scan of Mamba-2 (Dao & Gu 2024, arXiv 2405.21060), three times: as its recurrence, in chunks, in Triton.
+"""The scan of Mamba-2 (Dao & Gu 2024, arXiv 2405.21060) in three forms: as a recurrence, in chunks, in Triton.
 
-All three compute h_t = exp(dt_t a) h_(t-1) + dt_t b_t x_t and y_t = c_t h_t + d x_t, and may replace each other.
+All compute h_t = exp(dt_t a) h_(t-1) + dt_t b_t x_t and y_t = c_t h_t + d x_t, so each may replace another.
 Shapes: x (batch, length, heads, headdim), dt (batch, length, heads) above 0, a (heads,) below 0, b and c
 (batch, length, state), shared by all heads, d (heads,). Knows no model.
 """
@@ -23,7 +23,7 @@ from torch.nn import functional as F  # noqa: N812  # its usual name
 from brainbrr.errors import DependencyError
 
 TRITON_CHUNK = 256
-"""Steps of a chunk in mamba-ssm's kernels: what they are tuned for. The result does not depend on it."""
+"""Steps of a chunk in mamba-ssm's kernels, which are tuned for it. The result does not depend on it."""
 
 
 Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -49,7 +49,7 @@ def chosen(by: str, device: torch.device) -> Literal["torch", "triton"]:
 
 
 def recurrence(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-    """Return y step by step, as it is defined: the reference, slow. Exact in float64."""
+    """Return y step by step, as it is defined: slow, and the reference for the others in float64."""
     state = x.new_zeros(*x.shape[:1], *x.shape[2:], b.shape[-1])  # (batch, heads, headdim, state)
     steps = []
     for t in range(x.shape[1]):
@@ -99,7 +99,7 @@ def _carried(x: Tensor, decay: Tensor, b: Tensor) -> Tensor:
     left = (b.transpose(-1, -2) @ kept.flatten(-2)).to(x.dtype).reshape(*b.shape[:2], -1, *x.shape[-2:])
     totals = _exp(decay[:, :, -1:], x.dtype)
     states = [torch.zeros_like(left[:, 0])]
-    # unbind, not slices: the backward of n slices would allocate n whole tensors
+    # unbind, not slices: the backward of n slices would allocate n tensors of full size
     for leaves, total in zip(left.unbind(1)[:-1], totals.unbind(1)[:-1], strict=True):
         states.append(states[-1] * total + leaves)
     return torch.stack(states, 1)

@@ -1,4 +1,4 @@
-"""Thresholds: chosen on one split, kept in the run, applied to another. Never where they were chosen."""
+"""Thresholds: chosen on one split, saved in the run, applied to another split. Never where they were chosen."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PROBABILITIES = (*(percent / 100 for percent in range(5, 100, 5)), 0.98, 0.99)
 _N_LEVELS = 40
 
 THRESHOLDS = "thresholds.json"
-"""Where a run keeps them."""
+"""The file of a run that holds them."""
 
 _AGAIN = Fix(("evaluate", "RUN"), " tunes again, on split dev")
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Where detector and baseline begin to say seizure: what chose it, under which rule, on whose recordings."""
+    """The thresholds of detector and baseline: how they were chosen, under which rule, on which recordings."""
 
     detector: float
     baseline: float
@@ -35,21 +35,21 @@ class Thresholds:
     tuned_on: tuple[str, ...] = ()
 
     def write(self, file: Path) -> None:
-        """Keep the thresholds in a run."""
+        """Save the thresholds in a run."""
         r.write(file, json.dumps(vars(self), indent=1).encode())
 
     @classmethod
     def read(cls, file: Path, rule: EventRule) -> Thresholds:
-        """Return what `write` kept. Raises IntegrityError for anything else, UsageError for those of another rule."""
+        """Return what `write` saved. Raises IntegrityError for anything else, UsageError for another rule of events."""
         try:
             found = json.loads(file.read_bytes())
             numbers = float(found["detector"]), float(found["baseline"])
             if not np.isfinite(numbers).all():
-                raise ValueError("a threshold is no number")
+                raise ValueError("a threshold is not a number")
             kept = cls(*numbers, str(found["chosen"]), dict(found["rule"]), tuple(found.get("tuned_on", ())))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise IntegrityError(f"the run's thresholds cannot be read: {error}", where=file, fix=_AGAIN) from None
-        now = rule.rule()
+        now = rule.parameters()
         others = [
             f"{name} was {kept.rule.get(name)}, is {now[name]}" for name in now if kept.rule.get(name) != now[name]
         ]
@@ -76,7 +76,7 @@ def best_threshold(recordings: Sequence[Scored], candidates: Iterable[float], ru
             found = [(start, stop) for start, stop in spans[owner == i].tolist()]
             total += szcore_event(recording.seizures, found, duration_s=recording.duration_s)
         f1 = float(rates(total.array())["f1"])
-        return 0.0 if np.isnan(f1) else f1  # nothing to find and nothing said: no better than any other
+        return 0.0 if np.isnan(f1) else f1  # no seizure and no detection: as good as any other threshold
 
     thresholds = sorted(set(candidates))
     qualities = [event_f1(threshold) for threshold in thresholds]
@@ -85,6 +85,6 @@ def best_threshold(recordings: Sequence[Scored], candidates: Iterable[float], ru
 
 
 def best_level(recordings: Sequence[Scored], rule: EventRule) -> float:
-    """Return the best threshold of a score without a scale of its own: candidates are its quantiles."""
+    """Return the best threshold of a score without a fixed scale: candidates are its quantiles."""
     values = np.concatenate([recording.score for recording in recordings])
     return best_threshold(recordings, np.quantile(values, np.linspace(0.5, 0.999, _N_LEVELS)).tolist(), rule)

@@ -1,8 +1,6 @@
-"""The loader for torch: batches as tensors, on the device that wants them, from wherever the integers lie.
+"""The loader for torch: batches as tensors on a device, and a map-style Dataset for DataLoader, Lightning, Accelerate.
 
-numpy batches as torch tensors of the same memory.
-
-A view as torch's map-style Dataset: for DataLoader, Lightning, Accelerate and whatever else takes one.
+Tensors on the CPU share the memory of numpy's batches; on CUDA, stored integers are dequantised on the device.
 """
 
 from __future__ import annotations
@@ -54,7 +52,7 @@ class WindowDataset(Dataset[Batch]):
     """All windows of a view; item i is (signal, label, valid, index) of window i as tensors.
 
     Picklable, and safe under fork, spawn and forkserver: each worker opens its own files. A DataLoader that asks for
-    a whole batch gets one that is read in one go: give it `collate_fn=WindowDataset.whole`.
+    a batch gets one that is read at once: give it `collate_fn=WindowDataset.whole`.
     Nothing is shuffled or balanced here; `batches` is a batch_sampler that does both.
     """
 
@@ -74,16 +72,16 @@ class WindowDataset(Dataset[Batch]):
         return Batch(batch.signal[0], batch.label[0], batch.valid[0], batch.index[0])
 
     def __getitems__(self, windows: Sequence[int]) -> Batch:
-        """Return windows as one batch: what DataLoader asks for when it can."""
+        """Return windows as one batch: DataLoader calls this where it exists."""
         return self._read(windows)
 
     @staticmethod
     def whole(batch: Any) -> Any:
-        """Return a batch as it is: the collate_fn for batches that come whole."""
+        """Return a batch as it is: the collate_fn for batches that are batches already."""
         return batch
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "staged": None}  # who staged it takes the copies away
+        return {**self.__dict__, "staged": None}  # the process that staged the objects deletes the copies
 
     def _read(self, windows: Sequence[int]) -> Batch:
         index = np.asarray(windows, dtype=np.int64)
@@ -96,7 +94,7 @@ class WindowDataset(Dataset[Batch]):
 class Batches:
     """A batch_sampler for DataLoader: the windows of each step of one epoch of an order, from `epoch` on.
 
-    Each time round is the next epoch; set `epoch` to resume.
+    Each iteration is the next epoch; set `epoch` to resume.
     """
 
     def __init__(self, order: Order) -> None:
@@ -112,14 +110,13 @@ class Batches:
 
 
 _STEP_BYTES = 8 << 30
-"""What "auto" leaves free on a device: for the model, its gradients and activations."""
+"""What "auto" leaves free on a device, for the model, its gradients and activations."""
 
 
 def torch_loader(index: Index, store: Store, choices: Choices, *, mode: Mode, device: str | torch.device) -> Loader:
     """Return a loader of tensors on a device.
 
-    "auto" is resident on a CUDA device whose free memory holds the view and as much as a model needs beside it,
-    stream anywhere else.
+    "auto" is resident on a CUDA device whose free memory holds the view and a model beside it, else stream.
     Raises DependencyError without the device, SpaceError where a resident view does not fit.
     """
     try:
@@ -127,7 +124,7 @@ def torch_loader(index: Index, store: Store, choices: Choices, *, mode: Mode, de
     except RuntimeError as error:
         raise UsageError(f"device = {str(device)[:40]!r}", fix="cpu, cuda or cuda:N") from error
     if place.type not in ("cpu", "cuda"):
-        raise UsageError(f"device = {str(place)!r}: nobody has made a loader for it", fix="cpu, cuda or cuda:N")
+        raise UsageError(f"device = {str(place)!r}: there is no loader for this device", fix="cpu, cuda or cuda:N")
     if place.type == "cuda" and not torch.cuda.is_available():
         raise DependencyError("torch finds no CUDA device", fix='device = "cpu"')
     if place.type == "cpu":
@@ -150,14 +147,14 @@ def dataset(index: Index, store: Store, choices: Choices) -> WindowDataset:
 
 
 def by_dataloader(filler: Filler, order: Order) -> Iterator[Batch]:
-    """Give batches without end through torch's DataLoader, in this process: what a loader is compared with."""
+    """Give batches without end through torch's DataLoader in this process, to compare a loader with."""
     windows = WindowDataset(filler, order)
     while True:
         yield from DataLoader(windows, batch_sampler=windows.batches, collate_fn=windows.whole)
 
 
 def _streamed(filler: Filler, order: Order, choices: Choices, device: torch.device) -> Iterator[Batch]:
-    """Read stored integers into pinned memory, copy them beside the step that runs, and make rows of them there."""
+    """Read stored integers into pinned memory, copy them during the consumer's step, and dequantise them there."""
     raw = replace(filler, dtype="int16", memory=_pinned)
     index, first, epochs = filler.reader.index, choices.start_step, choices.epochs
     host = stream(raw, order, first=first, epochs=epochs, threads=choices.threads, depth=choices.depth)
@@ -169,7 +166,7 @@ def _streamed(filler: Filler, order: Order, choices: Choices, device: torch.devi
 
 
 def _pinned(n_bytes: int) -> UInt8:
-    """Return memory that a device copies from while the host goes on."""
+    """Return memory that a device can copy from while the host continues."""
     return torch.empty(n_bytes, dtype=torch.uint8, pin_memory=True).numpy()
 
 
@@ -180,7 +177,7 @@ def _tensors(host: Loader, dtype: str) -> Iterator[Batch]:
 
 
 def in_this_world(choices: Choices) -> Choices:
-    """Return choices with this process's rank, where torch.distributed has been set up."""
+    """Return choices with this process's rank, where torch.distributed is set up."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return choices
     return replace(choices, rank=distributed.get_rank(), world=distributed.get_world_size())

@@ -23,7 +23,7 @@ from torch.nn import functional as F  # noqa: N812  # its usual name
 
 from brainbrr.core.digest import sha256
 from brainbrr.core.progress import Progress, Silent
-from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError, ViewNotReadyError
+from brainbrr.errors import BrainbrrError, DependencyError, Fix, IntegrityError, UsageError, ViewNotReadyError
 from brainbrr.learn import loggers
 from brainbrr.learn import runs as r
 from brainbrr.learn.config import OptimiserConfig, TrainConfig, window_fields
@@ -213,7 +213,7 @@ def _learn(training: Training, first: int, progress: Progress) -> None:
                     training.save(done)
                 if stop:
                     folder = training.run.folder
-                    progress.say(f"stopped after step {done}; continue with: brainbrr train --resume {folder}")
+                    progress.say(Fix(f"stopped after step {done}; continue with ", ("train", "--resume", folder)))
                     raise KeyboardInterrupt
     finally:
         progress.stop()
@@ -412,7 +412,7 @@ def _diverged(training: Training, batches: Loader, step: int, what: str) -> Brai
     return BrainbrrError(
         what,
         where=", ".join(sorted({training.view.recordings[i].path for i in recordings})),
-        fix="look at these recordings with `brainbrr why`, or lower train.lr",
+        fix=Fix("look at these recordings with ", ("why", "RECORDING"), ", or lower train.lr"),
     )
 
 

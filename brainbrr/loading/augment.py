@@ -1,4 +1,4 @@
-"""What a window may also have looked like: other gains, another polarity, sides swapped. Keeps labels true.
+"""Augmentation: other gains, another polarity, swapped sides. Keeps labels true.
 
 Each variation is another start, or other numbers for the pass that reads the window: it costs nothing, and is the same
 on every device. A pure function of seed and place in the order, so that a training resumes exactly.
@@ -86,7 +86,7 @@ def varied(table: RowTable, variations: Sequence[Variation]) -> RowTable:
 
 
 class Augmenter:
-    """Draws the variation of a place. Raises UsageError where a row has no other side to be swapped with."""
+    """Draws the variation of a place. Raises UsageError where a row has no counterpart on the other side."""
 
     def __init__(self, config: Augment, rows: tuple[str, ...], *, seed: int) -> None:
         self.config, self._seed, self._n_rows = config, seed, len(rows)
@@ -95,7 +95,7 @@ class Augmenter:
     def draw(self, place: int) -> Variation:
         """Return the variation of one place in the order of windows."""
         config, n = self.config, self._n_rows
-        # a counter-based generator of its own: another world size must not move anybody's numbers
+        # a counter-based generator of its own: another world size must not change the numbers of another rank
         random = np.random.Generator(np.random.Philox(key=np.array([self._seed, _STREAM | place], dtype=np.uint64)))
         factor = np.exp(random.standard_normal() * config.gain + random.standard_normal(n) * config.channel_gain)
         factor *= random.random(n) >= config.drop_channel

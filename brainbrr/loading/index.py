@@ -1,11 +1,9 @@
 """The index of a view: all that reading its windows needs beside the objects, as flat arrays in one small file.
 
 Half a kilobyte a recording, whatever the number of windows. Knows no store; labels are in samples, not in files.
-
-The file of an index: numpy's npz, written as numpy does, read without it.
-
-A file from elsewhere may name any dtype and shape, be a zip of zips' bombs, or ask for a pickle: here a header is
-compared with the one that numpy writes for the array that is wanted, and nothing is larger than the file.
+The file is numpy's npz, read without numpy's loader: a file from elsewhere may name any dtype and shape, be a zip bomb,
+or hold a pickle. Each header is compared with the one that numpy writes for the expected array, and no array is larger
+than the file.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ from brainbrr.loading.rows import MIXED, NO_OFFSETS, NO_WEIGHTS, Rows
 from brainbrr.loading.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, Grid, ranges
 
 MAX_INDEX_BYTES = 1 << 31
-"""That of four million recordings."""
+"""The size of an index of four million recordings."""
 
 _FRAME = "frame"
 _HEADER = re.compile(rb"\{'descr': '[<|]([a-z][0-9])', 'fortran_order': False, 'shape': \(([0-9, ]{1,60})\), \} *\n")
@@ -43,7 +41,7 @@ _HEAD = struct.Struct("<6sBBH")  # NEP 1: magic, version, length of the header
 
 
 def save(path: Path, head: Mapping[str, Any], arrays: Mapping[str, AnyArray]) -> None:
-    """Write a head (JSON) and arrays to a file that appears whole. Raises OSError."""
+    """Write a head (JSON) and arrays to a file, atomically. Raises OSError."""
     text = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{id(arrays):x}.tmp")
@@ -76,17 +74,17 @@ def load(
         arrays = {name: _array(members[name], dtype) for name, dtype in {_FRAME: "u1", **dtypes}.items()}
         head = json.loads(arrays.pop(_FRAME).tobytes())
         if not isinstance(head, dict):
-            raise ValueError("its frame is no JSON object")
+            raise ValueError("its frame is not a JSON object")
         return head, arrays
-    # what zipfile says of a file that is none; RuntimeError: encrypted, an unknown method, JSON a thousand deep
+    # the errors of zipfile for other files; RuntimeError: encrypted, an unknown method, JSON a thousand deep
     except (ValueError, TypeError, LookupError, EOFError, RuntimeError, OSError, *_OF_ZIP) as error:
         raise no_index(error, path) from None
 
 
 def no_index(error: Exception, path: Path) -> IntegrityError:
-    """Return the error for a file that no index was saved to."""
-    fix = "remove it: it is made again from the store"
-    return IntegrityError(f"this is no index as brainbrr writes it: {error!s:.200}", where=path, fix=fix)
+    """Return the error for a file that is not an index."""
+    fix = "delete it: it is made again from the store"
+    return IntegrityError(f"not an index as brainbrr writes it: {error!s:.200}", where=path, fix=fix)
 
 
 def _members(data: bytes) -> dict[str, bytes]:
@@ -96,7 +94,7 @@ def _members(data: bytes) -> dict[str, bytes]:
         if any(each.compress_type != zipfile.ZIP_STORED for each in found):
             raise ValueError("it is compressed")
         if sum(max(each.file_size, each.compress_size) for each in found) > len(data):
-            raise ValueError("it says that it holds more than it does")
+            raise ValueError("it claims to hold more than it does")
         return {each.filename.removesuffix(".npy"): file.read(each) for each in found}  # checks the crc32 of each
 
 
@@ -112,7 +110,7 @@ def _array(data: bytes, dtype: str) -> AnyArray:
     shape = [int(n) for n in header[2].split(b",") if n.strip()]
     array: AnyArray = np.ndarray(shape, dtype=f"<{dtype}", buffer=bytearray(data[first:]))
     if array.nbytes != len(data) - first:
-        raise ValueError("an array is not of the shape that it says")
+        raise ValueError("an array is not of the shape that it claims")
     return array
 
 
@@ -124,12 +122,12 @@ NO_CHANNELS = -1
 """`event_place` of an event that names no channels: the whole head."""
 
 SEIZURE_TYPE = "seiz"
-"""The type of a seizure of which nobody said more."""
+"""The type of a seizure whose type is not labelled."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What all recordings of an index share. `digest` is the view's, None for a view that is not whole.
+    """What all recordings of an index share. `digest` is the view's, None for a view that is not complete.
 
     `matrices` (view rows, recorded rows) act on microvolts, one for each set of `absent` channels that occurs.
     """
@@ -151,7 +149,7 @@ class Frame:
     places: tuple[tuple[str, ...], ...]
 
     def check(self) -> None:
-        """Raise ValueError for what is no window, no decimal number, or of another length than it must be."""
+        """Raise ValueError for a field that is out of range, not a decimal number, or of the wrong length."""
         for name, most in (("rate_hz", MAX_RATE_HZ), ("length", MAX_SAMPLES), ("stride", MAX_SAMPLES)):
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} is not from 1 to {most}")
@@ -247,7 +245,7 @@ class Index:
 
     @cached_property
     def grid(self) -> Grid:
-        """Where windows lie in a recording."""
+        """Where windows are in a recording."""
         return Grid(self.frame.length, self.frame.stride, self.frame.tail)
 
     @cached_property
@@ -399,7 +397,7 @@ class Index:
     # A file
 
     def check(self) -> None:
-        """Raise ValueError unless the arrays fit together: what reads by them does not look again."""
+        """Raise ValueError unless the arrays fit together: readers rely on it."""
         frame, n = self.frame, len(self.n_samples)
         n_rows, n_channels = len(frame.rows), len(frame.channels)
         events, n_mixed = len(self.event_type), len(self.offset)

@@ -18,7 +18,7 @@ from brainbrr.loading.rows import MIXED, Places, Rows
 
 
 class ManyKernels(Protocol):
-    """What fills many windows that lie in memory."""
+    """Fill many windows from memory, in one call."""
 
     def rows(self, places: Places, source: Int32, centre: Int32, gain: Float32, clip: Any, out: Any) -> None:
         """Fill those windows of `out` float32 (windows, rows, length) whose places have an address; padding is 0.
@@ -31,14 +31,14 @@ class ManyKernels(Protocol):
 
 
 class Kernels(Protocol):
-    """What fills a window from `tiles`: int16 (n_tiles, any), of `tile` samples each, channel after channel.
+    """Fill a window from `tiles`: int16 (n_tiles, any), of `tile` samples each, channel after channel.
 
     Sample i of the window is sample `first` + i of the tiles, for i < n; the rest of `out` is padding.
     """
 
     @property
     def many(self) -> ManyKernels | None:
-        """What fills many windows in one call, where there is such a thing."""
+        """The kernels that fill many windows in one call; None in numpy."""
 
     def rows(self, tiles: Int16, tile: int, first: int, n: int, rows: Rows, out: Float32) -> None:
         """Fill `out` float32 (rows, length); padding is 0."""
@@ -92,9 +92,9 @@ def _parts(tiles: Int16, tile: int, first: int, n: int) -> Iterator[tuple[int, i
 
 @cache
 def kernels(*, compiled: bool | None = None) -> Kernels:
-    """Return the compiled kernels, or numpy's where numba is not installed; `compiled` asks for one of them.
+    """Return the compiled kernels, or numpy's where numba is not installed; `compiled` forces one of them.
 
-    Raises ModuleNotFoundError when compiled ones are asked for without numba.
+    Raises ModuleNotFoundError where numba is missing and `compiled` is true.
     """
     if compiled or (compiled is None and find_spec("numba") is not None):
         from brainbrr.loading.kernels_numba import Compiled

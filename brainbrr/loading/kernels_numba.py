@@ -1,6 +1,6 @@
 """The kernels of `kernels.Numpy`, compiled by numba: limited by memory bandwidth, not by arithmetic.
 
-A large batch is written once and read much later, so whole cache lines go straight to memory (non-temporal stores):
+A large batch is written once and read much later, so full cache lines go straight to memory (non-temporal stores):
 reading a line only to overwrite it would double the traffic. Imported only where numba is.
 """
 
@@ -77,7 +77,7 @@ def _pointer(builder: Any, address: Any, kind: Any) -> Any:
 
 
 def _store(builder: Any, vector: Any, address: Any, *, past: bool) -> None:
-    """Store a whole, aligned cache line past the caches, or a vector in the ordinary way."""
+    """Store a full, aligned cache line past the caches, or a vector in the ordinary way."""
     store = builder.store(vector, _pointer(builder, address, vector.type), align=_LINE if past else 2)
     if past:
         store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))

@@ -1,7 +1,4 @@
-"""The loader: a view's index, a store and some choices, joined into batches. What other libraries need comes on top.
-
-Batches in buffers that are filled again, by threads that read ahead. numpy only; writes nothing, keeps nothing.
-"""
+"""The loader: batches of a view's windows, in reused buffers, filled by threads that read ahead. numpy only."""
 
 from __future__ import annotations
 
@@ -28,11 +25,11 @@ DType = Literal["float32", "float16", "bfloat16", "int16"]
 _STORED = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16, "int16": np.int16}
 _LINE = 64
 _READ_AHEAD = 32
-"""Windows that the system is told of before they are read, at least."""
+"""At least this number of windows is announced to the system before it is read."""
 
 
 Memory = Callable[[int], UInt8]
-"""Gives so many bytes that nobody has written to."""
+"""Returns uninitialised memory of a number of bytes."""
 
 
 def host_memory(n_bytes: int) -> UInt8:
@@ -41,22 +38,22 @@ def host_memory(n_bytes: int) -> UInt8:
 
 
 class Batch(NamedTuple):
-    """Windows of one step, in buffers that are filled again: use it before asking for the next.
+    """Windows of one step, in buffers that are reused: take what you need before asking for the next.
 
     signal (batch, rows, length), int16 (batch, recorded channels, length); label uint8 (batch, ...) as
-    `labels.Labeller` says, 255 where nobody labelled; valid bool (batch, length), false in padding and where nobody
-    labelled; index int64 (batch,) into the view. bfloat16 is given to numpy as its bits, uint16.
+    `labels.Labeller` says, 255 in unlabelled time; valid bool (batch, length), false in padding and in unlabelled
+    time; index int64 (batch,) into the view. bfloat16 is given to numpy as its bits, uint16.
     """
 
     signal: Any
     label: Any
     valid: Any
-    index: Any  # a tuple's own index() finds a value, which nobody asks a batch for
+    index: Any  # hides tuple.index(), which has no use here
 
 
 @dataclass(frozen=True)
 class Filler:
-    """Everything that makes one window: signal, label, what it may also have looked like, and memory for it."""
+    """Everything that makes one window: signal, label, augmentation, and memory."""
 
     reader: WindowReader
     labeller: Labeller
@@ -104,13 +101,13 @@ class Filler:
                 signal[i] = bfloat16(exact[0]) if self.dtype == "bfloat16" else exact[0]
 
     def variations(self, plan: Plan, rows: slice) -> list[Variation] | None:
-        """Return what windows of a plan may also have looked like, None without augmentation."""
+        """Return the variations of a plan's windows, None without augmentation."""
         if self.augmenter is None:
             return None
         return [self.augmenter.draw(plan.place + row) for row in range(len(plan.windows))[rows]]
 
     def starts(self, recordings: Int64, starts: Int64, variations: list[Variation] | None) -> Int64:
-        """Return where windows really begin."""
+        """Return the first samples of windows after augmentation."""
         if variations is None or self.augmenter is None:
             return starts
         index = self.reader.index
@@ -128,7 +125,7 @@ def bfloat16(exact: Float32) -> UInt16:
 
 
 class Plan(NamedTuple):
-    """What one step takes: windows, where each lies, and the first of their places in the order."""
+    """The windows of one step, the recording and first sample of each, and the place of the first in the order."""
 
     windows: Int64
     recordings: Int64
@@ -153,15 +150,15 @@ def stream(
 ) -> Generator[Batch]:
     """Give batches from step `first` on, without end or to the end of some epochs; `threads` read `depth` ahead.
 
-    The last batch of the last epoch holds what is left. No more than depth + 1 batches of memory are ever used:
-    whoever does not ask for the next one stops the reading.
+    The last batch of the last epoch holds what is left. At most depth + 1 batches of memory are used:
+    reading pauses until the consumer asks for the next one.
     Raises IntegrityError where stored bytes are damaged.
     """
     batch, plans = order.batch, plans_of(filler.reader.index, order, first, epochs)
-    ahead = 1 - -_READ_AHEAD // batch  # told of while the batch before is read
+    ahead = 1 - -_READ_AHEAD // batch  # announced while the batch before is read
     ring = [filler.empty(batch) for _ in range(depth + 1)]
     pending: deque[tuple[Batch, list[Future[None]]]] = deque()
-    told: deque[Plan] = deque(islice(plans, 1))
+    announced: deque[Plan] = deque(islice(plans, 1))
     with (
         ThreadPoolExecutor(
             1, thread_name_prefix="brainbrr-loader-ahead"
@@ -170,8 +167,8 @@ def stream(
     ):
         try:
             for turn in count():
-                if told:
-                    plan = told.popleft()
+                if announced:
+                    plan = announced.popleft()
                     slot = _first(ring[turn % len(ring)], plan.windows)
                     cuts = [len(plan.windows) * part // threads for part in range(threads + 1)]
                     parts = [slice(*each) for each in pairwise(cuts)]
@@ -179,11 +176,11 @@ def stream(
                 elif not pending:
                     return
                 if turn == 0 and pending:
-                    wait(pending[0][1])  # somebody waits for the first batch: nothing is read beside it
-                for coming in islice(plans, ahead - len(told)):
-                    told.append(coming)
+                    wait(pending[0][1])  # the consumer waits for the first batch: read nothing beside it
+                for coming in islice(plans, ahead - len(announced)):
+                    announced.append(coming)
                     advising.submit(filler.reader.advise, coming.recordings, coming.starts)
-                if len(pending) > depth or not told:
+                if len(pending) > depth or not announced:
                     yield _ready(*pending.popleft())
         finally:
             advising.shutdown(wait=True, cancel_futures=True)
@@ -209,7 +206,7 @@ Mode = Literal["auto", "resident", "stream", "map"]
 class Choices:
     """What a loader gives, and how.
 
-    `verify`: the checksum of a tile is held against it when a process first touches it, or on "every" read.
+    `verify`: the checksum of a tile is compared when a process first reads it, or on "every" read.
     `start_step` continues a loader of the same view, seed, batch and world; without `epochs` it never ends.
     `threads` read up to `depth` batches ahead. `rank` of `world` takes its part of each global batch.
     """
@@ -310,7 +307,7 @@ class Loader:
 
 
 def order_of(index: Index, choices: Choices) -> Order:
-    """Return which windows each step takes. Raises UsageError when there is nothing to take."""
+    """Return which windows each step takes. Raises UsageError when no window can be taken."""
     return Order(
         index,
         choices.sampling,
@@ -337,9 +334,9 @@ def filler_of(index: Index, store: Store, choices: Choices, *, memory: Memory = 
 def numpy_loader(
     index: Index, store: Store, choices: Choices, *, mode: Mode = "stream", memory: Memory = host_memory
 ) -> Loader:
-    """Return a loader of numpy arrays, in buffers that are filled again: of shards, or resident in this host's memory.
+    """Return a loader of numpy arrays, in buffers that are reused: read from shards, or resident in this host's memory.
 
-    Raises UsageError where there is nothing to take, SpaceError where a resident view does not fit.
+    Raises UsageError where no window can be taken, SpaceError where a resident view does not fit.
     """
     order, filler = order_of(index, choices), filler_of(index, store, choices, memory=memory)
     if mode == "resident":

@@ -1,4 +1,4 @@
-"""Which windows each step takes: a pure function of (seed, step, rank, world). Reads nothing, remembers nothing.
+"""Which windows each step takes: a pure function of (seed, step, rank, world). Reads nothing, keeps no state.
 
 A stream of places without end is dealt out: global step n holds the places from n times the global batch on, and each
 rank its own stretch of them. So batches do not depend on the world where rank batches scale, and no rank waits for,
@@ -39,7 +39,7 @@ class Sampling:
     within each `pool` places. A disk then reads stretches, and each byte once. What differs from "global": two windows
     of one run are less than 2 * pool places apart, and share a batch of B with probability of about B / pool
     instead of B / N.
-    `patient_cap`: at most so many windows of one patient in each class in each round, chosen anew each time.
+    `patient_cap`: at most so many windows of one patient in each class in each round, drawn again each time.
     `hard_negatives`: windows that take every second place of the background.
     """
 
@@ -157,7 +157,7 @@ class Order:
         return self._sizes[kind]
 
     def _round(self, kind: int, lap: int) -> Any:
-        """Return the windows of one round of a class in their order; the last two that were asked for are kept."""
+        """Return the windows of one round of a class in their order; the last two that were requested are kept."""
         rounds = self._rounds.setdefault(kind, {})
         if lap not in rounds:
             while len(rounds) > 1:

@@ -1,10 +1,6 @@
-"""Windows of an index, read from a store's objects into buffers. No zarr, no event loop, no torch.
+"""Read windows of an index into buffers, from a store's objects or from a copy of them in memory. No zarr, no torch.
 
 Safe under threads, under fork, and when pickled for spawned workers: what a process has opened stays its own.
-
-What a view takes in memory, and what is free. Knows no store.
-
-A whole view in this host's memory as int16, recording after recording: nothing is opened or proven again.
 """
 
 from __future__ import annotations
@@ -38,7 +34,7 @@ def resident_bytes(index: Index) -> int:
 
 
 def free_bytes() -> int:
-    """Return the memory that can be had without swapping, file cache included."""
+    """Return the memory that is available without swapping, file cache included."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
@@ -50,48 +46,48 @@ class Source(Protocol):
     """Where the stored integers of recordings come from. Windows are n samples from `starts` on, inside them."""
 
     def span(self, recording: int, start: int, stop: int) -> tuple[Int16, int, int]:
-        """Return tiles that hold samples [start, stop), the samples of a tile, and where `start` lies in the first."""
+        """Return tiles that hold samples [start, stop), the samples of a tile, and where `start` is in the first."""
 
     def at(self, recordings: Int64, starts: Int64, n: Int64) -> tuple[Places, object]:
-        """Return where windows lie in memory, address 0 where only span() can give them, and what keeps them there."""
+        """Return where windows are in memory, address 0 where only span() gives them, and the owner of that memory."""
 
     def advise(self, recordings: Int64, starts: Int64, n: Int64) -> None:
-        """Say that these windows will be read soon."""
+        """Announce that these windows will be read soon."""
 
 
 class Shards:
-    """The objects of a store, opened when first read. Raises IntegrityError for one that is gone or damaged."""
+    """The objects of a store, opened when first read. Raises IntegrityError for a missing or damaged one."""
 
     def __init__(self, index: Index, store: Store, *, every: bool = False) -> None:
         self._index, self._store, self._every = index, store, every
         self._tile = TILE_S * index.frame.rate_hz
         self._tile_bytes = meta_of(index, 0).tile_bytes if len(index.n_samples) else 0
         self._tiles = np.concatenate([[0], np.cumsum(-(-index.n_samples // self._tile))])
-        # then what was touched once is in the system's cache, and need not be asked for
+        # then a tile that was read once is in the system's cache, and need not be announced
         self._fits = 2 * resident_bytes(index) < free_bytes()
         self._most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2, 16)
         self._open: OrderedDict[int, ShardReader] = OrderedDict()
         self._lock, self._threads = threading.Lock(), threading.local()
-        # a shard that is closed to open others need not be proven again
-        self._proven = np.zeros(self._tiles[-1], dtype=np.bool_)
+        # a shard that is closed to open others need not be verified again
+        self._verified = np.zeros(self._tiles[-1], dtype=np.bool_)
 
     def span(self, recording: int, start: int, stop: int) -> tuple[Int16, int, int]:
-        """Return proven tiles of one recording; a stretch of the file itself where it is mapped."""
+        """Return verified tiles of one recording; a stretch of the file itself where it is mapped."""
         with self._naming(recording):
             tiles, first = self._shard(recording).span(start, stop, self._scratch())
         return tiles, self._tile, first
 
     def at(self, recordings: Int64, starts: Int64, n: Int64) -> tuple[Places, object]:
-        """Return where windows lie in mapped files, their tiles proven; 0 for those that are read or decoded."""
+        """Return where windows are in mapped files, their tiles verified; 0 for those that are read or decoded."""
         shards = [self._shard(recording) for recording in recordings.tolist()]
         first = starts // self._tile
         address = np.array([shard.address for shard in shards], dtype=np.int64)
         wanted = address != 0
         if not self._every:
             wanted &= self._untouched(recordings, starts, n)
-        unproven = [(i, int(starts[i]), int(starts[i] + n[i])) for i in np.flatnonzero(wanted).tolist()]
+        unverified = [(i, int(starts[i]), int(starts[i] + n[i])) for i in np.flatnonzero(wanted).tolist()]
         for ask in (ShardReader.advise, ShardReader.span):  # all of a batch at once, before the first is waited for
-            for i, start, stop in unproven:
+            for i, start, stop in unverified:
                 with self._naming(int(recordings[i])):
                     ask(shards[i], start, stop)
         address = np.where(address, address + first * self._tile_bytes, 0)
@@ -106,11 +102,11 @@ class Shards:
             self._shard(int(recordings[i])).advise(int(starts[i]), int(starts[i] + n[i]))
 
     def _untouched(self, recordings: Int64, starts: Int64, n: Int64) -> Bool:
-        """Say of which windows a tile has never been proven in this process."""
+        """Return which windows have a tile that was never verified in this process."""
         low = self._tiles[recordings] + starts // self._tile
         last = np.maximum(self._tiles[recordings] - (-(starts + n) // self._tile) - 1, low)
         width = np.arange(int((last - low).max(initial=0)) + 1)
-        untouched: Bool = ~self._proven[np.minimum(low[:, None] + width, last[:, None])].all(axis=1)
+        untouched: Bool = ~self._verified[np.minimum(low[:, None] + width, last[:, None])].all(axis=1)
         return untouched
 
     def _shard(self, recording: int) -> ShardReader:
@@ -121,13 +117,13 @@ class Shards:
             shard = self._open.get(recording)
             if shard is None:
                 content = self._index.content[recording].tobytes().hex()
-                proven = self._proven[self._tiles[recording] : self._tiles[recording + 1]]
+                verified = self._verified[self._tiles[recording] : self._tiles[recording + 1]]
                 meta = meta_of(self._index, recording)
                 # not in the index: they would take as much of it as all the rest
                 record = self._store.record(self._index.key[recording].tobytes().hex())
                 checks = bytes.fromhex(record.checks) if record and record.content == content else b""
                 with self._naming(recording):
-                    shard = self._store.reader(content, meta, every=self._every, verified=proven, checks=checks)
+                    shard = self._store.reader(content, meta, every=self._every, verified=verified, checks=checks)
                 self._open[recording] = shard
                 if len(self._open) > self._most:
                     self._open.popitem(last=False)  # another thread may still read it: it closes with its last user
@@ -135,7 +131,7 @@ class Shards:
 
     @contextmanager
     def _naming(self, recording: int) -> Iterator[None]:
-        """Say of damage which recording it is in, as catalogs call it; they are read only then."""
+        """Add the recording's name to an error about damage; catalogs are read only then."""
         try:
             yield
         except IntegrityError as error:
@@ -145,7 +141,7 @@ class Shards:
             ) from error
 
     def _scratch(self) -> Scratch:
-        """Return this thread's own buffer, for tiles that do not lie in the file as they are."""
+        """Return this thread's own buffer, for tiles that must be read or decoded."""
         scratch = getattr(self._threads, "scratch", None)
         if scratch is None:
             scratch = self._threads.scratch = Scratch()
@@ -200,7 +196,7 @@ class WindowReader:
     ) -> None:
         """Fill `out` float32 (windows, rows, n) with windows, in one call of compiled code where that can be."""
         index, alone = self.index, self.index.mixed[recordings] >= 0
-        places, held = self._places(recordings, starts, out.shape[2], alone)
+        places, owner = self._places(recordings, starts, out.shape[2], alone)
         if self._many is not None and places.address.any():
             table = index.table(recordings)
             self._many.rows(places, *(varied(table, variations) if variations else table), index.clip, out)
@@ -208,29 +204,29 @@ class WindowReader:
             recording = int(recordings[i])
             rows = variations[i].rows(index.rows(recording)) if variations else None
             self.fill(recording, int(starts[i]), out[i], rows)
-        del held
+        del owner
 
     def raw_many(self, recordings: Int64, starts: Int64, out: Any) -> None:
         """Fill `out` int16 (windows, channels, n) with stored integers."""
-        places, held = self._places(recordings, starts, out.shape[2], np.zeros(len(starts), dtype=np.bool_))
+        places, owner = self._places(recordings, starts, out.shape[2], np.zeros(len(starts), dtype=np.bool_))
         if self._many is not None and places.address.any():
             self._many.raw(places, self._every_channel, FILL, out)
         for i in np.flatnonzero(places.address == 0).tolist():
             self.raw(int(recordings[i]), int(starts[i]), out[i])
-        del held
+        del owner
 
     def _places(self, recordings: Int64, starts: Int64, length: int, alone: Bool) -> tuple[Places, object]:
-        """Return where windows lie, address 0 for those that are read alone, and what keeps them there."""
+        """Return where windows are, address 0 for those that are read one by one, and an owner of that memory."""
         n = np.minimum(length, self.index.n_samples[recordings] - starts)
         if (starts < 0).any() or (n < 0).any():
             raise IndexError(f"windows from samples {starts.tolist()} of {self.index.n_samples[recordings].tolist()}")
         if alone.all() or self._many is None:
             return Places(*np.zeros((5, len(n)), dtype=np.int64)), None
-        places, held = self._source.at(recordings, starts, n)
-        return places._replace(address=np.where(alone, 0, places.address)), held
+        places, owner = self._source.at(recordings, starts, n)
+        return places._replace(address=np.where(alone, 0, places.address)), owner
 
     def advise(self, recordings: Int64, starts: Int64) -> None:
-        """Say that windows will be read soon."""
+        """Announce that windows will be read soon."""
         n = np.minimum(self.index.frame.length, self.index.n_samples[recordings] - starts)
         self._source.advise(recordings, starts, n)
 
@@ -277,7 +273,7 @@ class Resident:
         return self._recording(recording).reshape(1, -1), n, start
 
     def at(self, recordings: Int64, starts: Int64, n: Int64) -> tuple[Places, object]:
-        """Return where windows lie."""
+        """Return where windows are."""
         address = self.flat.ctypes.data + 2 * self.bases[recordings]
         return Places(address, np.zeros_like(address), self._n_samples[recordings], starts, n), self.flat
 

@@ -29,7 +29,7 @@ _ROWS_SHOWN = 20
 
 @dataclass(frozen=True)
 class Missing:
-    """A recording of the view that cannot be used yet, and why; `stored`: only something beside its object lacks."""
+    """A recording of the view that cannot be used yet, and why. `stored`: its object itself exists."""
 
     recording: str
     reason: str
@@ -343,7 +343,7 @@ def assemble(
         if record is None:
             missing.append(Missing(row.path, "not stored under this recipe"))
         elif not store.has_object(record):
-            missing.append(Missing(row.path, "its object is gone from the store"))
+            missing.append(Missing(row.path, "its object is missing from the store"))
         else:
             labels = UNLABELLED if row.annotations is None else Annotations.from_json(row.annotations)
             ready.append(ViewRecording(row.path, row.patient, row.split, row.source, row.synthetic, labels, record))

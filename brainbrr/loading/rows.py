@@ -19,7 +19,7 @@ class Rows(NamedTuple):
     """What each row of a window is made of.
 
     Row r is float32(x - centre[r]) * gain[r] of recorded channel source[r]; where source is MIXED it is
-    float32(sum of weights[r, c] * x[c] - offset[r]), summed in float64 in the order of channels that weigh anything.
+    float32(sum of weights[r, c] * x[c] - offset[r]), summed in float64 over channels of non-zero weight.
     Then it is cut to ±clip. source, centre int32 (rows,); gain float32 (rows,); offset float64 (rows,);
     weights float64 (rows, channels); NO_OFFSETS and NO_WEIGHTS where no row is mixed. `n_channels` are recorded.
     """
@@ -34,7 +34,7 @@ class Rows(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where many windows lie in memory, int64 (windows,) each.
+    """Where many windows are in memory, int64 (windows,) each.
 
     The tile that holds a window's first sample begins at `address`, the next one `step` bytes after it; each holds
     `tile` samples of every channel, channel after channel. The window is n samples from `first` of that tile on.

@@ -1,4 +1,4 @@
-"""Windows of a recording that passes by in blocks: nothing is stored, little is held. No store, no torch."""
+"""Windows of a recording that arrives in blocks: nothing is stored, a few blocks are in memory. No store, no torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from brainbrr.loading.windows import WindowSpec
 def numbers_of(
     recipe: Recipe, window: WindowSpec, *, absent: tuple[str, ...], k: tuple[int, ...], statistics: Mapping[str, Any]
 ) -> Rows:
-    """Return what the rows of a recording's windows are made of, as an index has it of a stored recording.
+    """Return what the rows of a recording's windows are made of, as `Index.rows` does for a stored recording.
 
     `k` and `statistics` are of the recipe's channels. Raises ConfigError, MontageError as `spatial.operator`.
     """
@@ -42,26 +42,26 @@ def numbers_of(
     )
 
 
-def fill(held: Int16, first: int, rows: Rows, out: Float32) -> None:
+def fill(buffer: Int16, first: int, rows: Rows, out: Float32) -> None:
     """Fill `out` float32 (rows, n) from int16 (channels, any), from its sample `first` on; zeros past its end."""
-    held = np.ascontiguousarray(held)
-    n = min(out.shape[1], held.shape[1] - first)
-    kernels().rows(held.reshape(1, -1), held.shape[1], first, n, rows, out)
+    buffer = np.ascontiguousarray(buffer)
+    n = min(out.shape[1], buffer.shape[1] - first)
+    kernels().rows(buffer.reshape(1, -1), buffer.shape[1], first, n, rows, out)
 
 
-class Passing:
-    """A recording's blocks, int16 (channels, any), as they pass by. Windows are read in the order of their starts."""
+class StreamedWindows:
+    """Windows of a recording that arrives in blocks, int16 (channels, any). Read them in the order of their starts."""
 
     def __init__(self, blocks: Iterable[Int16], rows: Rows) -> None:
         self._blocks, self._rows = iter(blocks), rows
-        self._held, self._first = np.empty((rows.n_channels, 0), dtype=np.int16), 0
+        self._buffer, self._first = np.empty((rows.n_channels, 0), dtype=np.int16), 0
 
     def read(self, start: int, out: Float32) -> None:
         """Fill `out` float32 (rows, n) from sample `start` on; zeros past the recording's end."""
-        while self._first + self._held.shape[1] < start + out.shape[1]:
+        while self._first + self._buffer.shape[1] < start + out.shape[1]:
             if (block := next(self._blocks, None)) is None:
                 break
-            kept = self._held[:, start - self._first :]
-            self._first += self._held.shape[1] - kept.shape[1]
-            self._held = np.concatenate([kept, block], axis=1) if kept.shape[1] else block
-        fill(self._held, start - self._first, self._rows, out)
+            kept = self._buffer[:, start - self._first :]
+            self._first += self._buffer.shape[1] - kept.shape[1]
+            self._buffer = np.concatenate([kept, block], axis=1) if kept.shape[1] else block
+        fill(self._buffer, start - self._first, self._rows, out)

@@ -1,4 +1,4 @@
-"""`bench`: how fast each way of reading feeds a model on this machine, and what bounds it. Reads only."""
+"""`bench`: measure how fast each way of reading feeds a model on this machine, and what limits it. Reads only."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Pace:
 
 @dataclass
 class BenchReport:
-    """What a machine reaches, what bounds it, and what to do about it."""
+    """The measured rates, what limits them, and one line of advice."""
 
     view: str
     recordings: int
@@ -78,7 +78,7 @@ def bench(view: View, *, batch: int, device: str, seconds: float, progress: Prog
     """
     index, store = view.index, view.store
     if not len(index):
-        raise UsageError("the view has no windows: there is nothing to read")
+        raise UsageError("the view has no windows to read")
     progress.start("bench", len(index.n_samples), "recordings")
     try:
         found = _warm(index, store, batch, device, seconds, progress)
@@ -105,7 +105,7 @@ def bench(view: View, *, batch: int, device: str, seconds: float, progress: Prog
 
 
 def _warm(index: Index, store: Store, batch: int, device: str, seconds: float, progress: Progress) -> dict[str, float]:
-    """Return the pace of every way of reading files that are in the system's cache, their tiles proven."""
+    """Return the pace of every way of reading files that are in the system's cache, their tiles verified."""
     choices = Choices(batch=batch, labels="none")
     order, filler = order_of(index, choices), filler_of(index, store, choices)
     longest = np.empty((len(index.frame.channels), int(index.n_samples.max())), dtype=np.int16)
@@ -209,7 +209,7 @@ def _cold(index: Index, store: Store, batch: int, shuffle: Any, seconds: float) 
 
 
 def _advice(report: BenchReport, found: dict[str, float], index: Index, batch: int) -> tuple[str, str]:
-    """Return what bounds reading here, and one line of advice."""
+    """Return what limits reading here, and one line of advice."""
     streams = {name: pace for name, pace in found.items() if name.startswith(("stream", "resident"))}
     best = max(streams, key=lambda name: streams[name])
     cold = max(pace for name, pace in found.items() if name.startswith("cold"))

@@ -1,8 +1,6 @@
-"""What a scorer counted, and the rates that follow. Knows no scorer, no events, no files.
+"""Counts, the rates that follow, and their intervals: a bootstrap over patients. Knows no scorer, no events, no files.
 
-How sure a score is: bootstrap over patients, since recordings of one patient resemble each other.
-
-Knows arrays of one row per patient; no scorer.
+Patients are resampled, not recordings, since recordings of one patient resemble each other.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ class Counts:
 
     @property
     def misses(self) -> float:
-        """What of the reference was not found."""
+        """How much of the reference was not found."""
         return self.reference - self.hits
 
     def array(self) -> Float64:
@@ -43,8 +41,7 @@ class Counts:
 def rates(counts: Float64) -> dict[str, Float64]:
     """Return sensitivity, precision, F1 and false alarms per 24 h of recording, each (...), of counts (..., 4).
 
-    NaN where there is nothing to divide by: no sensitivity without a reference, no precision when nothing was said,
-    no F1 without a reference and a false alarm.
+    NaN where a rate is undefined: sensitivity without a reference, precision without a detection, F1 without both.
     """
     hits, false, reference, seconds = np.moveaxis(counts, -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -56,8 +53,8 @@ def rates(counts: Float64) -> dict[str, Float64]:
         }
 
 
-def told(values: Mapping[str, Float64]) -> dict[str, float | None]:
-    """Return rates as JSON has them: None, not NaN."""
+def for_json(values: Mapping[str, Float64]) -> dict[str, float | None]:
+    """Return rates for JSON: None in place of NaN."""
     return {name: None if np.isnan(value) else float(value) for name, value in values.items()}
 
 

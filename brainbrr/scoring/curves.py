@@ -109,11 +109,11 @@ def _reference(recordings: Sequence[Scored]) -> tuple[Float64, Int64]:
 
 def _overlaps(pool: Pool, threshold: float, rule: EventRule, reference: Float64, owner: Int64) -> tuple[Float64, int]:
     """Return the found seizures of each recording, (n_recordings,), and the number of false alarms."""
-    spans, said_owner = pool.events(threshold, rule)
+    spans, found_owner = pool.events(threshold, rule)
     apart = np.concatenate([[0], np.cumsum(pool.durations[:-1] + 1)])  # end to end, with a second in between
-    truth, said = reference + apart[owner][:, None], spans + apart[said_owner][:, None]
-    hits = np.bincount(owner[nedc.overlapped(truth, said)], minlength=len(pool.durations))
-    return hits.astype(np.float64), int((~nedc.overlapped(said, truth)).sum())
+    truth, found = reference + apart[owner][:, None], spans + apart[found_owner][:, None]
+    hits = np.bincount(owner[nedc.overlapped(truth, found)], minlength=len(pool.durations))
+    return hits.astype(np.float64), int((~nedc.overlapped(found, truth)).sum())
 
 
 def _histograms(score: Float32, label: Bool) -> tuple[Float64, Float64]:

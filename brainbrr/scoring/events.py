@@ -41,7 +41,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Pool:
-    """Several recordings' series end to end, so that one pass finds the events of all; none crosses a border.
+    """Several recordings' series end to end, so that one pass finds the events of all; no event crosses a border.
 
     `firsts` (n_recordings,) is where each begins in `score`; all have the same `step_s`.
     """
@@ -67,7 +67,8 @@ class Pool:
         """Return events in seconds of their own recording, (m, 2), and the recording of each, (m,), in order.
 
         An event is a run of at least low_share · threshold that reaches the threshold. Runs shorter than opening_s
-        go, gaps up to closing_s close; events shorter than min_duration_s go, and gaps up to merge_gap_s join.
+        are dropped, gaps up to closing_s closed; then events shorter than min_duration_s are dropped, and those up to
+        merge_gap_s apart joined.
         """
         first, last = self._runs(self.score >= threshold * rule.low_share)
         if rule.low_share < 1:
@@ -91,7 +92,7 @@ class Pool:
 
 
 def events_of(recording: Scored, threshold: float, rule: EventRule) -> Events:
-    """Return the events of one recording, in seconds, sorted and apart."""
+    """Return the events of one recording, in seconds, sorted and disjoint."""
     spans, _ = Pool.of([recording]).events(threshold, rule)
     return [(start, stop) for start, stop in spans.tolist()]
 
@@ -108,7 +109,7 @@ def _join(spans: Float64, owner: Int64, gap_s: float) -> tuple[Float64, Int64]:
 class EventRule(Section):
     """How probabilities become events, and how sure the scores are.
 
-    `threshold` counts only until one is tuned on another split. An event goes on while the probability is at least
+    `threshold` is used only until one is tuned on another split. An event continues while the probability is at least
     low_share · threshold; runs shorter than `opening_s` go and gaps up to `closing_s` close, then events shorter than
     `min_duration_s` go and those up to `merge_gap_s` apart become one. `resamples` of the patients give the
     intervals.
@@ -122,6 +123,6 @@ class EventRule(Section):
     merge_gap_s: float = Field(default=10.0, ge=0)
     resamples: int = Field(default=1000, ge=100, le=10_000)
 
-    def rule(self) -> dict[str, float]:
-        """Return what makes events of probabilities beside the threshold, which is tuned under it."""
+    def parameters(self) -> dict[str, float]:
+        """Return the fields that make events of probabilities, without the threshold, which is tuned for them."""
         return self.model_dump(exclude={"threshold", "resamples"})

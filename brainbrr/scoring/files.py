@@ -1,4 +1,4 @@
-"""Events as others read them: TUSZ csv_bi and SzCORE's BIDS table. `eeg.annotations` reads both back."""
+"""Events in the formats of other tools: TUSZ's csv_bi and SzCORE's BIDS table. `eeg.corpus.annotations` reads both."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from timescoring.scoring import EventScoring, SampleScoring
 
 from brainbrr.core.arrays import Float64
 from brainbrr.scoring import nedc
-from brainbrr.scoring.bootstrap import Bootstrap, Counts, by_patient, rates, told
+from brainbrr.scoring.bootstrap import Bootstrap, Counts, by_patient, for_json, rates
 from brainbrr.scoring.curves import curves
 from brainbrr.scoring.events import EventRule, Events, Pool, Scored
 from brainbrr.scoring.nedc import Tally
@@ -34,7 +34,7 @@ _SAMPLE_HZ = 1
 
 @dataclass(frozen=True)
 class Outcome:
-    """One recording's reference and what was said of it: sorted, disjoint events within `duration_s`."""
+    """One recording's reference and hypothesis: sorted, disjoint events within `duration_s`."""
 
     path: str
     patient: str
@@ -45,7 +45,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Judged:
-    """What each scorer counted in one recording."""
+    """The counts of each scorer in one recording."""
 
     event: Counts
     sample: Counts
@@ -57,15 +57,15 @@ class Judged:
     @classmethod
     def of(cls, outcome: Outcome) -> Judged:
         """Score one recording."""
-        said = (outcome.reference, outcome.hypothesis)
-        event, sample = szcore(*said, duration_s=outcome.duration_s)
+        events = (outcome.reference, outcome.hypothesis)
+        event, sample = szcore(*events, duration_s=outcome.duration_s)
         return cls(
             event,
             sample,
-            nedc.overlap(*said, duration_s=outcome.duration_s),
-            nedc.epoch(*said, duration_s=outcome.duration_s),
-            nedc.taes(*said, duration_s=outcome.duration_s),
-            latencies(*said),
+            nedc.overlap(*events, duration_s=outcome.duration_s),
+            nedc.epoch(*events, duration_s=outcome.duration_s),
+            nedc.taes(*events, duration_s=outcome.duration_s),
+            latencies(*events),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def event_metrics(outcomes: Sequence[Outcome], bootstrap: Bootstrap) -> tuple[di
     seconds = float(flagged[:, 1].sum())
     delays = [delay for each in judged for delay in each.latencies]
     found = {
-        **told({name: _mean(values) for name, values in means.items()}),
+        **for_json({name: _mean(values) for name, values in means.items()}),
         "flagged_share": float(flagged[:, 0].sum() / seconds),
         "latency_s": float(np.median(delays)) if delays else None,
         "latency_scorer": LATENCY_SCORER,
@@ -141,8 +141,8 @@ def event_metrics(outcomes: Sequence[Outcome], bootstrap: Bootstrap) -> tuple[di
         "patients": len(event),
         "patients_scored": {name: int((~np.isnan(values)).sum()) for name, values in means.items()},
         "scorer": SCORER,
-        "micro": {**told(_named(rates(event.sum(0)), rates(sample.sum(0)))), "scorer": MICRO_SCORER},
-        "nedc": {name: {**told(rates(counts.sum(0))), "scorer": _NEDC[name]} for name, counts in nedcs.items()},
+        "micro": {**for_json(_named(rates(event.sum(0)), rates(sample.sum(0)))), "scorer": MICRO_SCORER},
+        "nedc": {name: {**for_json(rates(counts.sum(0))), "scorer": _NEDC[name]} for name, counts in nedcs.items()},
     }
     weighed = bootstrap.weights @ flagged
     intervals = {

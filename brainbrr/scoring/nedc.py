@@ -1,7 +1,7 @@
 """NEDC's any-overlap (OVLP), epoch (EPOCH) and time-aligned event scoring (TAES), as its software v6.0.0 counts them.
 
-Own code, held to the tables that NEDC's program prints. Shah et al. 2021, "Objective evaluation metrics for automatic
-classification of EEG events". Not here: DPALIGN and inter-rater agreement. Knows events and seconds, no files.
+Own code, compared with the tables that NEDC's program prints. Shah et al. 2021, "Objective evaluation metrics for
+automatic classification of EEG events". Without DPALIGN and inter-rater agreement. Knows no files.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def overlap(reference: Events, hypothesis: Events, *, duration_s: float) -> Tall
 
 def epoch(reference: Events, hypothesis: Events, *, duration_s: float) -> Tally:
     """Return EPOCH's counts, in epochs: each epoch has the label of its middle."""
-    truth, said = _epochs(reference, duration_s), _epochs(hypothesis, duration_s)
-    both = int((truth & said).sum())
-    n_true, n_said, n = int(truth.sum()), int(said.sum()), len(truth)
+    truth, found = _epochs(reference, duration_s), _epochs(hypothesis, duration_s)
+    both = int((truth & found).sum())
+    n_true, n_found, n = int(truth.sum()), int(found.sum()), len(truth)
     return Tally(
-        Counts(both, n_said - both, n_true, duration_s),
-        Counts(n - n_true - n_said + both, n_true - both, n - n_true, duration_s),
+        Counts(both, n_found - both, n_true, duration_s),
+        Counts(n - n_true - n_found + both, n_true - both, n - n_true, duration_s),
     )
 
 
@@ -74,7 +74,7 @@ def _any_overlap(reference: Events, hypothesis: Events, duration_s: float) -> Co
 
 
 def overlapped(one: Float64, two: Float64) -> Bool:
-    """Say of each span (n, 2) whether any of the others shares time with it, (n,); both sorted and disjoint."""
+    """Return for each span (n, 2) whether any of the others shares time with it, (n,); both sorted and disjoint."""
     begun = np.searchsorted(two[:, 0], one[:, 1], "left")  # how many of the others start before a span stops
     ended = np.searchsorted(two[:, 1], one[:, 0], "right")
     return np.asarray(begun > ended)
@@ -111,7 +111,7 @@ def _touch(one: tuple[float, float], other: tuple[float, float]) -> bool:
 
 
 def _parts(event: tuple[float, float], said: tuple[float, float]) -> tuple[float, float]:
-    """Return the share of a reference event that was found, and what was said outside it in its lengths, at most 1."""
+    """Return the found share of a reference event, and the detected time outside it, in its lengths, at most 1."""
     length = event[1] - event[0]
     hit = min(event[1], said[1]) - max(event[0], said[0])
     outside = max(event[0] - said[0], 0.0) + max(said[1] - event[1], 0.0)

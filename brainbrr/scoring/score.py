@@ -1,4 +1,4 @@
-"""`score`: anyone's events against a reference, by the scorers of `evaluate`. Needs no store and no torch."""
+"""`score`: compare events with a reference, by the scorers of `evaluate`. Needs no store and no torch."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def score(reference: Path, hypothesis: Path, *, resamples: int, seed: int, progr
     """Score the label files of `hypothesis` against those of `reference`: two files, or two folders.
 
     In folders, files of the same path match, else those of the same name; of several kinds for one recording the
-    first of csv_bi, tse_bi, lbl_bi and events.tsv is read. What stands before the first "_" of a name is its patient.
+    first of csv_bi, tse_bi, lbl_bi and events.tsv is read. The part of a name before the first "_" is its patient.
     Raises UsageError naming every file without a partner, AnnotationError for a malformed one, for one that does not
-    say how long its recording is, and where the two disagree about it.
+    state how long its recording is, and where the two disagree about it.
     """
     if find_spec("timescoring") is None:
         raise DependencyError("scoring needs timescoring", fix="pip install timescoring")
@@ -84,7 +84,7 @@ def _pairs(reference: Path, hypothesis: Path) -> dict[str, tuple[Path, Path]]:
     """Return each recording's two files by its name."""
     for path in (reference, hypothesis):
         if not path.exists():
-            raise UsageError("there is no such file or folder", where=path)
+            raise UsageError("no such file or folder", where=path)
     if reference.is_file() and hypothesis.is_file():
         return {_stem(reference): (reference, hypothesis)}
     if reference.is_file() or hypothesis.is_file():
@@ -103,7 +103,7 @@ def _pairs(reference: Path, hypothesis: Path) -> dict[str, tuple[Path, Path]]:
             raise UsageError(
                 f"{len(names)} recordings have no partner: {', '.join(sorted(names)[:_MOST_NAMED])}{more}",
                 where=folder,
-                fix="write a file for each recording, one without events where there is nothing to say",
+                fix="write a file for each recording, without events where none was detected",
             )
     return {name: (truth[name], said[name]) for name in sorted(truth)}
 
@@ -125,7 +125,7 @@ def _by_name(files: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def _stem(file: Path) -> str:
-    """Return a recording's name: its label file's, without what says of which kind it is."""
+    """Return a recording's name: its label file's, without the suffix of its kind."""
     name = file.name
     for role in _ROLES:
         name = name.removesuffix(suffix_of(role))
@@ -136,7 +136,7 @@ def _role(file: Path) -> str:
     if file.suffix == ".tsv":
         return "events.tsv"
     if file.suffix not in BINARY:
-        raise UsageError(f"no label file that brainbrr scores: {file.name}", where=file, fix="give .csv_bi or .tsv")
+        raise UsageError(f"brainbrr cannot score {file.name}", where=file, fix="give .csv_bi or .tsv")
     return file.suffix
 
 
@@ -148,7 +148,7 @@ def _outcome(name: str, reference: Path, hypothesis: Path) -> Outcome:
     duration_us = truth.duration_us or said.duration_us
     if duration_us is None:
         raise AnnotationError(
-            f"nothing says how long recording {name} is",
+            f"neither file states how long recording {name} is",
             where=reference,
             fix="write `# duration` into the csv_bi, or a column recordingDuration into the table",
         )
@@ -163,7 +163,7 @@ def _outcome(name: str, reference: Path, hypothesis: Path) -> Outcome:
             f"recording {name} is {seconds_text(duration_us)} long, the hypothesis covers "
             f"{seconds_text(said.duration_us or 0)}",
             where=hypothesis,
-            fix="score the whole recording",
+            fix="score the complete recording",
         )
     return Outcome(
         path=name,
@@ -175,7 +175,7 @@ def _outcome(name: str, reference: Path, hypothesis: Path) -> Outcome:
 
 
 def _within(said: Annotations, duration_us: int, file: Path) -> list[tuple[float, float]]:
-    """Return events in seconds; decimals may carry the last one past the end, no more."""
+    """Return events in seconds; rounding may carry the last one past the end, nothing else."""
     for event in said.seizures:
         if event.stop_us > duration_us + TOLERANCE_US:
             raise AnnotationError(

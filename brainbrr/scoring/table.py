@@ -1,4 +1,4 @@
-"""Scores for people: rows of who scored, what, value and interval, and the verdict. Formats; computes nothing."""
+"""Scores as text: rows with scorer, name, value and interval, and the verdict. Formats; computes nothing."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def score_rows(found: Mapping[str, Any]) -> list[Row]:
 def scorers(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return (short name, scorer in full) of all that `score_rows` shows."""
     swept = found.get("rate_scorer")
-    told = [
+    named = [
         ("every 0.25 s", found.get("step_scorer")),
         ("SzCORE, mean over patients", found["scorer"]),
         ("SzCORE, all together", found["micro"]["scorer"]),
@@ -75,26 +75,26 @@ def scorers(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("latency", found["latency_scorer"]),
         ("intervals", found["intervals_by"]),
     ]
-    return [(name, scorer) for name, scorer in told if scorer]
+    return [(name, scorer) for name, scorer in named if scorer]
 
 
 def verdict(found: Mapping[str, Any]) -> list[str]:
-    """Return in sentences whether the detector beats the baseline, and how sure that is."""
+    """Return sentences: whether the detector beats the baseline, and how certain that is."""
     words = {
         True: "The detector beats the line-length baseline in {}.",
         False: "The detector does NOT beat the line-length baseline in {}.",
-        None: "Detector and baseline cannot be compared in {}: nothing to score.",
+        None: "Detector and baseline cannot be compared in {}: it is not defined.",
     }
     titles = {"auroc": "AUROC", "auprc": "AUPRC", "event_f1": "event F1"}
-    said = [words[beats].format(titles[name]) for name, beats in found["beats_baseline"].items()]
+    sentences = [words[beats].format(titles[name]) for name, beats in found["beats_baseline"].items()]
     unsure = [title for name, title in titles.items() if _overlap(found, name)]
     if unsure:
-        said.append(f"Where the intervals overlap the difference may be chance: {', '.join(unsure)}.")
+        sentences.append(f"Intervals overlap, so the difference may be chance, in: {', '.join(unsure)}.")
     if found["patients"] < _FEW_PATIENTS:
-        said.append(
+        sentences.append(
             f"Few seizures ({found['seizures']}) and patients ({found['patients']}): differences may be chance."
         )
-    return said
+    return sentences
 
 
 def _overlap(found: Mapping[str, Any], name: str) -> bool:

@@ -98,7 +98,7 @@ def test_the_threshold_is_the_one_that_was_tuned(run: Path, generated: Path, vie
     edf = generated / view_of("eval").recordings[0].path
     report = predict(run, [edf])
     assert (report.threshold, report.threshold_from) == (0.5, "config.toml: none was tuned")
-    Thresholds(0.001, 1.0, "split dev", EventRule().rule()).write(run / "thresholds.json")
+    Thresholds(0.001, 1.0, "split dev", EventRule().parameters()).write(run / "thresholds.json")
     report = predict(run, [edf])
     assert (report.threshold, report.threshold_from) == (0.001, "split dev")
     [prediction] = report.predictions

@@ -25,7 +25,7 @@ def test_a_score_without_a_scale_is_tuned_on_its_own_quantiles() -> None:
 
 
 def test_thresholds_are_read_as_they_were_written(tmp_path: Path) -> None:
-    chosen = Thresholds(0.4, 3.5, "split dev", PLAIN.rule(), ("a", "b"))
+    chosen = Thresholds(0.4, 3.5, "split dev", PLAIN.parameters(), ("a", "b"))
     chosen.write(tmp_path / "thresholds.json")
     assert Thresholds.read(tmp_path / "thresholds.json", PLAIN) == chosen
     assert Thresholds.read(tmp_path / "thresholds.json", PLAIN.model_copy(update={"resamples": 300})) == chosen
@@ -33,7 +33,7 @@ def test_thresholds_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["low_share", "opening_s", "closing_s", "min_duration_s", "merge_gap_s"])
 def test_thresholds_of_another_rule_are_refused(tmp_path: Path, name: str) -> None:
-    Thresholds(0.4, 3.5, "split dev", PLAIN.rule()).write(tmp_path / "t")
+    Thresholds(0.4, 3.5, "split dev", PLAIN.parameters()).write(tmp_path / "t")
     with pytest.raises(UsageError, match=rf"another rule of events: {name} was .*, is 0\.5"):
         Thresholds.read(tmp_path / "t", PLAIN.model_copy(update={name: 0.5}))
 

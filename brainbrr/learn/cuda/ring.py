@@ -1,6 +1,6 @@
-"""Batches handed from the host to a device: copies on a stream of their own, into buffers that are used again.
+"""Copy batches from the host to a device, on a stream of their own, into buffers that are reused.
 
-The copy of the next batch runs while the consumer's step on this one does. Knows nothing of what a batch's fields mean.
+The next batch is copied while the consumer works on this one. Knows nothing of what a batch's fields mean.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Queues(Protocol):
         """Return the stream that the consumer queues its work on."""
 
     def mark(self, stream: Any) -> Any:
-        """Return an event: all that the stream has been given so far is done."""
+        """Return an event that completes once all work queued on the stream so far is done."""
 
     def copy(self, source: Tensor, target: Tensor) -> None:
-        """Give `copies` a copy to make."""
+        """Queue a copy on `copies`."""
 
     def is_pinned(self, source: Tensor) -> bool:
-        """Say whether the device can copy from there while the host goes on."""
+        """Return whether the device can copy from there while the host continues."""
 
     def staging(self, like: Tensor) -> Tensor:
         """Return pinned memory of the host."""
@@ -45,7 +45,7 @@ class Queues(Protocol):
 
 @dataclass
 class _Slot:
-    """One batch's place on the device. Events: nobody uses it any more, it is filled. Lent: from the batch itself."""
+    """One batch's place on the device; `free` and `filled` are events. Lent: it is copied from the batch itself."""
 
     staged: dict[str, Tensor] = field(default_factory=dict)
     buffers: dict[str, Tensor] = field(default_factory=dict)
