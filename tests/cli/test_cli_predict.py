@@ -119,8 +119,8 @@ def test_what_cannot_be_done_is_said_before_any_work(cli: Cli, run: Path, edfs: 
         ([edfs[0], twin], "two recordings are called"),
         ([*edfs, "-o", tmp_path / "x.tsv"], "one file for their events"),
         ([edfs[0], "-o", tmp_path / "x.txt"], ".tsv or .csv_bi"),
-        ([edfs[0], "-o", tmp_path / "b" / "x.tsv"], "folder for this file is not there"),
-        ([edfs[0], "--probabilities", tmp_path / "b" / "x"], "folder for this file is not there"),
+        ([edfs[0], "-o", tmp_path / "b" / "x.tsv"], "folder of this file does not exist"),
+        ([edfs[0], "--probabilities", tmp_path / "b" / "x"], "folder of this file does not exist"),
         (
             [edfs[0], "-o", tmp_path / "x.tsv", "--probabilities", tmp_path / "x.tsv"],
             "events and probabilities would both",
@@ -147,8 +147,8 @@ def test_labels_and_recordings_are_not_overwritten(cli: Cli, run: Path, generate
     edf = next(corpus.rglob("*.edf"))
     labels = edf.with_suffix(".csv_bi")
     for words, said in (
-        ([corpus, "-o", corpus], "there is already such a file"),
-        ([edf, "-o", labels], "there is already such a file"),
+        ([corpus, "-o", corpus], "the file exists"),
+        ([edf, "-o", labels], "the file exists"),
         ([edf, "--probabilities", edf], "the recording itself"),
         ([edf, "--probabilities", edf, "--overwrite"], "the recording itself"),
     ):

@@ -89,7 +89,7 @@ def lose_the_other(rank: int, folder: Path) -> None:
     if rank == 1:
         world.meet()
     else:
-        with pytest.raises(BrainbrrError, match="another process of the training is gone"):
+        with pytest.raises(BrainbrrError, match="another process of the training has ended"):
             for _ in range(2):
                 world.meet()
         (folder / "told").touch()

@@ -272,7 +272,7 @@ def test_recordings_without_labels_are_left_out_and_counted(run: Path, view_of: 
     found = evaluate(run, of(view, (silent, *view.recordings[1:]))).metrics
     assert found["unlabelled"] == 1
     assert found["recordings"] == len(view.recordings) - 1
-    with pytest.raises(UsageError, match="nothing to score against"):
+    with pytest.raises(UsageError, match="nothing can be scored against"):
         evaluate(run, of(view, (silent,)))
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from learn.conftest import ViewOf
 
 import brainbrr
 from brainbrr.eeg.signal.recipe import Recipe
@@ -17,6 +17,9 @@ from brainbrr.learn.start import TrainOptions
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.store.store import Store
 from brainbrr.views.stage import StageOptions
+from brainbrr.views.view import View
+
+ViewOf = Callable[..., View]
 
 ONE_STEP = ["train.steps=1"]
 

@@ -123,5 +123,5 @@ def test_a_run_that_does_not_say_what_its_weights_saw_is_refused(tuned: Path, tm
         with pytest.raises(IntegrityError):
             r.open_run(run)
     (run / "init.json").unlink()
-    with pytest.raises(IntegrityError, match="what those saw is gone"):
+    with pytest.raises(IntegrityError, match="list of their recordings is missing"):
         r.open_run(run)

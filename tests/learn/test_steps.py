@@ -162,9 +162,9 @@ def test_determinism_is_chosen_for_the_training_and_stated(
 def test_a_name_is_given_once_and_names_no_other_folder(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:
     short = changed(config, "train", steps=1)
     assert train(view_of("train"), short, runs=tmp_path, name="first").run == tmp_path / "first"
-    with pytest.raises(UsageError, match="there is a run of this name"):
+    with pytest.raises(UsageError, match="a run of this name exists"):
         train(view_of("train"), short, runs=tmp_path, name="first")
-    with pytest.raises(UsageError, match="cannot be called"):
+    with pytest.raises(UsageError, match="cannot name a run"):
         train(view_of("train"), short, runs=tmp_path, name="../second")
     assert [each.name for each in tmp_path.iterdir()] == ["first"]
 
