@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from eeg.edf_bytes import File, noise
+from helpers.edf_bytes import File, noise
 
 from brainbrr.eeg.edf.reader import read_header
 from brainbrr.eeg.signal.montage import TEN_TWENTY

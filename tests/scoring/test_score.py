@@ -11,7 +11,7 @@ from helpers.scored_recordings import PLAIN, nedc_pairs, scored
 from timescoring.annotations import Annotation
 from timescoring.scoring import EventScoring, SampleScoring
 
-from brainbrr.scoring.bootstrap import Bootstrap, Counts, rates, told
+from brainbrr.scoring.bootstrap import Bootstrap, Counts, for_json, rates
 from brainbrr.scoring.metrics import SCORER, Outcome, event_metrics, latencies, metrics, szcore
 from brainbrr.scoring.nedc import overlap
 
@@ -28,7 +28,7 @@ def with_events(*starts: int) -> list[float]:
 
 
 def f1(*counts: float) -> float | None:
-    return told(rates(Counts(*counts).array()))["f1"]
+    return for_json(rates(Counts(*counts).array()))["f1"]
 
 
 def test_unsorted_hypotheses_score_as_sorted_ones() -> None:
@@ -50,7 +50,7 @@ def test_counts_are_those_of_timescoring_on_nedc_pairs(data: Path) -> None:
         event, sample = szcore(pair.reference, pair.hypothesis, duration_s=pair.duration_s)
         for ours, theirs in ((sample, at_1_hz["sample"]), (event, at_10_hz["event"])):
             assert (ours.hits, ours.false, ours.reference) == (theirs["tp"], theirs["fp"], theirs["refTrue"])
-            found = told(rates(ours.array()))
+            found = for_json(rates(ours.array()))
             for name, theirs_name in (("sensitivity", "sensitivity"), ("precision", "precision"), ("f1", "f1")):
                 assert found[name] == pytest.approx(theirs[theirs_name], abs=1e-12)
             assert found["false_alarms_per_day"] == pytest.approx(theirs["fpRate"])
@@ -75,7 +75,7 @@ def test_timescorings_own_vectors_come_out_and_nothing_is_nan(data: Path) -> Non
         if usual:  # szcore scores with these settings: it must say the same
             assert szcore(reference, hypothesis, duration_s=seconds)[vector["kind"] == "sample"] == counted
             by_ours += 1
-        found = told(rates(counted.array()))
+        found = for_json(rates(counted.array()))
         theirs = {"sensitivity": "sensitivity", "precision": "precision", "f1": "f1", "false_alarms_per_day": "fpRate"}
         for name, their_name in theirs.items():
             wanted = vector["got"][their_name]
