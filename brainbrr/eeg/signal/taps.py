@@ -69,11 +69,6 @@ class Kernel:
 _SINE = [int((_PI / 2) ** (2 * k + 1) * (-1) ** k / factorial(2 * k + 1) * (1 << 30)) for k in range(9)]
 
 
-def sine(turns: Fraction, n: Int64) -> Int64:
-    """Return sin(2 pi · turns · n) in units of 2^-30, for n of either sign."""
-    return _sine_of(_phase(turns, n))
-
-
 def cosine(turns: Fraction, n: Int64) -> Int64:
     """Return cos(2 pi · turns · n) in units of 2^-30, for n of either sign."""
     return _sine_of(_phase(turns, n) + np.uint64(1 << 62))
