@@ -104,11 +104,12 @@ def train(options: TrainOptions, settings: Settings, progress: Progress) -> Trai
     runs, launch = settings.runs.value, launched()
     progress = progress if launch is None or launch.rank == 0 else Silent()
     resumed = options.resumed(runs)
+    frozen = view_of(resumed) if resumed else None  # first: it says whether that is a run
     named = options.config or (resumed / "config.toml" if resumed else _DEFAULT_CONFIG)
     config = load_train_config(named, options.changes)
     if config.train.deterministic:
         make_cuda_deterministic()
-    view = _view(options, config, view_of(resumed) if resumed else None, settings)
+    view = _view(options, config, frozen, settings)
     trainable(view)  # before it is frozen: a view that teaches nothing is not kept
     learns = partial(
         learn,
