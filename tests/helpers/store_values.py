@@ -135,10 +135,3 @@ def flips_on_disk(path: Path) -> Iterator[int]:
                 os.pwrite(file.fileno(), bytes([byte ^ 1 << bit]), i)
                 yield i
             os.pwrite(file.fileno(), bytes([byte]), i)
-
-
-def content_of(samples: np.ndarray[Any, np.dtype[np.int16]], meta: ArrayMeta) -> str:
-    """Return the content digest of an array, whatever its tiles and codecs."""
-    rows = RowHasher(meta.n_channels)
-    rows.update(samples)
-    return content_digest(meta.attributes(), rows.digests())
