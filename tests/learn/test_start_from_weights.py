@@ -81,7 +81,7 @@ def test_a_run_whose_first_weights_are_gone_does_not_start_from_others(
     died = Path(shutil.copytree(tuned, tmp_path / "died"))
     for name in ("checkpoint", "model", "init"):
         (died / f"{name}.safetensors").unlink()
-    with pytest.raises(IntegrityError, match="started from are gone"):
+    with pytest.raises(IntegrityError, match="started from are missing"):
         train(view_of("train"), short, runs=tmp_path, resume=died)
 
 

@@ -124,7 +124,7 @@ def test_a_checkpoint_of_no_number_of_threads_is_damaged(
     run = r.open_run(train(view_of("train"), changed(config, "train", steps=1), runs=tmp_path).run)
     tensors, metadata = r.read_tensors(run.checkpoint)
     r.write_tensors(run.checkpoint, tensors, {**metadata, "threads": threads})
-    with pytest.raises(IntegrityError, match="how many threads"):
+    with pytest.raises(IntegrityError, match="number of threads"):
         train(view_of("train"), run.config, runs=tmp_path, resume=run.folder)
 
 
