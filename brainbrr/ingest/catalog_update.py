@@ -102,7 +102,7 @@ def row_of(recording: ScannedRecording, before: Row | None, *, base: Row | None,
     )
 
 
-def _annotations_of(recording: ScannedRecording, base: Row | None) -> Mapping[str, Any] | None:
+def _annotations_of(recording: ScannedRecording, base: Row | None) -> dict[str, Any] | None:
     if recording.annotations is None:
         return None
     if base is not None and base.annotations is not None and not recording.labels_changed:
