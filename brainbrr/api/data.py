@@ -19,6 +19,7 @@ from brainbrr.core.progress import Progress, Silent
 from brainbrr.demo import DemoOptions, DemoReport
 from brainbrr.demo import demo as _demo
 from brainbrr.eeg.corpus.tree import locate
+from brainbrr.eeg.corpus.vocabulary import Meaning, read_label_map
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.engines.engine import Engine, Futures
 from brainbrr.ingest.ingest import IngestReport
@@ -115,6 +116,7 @@ def ingest(
     corpus: str | None = None,
     labels: Labels = "found",
     accept: str | Iterable[str] = (),
+    label_map: Mapping[str, Meaning] | str | Path | None = None,
     rehash: bool = False,
     dry_run: bool = False,
     codec: Codec | None = None,
@@ -140,9 +142,13 @@ def ingest(
         The corpus's name. Default: its folder's.
     labels : {"found", "none"}
         "none" declares the corpus unlabelled.
-    accept : str or iterable of {"refused", "truncated", "removed"}
+    accept : str or iterable of {"refused", "truncated", "removed", "label-length"}
         "refused": record refused recordings as omitted, so that views count as ready. "truncated": store the complete
-        data records of truncated files. "removed": let most of a corpus leave the catalog.
+        data records of truncated files. "removed": let most of a corpus leave the catalog. "label-length": cut labels
+        that go past the end of their signal.
+    label_map : path-like or mapping, optional
+        What a laboratory's own labels mean, as ``{"ied": "unknown"}`` or a TOML file: "seizure", "background" or
+        "unknown". Default: the one that the corpus was ingested with before.
     rehash : bool
         Hash every file again, verify stored objects and rebuild damaged ones.
     dry_run : bool
@@ -189,6 +195,7 @@ def ingest(
         codec=codec,
         dry_run=dry_run,
         accept=accepted(accept, known=ACCEPT),
+        label_map=read_label_map(Path(label_map)) if isinstance(label_map, str | Path) else label_map,
         rehash=rehash,
         host=at.settings.host,
     )

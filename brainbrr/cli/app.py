@@ -289,9 +289,10 @@ PROFILES = click.Choice(["smoke", "dev", "full"])
 
 
 def accepts(**kinds: str) -> Callable[[_Part], _Part]:
-    """Give a command `--accept`, with what each kind means."""
-    meanings = "; ".join(f"`{kind}`: {meaning}" for kind, meaning in kinds.items())
-    return click.option("--accept", type=Kinds(*kinds), default=frozenset[str](), help=f"Accept {meanings}.")
+    """Give a command `--accept`, with what each kind means; a kind's "_" is written "-"."""
+    named = {kind.replace("_", "-"): meaning for kind, meaning in kinds.items()}
+    meanings = "; ".join(f"`{kind}`: {meaning}" for kind, meaning in named.items())
+    return click.option("--accept", type=Kinds(*named), default=frozenset[str](), help=f"Accept {meanings}.")
 
 
 def selects(

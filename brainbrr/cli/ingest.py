@@ -78,6 +78,13 @@ _submission_options = options(
     refused="record refused recordings as omitted, so that views count as ready",
     truncated="store the complete records of truncated files, and record that",
     removed="let most of a corpus leave the catalog",
+    label_length="cut labels that go past the end of their signal",
+)
+@click.option(
+    "--label-map",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help='What your own labels mean, as TOML: ied = "unknown" (or "background", "seizure"). It is kept.',
 )
 @click.option(
     "--rehash", is_flag=True, help="Hash every file again, verify stored objects, and rebuild the damaged ones."
@@ -94,6 +101,7 @@ def ingest(
     codec: Codec | None,
     dry_run: bool,
     accept: frozenset[str],
+    label_map: Path | None,
     rehash: bool,
     **executor: Any,
 ) -> int:
@@ -105,6 +113,7 @@ def ingest(
     executor, without the time in queues; for SLURM it shows the script.
     """
     from brainbrr.eeg.corpus.tree import locate
+    from brainbrr.eeg.corpus.vocabulary import read_label_map
     from brainbrr.eeg.signal.recipe import load_recipe
     from brainbrr.ingest.ingest import ingest as run
     from brainbrr.ingest.options import IngestOptions
@@ -122,6 +131,7 @@ def ingest(
         codec=codec,
         dry_run=dry_run,
         accept=accept,
+        label_map=read_label_map(label_map) if label_map else None,
         rehash=rehash,
         host=session.settings.host,
     )
@@ -206,7 +216,14 @@ def _planned(plan: Plan) -> list[tuple[str, str]]:
     else:
         estimate = f"{duration(plan.seconds_estimate)} on {plan.executor}, if each place is as fast as the "
         estimate += f"{many(plan.sampled, 'recording')} preprocessed here"
+    differ = []
+    if plan.lengths_differ:
+        most = f"{abs(plan.largest_difference_s):g} s {'longer' if plan.largest_difference_s > 0 else 'shorter'}"
+        differ = [
+            ("labels", f"of {many(plan.lengths_differ, 'recording')} differ in length from the signal, at most {most}")
+        ]
     return [
+        *differ,
         ("signal", f"{plan.hours:.2f} h, {many(plan.labelled, 'recording')} with labels, {plan.stored} stored already"),
         ("EDF", size(plan.bytes_source)),
         ("space", f"{size(plan.bytes_needed)} needed, {size(plan.bytes_free)} free"),

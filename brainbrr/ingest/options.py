@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from brainbrr.core.statcache import Host
+from brainbrr.eeg.corpus.vocabulary import Meaning, is_label_map
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.engines.engine import Engine
 from brainbrr.errors import UsageError
 from brainbrr.profiles import Profile
 from brainbrr.store.formats import Codec
 
-ACCEPT = ("refused", "truncated", "removed")
+ACCEPT = ("refused", "truncated", "removed", "label-length")
 """What can be accepted."""
 
 Labels = Literal["found", "none"]
@@ -45,9 +47,13 @@ class IngestOptions:
         How a new store keeps its tiles; an existing store must have the same.
     dry_run : bool
         Report what an ingest would do and need; write nothing to the store.
-    accept : set of {"refused", "truncated", "removed"}
+    accept : set of {"refused", "truncated", "removed", "label-length"}
         "refused": record refused recordings as omitted. "truncated": store the complete records of truncated files.
-        "removed": let recordings leave the catalog although their disk may only be missing.
+        "removed": let recordings leave the catalog although their disk may only be missing. "label-length": cut labels
+        that go past the end of their signal; "truncated" does so as well.
+    label_map : mapping, optional
+        What a laboratory's own labels mean: "seizure", "background" or "unknown". Default: the one that the catalog's
+        labels were read with.
     rehash : bool
         Hash every file again and verify stored objects; damaged ones are built again.
     host : Host, optional
@@ -65,10 +71,16 @@ class IngestOptions:
     codec: Codec | None = None
     dry_run: bool = False
     accept: frozenset[str] = frozenset()
+    label_map: Mapping[str, Meaning] | None = None
     rehash: bool = False
     host: Host | None = None
 
     def __post_init__(self) -> None:
-        """Raise UsageError for unknown labels."""
+        """Raise UsageError for unknown labels, and for a label map that is none."""
         if self.labels not in get_args(Labels):
             raise UsageError(f"labels = {self.labels!r}", fix=f"one of {', '.join(get_args(Labels))}")
+        if self.label_map is not None and not is_label_map(self.label_map):
+            raise UsageError(
+                f"label_map = {self.label_map!r:.80}",
+                fix=f"words in lower case, each with one of {', '.join(get_args(Meaning))}",
+            )

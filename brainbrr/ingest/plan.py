@@ -11,6 +11,7 @@ from typing import Any
 
 from brainbrr.core.progress import Progress
 from brainbrr.core.threads import one_blas_thread
+from brainbrr.eeg.corpus.annotations import TOLERANCE_OF_LENGTH_US, length_difference
 from brainbrr.eeg.edf.header import EdfHeader
 from brainbrr.eeg.signal.preprocess import check, preprocess
 from brainbrr.engines.local import local_engine
@@ -30,7 +31,8 @@ class Plan:
     `hours`: of all recordings whose header can be read. `stored`: recordings that are in the store already.
     `bytes_needed` and `inodes_needed`: of the objects that are missing, without a codec. `seconds_estimate`: from
     preprocessing `sampled` recordings here, for an engine that does `width` at a time (0: not known), each as fast as
-    this machine; None where nothing could be measured.
+    this machine; None where nothing could be measured. `lengths_differ`: recordings whose labels and signal differ in
+    length by more than the tolerance, and `largest_difference_s` the largest difference, negative for shorter labels.
     """
 
     labelled: int
@@ -47,6 +49,8 @@ class Plan:
     executor: str
     problems: tuple[dict[str, str | None], ...]
     script: str | None
+    lengths_differ: int = 0
+    largest_difference_s: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
@@ -83,6 +87,7 @@ def plan(
     estimate, sampled = _measure([(each.recording, s) for each, s in to_build], options, width)
     tasks = tasks_of(chosen, options)
     recordings = [each.recording for each in planned]
+    differences = [us for each in planned if abs(us := _length_difference(each)) > TOLERANCE_OF_LENGTH_US]
     return recordings, Plan(
         labelled=sum(scan.labelled and each.annotations is not None for each in recordings),
         hours=(sum(seconds) + sum(each.signal_us for each in stored) / 1_000_000) / 3600,
@@ -102,7 +107,20 @@ def plan(
             if each.error is not None
         ),
         script=options.engine.script(tasks) if options.engine and tasks else None,
+        lengths_differ=len(differences),
+        largest_difference_s=max(differences, key=abs, default=0) / 1_000_000,
     )
+
+
+def _length_difference(planned: Planned) -> int:
+    """Return by how much a recording's labels go past its signal in microseconds, 0 where one of them is not known."""
+    recording, header = planned.recording, planned.header
+    if recording.annotations is None or (header is None and recording.reusable is None):
+        return 0
+    signal_us = (
+        int(header.duration_s * 1_000_000) if header else recording.reusable.signal_us if recording.reusable else 0
+    )
+    return length_difference(recording.annotations, signal_us)
 
 
 def plan_one(recording: ScannedRecording, options: IngestOptions, *, is_first: bool) -> Planned:

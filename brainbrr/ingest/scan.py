@@ -20,14 +20,16 @@ from brainbrr.core.digest import key_of, source_digest
 from brainbrr.core.progress import Progress
 from brainbrr.core.statcache import FileFacts, Host, Sources, keep
 from brainbrr.eeg.corpus import tree
-from brainbrr.eeg.corpus.annotations import Annotations, label_digest, read_annotations
+from brainbrr.eeg.corpus.annotations import Annotations, check_length, label_digest, read_annotations
 from brainbrr.eeg.corpus.tree import Corpus, RecordingFile, locate
+from brainbrr.eeg.corpus.vocabulary import Meaning
+from brainbrr.eeg.edf.reader import read_header
 from brainbrr.eeg.signal.preprocess import check
 from brainbrr.errors import AnnotationError, BrainbrrError, Fix, RecordingError, UsageError
 from brainbrr.ingest.options import IngestOptions
 from brainbrr.ingest.reuse import Reusable, reuse
 from brainbrr.profiles import choose
-from brainbrr.store.catalog import Catalog
+from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.store import Store
 from brainbrr.views.retention import refuse_retired
 
@@ -115,6 +117,18 @@ class CorpusScan:
     records: FileFacts | None = None
 
     @cached_property
+    def label_map(self) -> Mapping[str, Meaning]:
+        """The label map of this run, by default the one that the catalog's labels were read with."""
+        if self.options.label_map is not None:
+            return self.options.label_map
+        said = (
+            row.annotations.get("label_map")
+            for row in (self.base.rows if self.base else {}).values()
+            if row.annotations
+        )
+        return next(filter(None, said), {})
+
+    @cached_property
     def recipe_digest(self) -> str:
         """The recipe's digest, computed once for all recordings."""
         return self.options.recipe.digest
@@ -199,15 +213,57 @@ def read_labels(scan: CorpusScan, recording: ScannedRecording) -> ScannedRecordi
     if scan.labelled:
         try:
             digest = _label_digest(scan, files) if files else None
-            if before is not None and before.labels == digest and before.annotations is not None:
+            if before is not None and before.annotations is not None and _same_labels(scan, before, digest):
                 annotations = Annotations.from_json(before.annotations)
             else:
-                annotations = _read_annotations(scan.corpus, recording.file)
+                annotations = _read_annotations(scan, recording.file)
         except RecordingError as error:
             failure = error
-    changed = before is not None and before.labels != digest
+    changed = before is not None and not _same_labels(scan, before, digest)
     read = recording.having(labels=digest, labels_changed=changed, annotations=annotations)
-    return read.failed(failure) if failure else read
+    if failure is not None:
+        return read.failed(failure)
+    return with_length_checked(scan, read) if changed and before is not None and before.contents else read
+
+
+def _same_labels(scan: CorpusScan, before: Row, digest: str | None) -> bool:
+    """Return whether a catalog's labels are of these bytes, and were read with the same label map."""
+    if before.annotations is None:
+        return before.labels == digest
+    return before.labels == digest and before.annotations.get("label_map", {}) == scan.label_map
+
+
+def with_length_checked(scan: CorpusScan, recording: ScannedRecording) -> ScannedRecording:
+    """Return a recording whose labels fit the length of its signal, with what there is to note; else it is refused.
+
+    The length is that of the stored signal. Where there is none, or where the labels do not fit it, the EDF's header
+    is read, since a partial record at the file's end gives the labels more room.
+    """
+    if recording.annotations is None or not recording.annotations.labelled:
+        return recording
+    check = partial(check_length, recording.annotations, accept=scan.options.accept)
+    stored_us = _stored_signal_us(scan, recording)
+    if stored_us is not None:
+        with suppress(AnnotationError):
+            return recording.having(annotations=check(stored_us))
+    try:
+        header = read_header(recording.file.edf, accept_truncated="truncated" in scan.options.accept)
+    except (RecordingError, OSError):
+        return recording  # it is refused for that where it is built
+    n_bytes = header.n_bytes + 2 * header.record_samples * header.n_records
+    partial_us = int(header.record_duration_s * 1_000_000) if recording.n_bytes > n_bytes else 0
+    try:
+        checked = check(int(header.duration_s * 1_000_000), partial_us=partial_us)
+    except AnnotationError as error:
+        return recording.having(key=None, reusable=None).failed(error)
+    return recording.having(annotations=checked)
+
+
+def _stored_signal_us(scan: CorpusScan, recording: ScannedRecording) -> int | None:
+    if recording.reusable is not None:
+        return recording.reusable.signal_us
+    before = scan.base.rows.get(recording.path) if scan.base else None
+    return before.signal_us if before is not None and before.n_bytes == recording.n_bytes else None
 
 
 def _label_digest(scan: CorpusScan, files: Mapping[str, Path]) -> str:
@@ -216,10 +272,10 @@ def _label_digest(scan: CorpusScan, files: Mapping[str, Path]) -> str:
     return label_digest(files, digest_of=scan.sources.hash if scan.options.rehash else scan.sources.digest)
 
 
-def _read_annotations(corpus: Corpus, file: RecordingFile) -> Annotations:
-    read = read_annotations(file.labels, recording=file.edf.name)
+def _read_annotations(scan: CorpusScan, file: RecordingFile) -> Annotations:
+    read = read_annotations(file.labels, recording=file.edf.name, label_map=scan.label_map)
     notes = [*file.notes, *read.notes]
-    if corpus.layout == "tusz" and ".csv_bi" not in file.labels:
+    if scan.corpus.layout == "tusz" and ".csv_bi" not in file.labels:
         notes.append(f"no .csv_bi, which should decide seizure time: {next(iter(file.labels))} does")
     return dataclasses.replace(read, notes=tuple(notes))
 
@@ -302,7 +358,16 @@ def find(scan: CorpusScan, recording: ScannedRecording, source: str | None) -> S
     key = key_of(source=source, recipe=scan.recipe_digest)
     found = reuse(scan.store, key, remembered=scan.records, verify=options.rehash) if scan.store else None
     outcome = Outcome.PENDING if found is None else recording.outcome_reused
-    return recording.having(source=source, key=key, reusable=found, outcome=outcome)
+    known = recording.having(source=source, key=key, reusable=found, outcome=outcome)
+    return known if found is not None and _was_checked(scan, known) else with_length_checked(scan, known)
+
+
+def _was_checked(scan: CorpusScan, recording: ScannedRecording) -> bool:
+    """Return whether an earlier run stored this recording with these labels: it compared them with the signal."""
+    before = scan.base.rows.get(recording.path) if scan.base else None
+    if before is None or recording.labels_changed or before.source != recording.source:
+        return False
+    return scan.recipe_digest in before.contents and scan.recipe_digest not in before.refusals
 
 
 _FIX = (

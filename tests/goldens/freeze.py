@@ -38,7 +38,7 @@ ARGV = {
     "ingest like, own recipe": "ingest {data}/tusz_like --corpus like --workers 1 --recipe {tmp}/own.toml",
     "ingest like, rehash": "ingest {data}/tusz_like --corpus like --workers 1 --rehash",
     "plan, stored": "ingest {data}/tusz_like --corpus like --workers 1 --profile dev --dry-run",
-    "ingest layout": "ingest {data}/tusz_layout --corpus layout --workers 1",
+    "ingest layout": "ingest {data}/tusz_layout --corpus layout --workers 1 --accept label-length",
     "ingest siena": "ingest {data}/other_corpora_layout/siena --corpus siena --workers 1 --labels none",
     "status": "status",
     "view": "view --corpus like --out {tmp}/view.json --index {tmp}/index.npz",

@@ -37,7 +37,9 @@ def test_every_real_recording_of_the_tusz_like_tree_is_stored(cli: Cli, data: Pa
 
 @pytest.mark.slow
 def test_labels_past_the_signal_are_clipped_and_counted(cli: Cli, data: Path) -> None:
-    told = cli("ingest", data / "tusz_layout", "--workers", 1, "--json")
+    refused = cli("ingest", data / "tusz_layout", "--workers", 1, "--json")  # its EDFs are cut to 2 s
+    assert (refused.code, refused.json["new"], len(refused.json["failed"])) == (1, 0, 41)
+    told = cli("ingest", data / "tusz_layout", "--accept", "label-length", "--workers", 1, "--json")
     assert (told.code, told.json["new"]) == (0, 41)
     view = cli("view", "--json").json
     assert view["labels_clipped"] > 0 and view["short"] == 41 and view["seizures"] == 0
