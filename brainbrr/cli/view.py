@@ -181,6 +181,10 @@ def _lost(fields: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("short", f"{many(fields['short'], 'recording')} shorter than a window: padded"))
     if fields["labels_clipped"]:
         rows.append(("labels clipped", f"{many(fields['labels_clipped'], 'seizure')} past the end of the signal"))
+    if fields["hours_unlabelled"]:
+        rows.append(("unlabelled", f"{duration(fields['hours_unlabelled'] * 3600)}: neither seizure nor background"))
+    if hidden := fields["event_channels_not_shown"]:
+        rows.append(("events not shown", f"on {', '.join(hidden)}: unknown in per-channel labels"))
     return rows
 
 

@@ -105,8 +105,11 @@ def row_of(recording: ScannedRecording, before: Row | None, *, base: Row | None,
 def _annotations_of(recording: ScannedRecording, base: Row | None) -> dict[str, Any] | None:
     if recording.annotations is None:
         return None
-    if base is not None and base.annotations is not None and not recording.labels_changed:
-        return base.annotations
+    known = base.annotations if base is not None and not recording.labels_changed else None
+    if known is not None and known.get("notes") == list(
+        recording.annotations.notes
+    ):  # a length that was accepted is one
+        return known
     return recording.annotations.to_json()
 
 

@@ -154,6 +154,12 @@ class Labeller:
         )
 
 
+def not_shown(index: Index) -> tuple[str, ...]:
+    """Return the channels of events that are on no row of a view: per-channel labels are unknown during a seizure."""
+    frame = index.frame
+    return tuple(sorted({"+".join(place) for place in frame.places if not any(_marked(frame.rows, place))}))
+
+
 def _within(span: list[int], start: int, n: int) -> tuple[int, int]:
     onset, offset = span
     return min(max(onset - start, 0), n), min(max(offset - start, 0), n)

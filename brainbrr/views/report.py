@@ -13,6 +13,8 @@ from brainbrr.eeg.corpus.annotations import label_digest
 from brainbrr.eeg.corpus.tree import RecordingFile, locate, scan
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import Fix, RecordingError, UsageError
+from brainbrr.loading.index import Index
+from brainbrr.loading.labels import not_shown
 from brainbrr.loading.recordings import Members, Scope, Stale, assemble
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.profiles import Profile
@@ -72,6 +74,8 @@ class ViewReport:
             "patients": len({r.patient for r in view.recordings}),
             "short": sum(r.n_samples < view.length for r in view.recordings),
             "labels_clipped": sum(r.n_clipped for r in view.recordings),
+            "hours_unlabelled": round(_unlabelled(view.index) / view.rate_hz / 3600, 4),
+            "event_channels_not_shown": list(not_shown(view.index)),
             "channels_missing": dict(sorted(absent.items())),
             "channels_flat": dict(sorted(flat.items())),
             "window": view.window.identity(),
@@ -83,6 +87,12 @@ class ViewReport:
             "mend": self.mend,
             "leave_out": self.leave_out,
         }
+
+
+def _unlabelled(index: Index) -> int:
+    """Return the samples of labelled recordings that are past their labels, or may hold a seizure or not."""
+    past = (index.n_samples - index.labelled_until)[index.labelled].sum()
+    return int(past + (index.unknown[:, 1] - index.unknown[:, 0]).sum())
 
 
 def _names(value: object) -> list[str]:

@@ -46,8 +46,10 @@ def test_labels_longer_than_their_signal_are_refused_until_they_are_accepted(cli
     accepted = cli("ingest", corpus, "--workers", 1, "--accept", "label-length", "--json")
     assert accepted.code == 0 and accepted.json["new"] == 2
     assert sum("accepted" in note for notes in accepted.json["notes"].values() for note in notes) == 2
+    assert "711 s, the signal" in str(accepted.json["notes"])
     again = cli("ingest", corpus, "--workers", 1, "--json")  # what was accepted stays so, like a truncated file
     assert (again.code, again.json["reused"]) == (0, len(others) + 2)
+    assert again.json["notes"] == accepted.json["notes"]  # the catalog keeps them
 
 
 def test_truncated_implies_label_length(cli: Cli, corpus: Path) -> None:
@@ -69,6 +71,8 @@ def test_labels_shorter_than_their_signal_leave_the_rest_unlabelled_and_say_so(c
     assert told.code == 0
     assert sum("s at the end are unlabelled" in note for notes in told.json["notes"].values() for note in notes) == 1
     assert cli("ingest", corpus, "--dry-run", "--json").json["largest_difference_s"] < -5
+    assert 15 / 3600 < cli("view", "--corpus", corpus.name, "--json").json["hours_unlabelled"] < 20 / 3600
+    assert "neither seizure nor background" in cli("view", "--corpus", corpus.name).out
 
 
 def test_a_laboratory_s_own_words_are_read_with_its_map_which_is_kept(cli: Cli, corpus: Path, tmp_path: Path) -> None:
@@ -137,6 +141,8 @@ def test_the_case_of_channels_that_a_view_does_not_have(cli: Cli, data: Path, tm
         batch = next(iter(batches))
         label = batch.label[batch.index.argsort(), :, 10 * 256 : 20 * 256].copy()
     both = reference == "recorded"
+    said = cli("view", "--json")
+    assert said.json["event_channels_not_shown"] == ["XX-YY"]
     expected = {
         "aaaaaaaa": {"T3"} if both else set(),
         "aaaaaaab": set(),
