@@ -7,7 +7,7 @@ INTO ?= .bench
 BIN = $(VENV)/bin
 BRAINBRR = $(BIN)/brainbrr
 
-.PHONY: help setup demo quick test check format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke bench bench-ingest bench-loader bench-model parity digests tones torture
+.PHONY: help setup demo quick slow test check format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke newest bench bench-ingest bench-loader bench-model parity digests tones torture
 
 help:            ## show these lines
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+: *##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -27,7 +27,13 @@ test: setup      ## all tests
 	$(BIN)/python -m pytest -n 2
 
 quick: setup     ## the tests that are not marked slow
-	$(BIN)/python -m pytest -n 2 -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow"
+
+slow: setup      ## names of the tests that make quick leaves out
+	$(BIN)/python -m pytest -q -m slow --collect-only
+
+newest:          ## a shorter set on Python 3.13 with the newest numpy and zarr
+	bash .ci/newest
 
 check: setup     ## format, lint, types, README commands
 	$(BIN)/ruff format --check .

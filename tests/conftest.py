@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.computing import computed_once
 from helpers.support import ROOT, Cli, Person, Told, leaves
 from hypothesis import settings
 
@@ -48,7 +49,8 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stored(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store that holds the generated corpus. Read only; copy it to change it."""
     location = tmp_path_factory.mktemp("stored") / "store"
-    ingest(IngestOptions(root=generated, store=location, workers=1))
+    with computed_once():
+        ingest(IngestOptions(root=generated, store=location, workers=1))
     return Store.open(location)
 
 
@@ -58,7 +60,8 @@ def stored_at(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("public")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "host"))
-        brainbrr.ingest(generated, store=folder / "store", workers=1)
+        with computed_once():
+            brainbrr.ingest(generated, store=folder / "store", workers=1)
         yield folder / "store"
 
 

@@ -18,6 +18,8 @@ from brainbrr.store.recompress import recompress
 from brainbrr.views.stage import stage
 from brainbrr.views.view import View
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def views(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[View, View]]:

@@ -13,6 +13,8 @@ from helpers.support import ROOT, Cli, leaves
 from brainbrr.cli.app import EXIT_CODES
 from brainbrr.cli.app import cli as group
 
+pytestmark = pytest.mark.slow
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -12,6 +12,8 @@ from helpers.support import Cli
 from brainbrr.eeg.signal.recipe import load_recipe
 from brainbrr.learn.config import load_train_config, train_config_names
 
+pytestmark = pytest.mark.slow
+
 
 def shards(store: Path) -> dict[str, int]:
     """Return every object's shard: its path and when it was written."""

@@ -103,6 +103,7 @@ def test_json_fields_are_the_contract(cli: Cli, corpus: Path) -> None:
     assert set(cli("status", "--json").json["store"]) >= {"location", "origin"}
 
 
+@pytest.mark.slow
 def test_why_names_each_differing_field(cli: Cli, corpus: Path) -> None:
     cli("ingest", corpus, "--workers", 1, "--profile", "smoke")
     recording = cli("view", "--profile", "smoke", "--out", corpus.parent / "v.json")
@@ -130,6 +131,7 @@ def test_errors_are_one_json_object_too(cli: Cli, tmp_path: Path) -> None:
     assert (told.json["code"], told.json["exit"]) == ("usage", 2)
 
 
+@pytest.mark.slow
 def test_piped_output_is_tab_separated(cli: Cli, corpus: Path) -> None:
     cli("ingest", corpus, "--workers", 1, "--profile", "smoke")
     lines = cli("view", "--profile", "smoke").out.splitlines()

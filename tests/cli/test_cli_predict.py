@@ -15,6 +15,8 @@ from helpers.support import ROOT, TINY, Cli
 from brainbrr.eeg.corpus.annotations import read_annotations
 from brainbrr.learn.runs import read_tensors
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

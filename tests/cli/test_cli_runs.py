@@ -18,6 +18,8 @@ from helpers.support import ROOT, Cli
 from brainbrr.learn.compare import SCORES
 from brainbrr.learn.runs import open_run, read_tensors
 
+pytestmark = pytest.mark.slow
+
 
 def begin(folder: Path, *words: object) -> subprocess.Popen[str]:
     """Start a training in a process of its own, which can be killed."""
@@ -32,7 +34,6 @@ def step_of(run: Path) -> int | None:
     return int(read_tensors(file)[1]["step"]) if file.exists() else None
 
 
-@pytest.mark.slow
 def test_a_run_that_is_stopped_and_killed_goes_on_by_the_same_command_to_the_same_bits(cli: Cli, tiny: Path) -> None:
     asked = ("--config", tiny, "--set", "train.steps=60", "--set", "train.ema=0.9", "--set", "train.checkpoint_every=3")
     run = tiny.parent / "runs" / "stopped"

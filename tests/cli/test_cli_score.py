@@ -147,6 +147,7 @@ def test_nedcs_tables_come_out_of_the_command(cli: Cli, data: Path) -> None:
         assert (f"{100 * found[name]['sensitivity']:.4f}", f"{found[name]['false_alarms_per_day']:.4f}") == texts
 
 
+@pytest.mark.slow
 def test_scoring_needs_no_torch(trees: tuple[Path, Path]) -> None:
     code = (
         "import sys; sys.modules['torch'] = None; sys.argv = ['brainbrr', 'score', *sys.argv[1:]];"

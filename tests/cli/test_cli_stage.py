@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from helpers.computing import computed_once
 from helpers.support import TINY, Cli
 
 from brainbrr.cli.train import bytes_of
 from brainbrr.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def tiny(cli: Cli, generated: Path, tmp_path: Path) -> Path:
-    assert cli("ingest", generated, "--workers", 1).code == 0
+    with computed_once():
+        assert cli("ingest", generated, "--workers", 1).code == 0
     file = tmp_path / "tiny.toml"
     file.write_text(TINY.replace("steps = 4", "steps = 2"))
     return file

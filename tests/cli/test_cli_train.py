@@ -9,6 +9,8 @@ from helpers.support import TINY, Cli
 
 from brainbrr.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 
 def test_train_and_evaluate_tell_the_contracts_fields(cli: Cli, tiny: Path) -> None:
     trained = cli("train", "--config", tiny, "--json")
@@ -71,7 +73,6 @@ def test_a_run_of_a_recipe_file_can_be_evaluated(cli: Cli, corpus: Path, tiny: P
     )
 
 
-@pytest.mark.slow
 def test_the_demo_goes_all_the_way(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BRAINBRR_STORE")
     monkeypatch.chdir(tmp_path)

@@ -23,6 +23,8 @@ from brainbrr.core import models
 from brainbrr.eeg.corpus.tree import scan
 from brainbrr.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 Meet = Callable[[Cli, Path, Path], tuple[int, str]]
 """Do something with a command line, a small corpus and a folder; return its exit code and the error's name."""
 

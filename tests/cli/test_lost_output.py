@@ -16,6 +16,8 @@ from helpers.support import ROOT, Told, leaves
 from brainbrr.cli.app import cli as group
 from brainbrr.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 HELPS = [[*name.split(), "--help"] for name, _ in leaves(group)]
 GROUPS = [[], ["--help"], ["--version"], ["help", "view"]]
 REPORTS = ["status", "verify", "view --profile smoke", "recipe list"]

@@ -12,6 +12,8 @@ from helpers.support import TINY, Person
 import brainbrr
 from brainbrr.eeg.synthetic.corpus import write_corpus
 
+pytestmark = pytest.mark.slow
+
 # all in one process, since each would load everything anew
 SCRIPT = """
 import json, sys

@@ -12,6 +12,8 @@ from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
 
+pytestmark = pytest.mark.slow
+
 GROUP = 60_100
 
 

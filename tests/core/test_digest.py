@@ -44,6 +44,7 @@ def test_canonical_json_refuses_integers_that_other_readers_would_round() -> Non
         canonical_json(2**63)
 
 
+@pytest.mark.slow
 @given(json_values)
 def test_canonical_json_is_one_text_whatever_the_order_of_names(value: object) -> None:
     import json

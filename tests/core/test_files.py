@@ -22,6 +22,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=8).filter(lambda name: name != "sha256"), json_values, min_size=1, max_size=5))
 def test_sealing_round_trips_and_stays_plain_json(fields: dict[str, object]) -> None:
     sealed = models.to_checksummed(fields)

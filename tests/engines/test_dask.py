@@ -24,7 +24,7 @@ from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
 
 distributed = pytest.importorskip("distributed", reason="the cluster extra is not installed")
-pytestmark = pytest.mark.filterwarnings("default:::distributed", "default::ResourceWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default:::distributed", "default::ResourceWarning")]
 
 TESTS = Path(__file__).resolve().parents[1]
 PATHS = [str(TESTS.parent), str(TESTS)]

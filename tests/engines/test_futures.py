@@ -16,6 +16,8 @@ from brainbrr.ingest.build import Builder, Built, Task
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
 
+pytestmark = pytest.mark.slow
+
 
 def test_ingest_builds_on_an_executor_of_the_callers_own(corpus: Path, tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as executor:

@@ -22,6 +22,8 @@ from brainbrr.store import layout, leases
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_file_that_kills_its_worker_is_reported_and_all_others_are_stored(
     builder: Builder, tasks: list[Task], store: Store, tmp_path: Path

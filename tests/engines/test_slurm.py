@@ -26,7 +26,10 @@ from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
 
 pytest.importorskip("submitit", reason="the cluster extra is not installed")
-pytestmark = pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")  # jobs outlive their driver
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning"),
+]  # jobs outlive their driver
 
 
 @pytest.fixture

@@ -120,6 +120,7 @@ def test_json_with_something_else_in_it(place: Place, name: str, data: st.DataOb
     tried(name, place, json.dumps(value, separators=(",", ":"), sort_keys=True).encode())
 
 
+@pytest.mark.slow
 @FUZZ
 @given(data=st.data())
 def test_a_catalog_with_something_else_in_a_row(place: Place, data: st.DataObject) -> None:
@@ -170,6 +171,7 @@ def test_an_index_with_other_members(place: Place, data: st.DataObject) -> None:
     tried("index", place, path.read_bytes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signals", "samples"), [("1", "99999999"), ("2000", "99999999"), ("4", "1" * 8)])
 def test_a_header_that_says_more_than_the_file_holds_sets_nothing_aside(
     place: Place, signals: str, samples: str

@@ -93,6 +93,7 @@ def test_a_bad_edf_is_named_before_its_missing_labels(cli: Cli, data: Path) -> N
     assert "no label file" in reasons["bids_16ch_256hz.edf"]
 
 
+@pytest.mark.slow
 def test_a_profile_hashes_only_its_own_files_but_labels_cover_the_corpus(cli: Cli, corpus: Path) -> None:
     told = cli("ingest", corpus, "--profile", "smoke", "--workers", 1, "--json").json
     assert told["recordings"] == 6
@@ -227,6 +228,7 @@ def test_accepting_a_truncated_file_stores_its_whole_records_and_says_so(cli: Cl
     assert any("truncated" in note for notes in told.json["notes"].values() for note in notes)
 
 
+@pytest.mark.slow
 def test_shutil_copy_of_a_store_is_a_store(cli: Cli, corpus: Path, tmp_path: Path) -> None:
     cli("ingest", corpus, "--profile", "smoke", "--workers", 1)
     shutil.copytree(tmp_path / "store", tmp_path / "copy")

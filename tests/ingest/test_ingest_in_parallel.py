@@ -18,8 +18,9 @@ from brainbrr.ingest.build import Builder, Built, Task, build_all
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_two_ingests_of_a_tree_share_the_work(tmp_path: Path) -> None:
     write_corpus(tmp_path / "demo", n_recordings=24, seed=0, seconds=(60, 80))
     store = tmp_path / "store"
@@ -32,14 +33,12 @@ def test_two_ingests_of_a_tree_share_the_work(tmp_path: Path) -> None:
     assert min(report["new"] for report in reports) > 0
 
 
-@pytest.mark.slow
 def test_a_stampede_on_one_recording_computes_it_once(tmp_path: Path) -> None:
     found = stampede(tmp_path, 6)
     assert found.computed_twice <= 1
     assert found == Stampede(1, 5, found.computed_twice, 1, 1, 0, 0, 0, 0)
 
 
-@pytest.mark.slow
 def test_what_a_process_that_stands_still_had_begun_is_built_when_its_lease_is_over(
     generated: Path, tmp_path: Path
 ) -> None:

@@ -201,6 +201,7 @@ def test_labels_that_change_outside_the_profile_are_reported(cli: Cli, corpus: P
     assert (told["relabelled"], told["relabelled_elsewhere"], told["reused"]) == (6, 12, 0)
 
 
+@pytest.mark.slow
 def test_time_in_no_window_is_said(cli: Cli, corpus: Path) -> None:
     cli("ingest", corpus, "--profile", "smoke", "--workers", 1)
     config = corpus.parent / "t.toml"
@@ -212,6 +213,7 @@ def test_time_in_no_window_is_said(cli: Cli, corpus: Path) -> None:
     assert 6 * 5 / 3600 <= told["hours_dropped"] <= 6 * 9.1 / 3600
 
 
+@pytest.mark.slow
 def test_a_cache_folder_that_cannot_be_written_costs_time_only(
     cli: Cli, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +254,7 @@ def members_of(session: int) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_selection_that_holds_nothing_is_a_usage_error(cli: Cli, corpus: Path) -> None:
     cli("ingest", corpus, "--profile", "smoke", "--workers", 1)
     told = cli("view", "--where", "patient=nobody", "--json")

@@ -105,6 +105,7 @@ def test_a_recording_edited_in_place_with_its_mtime_put_back_is_another_source(c
     assert (told["new"], told["reused"]) == (1, N - 1)
 
 
+@pytest.mark.slow
 def test_an_object_that_vanished_is_built_again_although_its_record_is_remembered(
     cli: Cli, remembered: Path, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_record_edited_in_place_with_its_mtime_put_back_is_read_again(
     assert cli("check").code == 0
 
 
+@pytest.mark.slow
 def test_a_store_deleted_and_made_again_at_its_place_is_not_the_one_remembered(
     cli: Cli, remembered: Path, tmp_path: Path
 ) -> None:

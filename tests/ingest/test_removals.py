@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.computing import computed_once
 from helpers.support import Cli
 
 from brainbrr.store.catalog import Catalog
@@ -30,7 +31,8 @@ def rows(tmp_path: Path) -> set[str]:
 
 @pytest.fixture
 def ingested(cli: Cli, corpus: Path, tmp_path: Path) -> set[str]:
-    assert cli("ingest", corpus, "--profile", "smoke", "--workers", 1).code == 0
+    with computed_once():
+        assert cli("ingest", corpus, "--profile", "smoke", "--workers", 1).code == 0
     return rows(tmp_path)
 
 
@@ -64,6 +66,7 @@ def test_a_link_to_a_disk_that_is_not_there_is_no_deletion(
     assert rows(tmp_path) < ingested
 
 
+@pytest.mark.slow
 def test_recordings_that_are_links_to_a_disk_that_is_not_there_keep_what_they_became(
     cli: Cli, corpus: Path, tmp_path: Path
 ) -> None:

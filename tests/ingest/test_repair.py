@@ -124,6 +124,7 @@ def ruin(store: Store) -> int:
     return 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["from the EDF", "from another store"])
 def test_all_that_is_damaged_comes_back_and_the_damaged_is_kept(
     store: Store, other: Store, generated: Path, way: str
@@ -142,6 +143,7 @@ def test_all_that_is_damaged_comes_back_and_the_damaged_is_kept(
     assert (again.mended, again.exit_code) == ((), 0)
 
 
+@pytest.mark.slow
 def test_a_store_of_another_codec_can_give_everything_back(store: Store, other: Store, tmp_path: Path) -> None:
     recompress(other, tmp_path / "zstd", codec="zstd")
     before = everything_of(store)
@@ -150,6 +152,7 @@ def test_a_store_of_another_codec_can_give_everything_back(store: Store, other: 
     assert report.exit_code == 0 and verify(store).corrupt == () and everything_of(store) == before
 
 
+@pytest.mark.slow
 def test_what_is_damaged_in_the_other_store_too_comes_from_the_edf(
     store: Store, other: Store, generated: Path, tmp_path: Path
 ) -> None:
@@ -164,6 +167,7 @@ def test_what_is_damaged_in_the_other_store_too_comes_from_the_edf(
     assert verify(worse).exit_code == 4  # the other store is read, and nothing else
 
 
+@pytest.mark.slow
 def test_without_an_edf_nothing_comes_back_and_the_report_says_what_helps(
     store: Store, generated: Path, tmp_path: Path
 ) -> None:
@@ -181,6 +185,7 @@ def test_without_an_edf_nothing_comes_back_and_the_report_says_what_helps(
     assert from_edf(store, generated).exit_code == 0 and verify(store).corrupt == ()
 
 
+@pytest.mark.slow
 def test_the_host_knows_where_a_corpus_lies(cli: Cli, store: Store, corpus: Path) -> None:
     assert cli("ingest", corpus, "--workers", 1).code == 0
     flip(shards(store)[0], 1000)
@@ -190,6 +195,7 @@ def test_the_host_knows_where_a_corpus_lies(cli: Cli, store: Store, corpus: Path
     assert cli("verify").code == 0
 
 
+@pytest.mark.slow
 def test_a_build_that_differs_is_kept_apart_and_never_put_in_its_stead(
     store: Store, generated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,6 +222,7 @@ def test_a_build_that_differs_is_kept_apart_and_never_put_in_its_stead(
     assert from_edf(store, generated).exit_code == 0 and verify(store).corrupt == ()
 
 
+@pytest.mark.slow
 def test_a_lost_record_is_only_replaced_by_what_the_catalog_says(
     store: Store, generated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,6 +237,7 @@ def test_a_lost_record_is_only_replaced_by_what_the_catalog_says(
     assert store.record(record.key).content == record.content  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_a_record_that_is_whole_but_wrong_stays_where_nothing_better_can_be_had(store: Store, generated: Path) -> None:
     record = next(store.records())
     path = store.layout.record(record.key)
@@ -241,6 +249,7 @@ def test_a_record_that_is_whole_but_wrong_stays_where_nothing_better_can_be_had(
     assert verify(store).corrupt == () and len(quarantined(store)) == 1
 
 
+@pytest.mark.slow
 def test_whole_things_under_wrong_names_go_where_they_belong(store: Store) -> None:
     before = everything_of(store)
     one, two, three = (shard.parent for shard in shards(store)[:3])
@@ -258,6 +267,7 @@ def test_whole_things_under_wrong_names_go_where_they_belong(store: Store) -> No
     assert everything_of(store) == before
 
 
+@pytest.mark.slow
 def test_copies_and_objects_that_nobody_names_are_moved_aside(store: Store, tmp_path: Path) -> None:
     host = Host(tmp_path / "host")
     folder = shards(store)[0].parent
@@ -283,6 +293,7 @@ def test_a_deletion_that_ran_meanwhile_is_called_off(store: Store, other: Store)
         deletion.finish()
 
 
+@pytest.mark.slow
 def test_what_another_repair_restored_meanwhile_is_not_moved_aside(
     store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,6 +346,7 @@ def in_sight(stored_at: Path) -> Iterator[Store]:
         yield store
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_left_where_it_is(in_sight: Store) -> None:
     store = in_sight
     first, second = shards(store)[:2]
@@ -388,6 +400,7 @@ def test_a_gc_deletes_nothing_where_something_cannot_be_read_and_says_what(in_si
     assert as_nobody(refused) == ["IntegrityError", what, str(record)]
 
 
+@pytest.mark.slow
 def test_what_the_other_store_does_not_give_hinders_nothing_else(in_sight: Store) -> None:
     store = in_sight
     source = Store.open(Path(shutil.copytree(store.location, store.location.with_name("source"))))
@@ -438,6 +451,7 @@ def generation(store: Store, seq: int) -> Path:
     return store.layout.generation("demo", seq)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seq", [1, 2, 4])
 @pytest.mark.parametrize("how", ["flipped", "deleted"])
 def test_a_generation_comes_from_another_store_where_a_digest_proves_it(
@@ -462,6 +476,7 @@ def test_another_stores_generation_of_the_same_number_is_not_taken(advanced: Sto
     assert outcomes(repair(advanced, source=other)) == {"demo/00000004.jsonl": "not restored"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seqs", [(1,), (2,), (1, 3)])
 def test_an_older_generation_is_cut_off(advanced: Store, seqs: tuple[int, ...]) -> None:
     latest = advanced.catalog("demo")
@@ -474,6 +489,7 @@ def test_an_older_generation_is_cut_off(advanced: Store, seqs: tuple[int, ...]) 
     assert advanced.layout.cuts("demo") == [max(seqs) + 1]
 
 
+@pytest.mark.slow
 def test_the_latest_generation_moves_aside_and_ingest_reads_the_labels_again(
     cli: Cli, store: Store, corpus: Path
 ) -> None:
@@ -494,6 +510,7 @@ def test_the_latest_generation_moves_aside_and_ingest_reads_the_labels_again(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["flipped", "deleted", "never there"])
 def test_a_cut_speaks_of_its_generation_and_does_not_hide_what_comes_after(
     advanced: Store, tmp_path: Path, how: str
@@ -525,6 +542,7 @@ def test_a_cut_speaks_of_its_generation_and_does_not_hide_what_comes_after(
     assert verify(advanced).exit_code == 4
 
 
+@pytest.mark.slow
 def test_acknowledgements_and_cuts_are_written_anew(advanced: Store) -> None:
     catalogs.cut(advanced.layout, "demo", 2, "2026-01-01T00:00:00+00:00")
     flip(advanced.layout.acknowledgement("demo", 4), 30)
@@ -545,6 +563,7 @@ def with_view(store: Store) -> str:
     return view.digest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["flipped", "deleted"])
 def test_views_pins_and_findings_come_from_another_store(cli: Cli, store: Store, tmp_path: Path, how: str) -> None:
     digest, host = with_view(store), Host(tmp_path / "host")
@@ -558,6 +577,7 @@ def test_views_pins_and_findings_come_from_another_store(cli: Cli, store: Store,
     assert verify(store, host=host).corrupt == () and everything_of(store) == before
 
 
+@pytest.mark.slow
 def test_a_view_that_nobody_else_has_is_told_until_somebody_freezes_it_again(
     cli: Cli, store: Store, tmp_path: Path
 ) -> None:
@@ -594,6 +614,7 @@ def test_what_somebody_deleted_comes_back_since_the_host_remembers_it(
 # Killed at any moment
 
 
+@pytest.mark.slow
 def test_a_repair_that_is_killed_anywhere_is_finished_by_the_next_one(
     store: Store, generated: Path, tmp_path: Path
 ) -> None:

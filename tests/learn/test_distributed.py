@@ -29,6 +29,8 @@ from brainbrr.settings import Launch
 from brainbrr.store.store import Store
 from brainbrr.views.view import View
 
+pytestmark = pytest.mark.slow
+
 ViewOf = Callable[..., View]
 
 
@@ -96,13 +98,11 @@ def lose_the_other(rank: int, folder: Path) -> None:
     os._exit(0)  # gloo may abort a process that ends after it lost another
 
 
-@pytest.mark.slow
 def test_a_process_that_is_left_alone_says_so(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(lose_the_other, args=(tmp_path,), nprocs=2)
     assert (tmp_path / "told").exists()
 
 
-@pytest.mark.slow
 def test_two_processes_learn_what_one_learns_and_resume_exactly(
     view_of: ViewOf, config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -119,7 +119,6 @@ def test_two_processes_learn_what_one_learns_and_resume_exactly(
         assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=1e-3)
 
 
-@pytest.mark.slow
 def test_torchrun_trains_and_one_process_speaks(stored: Store, tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(TINY)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path)}

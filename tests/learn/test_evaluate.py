@@ -32,6 +32,8 @@ from brainbrr.scoring.metrics import SCORER
 from brainbrr.scoring.score import score
 from brainbrr.views.view import View
 
+pytestmark = pytest.mark.slow
+
 ViewOf = Callable[..., View]
 
 

@@ -24,6 +24,8 @@ from brainbrr.learn.predict import Predictor, judge
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.views.view import View
 
+pytestmark = pytest.mark.slow
+
 ViewOf = Callable[..., View]
 CUT = 14
 

@@ -29,6 +29,8 @@ from brainbrr.loading.windows import WindowSpec
 from brainbrr.scoring.events import EventRule
 from brainbrr.views.view import View
 
+pytestmark = pytest.mark.slow
+
 ViewOf = Callable[..., View]
 
 

@@ -19,6 +19,8 @@ from brainbrr.learn.train import train
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.views.view import View
 
+pytestmark = pytest.mark.slow
+
 ViewOf = Callable[..., View]
 
 

@@ -19,6 +19,8 @@ from brainbrr.learn.config import OptimiserConfig, TrainConfig
 from brainbrr.learn.train import _initial, loss_of, train
 from brainbrr.views.view import View
 
+pytestmark = pytest.mark.slow
+
 ViewOf = Callable[..., View]
 CPU = torch.device("cpu")
 

@@ -24,6 +24,8 @@ from brainbrr.loading.windows import WindowSpec
 from brainbrr.store.store import Store
 from brainbrr.views.view import View
 
+pytestmark = pytest.mark.slow
+
 ViewOf = Callable[..., View]
 
 

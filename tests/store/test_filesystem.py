@@ -77,6 +77,7 @@ def test_an_existing_folder_with_a_readme_stays(shim: Path, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
+@pytest.mark.slow
 def test_a_real_file_system_whose_files_cannot_be_written_is_refused(tmp_path: Path) -> None:
     def mounted(*command: str) -> subprocess.CompletedProcess[str]:
         script = f'mount -t hugetlbfs none {tmp_path} && exec "$@"'

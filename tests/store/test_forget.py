@@ -228,6 +228,7 @@ def test_an_ingest_of_another_corpus_meanwhile_keeps_what_it_names(tmp_path: Pat
         whole(store)
 
 
+@pytest.mark.slow
 def test_an_ingest_that_ends_meanwhile_does_not_stop_a_cut(tmp_path: Path) -> None:
     points = {"deletion begun", "decided"}
     for n in range(1, 4):

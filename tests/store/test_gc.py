@@ -587,6 +587,7 @@ def test_gc_never_removes_what_anything_names_and_removes_all_that_nothing_names
     whole(store)
 
 
+@pytest.mark.slow
 def test_a_gc_at_any_point_of_a_put_takes_nothing_that_the_put_acknowledges(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def written_by_zarr(folder: Path, samples: np.ndarray, meta: ArrayMeta, codec: s
         array[:] = samples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "meta",
     [
@@ -118,6 +119,7 @@ def test_content_changes_with_every_attribute_and_every_sample() -> None:
 names = st.text(min_size=1, max_size=12)
 
 
+@pytest.mark.slow
 @given(
     channels=st.lists(names, min_size=1, max_size=8, unique=True),
     n_samples=st.integers(1, 1 << 40),

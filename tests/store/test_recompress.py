@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import click
 import pytest
+from helpers.computing import computed_once
 from helpers.support import Cli, leaves
 
 from brainbrr.cli.app import cli as group
@@ -23,7 +25,8 @@ from brainbrr.store.store import Store
 @pytest.fixture
 def store(cli: Cli, corpus: Path, tmp_path: Path) -> Store:
     for profile in ("smoke", "dev"):  # two generations of the catalog
-        assert cli("ingest", corpus, "--profile", profile, "--workers", 1).code == 0
+        with computed_once():
+            assert cli("ingest", corpus, "--profile", profile, "--workers", 1).code == 0
     assert cli("view", "--profile", "smoke", "--out", tmp_path / "view.json").code == 0
     store = Store.open(tmp_path / "store")
     store.freeze("7" * 64, {"format": 1, "profile": "smoke"})
@@ -103,7 +106,7 @@ def test_what_was_cut_off_goes_on_from_there(store: Store, tmp_path: Path, monke
         return real(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(copy, "copy_object", interrupted)
+        patch.setattr(sys.modules[recompress.__module__], "copy_object", interrupted)
         with pytest.raises(KeyboardInterrupt):
             recompress(store, tmp_path / "zstd")
     half = Store.open(tmp_path / "zstd")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.computing import computed_once
 from helpers.support import TINY, Cli
 
 import brainbrr
@@ -28,7 +29,8 @@ from brainbrr.store.store import Store
 
 @pytest.fixture
 def store(cli: Cli, corpus: Path, tmp_path: Path) -> Store:
-    assert cli("ingest", corpus, "--profile", "smoke", "--workers", 1).code == 0
+    with computed_once():
+        assert cli("ingest", corpus, "--profile", "smoke", "--workers", 1).code == 0
     return Store.open(tmp_path / "store")
 
 
@@ -38,6 +40,7 @@ def forget_catalog(store: Store) -> None:
         path.unlink()
 
 
+@pytest.mark.slow
 def test_gc_is_a_dry_run_until_yes(cli: Cli, store: Store) -> None:
     forget_catalog(store)
     before = set(store.contents())
@@ -60,6 +63,7 @@ def test_gc_is_a_dry_run_until_yes(cli: Cli, store: Store) -> None:
     assert cli("gc", "--grace", "24").code == 2
 
 
+@pytest.mark.slow
 def test_gc_of_a_damaged_store_ends_with_4_and_names_what_mends_it(cli: Cli, store: Store) -> None:
     path = store.layout.record(next(store.keys()))
     path.chmod(0o644)
@@ -68,6 +72,7 @@ def test_gc_of_a_damaged_store_ends_with_4_and_names_what_mends_it(cli: Cli, sto
     assert told.code == 4 and "brainbrr repair" in told.err
 
 
+@pytest.mark.slow
 def test_a_pinned_view_outlives_its_corpus(cli: Cli, store: Store, tmp_path: Path) -> None:
     file = tmp_path / "view.json"
     assert cli("view", "--profile", "smoke", "--split", "train", "--out", file).code == 0
@@ -87,6 +92,7 @@ def test_a_pinned_view_outlives_its_corpus(cli: Cli, store: Store, tmp_path: Pat
     assert not list(store.keys()) and not store.frozen_views()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_pinned_is_refused(cli: Cli, store: Store, tmp_path: Path) -> None:
     file = tmp_path / "view.json"
     cli("view", "--profile", "smoke", "--out", file)
@@ -100,6 +106,7 @@ def test_what_cannot_be_pinned_is_refused(cli: Cli, store: Store, tmp_path: Path
     assert not store.frozen_views() and not store.layout.pins()
 
 
+@pytest.mark.slow
 def test_a_view_is_pinned_from_python_too(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     view = brainbrr.view(store, profile="smoke")
     assert brainbrr.pin(view).done == "pinned"
@@ -166,6 +173,7 @@ def test_a_generation_names_nothing_that_was_deleted_for_good(cli: Cli, store: S
     assert cli("verify").code == 0
 
 
+@pytest.mark.slow
 def test_a_recipe_that_is_not_one_is_refused_by_what_there_is(cli: Cli, store: Store, tmp_path: Path) -> None:
     assert cli("recipe", "retire").code == cli("recipe", "list", "default").code == 2
     told = cli("recipe", "retire", "nothing")
@@ -267,6 +275,7 @@ def test_train_freezes_its_view_so_that_no_gc_takes_it(cli: Cli, store: Store, c
     assert staged.json["metrics"]["frozen"] is True and staged.json["metrics"]["stage"]["n_copied"]
 
 
+@pytest.mark.slow
 def test_train_says_when_it_cannot_freeze(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
 
@@ -283,6 +292,7 @@ def test_train_says_when_it_cannot_freeze(store: Store, monkeypatch: pytest.Monk
     assert len(said) == 1 and "not frozen" in said[0] and "cannot be written" in said[0]
 
 
+@pytest.mark.slow
 def test_a_view_that_a_gc_took_before_it_was_frozen_is_not_ready(store: Store) -> None:
     view = brainbrr.view(store, profile="smoke")
     forget_catalog(store)
@@ -291,6 +301,7 @@ def test_a_view_that_a_gc_took_before_it_was_frozen_is_not_ready(store: Store) -
         freeze_view(view, Silent())
 
 
+@pytest.mark.slow
 def test_a_recompressed_store_keeps_pins_retired_recipes_and_receipts(cli: Cli, store: Store, tmp_path: Path) -> None:
     view = brainbrr.view(store, profile="smoke")
     brainbrr.pin(view)

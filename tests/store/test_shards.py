@@ -32,6 +32,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "object"
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(
     n_channels=st.integers(1, 25),
@@ -91,6 +92,7 @@ def test_a_closed_reader_says_so(folder: Path) -> None:
         reader.read(0, 1)
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_an_object_is_found(tmp_path: Path) -> None:
     meta = meta_of(2, 55, rate_hz=4, absent=(1,))
     folder = tmp_path / "object"
@@ -167,6 +169,7 @@ def test_swapped_tiles_pass_crc32c_but_not_the_content(folder: Path) -> None:
     assert decode(folder) != content
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_a_tile_fails_its_checksum(tmp_path: Path) -> None:
     meta = meta_of(2, 55, rate_hz=4)
     write_object(tmp_path / "object", samples_of(meta), meta)

@@ -63,6 +63,7 @@ def plain(folder: Path) -> np.ndarray[Any, Any]:
     return np.asarray(zarr.open_array(str(folder), mode="r", zarr_format=3)[:])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=40)
 @given(
     mapped=st.booleans(),
@@ -234,6 +235,7 @@ def test_a_read_in_small_pieces_is_put_together(folder: Path, monkeypatch: pytes
         assert np.array_equal(window(reader, 3, 567), SAMPLES[:, 3:])
 
 
+@pytest.mark.slow
 @MAPPED
 def test_threads_with_a_scratch_each_share_one_reader(folder: Path, mapped: bool) -> None:
     def read(offset: int) -> bool:
@@ -263,6 +265,7 @@ def test_closing_a_reading_reader_never_reads_another_file(folder: Path, monkeyp
     assert np.array_equal(window(reader, 0, 567), SAMPLES)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="this system does not list descriptors")
 @MAPPED
 def test_readers_leave_no_descriptor_behind(folder: Path, codec: Codec, mapped: bool) -> None:

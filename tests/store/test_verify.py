@@ -82,6 +82,7 @@ def test_a_flipped_bit_of_a_shard_is_found_at_its_depth_and_below(store: Store, 
         assert (report.exit_code, report.verified) == ((4, N - 1) if found else (0, N))
 
 
+@pytest.mark.slow
 def test_only_full_finds_an_array_under_anothers_name(store: Store) -> None:
     one, other = (store.layout.object(content) for content in sorted(store.contents())[:2])
     one.rename(one.with_name("aside"))
@@ -100,6 +101,7 @@ def test_two_tiles_swapped_with_their_checksums_are_found_by_full_alone(store: S
     assert list(told(store, "object")) == [record.content]
 
 
+@pytest.mark.slow
 def test_every_damage_names_what_mends_it(cli: Cli, store: Store) -> None:
     first, second, third = shards(store)[:3]
     flip(first, 0)
@@ -114,6 +116,7 @@ def test_every_damage_names_what_mends_it(cli: Cli, store: Store) -> None:
     assert "brainbrr repair" in cli("check", "--require", "verified").out
 
 
+@pytest.mark.slow
 def test_ingest_rehash_mends_what_verify_found(cli: Cli, store: Store, corpus: Path) -> None:
     flip(shards(store)[0], 100)
     (shards(store)[1].parent / "notes.txt").touch()
@@ -131,6 +134,7 @@ def test_a_damaged_group_is_told_once_however_many_objects_it_holds(store: Store
     assert found.subject == ("group", "zarr.json")
 
 
+@pytest.mark.slow
 def test_a_misplaced_copy_is_damage_to_verify_and_known_to_be_whole(store: Store) -> None:
     folder = shards(store)[0].parent
     folder.rename(folder.with_name("elsewhere"))
@@ -149,6 +153,7 @@ def reseal(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     overwrite(path, models.to_checksummed(said))
 
 
+@pytest.mark.slow
 def test_statistics_that_are_not_those_of_the_samples_are_found(store: Store) -> None:
     record = next(store.records())
     reseal(store.layout.record(record.key), lambda said: said["statistics"]["sums"].__setitem__(0, 7))
@@ -160,6 +165,7 @@ def test_statistics_that_are_not_those_of_the_samples_are_found(store: Store) ->
     assert told(store, "record") == {record.key: "its checks are not those of its object's tiles"}
 
 
+@pytest.mark.slow
 def test_a_record_that_is_gone_is_missed_by_the_catalog_unless_that_was_meant(store: Store) -> None:
     record = next(store.records())
     store.layout.record(record.key).unlink()
@@ -205,6 +211,7 @@ def frozen(store: Store) -> str:
     return view.digest
 
 
+@pytest.mark.slow
 def test_a_frozen_view_has_to_say_what_its_digest_says(cli: Cli, store: Store) -> None:
     digest = frozen(store)
     assert verify(store).corrupt == ()
@@ -255,6 +262,7 @@ def generations(store: Store) -> None:
     catalogs.cut(store.layout, "demo", 2, "2026-01-01T00:00:00+00:00")
 
 
+@pytest.mark.slow
 def test_of_a_catalog_the_file_that_is_damaged_is_told_and_no_other(store: Store) -> None:
     generations(store)
     assert verify(store).corrupt == ()
@@ -329,6 +337,7 @@ def everything(store: Store, cli: Cli) -> list[Path]:
     return [*one_each, shard, shard.with_name("zarr.json"), shard.parent.parent / "zarr.json"]
 
 
+@pytest.mark.slow
 def test_no_flip_truncation_or_deletion_in_any_kind_of_file_escapes(cli: Cli, store: Store, tmp_path: Path) -> None:
     paths = everything(store, cli)
     host = Host(tmp_path / "host")
@@ -354,6 +363,7 @@ def test_no_flip_truncation_or_deletion_in_any_kind_of_file_escapes(cli: Cli, st
 # What a host remembers
 
 
+@pytest.mark.slow
 def test_what_passed_lately_counts_and_is_read_again_when_it_is_older(settled: Store, tmp_path: Path) -> None:
     host = Host(tmp_path / "host")
     report = verify(settled, host=host, max_age_s=DAY_S)
@@ -384,6 +394,7 @@ def test_a_deeper_pass_counts_for_a_shallower_one_and_not_the_other_way(
         assert verify(settled, host=host, depth=depth, max_age_s=DAY_S, max_seconds=0).remembered == N * counts
 
 
+@pytest.mark.slow
 def test_time_that_is_up_leaves_the_rest_for_the_next_time_longest_ago_first(settled: Store, tmp_path: Path) -> None:
     host = Host(tmp_path / "host")
     report = verify(settled, host=host, max_seconds=0)
@@ -400,6 +411,7 @@ def test_time_that_is_up_leaves_the_rest_for_the_next_time_longest_ago_first(set
     assert len(seen) == N
 
 
+@pytest.mark.slow
 def test_what_no_pass_is_remembered_of_does_not_take_the_time_of_the_rest(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -476,6 +488,7 @@ def files_of(store: Store, content: str) -> tuple[Path, Path]:
     return folder / "c.0.0", folder / "zarr.json"
 
 
+@pytest.mark.slow
 def test_what_was_here_and_is_gone_without_a_receipt_is_damage_until_it_is_accepted(
     cli: Cli, store: Store, tmp_path: Path
 ) -> None:
@@ -517,6 +530,7 @@ def test_a_store_that_was_made_again_in_the_same_place_is_another_one(store: Sto
     assert verify(again, host=host).corrupt == ()
 
 
+@pytest.mark.slow
 def test_a_host_that_remembers_nothing_and_a_torn_memory_cost_time_and_no_truth(settled: Store, tmp_path: Path) -> None:
     host = Host(tmp_path / "host")
     verify(settled, host=host)
@@ -579,6 +593,7 @@ def test_verify_is_damage_to_none_of_what_it_reads(store: Store) -> None:
     assert {path: path.stat().st_mtime_ns for path in store.location.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_what_was_unpinned_or_restored_is_not_missed_and_what_was_deleted_by_hand_is(
     store: Store, tmp_path: Path
 ) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 
 
@@ -21,7 +23,6 @@ def run(script: str, *arguments: object) -> str:
     return told.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("operation", "n"), [("ingest", 30), ("relabel", 30), ("verify", 30)])
 def test_any_call_that_fails_leaves_a_store_that_the_same_command_completes(operation: str, n: int) -> None:
     told = run("disk_faults.py", "--only", operation, "--sample", n)

@@ -36,6 +36,7 @@ def test_only_mutants_that_exist_are_excused_and_each_with_a_reason() -> None:
     assert all(len(reason) > 20 for reason in EXCUSED.values())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="it forks a process that has imported everything")
 def test_a_handful_of_mutants_is_caught() -> None:
     names = "objects.py Draft.sync: files.finish(self._shard)|store.py Store.keep: files.sync_folder"

@@ -27,23 +27,28 @@ def run(script: str, *arguments: object) -> str:
     return done.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_killed_at_every_failpoint_every_operation_recovers() -> None:
     assert re.match(r"kill points: \d+ kills at (\d+) of \1 failpoints", run("kill_points.py"))
 
 
+@pytest.mark.slow
 def test_killed_at_random_nothing_that_was_acknowledged_is_lost() -> None:
     assert run("random_kills.py", "--kills", 60, "--seed", 1).endswith("0 violations")
 
 
+@pytest.mark.slow
 def test_damage_of_every_kind_is_found_and_never_read() -> None:
     told = run("damages.py", "--damages", 100, "--seed", 1)
     assert "in 13 kinds of files, 0 missed" in told and told.endswith("0 silently")
 
 
+@pytest.mark.slow
 def test_no_stat_is_believed_that_could_hide_a_change() -> None:
     assert run("stat_cache.py", "--files", 300, "--seconds", 4).endswith("0 stale")
 
 
+@pytest.mark.slow
 def test_a_store_does_what_a_model_of_dicts_does() -> None:
     assert run("state_machine.py", "--runs", 8, "--steps", 30, "--same").endswith("store and model agree")
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.computing import computed_once
 from helpers.support import Cli
 
 from brainbrr.core import models
@@ -15,12 +16,15 @@ from brainbrr.store import checks, sidecars
 from brainbrr.store.sidecars import Receipt
 from brainbrr.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 GATE = ("check", "--require", "no-duplicates,complete,verified,no-leaks", "--profile", "smoke")
 
 
 @pytest.fixture
 def store(cli: Cli, corpus: Path, tmp_path: Path) -> Path:
-    assert cli("ingest", corpus, "--profile", "smoke", "--workers", 1).code == 0
+    with computed_once():
+        assert cli("ingest", corpus, "--profile", "smoke", "--workers", 1).code == 0
     assert cli(*GATE).code == 0
     return tmp_path / "store"
 

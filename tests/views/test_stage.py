@@ -18,6 +18,8 @@ from brainbrr.store.store import Store
 from brainbrr.views.stage import StageOptions, StagingFolder, stage, stage_objects, staged
 from brainbrr.views.view import View
 
+pytestmark = pytest.mark.slow
+
 
 def damage(shard: Path, at: int = 1000) -> None:
     shard.chmod(0o644)

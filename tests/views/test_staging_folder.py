@@ -20,6 +20,8 @@ from brainbrr.store.integrity import verify_object
 from brainbrr.store.store import Store
 from brainbrr.views.stage import StagingFolder, remove_tree, stage
 
+pytestmark = pytest.mark.slow
+
 
 def test_two_stores_do_not_meet_in_one_folder(stored_at: Path, store: Path, into: Path) -> None:
     one, other = stage(view_of(stored_at), into), stage(view_of(store), into)

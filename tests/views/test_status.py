@@ -7,15 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from helpers.computing import computed_once
 from helpers.support import Cli
 
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store(cli: Cli, corpus: Path, tmp_path: Path) -> Path:
-    assert cli("ingest", corpus, "--workers", 1).code == 0
+    with computed_once():
+        assert cli("ingest", corpus, "--workers", 1).code == 0
     return tmp_path / "store"
 
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from helpers.computing import computed_once
 from helpers.support import Cli
 
 from brainbrr.eeg.signal.recipe import Recipe
@@ -20,7 +21,8 @@ RECIPE = Recipe()
 
 @pytest.fixture
 def store(cli: Cli, corpus: Path, tmp_path: Path) -> Store:
-    assert cli("ingest", corpus, "--profile", "smoke", "--workers", 1).code == 0
+    with computed_once():
+        assert cli("ingest", corpus, "--profile", "smoke", "--workers", 1).code == 0
     return Store.open(tmp_path / "store")
 
 

@@ -401,6 +401,7 @@ def test_no_label_file_is_an_error_that_lists_what_was_looked_for(tmp_path: Path
         read_annotations({".txt": tmp_path / "notes.txt"})
 
 
+@pytest.mark.slow
 @given(
     role=st.sampled_from([role for role in ROLES if not FORMATS[role].shared]),
     body=st.one_of(
@@ -435,6 +436,7 @@ def test_whatever_a_file_holds_it_is_read_or_refused_by_our_own_error(
         assert Annotations.from_json(json.loads(canonical_json(annotations.to_json()))) == annotations
 
 
+@pytest.mark.slow
 @given(
     rows=st.lists(
         st.tuples(st.integers(0, 200), st.integers(1, 60), st.sampled_from(["seiz", "fnsz", "bckg", "artf"])),

@@ -53,6 +53,7 @@ def test_a_name_may_be_of_any_language_and_as_long_as_the_disk_takes_it(tmp_path
     assert {file.path for file in scan(locate(tmp_path, name="demo"))} == names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", [".csv", ".tse", ".lbl", "events.tsv"])
 @pytest.mark.parametrize("line", ["\n", "#\n", "#a=b\n", "a\n", "a,", "9", "# {n}=\n", "\t\n"])
 def test_a_label_file_of_anything_is_read_in_bounded_time_and_memory(tmp_path: Path, role: str, line: str) -> None:

@@ -144,6 +144,7 @@ def test_a_recording_id_says_whether_the_signal_is_synthetic(tmp_path: Path) -> 
     assert header_of(File([EEG], recording="Startdate X X X brainbrr_synthetic"), tmp_path).synthetic
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(content=st.binary(max_size=600), keep=st.integers(0, 512))
 def test_arbitrary_bytes_only_ever_raise_our_own_errors(
@@ -166,6 +167,7 @@ FIELD_BYTES = st.one_of(st.sampled_from(list(b"0123456789-+.,eE \0")), st.intege
 MUTATION = st.tuples(st.integers(168, N_HEADER - 1), st.lists(FIELD_BYTES, min_size=1, max_size=8).map(bytes))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(mutations=st.lists(MUTATION, min_size=1, max_size=4), stop=st.integers(0, 200), accept=st.booleans())
 def test_a_mutated_file_gives_a_result_or_our_own_error_in_bounded_memory(

@@ -565,6 +565,7 @@ def test_a_flat_channel_is_exact_zeros_and_named(value: int, rate: int, tmp_path
 # NaN through an IIR filter: upstream turned the channel into silence.
 
 
+@pytest.mark.slow
 def test_nothing_turns_nan_into_numbers() -> None:
     package = Path(brainbrr.__file__).parent
     used = [

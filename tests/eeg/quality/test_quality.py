@@ -59,6 +59,7 @@ def names(findings: dict[str, Any]) -> set[str]:
     return {each["name"] for each in findings["findings"]}
 
 
+@pytest.mark.slow
 def test_a_clean_recording_has_no_findings_and_a_full_score(tmp_path: Path) -> None:
     assert found(tmp_path, lambda _: None) == {
         "version": detector.QUALITY_VERSION,
@@ -95,6 +96,7 @@ def test_a_channel_at_a_digital_limit_is_railed_not_flat(tmp_path: Path, value: 
     assert names(told) == {"railed"} and named(told, "railed")["O1"]["measured"] == {"n_seconds": 1}
 
 
+@pytest.mark.slow
 def test_an_amplifier_that_stops_below_the_files_limit_is_railed(tmp_path: Path) -> None:
     def spoil(channels: dict[str, Samples]) -> None:
         channels["O1"][20 * RATE : 24 * RATE] = 3000
@@ -116,6 +118,7 @@ def test_seconds_with_clipped_peaks_are_saturated_but_one_peak_at_full_scale_is_
     assert names(told) == {"saturated"}
 
 
+@pytest.mark.slow
 def test_a_channel_that_hardly_moves_is_disconnected(tmp_path: Path) -> None:
     def spoil(channels: dict[str, Samples]) -> None:
         channels["P3"][:] = np.random.default_rng(1).integers(0, 16, N)  # 1.5 µV peak to peak
@@ -125,6 +128,7 @@ def test_a_channel_that_hardly_moves_is_disconnected(tmp_path: Path) -> None:
     assert set(named(told, "disconnected")) == {"P3"} and names(told) == {"disconnected"}
 
 
+@pytest.mark.slow
 def test_a_channel_that_resembles_no_other_is_disconnected(tmp_path: Path) -> None:
     def spoil(channels: dict[str, Samples]) -> None:
         channels["P3"][:] = brains(seed=99)["P3"]  # a signal like the others, of another head
@@ -152,6 +156,7 @@ def test_line_noise_is_measured_and_costs_where_it_is_louder_than_the_eeg(tmp_pa
     assert (noisy["F3"]["per_mille"], noisy["F4"]["per_mille"], told["score"]) == (0, 1000, 94)
 
 
+@pytest.mark.slow
 def test_a_step_far_coarser_than_the_headers_is_quantised_and_useless_from_10_uv_on(tmp_path: Path) -> None:
     def spoil(channels: dict[str, Samples]) -> None:
         channels["T5"] = 20 * np.rint(channels["T5"] / 20)
@@ -195,6 +200,7 @@ def test_an_average_reference_is_not_taken_for_interpolation(tmp_path: Path) -> 
     assert "interpolated" not in names(found(tmp_path, spoil))
 
 
+@pytest.mark.slow
 def test_seconds_in_which_all_channels_hold_are_a_gap(tmp_path: Path) -> None:
     def spoil(channels: dict[str, Samples]) -> None:
         for samples in channels.values():
@@ -254,6 +260,7 @@ def hostile(rate: Fraction, n: int, seed: int) -> tuple[list[Channel], Any]:
     return channels, samples
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     rate=st.sampled_from([Fraction(63), Fraction(128), Fraction(250), Fraction(2_500_000, 10_004)]),
@@ -304,6 +311,7 @@ def test_a_channel_without_samples_is_an_error_that_names_it(tmp_path: Path) -> 
         examine(path, DEFAULT)
 
 
+@pytest.mark.slow
 def test_a_generated_corpus_is_nearly_clean(tmp_path: Path) -> None:
     for path in write_corpus(tmp_path / "made", n_recordings=6, seconds=(60, 70)):
         told = examine(path, DEFAULT)
@@ -331,6 +339,7 @@ def recipe_for(path: Path) -> Recipe:
     raise MontageError("no preset's channels", where=path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["edf", "odd", "tusz_like", "tusz_layout", "other_corpora_layout"])
 def test_real_recordings_score_high_and_noise_under_a_real_header_low(data: Path, folder: str) -> None:
     scores: dict[str, list[int]] = {"signal": [], "noise": []}

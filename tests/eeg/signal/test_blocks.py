@@ -86,6 +86,7 @@ def test_filtered_numbers_do_not_depend_on_where_a_recording_is_cut(
     assert np.array_equal(whole, np.rint(whole))
 
 
+@pytest.mark.slow
 def test_filtered_numbers_are_those_of_whole_number_arithmetic() -> None:
     rng = np.random.default_rng(5)
     for rate in (Fraction(256), Fraction(250), Fraction(400)):

@@ -17,6 +17,7 @@ def usual() -> Outcome:
     return outcome
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", quick(), ids=lambda environment: environment.name)
 def test_digests_are_the_same_whatever_computes_them(environment: Environment, usual: Outcome) -> None:
     outcome = run(environment)

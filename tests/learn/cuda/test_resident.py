@@ -17,6 +17,8 @@ from brainbrr.loading.loader import Batch, Choices, filler_of, order_of, plans_o
 from brainbrr.loading.order import Sampling
 from brainbrr.views.view import View
 
+pytestmark = pytest.mark.slow
+
 VARIED = Augment(gain=0.3, drop_channel=0.2, polarity=True, mirror=0.5, shift_s=1.0)
 CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {}),
