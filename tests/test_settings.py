@@ -110,7 +110,7 @@ def test_all_that_is_wrong_with_a_training_config_is_said_at_once(home: Path) ->
         assert words in caught.value.what
 
 
-def test_jobs_lie_beside_the_store_and_the_scheduler_is_dasks_own_variable(home: Path) -> None:
+def test_jobs_are_beside_the_store_and_the_scheduler_comes_from_dasks_own_variable(home: Path) -> None:
     found = resolve(environ={"DASK_SCHEDULER_ADDRESS": "tcp://env:1"}, store="/data/store", cwd=home)
     assert (found.jobs.value, found.scheduler) == (Path("/data/jobs"), "tcp://env:1")
     found = resolve(environ={"DASK_SCHEDULER_ADDRESS": "tcp://env:1"}, scheduler="tcp://flag:1", jobs="/j", cwd=home)

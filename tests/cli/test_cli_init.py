@@ -33,6 +33,7 @@ def test_a_store_of_ones_own_has_the_rights_of_the_umask(cli: Cli, tmp_path: Pat
     assert cli("init", "--codec", "none").code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "mode"), [((), 0o2775), (("--private",), 0o2770)])
 def test_a_shared_store_has_its_rights_whatever_the_umask(
     cli: Cli, corpus: Path, tmp_path: Path, options: tuple[str, ...], mode: int

@@ -31,6 +31,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return terminal
 
 
+@pytest.mark.slow
 def test_a_runs_name_is_never_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = narrow(monkeypatch)
     columns = ("run", *"abcdef")

@@ -70,6 +70,7 @@ def test_a_proposed_command_can_be_pasted(where: str, words: list[str]) -> None:
         pass  # what comes after the command is prose, and X is no value
 
 
+@pytest.mark.slow
 def test_a_fix_has_its_commands_as_words_and_not_in_its_text() -> None:
     n = 0
     for name, tree in modules():
@@ -81,6 +82,7 @@ def test_a_fix_has_its_commands_as_words_and_not_in_its_text() -> None:
     assert n > 40
 
 
+@pytest.mark.slow
 def test_a_proposed_command_goes_to_the_store_that_was_asked(cli: Cli, corpus: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "our store"
     option = f"--store '{elsewhere}'"

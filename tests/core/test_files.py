@@ -70,7 +70,7 @@ def test_hostile_json_is_an_integrity_error(text: bytes) -> None:
     assert caught.value.where == "there"
 
 
-def test_brackets_in_texts_and_astral_characters_are_no_depth_and_no_damage() -> None:
+def test_brackets_inside_strings_are_not_counted_as_nesting() -> None:
     deep: object = "at the bottom"
     for _ in range(63):
         deep = [deep]
@@ -124,7 +124,7 @@ def test_a_write_that_fails_names_the_store(tmp_path: Path) -> None:
     os.close(descriptor)
 
 
-def test_a_folder_takes_an_empty_place_alone_and_a_place_that_cannot_be_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_is_renamed_only_onto_an_empty_place_and_an_impossible_place_is_an_error(tmp_path: Path) -> None:
     folder, place = tmp_path / "folder", tmp_path / "place"
     folder.mkdir()
     (folder / "file").touch()

@@ -102,6 +102,7 @@ def assert_outcome(data: Path, file: str, expected: Refusal | None, indexed: dic
         assert error.where == str(data / file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
 def test_a_real_file_is_stored_or_refused_for_its_reason(
     data: Path, index: dict[str, dict[str, str]], file: str
@@ -109,6 +110,7 @@ def test_a_real_file_is_stored_or_refused_for_its_reason(
     assert_outcome(data, file, FILES[file], index[file])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tree", TREES)
 def test_every_recording_of_a_tree_has_one_outcome(data: Path, index: dict[str, dict[str, str]], tree: str) -> None:
     n, expected = TREES[tree]

@@ -36,7 +36,7 @@ def test_a_file_that_kills_its_worker_is_reported_and_all_others_are_stored(
     assert verify(store).verified == 5
 
 
-def test_a_slow_file_holds_up_nobody_not_even_while_another_kills_its_workers(
+def test_a_slow_file_delays_no_other_even_while_another_kills_its_workers(
     builder: Builder, tasks: list[Task], tmp_path: Path
 ) -> None:
     go_on = tmp_path / "go on"

@@ -40,7 +40,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
     return Slurm(tmp_path / "jobs", max_jobs=3, minutes=2, cluster="local")
 
 
-def test_an_array_builds_everything_and_each_recording_is_told_as_it_ends(
+def test_an_array_builds_everything_and_reports_each_recording_when_it_ends(
     slurm: Slurm, corpus: Path, tmp_path: Path
 ) -> None:
     report = brainbrr.ingest(corpus, store=tmp_path / "store", executor=slurm)
@@ -52,7 +52,7 @@ def test_an_array_builds_everything_and_each_recording_is_told_as_it_ends(
     assert (again.reused, len(list(slurm.folder.iterdir()))) == (18, 1)  # nothing was missing: nothing was submitted
 
 
-def test_a_killed_job_loses_its_rest_which_is_no_refusal_and_the_same_again_completes(
+def test_recordings_of_a_killed_job_are_not_refused_and_ingest_again_completes(
     slurm: Slurm, corpus: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"

@@ -173,9 +173,7 @@ def test_an_index_with_other_members(place: Place, data: st.DataObject) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("signals", "samples"), [("1", "99999999"), ("2000", "99999999"), ("4", "1" * 8)])
-def test_a_header_that_says_more_than_the_file_holds_sets_nothing_aside(
-    place: Place, signals: str, samples: str
-) -> None:
+def test_a_header_with_impossible_sizes_allocates_no_memory(place: Place, signals: str, samples: str) -> None:
     edf = bytearray(TARGETS["edf"].seeds(place)[0])
     edf[252:256] = signals.ljust(4).encode()
     edf[184:192] = str(256 * (int(signals) + 1)).ljust(8).encode()

@@ -141,7 +141,7 @@ def mend(cli: Cli, told: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.slow
-def test_recordings_that_nobody_examined_make_the_view_incomplete_and_ingest_mends_it(
+def test_recordings_without_findings_make_the_view_incomplete_until_ingest(
     cli: Cli, corpus: Path, location: Path
 ) -> None:
     cli("ingest", corpus, "--workers", 1)
@@ -157,7 +157,7 @@ def test_recordings_that_nobody_examined_make_the_view_incomplete_and_ingest_men
 
 
 @pytest.mark.slow
-def test_damaged_findings_are_told_by_view_verify_and_why_and_their_command_mends_them(
+def test_damaged_findings_are_reported_by_view_verify_and_why_and_repaired_by_the_command_shown(
     cli: Cli, corpus: Path, location: Path
 ) -> None:
     cli("ingest", corpus, "--workers", 1)
@@ -195,7 +195,7 @@ def test_a_recording_that_is_out_of_reach_or_changed_is_not_examined_and_said_so
 
 
 @pytest.mark.slow
-def test_a_store_that_cannot_be_written_is_no_recording_that_was_not_examined(
+def test_a_store_that_cannot_be_written_is_an_error_not_an_unexamined_recording(
     cli: Cli, corpus: Path, location: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cli("ingest", corpus, "--workers", 1)

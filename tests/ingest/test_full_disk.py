@@ -57,7 +57,7 @@ print(json.dumps([said, full, again.new, again.reused, held(), brainbrr.verify(S
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["bytes", "inodes"])
-def test_a_disk_that_fills_up_holds_nothing_half_and_the_same_command_finishes(
+def test_a_full_disk_leaves_no_partial_object_and_the_same_command_finishes(
     generated: Path, tmp_path: Path, what: str
 ) -> None:
     disk = tmp_path / "disk"

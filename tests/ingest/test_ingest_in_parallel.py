@@ -39,9 +39,7 @@ def test_a_stampede_on_one_recording_computes_it_once(tmp_path: Path) -> None:
     assert found == Stampede(1, 5, found.computed_twice, 1, 1, 0, 0, 0, 0)
 
 
-def test_what_a_process_that_stands_still_had_begun_is_built_when_its_lease_is_over(
-    generated: Path, tmp_path: Path
-) -> None:
+def test_a_stalled_process_loses_its_recording_to_another_when_its_lease_ends(generated: Path, tmp_path: Path) -> None:
     location = tmp_path / "store"
     Store.create(location)
     still = begin(generated, location, tmp_path / "host", "--workers", "1")

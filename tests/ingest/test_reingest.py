@@ -129,7 +129,7 @@ def test_a_record_edited_in_place_with_its_mtime_put_back_is_read_again(
 
 
 @pytest.mark.slow
-def test_a_store_deleted_and_made_again_at_its_place_is_not_the_one_remembered(
+def test_a_store_created_again_at_the_same_path_is_not_the_remembered_one(
     cli: Cli, remembered: Path, tmp_path: Path
 ) -> None:
     shutil.rmtree(tmp_path / "store")

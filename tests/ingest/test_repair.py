@@ -168,7 +168,7 @@ def test_what_is_damaged_in_the_other_store_too_comes_from_the_edf(
 
 
 @pytest.mark.slow
-def test_without_an_edf_nothing_comes_back_and_the_report_says_what_helps(
+def test_without_its_edf_nothing_is_repaired_and_the_report_says_what_helps(
     store: Store, generated: Path, tmp_path: Path
 ) -> None:
     flip(shards(store)[0], 1000)
@@ -196,7 +196,7 @@ def test_the_host_knows_where_a_corpus_lies(cli: Cli, store: Store, corpus: Path
 
 
 @pytest.mark.slow
-def test_a_build_that_differs_is_kept_apart_and_never_put_in_its_stead(
+def test_a_rebuilt_object_that_differs_never_replaces_the_stored_one(
     store: Store, generated: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The code's output has changed since: as if a later numpy rounded otherwise."""
@@ -238,7 +238,7 @@ def test_a_lost_record_is_only_replaced_by_what_the_catalog_says(
 
 
 @pytest.mark.slow
-def test_a_record_that_is_whole_but_wrong_stays_where_nothing_better_can_be_had(store: Store, generated: Path) -> None:
+def test_a_wrong_record_stays_when_nothing_better_can_be_built(store: Store, generated: Path) -> None:
     record = next(store.records())
     path = store.layout.record(record.key)
     reseal(path, lambda said: said["statistics"]["sums"].__setitem__(0, 7))
@@ -384,7 +384,7 @@ def test_what_cannot_be_read_hinders_nothing_else(in_sight: Store) -> None:
     assert outcomes == {hidden.stem: "left", lost.stem: "not restored"}
 
 
-def test_a_gc_deletes_nothing_where_something_cannot_be_read_and_says_what(in_sight: Store) -> None:
+def test_gc_deletes_nothing_when_a_reference_cannot_be_read(in_sight: Store) -> None:
     store = in_sight
     record = store.layout.record(sorted(store.keys())[0])
     record.chmod(0)
@@ -512,7 +512,7 @@ def test_the_latest_generation_moves_aside_and_ingest_reads_the_labels_again(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["flipped", "deleted", "never there"])
-def test_a_cut_speaks_of_its_generation_and_does_not_hide_what_comes_after(
+def test_a_cut_covers_only_its_own_generation_and_hides_no_later_damage(
     advanced: Store, tmp_path: Path, how: str
 ) -> None:
     host, before = Host(tmp_path / "host"), advanced.catalog("demo")
@@ -578,9 +578,7 @@ def test_views_pins_and_findings_come_from_another_store(cli: Cli, store: Store,
 
 
 @pytest.mark.slow
-def test_a_view_that_nobody_else_has_is_told_until_somebody_freezes_it_again(
-    cli: Cli, store: Store, tmp_path: Path
-) -> None:
+def test_a_lost_frozen_view_is_reported_until_it_is_frozen_again(cli: Cli, store: Store, tmp_path: Path) -> None:
     digest, host = with_view(store), Host(tmp_path / "host")
     verify(store, depth="quick", host=host)
     flip(store.layout.view(digest), 20)

@@ -46,6 +46,7 @@ def test_weights_that_say_nothing_of_themselves_are_refused(tmp_path: Path, said
         r.read_tensors(tmp_path / "w")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [torch.zeros(3, 3), torch.zeros(0)])
 def test_weights_of_another_model_are_refused(tmp_path: Path, weight: torch.Tensor) -> None:
     model = torch.nn.Linear(2, 2, bias=False)

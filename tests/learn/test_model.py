@@ -28,6 +28,7 @@ def test_mamba2_has_the_names_and_shapes_of_mamba_ssm() -> None:
     }
 
 
+@pytest.mark.slow
 def test_mamba2_is_causal_and_the_detector_is_not() -> None:
     config = ModelConfig(d_model=16, n_blocks=1, stem=(4, 4), stem_width=4)
     torch.manual_seed(0)
@@ -45,6 +46,7 @@ def test_mamba2_is_causal_and_the_detector_is_not() -> None:
     assert not torch.equal(detector(signal)[:, :100], detector(other)[:, :100])
 
 
+@pytest.mark.slow
 def test_the_backward_layer_sees_what_comes_after_and_nothing_before() -> None:
     torch.manual_seed(0)
     block = BiMamba2(ModelConfig(d_model=16, n_blocks=1))
@@ -60,6 +62,7 @@ def test_the_backward_layer_sees_what_comes_after_and_nothing_before() -> None:
     assert (block(u) != block(later)).any(-1)[0].all()
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("length", [640, 650, 1])
 def test_detector_gives_one_logit_per_sample(config: ModelConfig, length: int) -> None:
@@ -67,6 +70,7 @@ def test_detector_gives_one_logit_per_sample(config: ModelConfig, length: int) -
     assert detector(torch.zeros(2, 3, length)).shape == (2, length)
 
 
+@pytest.mark.slow
 @BOTH
 def test_every_parameter_learns(config: ModelConfig) -> None:
     detector = Detector(3, config)
@@ -92,6 +96,7 @@ def _is_group_norm(part: torch.nn.Module) -> bool:
     return isinstance(part, torch.nn.GroupNorm)
 
 
+@pytest.mark.slow
 @BOTH
 def test_checkpointing_changes_no_bit_of_any_gradient(config: ModelConfig) -> None:
     torch.manual_seed(0)

@@ -81,7 +81,7 @@ def test_what_comes_later_changes_nothing_that_was_said(predictor: Predictor, ed
     assert [step.time_s for step in changed] == [step.time_s for step in steps] and changed != steps
 
 
-def test_each_look_is_at_the_window_that_was_heard_scaled_by_all_that_was_heard(
+def test_each_step_scores_the_latest_window_normalised_by_all_samples_so_far(
     predictor: Predictor, view_of: ViewOf, generated: Path
 ) -> None:
     view = view_of("eval", window=WindowSpec(length_s="4", stride_s="2", normalise="none"))

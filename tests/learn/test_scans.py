@@ -24,6 +24,7 @@ def arguments(length: int, dtype: torch.dtype) -> list[Tensor]:
     return [t.float().to(dtype).requires_grad_() for t in (x, dt, a, b, c, d)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 7, 64, 65, 200, 960])
 def test_chunked_scan_equals_the_recurrence_in_outputs_and_gradients(length: int) -> None:
     exact, ours = arguments(length, torch.float64), arguments(length, torch.float32)
@@ -42,6 +43,7 @@ def test_chunk_size_does_not_matter() -> None:
     assert torch.allclose(scans.chunked(*x, chunk=100), scans.chunked(*x, chunk=9), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda *given: scans.chunked(*given, chunk=4), arguments(9, torch.float64))
 

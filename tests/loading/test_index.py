@@ -61,6 +61,7 @@ def test_what_no_window_holds_is_counted(table: dict) -> None:
     assert index.n_uncovered == sum(int((~each).sum()) for each in held)
 
 
+@pytest.mark.slow
 @given(tables, st.data())
 @settings(max_examples=200)
 def test_classes_agree_with_counting_samples(table: dict, data: st.DataObject) -> None:

@@ -46,6 +46,7 @@ cases = {
 }
 
 
+@pytest.mark.slow
 @given(**cases)
 @settings(max_examples=300, deadline=None)
 def test_compiled_and_plain_kernels_give_the_same_bits(
@@ -72,6 +73,7 @@ def test_compiled_and_plain_kernels_give_the_same_bits(
     assert np.array_equal(found[0][1], found[1][1])
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 2**32),
     n_windows=st.integers(1, 5),

@@ -80,6 +80,7 @@ def slow(view: View, window: int) -> np.ndarray:
     return np.clip(out, -limit, limit) if limit else out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", VIEWS, ids=str)
 def test_all_modes_threads_and_kernels_give_the_bits_of_plain_zarr(view_of: ViewOf, fields: dict[str, Any]) -> None:
     view = view_of(**fields)
@@ -154,6 +155,7 @@ def test_from_any_step_and_with_any_threads_the_same_batches_come(
     assert same(taken(4, view_of(), **options, start_step=5, threads=3), whole[5:])
 
 
+@pytest.mark.slow
 def test_ranks_read_the_parts_of_one_batch(view_of: ViewOf) -> None:
     options = {"balance": "balanced", "augment": Augment(gain=0.3, drop_channel=0.2)}
     whole = taken(4, view_of(), batch=6, **options)
@@ -174,6 +176,7 @@ def test_one_epoch_holds_every_labelled_window_once_and_ends(view_of: ViewOf) ->
     assert list(brainbrr.loader(view, batch=16, epochs=1, start_step=len(sizes))) == []
 
 
+@pytest.mark.slow
 def test_a_shift_moves_labels_with_the_signal(view_of: ViewOf) -> None:
     view = view_of(tail="drop")
     plain = {int(w): s for b in taken(12, view, batch=8) for w, s in zip(b.index, b.signal, strict=True)}
@@ -345,6 +348,7 @@ def test_a_shard_that_is_opened_again_is_not_proven_again(view_of: ViewOf, monke
     assert len(checked) == n_tiles
 
 
+@pytest.mark.slow
 def test_without_numba_the_same_batches_come(view_of: ViewOf, monkeypatch: pytest.MonkeyPatch) -> None:
     view = view_of(tail="shift", clip="2")
     options: list[dict[str, Any]] = [{}, {"dtype": "int16"}, {"augment": Augment(gain=0.2, mirror=0.5)}]
@@ -355,6 +359,7 @@ def test_without_numba_the_same_batches_come(view_of: ViewOf, monkeypatch: pytes
             assert same(taken(3, view, mode=mode, **each), expected)
 
 
+@pytest.mark.slow
 def test_arrays_need_neither_torch_nor_zarr(view_of: ViewOf, tmp_path: Path) -> None:
     view = view_of()
     view.index.save(tmp_path / "view.npz")
@@ -409,7 +414,7 @@ def test_nonsense_is_refused_at_once(view_of: ViewOf, wrong: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("mode", ["stream", "map"])
-def test_a_staged_loader_reads_the_copies_and_takes_them_away_when_asked(
+def test_a_staged_loader_reads_the_copies_and_deletes_them_on_request(
     view_of: ViewOf, tmp_path: Path, mode: str
 ) -> None:
     view = view_of()

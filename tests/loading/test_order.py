@@ -45,6 +45,7 @@ def drawn(sampling: Sampling, n: int, *, index: Index = INDEX, **world: Any) -> 
     return Order(index, sampling, batch=1, **world).take(0, n)
 
 
+@pytest.mark.slow
 @given(sampling=samplings, start=st.integers(0, 200), batch=st.integers(1, 9))
 @settings(deadline=None)
 def test_a_step_does_not_depend_on_the_steps_before_it(sampling: Sampling, start: int, batch: int) -> None:
@@ -53,6 +54,7 @@ def test_a_step_does_not_depend_on_the_steps_before_it(sampling: Sampling, start
     assert np.array_equal(np.stack(steps[start:]), np.stack([later.step(step) for step in range(start, start + 3)]))
 
 
+@pytest.mark.slow
 @given(sampling=samplings, batch=st.integers(1, 5), world=st.integers(1, 4), steps=st.integers(1, 30))
 @settings(deadline=None)
 def test_ranks_share_the_stream_without_overlap_or_loss(sampling: Sampling, batch: int, world: int, steps: int) -> None:
@@ -121,6 +123,7 @@ def test_a_class_that_is_not_there_leaves_its_place_to_the_others(missing: int) 
     assert set(found.tolist()) == {0, 1, 2} - {missing}
 
 
+@pytest.mark.slow
 @given(cap=st.integers(1, 8), shuffle=st.sampled_from(["global", "block"]), seed=st.integers(0, 99))
 @settings(deadline=None)
 def test_no_patient_gives_more_than_the_cap_and_each_round_chooses_anew(cap: int, shuffle: Any, seed: int) -> None:

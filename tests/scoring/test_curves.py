@@ -87,6 +87,7 @@ def test_where_only_silence_keeps_to_the_rate_nothing_is_found() -> None:
     assert found["1"] == {"sensitivity": 0.0, "false_alarms_per_day": 0.0, "threshold": None}
 
 
+@pytest.mark.slow
 def test_117_hours_of_probabilities_take_seconds() -> None:
     recordings = noise(702, 600)
     assert sum(recording.duration_s for recording in recordings) == 117 * 3600

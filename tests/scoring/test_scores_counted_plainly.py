@@ -58,6 +58,7 @@ def mean(values: list[float | None]) -> float | None:
     return fmean(there) if there else None
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(recordings())
 def test_szcores_scores_are_timescorings_means_over_patients(them: list[Scored]) -> None:
@@ -86,6 +87,7 @@ def test_szcores_scores_are_timescorings_means_over_patients(them: list[Scored])
             assert found["micro"]["false_alarms_per_day"] == pytest.approx(whole[1] / whole[3] * 86_400)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(recordings())
 def test_nedcs_overlap_latency_and_flagged_time_are_what_walking_finds(them: list[Scored]) -> None:
@@ -110,6 +112,7 @@ def test_nedcs_overlap_latency_and_flagged_time_are_what_walking_finds(them: lis
     assert found["hours"] == pytest.approx(seconds / 3600) and found["seizures"] == n_seizures
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(recordings())
 def test_areas_are_counts_of_pairs_and_rates_those_of_each_threshold(them: list[Scored]) -> None:

@@ -213,7 +213,7 @@ def test_a_generation_whose_writer_died_before_it_was_acknowledged_counts(store:
     assert told.exists()  # the next writer of the same words acknowledges it
 
 
-def test_a_latest_generation_that_is_not_the_one_that_was_published_is_found(store: Store) -> None:
+def test_a_replaced_latest_generation_is_found(store: Store) -> None:
     path = three_generations(store)[-1]
     catalog, _ = catalogs.generation(store.layout, "demo", 3)
     overwrite(path, catalogs.encode(dataclasses.replace(catalog, rows={})))
@@ -221,7 +221,7 @@ def test_a_latest_generation_that_is_not_the_one_that_was_published_is_found(sto
     assert name == "demo/00000003.jsonl" and "not the one that was published" in error.what
 
 
-def test_an_acknowledgement_in_the_place_of_another_is_what_is_damaged(store: Store) -> None:
+def test_a_swapped_acknowledgement_is_the_damage_that_is_reported(store: Store) -> None:
     three_generations(store)
     first, second = (store.layout.acknowledgement("demo", seq) for seq in (1, 2))
     overwrite(second, first.read_bytes())
@@ -294,7 +294,7 @@ def test_a_cut_in_the_place_of_another_says_which_it_is(store: Store) -> None:
     assert name == "demo/00000003.cut.json" and "this is the cut at 2" in error.what
 
 
-def test_of_two_generations_that_do_not_continue_each_other_the_child_is_believed(store: Store) -> None:
+def test_of_two_generations_that_do_not_match_the_later_one_is_believed(store: Store) -> None:
     path = three_generations(store)[1]
     catalog, _ = catalogs.generation(store.layout, "demo", 2)
     other = catalogs.encode(dataclasses.replace(catalog, rows={}))

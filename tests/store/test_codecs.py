@@ -123,7 +123,7 @@ def test_an_object_of_another_codec_is_damage_to_its_store(tmp_path: Path, codec
         verify_record(store, record.key)
 
 
-def test_an_object_is_missed_when_its_shard_is_gone_empty_or_far_too_long(stored: Store) -> None:
+def test_an_object_with_a_missing_empty_or_oversized_shard_is_reported(stored: Store) -> None:
     (record,) = stored.records()
     shard = stored.layout.object(record.content) / "c.0.0"
     assert stored.has_object(record)

@@ -67,7 +67,7 @@ def test_a_record_follows_its_object_and_replaces_no_other_content(store: Store,
         copy.copy_record(store, target, record.key)
 
 
-def test_a_catalog_comes_with_what_proves_it_and_replaces_no_other_one(
+def test_a_catalog_is_copied_with_its_acknowledgements_and_never_over_another_one(
     store: Store, target: Store, record: Record
 ) -> None:
     for records in ((), (record,), (record, put(store, "more"))):

@@ -86,7 +86,7 @@ def test_findings_under_anothers_name_are_not_taken(store: Store) -> None:
     assert {found.name for found in verify(store).corrupt} == {f"{OTHER}-1", f"{KEY}-2"}
 
 
-def test_a_file_that_is_not_in_the_place_of_findings_is_reported_by_its_path(store: Store) -> None:
+def test_an_unexpected_file_among_findings_is_reported_by_its_path(store: Store) -> None:
     store.put_findings(KEY, 1, FOUND)
     folder = store.layout.findings / "ab"
     for name in ("note.txt", f"{OTHER}-1.json", f"{KEY}-0.json", f"{KEY}-1", ".nfs0001"):

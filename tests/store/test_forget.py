@@ -89,7 +89,7 @@ def test_all_that_a_corpus_alone_kept_goes_at_once_with_a_receipt(tmp_path: Path
         forget(store, "demo", yes=True)
 
 
-def test_no_byte_of_a_forgotten_corpus_is_left_but_names_in_its_receipt(tmp_path: Path) -> None:
+def test_forget_leaves_no_byte_of_a_corpus_except_names_in_its_receipt(tmp_path: Path) -> None:
     store, records = filled(tmp_path / "store")
     forget(store, "demo", yes=True)
     gone = [records[name] for name in GONE]
@@ -158,7 +158,7 @@ def test_the_latest_generation_stays_however_old(tmp_path: Path) -> None:
         assert store.layout.generations("demo") == store.layout.cuts("demo") == [2]
 
 
-def test_what_only_generations_that_were_cut_off_named_is_said_to_be_out_of_reach(tmp_path: Path) -> None:
+def test_forget_reports_as_out_of_reach_what_only_pruned_generations_referenced(tmp_path: Path) -> None:
     store, records = filled(tmp_path / "store")
     forget(store, "demo", older_than_s=0, yes=True)
     forget(store, "demo", yes=True)

@@ -80,7 +80,7 @@ def test_a_newer_file_is_refused_by_name_and_stays(
     assert {path: path.read_bytes() for path in full.location.rglob("*") if path.is_file()} == before
 
 
-def test_an_objects_format_is_proven_by_nothing_so_another_one_is_damage(full: Store) -> None:
+def test_an_object_of_another_format_is_damage(full: Store) -> None:
     (content,) = full.contents()
     path = full.layout.object(content) / "zarr.json"
     overwrite(path, path.read_bytes().replace(b'"format":1', b'"format":2'))

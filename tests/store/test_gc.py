@@ -62,7 +62,7 @@ def test_a_dry_run_lists_what_nothing_names_and_deletes_nothing(store: Store) ->
     assert report.to_json()["counts"]["records"] == {"deleted": 1}
 
 
-def test_with_grace_0s_all_that_nothing_names_goes_at_once_with_a_receipt(store: Store) -> None:
+def test_with_grace_0s_everything_unreferenced_is_deleted_at_once_with_a_receipt(store: Store) -> None:
     kept, lost = put(store, "kept"), put(store, "lost")
     publish(store, kept)
     report = gc(store, yes=True, grace_s=0)
@@ -77,9 +77,7 @@ def test_with_grace_0s_all_that_nothing_names_goes_at_once_with_a_receipt(store:
     assert len(store.layout.receipts()) == 1
 
 
-def test_what_was_just_written_is_left_alone_then_condemned_then_deleted(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_object_is_left_alone_then_marked_then_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     lost = put(store, "lost")
     for _ in range(2):
         assert {each.state for each in gc(store, yes=True).unneeded} == {"young"}
@@ -122,7 +120,7 @@ def test_what_is_needed_again_within_the_grace_stays(store: Store, monkeypatch: 
     whole(store)
 
 
-def test_what_was_stored_anew_since_it_was_condemned_begins_from_the_start(
+def test_a_deletion_candidate_that_is_stored_again_gets_a_new_grace_period(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = put(store, "lost")
@@ -296,7 +294,7 @@ def test_a_folder_that_is_not_there_is_never_taken_for_an_empty_one(
         assert folder.is_symlink() == (stead == "a link to nowhere")  # nobody takes it for nothing afterwards
 
 
-def test_a_view_of_an_unknown_form_is_never_taken_for_one_that_names_nothing(store: Store) -> None:
+def test_an_unreadable_frozen_view_never_counts_as_referencing_nothing(store: Store) -> None:
     store.freeze("c" * 64, {"format": 2, "rows": []})
     with pytest.raises(IntegrityError, match="no frozen view that this version knows"):
         gc(store, grace_s=0)
@@ -428,7 +426,7 @@ def test_a_writer_at_any_point_of_a_gc_loses_nothing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("then", ["gc", "publish", "freeze"])
-def test_a_gc_that_died_at_any_point_leaves_what_the_next_one_or_a_writer_puts_right(
+def test_after_gc_dies_at_any_point_the_next_gc_or_writer_completes(
     tmp_path: Path, then: str, listen: Callable[[Callable[[str], None]], None]
 ) -> None:
     counted, _ = collected(tmp_path / "counted")
@@ -456,7 +454,7 @@ def test_a_gc_that_died_at_any_point_leaves_what_the_next_one_or_a_writer_puts_r
         whole(store)
 
 
-def test_what_became_alive_comes_back_though_its_writer_died_before_it_could_say_so(
+def test_records_published_while_gc_moves_them_aside_are_restored_even_if_their_writer_died(
     store: Store, listen: Callable[[Callable[[str], None]], None]
 ) -> None:
     lost, also = put(store, "lost"), put(store, "also")
@@ -503,7 +501,7 @@ def test_an_object_stays_while_another_deletion_may_put_its_record_back(
     verify_record(store, lost.key)
 
 
-def test_what_was_stored_anew_is_not_replaced_by_what_a_deletion_had_taken(
+def test_a_cancelled_deletion_does_not_overwrite_a_file_stored_since(
     store: Store, listen: Callable[[Callable[[str], None]], None]
 ) -> None:
     lost = put(store, "lost")
@@ -556,7 +554,7 @@ def test_a_gc_gives_up_when_it_is_called_off_for_ever(
 @pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_gc_never_removes_what_anything_names_and_removes_all_that_nothing_names(
+def test_gc_keeps_everything_referenced_and_deletes_everything_else(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     store = Store.create(tmp_path_factory.mktemp("law") / "store")
@@ -588,7 +586,7 @@ def test_gc_never_removes_what_anything_names_and_removes_all_that_nothing_names
 
 
 @pytest.mark.slow
-def test_a_gc_at_any_point_of_a_put_takes_nothing_that_the_put_acknowledges(
+def test_gc_at_any_point_of_a_put_deletes_nothing_that_the_put_acknowledges(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     meta, n = meta_of(2, 400), 0
@@ -636,7 +634,7 @@ def test_what_no_deletion_took_away_hinders_no_writer_and_no_gc(store: Store, st
 
 
 @pytest.mark.slow
-def test_what_a_gc_has_taken_away_is_not_missed_whether_it_runs_still_or_died(
+def test_verify_does_not_report_what_a_running_or_killed_gc_moved_aside(
     tmp_path: Path, listen: Callable[[Callable[[str], None]], None]
 ) -> None:
     points = {"taken away", "decided", "receipt written", "removed"}
@@ -666,7 +664,9 @@ def test_what_a_gc_has_taken_away_is_not_missed_whether_it_runs_still_or_died(
         assert verify(store, host=host).corrupt == (), n
 
 
-def test_a_list_that_another_gc_works_off_meanwhile_is_none(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_another_gc_is_deleting_from_counts_as_absent(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     candidates.write(store.layout, {"records": [], "objects": [], "findings": []})
     real = sidecars.read_checksummed
 

@@ -72,7 +72,7 @@ def test_a_lease_lasts_as_long_as_its_holder_and_no_longer(store: Store) -> None
     os.waitpid(child, 0)
 
 
-def test_a_holder_that_stands_still_loses_its_lease_and_does_not_take_the_next_ones_with_it(store: Store) -> None:
+def test_a_stalled_holder_loses_its_lease_and_does_not_release_the_next_holders(store: Store) -> None:
     child = holding(store, ttl_s=0.6)
     os.kill(child, signal.SIGSTOP)
     with hold(store.layout, KEY, ttl_s=0.6) as too_early:

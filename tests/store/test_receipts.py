@@ -44,7 +44,7 @@ def test_what_receipts_name_is_known_with_the_time_when_it_last_went(store: Stor
     assert deleted["views"] == {"b" * 64: WHOLE.created}
 
 
-def test_a_damaged_receipt_is_an_error_by_name_and_no_word_for_anything(store: Store) -> None:
+def test_a_damaged_receipt_is_an_error_and_excuses_nothing(store: Store) -> None:
     path = sidecars.write_receipt(store.layout, WHOLE)
     whole = path.read_bytes()
     for i in (0, 20, len(whole) - 3):

@@ -118,7 +118,7 @@ def test_checks_are_eight_digits_for_each_tile(record: Record, checks: str) -> N
         Record.from_json({**said, "checks": checks})
 
 
-def test_what_keeps_things_alive_believes_no_record_under_anothers_name(store: Store, record: Record) -> None:
+def test_reachability_refuses_a_record_under_another_name(store: Store, record: Record) -> None:
     path = store.layout.record(record.key)
     assert Reachability(store.layout).record(path, record.key) is not None
     with pytest.raises(IntegrityError, match="this is the record of key"):
@@ -129,7 +129,7 @@ def test_what_keeps_things_alive_believes_no_record_under_anothers_name(store: S
 
 
 @pytest.mark.parametrize("named", [{"key": "x", "content": "c" * 64}, {"key": "a" * 32, "content": "../x"}])
-def test_what_keeps_things_alive_believes_no_view_that_names_no_digests(store: Store, named: dict[str, str]) -> None:
+def test_reachability_refuses_a_view_without_digests(store: Store, named: dict[str, str]) -> None:
     store.freeze("e" * 64, {"format": 1, "recordings": [named]})
     with pytest.raises(IntegrityError):
         Reachability(store.layout).view("e" * 64)

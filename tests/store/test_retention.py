@@ -140,7 +140,7 @@ def test_a_retired_recipe_is_not_ingested_until_it_is_restored(cli: Cli, store: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("profile", ["smoke", "full"])
-def test_what_a_gc_deleted_once_and_was_stored_again_is_missed_when_it_is_lost(
+def test_an_object_stored_again_after_gc_is_reported_when_it_is_lost(
     cli: Cli, store: Store, corpus: Path, tmp_path: Path, profile: str
 ) -> None:
     ingest = ("ingest", corpus, "--workers", 1, "--profile", profile)

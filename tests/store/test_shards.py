@@ -293,7 +293,7 @@ def test_fill_and_samples_in_the_wrong_rows_are_found_whatever_the_digest(
 
 
 @pytest.mark.parametrize("codec", ["none", "zstd"])
-def test_a_whole_tile_in_anothers_place_is_found_where_the_record_checks(tmp_path: Path, codec: Codec) -> None:
+def test_a_valid_tile_at_another_tiles_position_is_found_by_the_record(tmp_path: Path, codec: Codec) -> None:
     store = Store.create(tmp_path / "s", codec=codec)
     record = store.put(samples_of(META), **arguments(META)).record
     folder = store.layout.object(record.content)

@@ -93,7 +93,7 @@ def test_a_second_content_of_a_key_goes_to_quarantine_and_the_first_stays(store:
 
 
 @pytest.mark.parametrize(("error", "told"), [(errno.ENOTEMPTY, NotReproducibleError), (errno.EIO, OSError)])
-def test_a_second_content_that_cannot_be_set_aside_is_not_said_to_be_there(
+def test_a_second_content_that_cannot_be_quarantined_is_not_reported_as_quarantined(
     store: Store, monkeypatch: pytest.MonkeyPatch, error: int, told: type[Exception]
 ) -> None:
     store.put(SAMPLES, **arguments(META))
@@ -168,7 +168,7 @@ def test_samples_that_are_none_are_refused(store: Store) -> None:
 
 
 @pytest.mark.parametrize("depth", ["checksums", "full"])
-def test_a_flipped_sample_and_a_damaged_structure_are_found_decoded_or_not(store: Store, depth: Depth) -> None:
+def test_flipped_samples_and_damaged_structure_are_found_at_every_depth(store: Store, depth: Depth) -> None:
     content = store.put(SAMPLES, **arguments(META)).record.content
     shard = store.layout.object(content) / "c.0.0"
     good = shard.read_bytes()

@@ -166,7 +166,7 @@ def test_statistics_that_are_not_those_of_the_samples_are_found(store: Store) ->
 
 
 @pytest.mark.slow
-def test_a_record_that_is_gone_is_missed_by_the_catalog_unless_that_was_meant(store: Store) -> None:
+def test_a_missing_record_is_damage_unless_it_was_deleted_on_purpose(store: Store) -> None:
     record = next(store.records())
     store.layout.record(record.key).unlink()
     assert "demo was stored under it, and it is gone" in told(store, "record", "quick")[record.key]
@@ -240,7 +240,7 @@ def test_a_view_that_somebody_else_froze_needs_no_more_than_its_seal(store: Stor
     assert list(told(store, "view")) == ["c" * 64]
 
 
-def test_what_a_frozen_view_reads_is_missed_also_where_no_catalog_names_it(cli: Cli, store: Store) -> None:
+def test_a_missing_object_is_reported_if_only_a_frozen_view_references_it(cli: Cli, store: Store) -> None:
     frozen(store)
     record = next(store.records())
     shutil.rmtree(store.location / "catalog")
@@ -384,9 +384,7 @@ def age_the_passes(folder: Path, *, by_s: float) -> None:
 
 
 @pytest.mark.parametrize("done", DEPTHS)
-def test_a_deeper_pass_counts_for_a_shallower_one_and_not_the_other_way(
-    settled: Store, tmp_path: Path, done: Depth
-) -> None:
+def test_a_deep_verify_counts_as_a_shallow_one_but_not_the_reverse(settled: Store, tmp_path: Path, done: Depth) -> None:
     host = Host(tmp_path / "host")
     verify(settled, host=host, depth=done)
     for depth in reversed(DEPTHS):
@@ -395,7 +393,7 @@ def test_a_deeper_pass_counts_for_a_shallower_one_and_not_the_other_way(
 
 
 @pytest.mark.slow
-def test_time_that_is_up_leaves_the_rest_for_the_next_time_longest_ago_first(settled: Store, tmp_path: Path) -> None:
+def test_verify_with_a_time_limit_continues_next_time_with_the_oldest_verified(settled: Store, tmp_path: Path) -> None:
     host = Host(tmp_path / "host")
     report = verify(settled, host=host, max_seconds=0)
     assert (report.verified, report.remaining, report.exit_code, report.oldest_pass) == (0, N, 0, None)
@@ -412,7 +410,7 @@ def test_time_that_is_up_leaves_the_rest_for_the_next_time_longest_ago_first(set
 
 
 @pytest.mark.slow
-def test_what_no_pass_is_remembered_of_does_not_take_the_time_of_the_rest(
+def test_never_verified_objects_do_not_starve_the_others(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host, looked = Host(tmp_path / "host"), list[str]()
@@ -489,7 +487,7 @@ def files_of(store: Store, content: str) -> tuple[Path, Path]:
 
 
 @pytest.mark.slow
-def test_what_was_here_and_is_gone_without_a_receipt_is_damage_until_it_is_accepted(
+def test_a_file_deleted_without_a_receipt_is_damage_until_it_is_accepted(
     cli: Cli, store: Store, tmp_path: Path
 ) -> None:
     view = store.layout.view(frozen(store))
@@ -509,7 +507,7 @@ def test_what_was_here_and_is_gone_without_a_receipt_is_damage_until_it_is_accep
         assert cli("verify", "--quick").code == 0
 
 
-def test_what_a_receipt_names_is_missed_only_when_it_was_seen_after_that(store: Store, tmp_path: Path) -> None:
+def test_a_missing_file_is_excused_only_by_a_receipt_newer_than_its_last_sighting(store: Store, tmp_path: Path) -> None:
     host = Host(tmp_path / "host")
     path = store.freeze("c" * 64, {"format": 1})
     verify(store, depth="quick", host=host)
@@ -531,7 +529,7 @@ def test_a_store_that_was_made_again_in_the_same_place_is_another_one(store: Sto
 
 
 @pytest.mark.slow
-def test_a_host_that_remembers_nothing_and_a_torn_memory_cost_time_and_no_truth(settled: Store, tmp_path: Path) -> None:
+def test_an_empty_or_torn_stat_cache_costs_time_but_changes_no_result(settled: Store, tmp_path: Path) -> None:
     host = Host(tmp_path / "host")
     verify(settled, host=host)
     for table in host.folder.rglob("*.json"):
@@ -556,7 +554,7 @@ def in_sight(stored_at: Path) -> Iterator[Store]:
         yield Store.open(Path(shutil.copytree(stored_at, Path(folder) / "store")))
 
 
-def test_what_may_not_be_read_is_told_as_such_and_everything_else_still_proven(in_sight: Store) -> None:
+def test_verify_reports_unreadable_files_and_verifies_the_others(in_sight: Store) -> None:
     store = in_sight
     first, second = (shard.parent for shard in shards(store)[:2])
     record = next(store.keys())
@@ -594,9 +592,7 @@ def test_verify_is_damage_to_none_of_what_it_reads(store: Store) -> None:
 
 
 @pytest.mark.slow
-def test_what_was_unpinned_or_restored_is_not_missed_and_what_was_deleted_by_hand_is(
-    store: Store, tmp_path: Path
-) -> None:
+def test_an_unpinned_view_is_not_reported_missing_and_one_deleted_by_hand_is(store: Store, tmp_path: Path) -> None:
     host, recipe, digest = Host(tmp_path / "host"), "ab" * 16, frozen(store)
     for _ in range(2):
         frozen_views.pin(store, digest)

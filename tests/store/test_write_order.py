@@ -258,9 +258,7 @@ def away(kind: str, place: str, name: str) -> list[str]:
     ]
 
 
-def test_a_gc_takes_each_kind_away_durably_before_it_decides_and_says_so_before_it_deletes(
-    store: Store, trace: list[str]
-) -> None:
+def test_gc_moves_files_aside_durably_then_lists_them_durably_then_deletes(store: Store, trace: list[str]) -> None:
     put(store, "lost")
     trace.clear()
     gc(store, yes=True, grace_s=0)
@@ -305,7 +303,7 @@ def test_a_mark_is_taken_back_durably_after_its_receipt(store: Store, trace: lis
     assert trace == [*RECEIPT, "fsync pins"]
 
 
-def test_what_is_mended_is_durable_where_it_comes_to_and_where_it_came_from(store: Store, trace: list[str]) -> None:
+def test_a_repair_syncs_the_folder_it_moves_to_and_the_folder_it_moves_from(store: Store, trace: list[str]) -> None:
     record = put(store, "misplaced")
     aside = store.location / "quarantine"
     array = store.layout.object(record.content).rename(aside / "array")

@@ -240,7 +240,7 @@ def test_a_profile_whose_view_is_empty_is_never_complete(cli: Cli, store: Path) 
     assert told.code == 3 and "view is empty" in told.json["missing"][0]["reason"]
 
 
-def test_an_unreadable_catalog_never_passes_for_complete_or_without_leaks(cli: Cli, store: Path) -> None:
+def test_check_never_passes_when_a_catalog_cannot_be_read(cli: Cli, store: Path) -> None:
     flip(store / "catalog" / "demo" / "00000001.jsonl")
     for required in ("complete", "no-leaks", "verified"):
         assert cli("check", "--require", required, "--profile", "smoke").code == 4

@@ -99,7 +99,7 @@ def test_the_folder_stays_for_one_that_has_only_begun(stored_at: Path, into: Pat
     lease.release()
 
 
-def test_who_waited_at_a_gate_that_went_away_makes_a_new_one(stored_at: Path, into: Path) -> None:
+def test_a_waiter_whose_lock_file_was_deleted_creates_a_new_one(stored_at: Path, into: Path) -> None:
     folder = StagingFolder.of(Store.open(stored_at), into)
 
     def enter() -> bool:
@@ -137,7 +137,7 @@ def test_cleaning_leaves_what_a_living_process_uses(stored_at: Path, into: Path)
     assert again.remove() == len(ours) and not list(into.iterdir())
 
 
-def test_what_an_earlier_run_left_on_purpose_stays_unless_this_view_has_it(stored_at: Path, into: Path) -> None:
+def test_copies_that_an_earlier_run_kept_stay_unless_this_view_uses_them(stored_at: Path, into: Path) -> None:
     view = view_of(stored_at)
     patients = sorted({r.patient for r in view.recordings})
     kept = stage(view_of(stored_at, patients=(patients[0],)), into)

@@ -188,6 +188,7 @@ def test_the_stored_length_covers_the_last_sample(
     assert_sound(made)
 
 
+@pytest.mark.slow
 def test_a_record_duration_of_1_0004_s_is_resampled_at_its_exact_rate(tmp_path: Path) -> None:
     rate = Fraction(250 * 10_000, 10_004)
     samples = np.rint(30_000 * np.cos(2 * np.pi * 10 * np.arange(250 * 300) / float(rate) + 1.0))

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ def rounded(lattice: Lattice, numbers: Any) -> list[int]:
     return [int(value) for value in out]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.integers(-(1 << 50), 1 << 50), min_size=1, max_size=50),
     fractions,

@@ -34,6 +34,7 @@ def listened(data: bytes, n: int = 256, recipe: Recipe = RECIPE) -> tuple[np.nda
     return np.concatenate(blocks, axis=1), list(heard)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("record_s", ["1", "0.5", "3"])
 @pytest.mark.parametrize("n", [64, 256, 999])
 def test_a_stream_gives_the_samples_that_are_stored_in_time(tmp_path: Path, record_s: str, n: int) -> None:

@@ -14,6 +14,7 @@ from brainbrr.eeg.signal.preprocess import preprocess
 from brainbrr.eeg.signal.recipe import Recipe
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [*RATES, *ODD_RATES], ids=lambda rate: f"{float(rate):.6g}")
 def test_the_filters_do_what_the_readme_says(rate: Fraction) -> None:
     found = quality(rate)
@@ -34,6 +35,7 @@ def test_an_offset_is_exactly_nothing(rate: Fraction) -> None:
         assert not chain_of(rate).apply(x, first=0, n=n, start=0, stop=2560).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [*RATES, *ODD_RATES], ids=lambda rate: f"{float(rate):.6g}")
 def test_each_image_and_each_alias_is_80_db_down(rate: Fraction) -> None:
     hz = [f for f in (3.0, 17.0, 41.0, 55.0, 75.0, 95.0, 113.0, 131.0, 180.0, 247.0, 499.0) if f < 0.49 * rate]

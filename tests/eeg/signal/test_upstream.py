@@ -92,6 +92,7 @@ def test_the_steps_are_scipys_bit_for_bit(rate: int, extra: int) -> None:
     assert np.array_equal(apply_upstream(x, Fraction(rate)), y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "n"), [(250, 2500), (250, 2501), (256, 2560), (160, 1601), (400, 4000), (512, 5121)])
 def test_the_steps_are_those_of_the_textbook(rate: int, n: int) -> None:
     x = noise_uv(n, offset_uv=3000)
@@ -163,6 +164,7 @@ def test_what_is_not_a_number_never_becomes_silence() -> None:
     assert np.isnan(apply_upstream(x, Fraction(250), 250)[1200:]).all()
 
 
+@pytest.mark.slow
 def test_scipy_waits_until_it_is_needed() -> None:
     code = (
         "import sys, brainbrr.eeg.signal.filters, brainbrr.eeg.signal.preprocess; print('scipy.signal' in sys.modules)"
@@ -171,6 +173,7 @@ def test_scipy_waits_until_it_is_needed() -> None:
     assert told.stdout.strip() == "False"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [200, 250, 256])
 def test_what_the_preset_stores_is_within_half_a_step_of_the_textbook(rate: int, tmp_path: Path) -> None:
     recipe = PRESETS["upstream"]

@@ -90,6 +90,7 @@ def test_the_tree_is_tusz_shaped(corpus: Path, recordings: tuple[RecordingFile, 
         assert set(recording.labels) == {".csv", ".csv_bi"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [6, 18, 100])
 def test_splits_share_no_patient_and_each_holds_recordings_with_and_without_seizures(tmp_path: Path, n: int) -> None:
     write_corpus(tmp_path / "demo", n_recordings=n, seconds=(2, 2), seed=n)
@@ -187,6 +188,7 @@ def test_label_files_come_in_the_three_styles_of_the_real_corpus(recordings: tup
     assert styles == {"seizures", "stub", "full"}
 
 
+@pytest.mark.slow
 def test_long_recordings_hold_seizures_of_15_to_60_seconds(tmp_path: Path) -> None:
     write_corpus(tmp_path / "demo", n_recordings=6, seconds=(200, 220))
     lengths = []
@@ -197,6 +199,7 @@ def test_long_recordings_hold_seizures_of_15_to_60_seconds(tmp_path: Path) -> No
     assert lengths and min(lengths) >= 15.0 and max(lengths) <= 60.0
 
 
+@pytest.mark.slow
 def test_the_rate_says_nothing_of_seizures(tmp_path: Path) -> None:
     write_corpus(tmp_path / "demo", n_recordings=150, seconds=(2, 2))
     with_seizures: dict[float, list[bool]] = {}
@@ -279,6 +282,7 @@ def test_impossible_parameters_are_refused(tmp_path: Path, wrong: dict[str, obje
     assert not (tmp_path / "demo").exists()
 
 
+@pytest.mark.slow
 def test_hundreds_of_short_recordings_can_be_had(tmp_path: Path) -> None:
     paths = write_corpus(tmp_path / "many", n_recordings=300, seconds=SHORT)
     assert len({path.name for path in paths}) == 300

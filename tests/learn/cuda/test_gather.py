@@ -89,6 +89,7 @@ def test_windows_have_the_bits_of_plain_numpy(by: str, clip: float | None, dtype
         assert (got.abs() > 65504).any(), "large enough to overflow float16"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", WAYS)
 @pytest.mark.usefixtures("interpreted")
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -126,6 +127,7 @@ def test_offsets_beyond_32_bits_are_followed(by: str) -> None:
     assert out.flatten().tolist() == [*range(10), 0, 0, 0, 0, 0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", WAYS)
 def test_padding_is_not_read(by: str) -> None:
     script = Path(gather_reference.__file__)
