@@ -22,6 +22,7 @@ def test_import_is_quick_and_names_are_listed() -> None:
     assert brainbrr.__all__ == sorted(brainbrr.__all__)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["brainbrr.ingest.ingest", "brainbrr.demo", "brainbrr.api", "brainbrr.cli.main"])
 def test_a_submodule_does_not_hide_the_function_of_its_name(first: str) -> None:
     code = (

@@ -104,6 +104,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, thing in NAMES.items() if ">>> " in (inspect.getdoc(thing) or "")])
 def test_the_examples_run(name: str, place: Path) -> None:
     if name in ("train", "evaluate", "predict", "runs", "bench") and not (place / "runs").exists():

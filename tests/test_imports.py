@@ -81,6 +81,7 @@ def layer(name: str) -> int:
     return found[0]
 
 
+@pytest.mark.slow
 def test_imports_point_down_only() -> None:
     wrong = []
     for file in FILES:
@@ -97,6 +98,7 @@ def test_imports_point_down_only() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.slow
 def test_no_module_imports_another_ones_private_names() -> None:
     wrong = [
         f"{file.relative_to(PACKAGE)} imports {name}"
@@ -109,6 +111,7 @@ def test_no_module_imports_another_ones_private_names() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.slow
 def test_heavy_libraries_stay_in_their_rooms() -> None:
     wrong = [
         f"{file.relative_to(PACKAGE)} imports {name}"
@@ -119,6 +122,7 @@ def test_heavy_libraries_stay_in_their_rooms() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.slow
 def test_only_settings_read_the_environment() -> None:
     readers = {
         room(file)
@@ -129,6 +133,7 @@ def test_only_settings_read_the_environment() -> None:
     assert readers <= {"settings"}
 
 
+@pytest.mark.slow
 def test_only_cli_prints() -> None:
     printers = {
         room(file)
@@ -139,6 +144,7 @@ def test_only_cli_prints() -> None:
     assert printers <= {"cli"}
 
 
+@pytest.mark.slow
 def test_help_needs_none_of_the_heavy_libraries() -> None:
     code = (
         "import atexit, sys; from brainbrr.cli.main import main; sys.argv = ['brainbrr', *sys.argv[1:]]; "
@@ -171,6 +177,7 @@ def runs_what_it_reads(tree: ast.AST) -> set[str]:
     return found & (FORBIDDEN | {"np.load"})
 
 
+@pytest.mark.slow
 def test_nothing_runs_what_it_reads() -> None:
     found = {
         (file.relative_to(PACKAGE).as_posix(), name)

@@ -34,6 +34,7 @@ recordings = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(recordings, st.data(), st.integers(0, 20), st.integers(0, 20))
 def test_a_smaller_quota_is_a_prefix_of_a_larger_one(
     rows: list[Recording], data: st.DataObject, a: int, b: int
@@ -47,6 +48,7 @@ def test_a_smaller_quota_is_a_prefix_of_a_larger_one(
     assert set(few) <= set(many)
 
 
+@pytest.mark.slow
 @given(recordings, st.data())
 def test_order_does_not_depend_on_the_order_of_the_catalog(rows: list[Recording], data: st.DataObject) -> None:
     seizures = {row.path: data.draw(st.booleans()) for row in rows}
@@ -55,6 +57,7 @@ def test_order_does_not_depend_on_the_order_of_the_catalog(rows: list[Recording]
     assert choose(rows, quota, has_seizures=seizures) == choose(shuffled, quota, has_seizures=seizures)
 
 
+@pytest.mark.slow
 @given(recordings, st.data())
 def test_two_of_a_split_hold_a_seizure_when_the_split_has_one(rows: list[Recording], data: st.DataObject) -> None:
     seizures = {row.path: data.draw(st.booleans()) for row in rows}

@@ -47,6 +47,7 @@ def test_every_promise_has_its_test() -> None:
     assert named == promises == [f"{n:02d}" for n in range(1, len(promises) + 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", crash.ACTIONS)
 def test_promise_01_whoever_looks_between_two_steps_of_a_writer_sees_nothing_half(tmp_path: Path, name: str) -> None:
     for n in itertools.count(1):
@@ -86,6 +87,7 @@ def test_promise_03_damage_is_an_error_that_names_object_and_time(store: Store) 
     assert content in str(caught.value.where)
 
 
+@pytest.mark.slow
 def test_promise_04_verify_finds_flips_truncations_deletions_and_swaps(store: Store) -> None:
     first, second = (
         store.put(samples_of(META, seed=seed), **arguments(META, source=str(seed))).record for seed in (1, 2)
@@ -121,10 +123,12 @@ def test_promise_06_second_results_and_damage_move_to_quarantine(store: Store, t
     test_store.test_a_damaged_record_moves_to_quarantine_and_is_written_again(Store.create(tmp_path / "other"))
 
 
+@pytest.mark.slow
 def test_promise_07_a_full_disk_says_how_much_was_needed_and_leaves_nothing_half(tmp_path: Path) -> None:
     test_crash.test_a_full_disk_at_any_point_says_how_much_was_needed_and_leaves_nothing_half(tmp_path, "put")
 
 
+@pytest.mark.slow
 def test_promise_08_a_reader_needs_no_permission_to_write() -> None:
     test_store.test_a_reader_needs_no_permission_to_write()
 
@@ -170,6 +174,7 @@ def test_promise_12_what_is_alive_stays_and_what_is_deleted_has_a_receipt(store:
     assert verify(store).corrupt == ()
 
 
+@pytest.mark.slow
 def test_promise_13_a_corpus_that_is_not_mounted_deletes_nothing(corpus: Path, tmp_path: Path) -> None:
     ingest(IngestOptions(root=corpus, store=tmp_path / "store", workers=1))
     store = Store.open(tmp_path / "store")

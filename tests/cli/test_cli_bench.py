@@ -38,6 +38,7 @@ def test_bench_reads_a_frozen_view_and_prints_a_table(ingested: Cli, tmp_path: P
     assert told.code == 0 and "windows/s\tof the limit" in told.out and "advice\t" in told.out
 
 
+@pytest.mark.slow
 def test_bench_refuses_what_it_cannot_read(ingested: Cli, tmp_path: Path) -> None:
     (tmp_path / "view.json").write_text("not JSON")
     assert ingested("bench", "--view", tmp_path / "view.json").code == 2
@@ -45,6 +46,7 @@ def test_bench_refuses_what_it_cannot_read(ingested: Cli, tmp_path: Path) -> Non
     assert told.code == 3 and "brainbrr ingest" in told.err
 
 
+@pytest.mark.slow
 def test_a_loader_reads_by_the_index_that_view_writes(ingested: Cli, tmp_path: Path) -> None:
     assert ingested("view", "--profile", "smoke", "--index", tmp_path / "view.npz").code == 0
     index = brainbrr.Index.load(tmp_path / "view.npz")

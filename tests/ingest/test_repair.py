@@ -590,6 +590,7 @@ def test_a_lost_frozen_view_is_reported_until_it_is_frozen_again(cli: Cli, store
     assert verify(store, host=host).corrupt == ()
 
 
+@pytest.mark.slow
 def test_what_somebody_deleted_comes_back_since_the_host_remembers_it(
     store: Store, other: Store, generated: Path, tmp_path: Path
 ) -> None:

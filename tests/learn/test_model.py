@@ -78,6 +78,7 @@ def test_every_parameter_learns(config: ModelConfig) -> None:
     assert [name for name, p in detector.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
+@pytest.mark.slow
 @BOTH
 def test_a_unets_and_a_stems_logits_stay_where_their_samples_are(config: ModelConfig) -> None:
     torch.manual_seed(0)
@@ -112,6 +113,7 @@ def test_checkpointing_changes_no_bit_of_any_gradient(config: ModelConfig) -> No
     assert len(calls) == 2  # forward, and again in the backward pass
 
 
+@pytest.mark.slow
 def test_bf16_autocast_keeps_the_dynamics_in_float32() -> None:
     torch.manual_seed(0)
     layer, u = Mamba2(ModelConfig(d_model=32, chunk=16)), torch.randn(2, 100, 32)
@@ -126,6 +128,7 @@ def test_bf16_autocast_keeps_the_dynamics_in_float32() -> None:
         assert parameter.grad is not None and parameter.grad.isfinite().all()
 
 
+@pytest.mark.slow
 @BOTH
 def test_logits_of_a_bf16_forward_are_float32_and_near(config: ModelConfig) -> None:
     torch.manual_seed(0)
@@ -137,6 +140,7 @@ def test_logits_of_a_bf16_forward_are_float32_and_near(config: ModelConfig) -> N
     assert (coarse - exact).abs().max() < 0.1 * exact.std()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "n"), [("smoke", 148_049), ("base", 1_121_265), ("large", 5_492_049), ("upstream", 32_602_689)]
 )

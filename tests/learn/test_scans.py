@@ -55,6 +55,7 @@ def test_strong_decay_gives_no_nan_gradient() -> None:
         assert torch.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 def test_half_precision_inputs_keep_decay_and_states_in_float32() -> None:
     x, dt, a, b, c, d = arguments(960, torch.float32)
     dt = dt / 100  # a long memory: states in bfloat16 would forget by rounding

@@ -41,6 +41,7 @@ def plain_starts(n: int, length: int, stride: int, tail: str) -> list[int]:
     return starts
 
 
+@pytest.mark.slow
 @given(tables)
 def test_windows_are_where_walking_along_finds_them(table: dict) -> None:
     index = small_index(**table)
@@ -52,6 +53,7 @@ def test_windows_are_where_walking_along_finds_them(table: dict) -> None:
         index.locate(np.array([len(index)]))
 
 
+@pytest.mark.slow
 @given(tables)
 def test_what_no_window_holds_is_counted(table: dict) -> None:
     index = small_index(**table)

@@ -145,6 +145,7 @@ def test_bfloat16_rounds_as_torch_does() -> None:
     assert torch.equal(ours.isnan(), theirs.isnan()) and torch.equal(ours.nan_to_num(0), theirs.nan_to_num(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["stream", "resident"])
 @pytest.mark.parametrize("balance", [None, "balanced"])
 def test_from_any_step_and_with_any_threads_the_same_batches_come(
@@ -329,6 +330,7 @@ def test_a_forked_child_reads_while_its_parents_threads_do(view_of: ViewOf) -> N
         assert os.waitpid(child, 0)[1] == 0
 
 
+@pytest.mark.slow
 def test_a_shard_that_is_opened_again_is_not_proven_again(view_of: ViewOf, monkeypatch: pytest.MonkeyPatch) -> None:
     from brainbrr.store import reader as the_reader
 
@@ -413,6 +415,7 @@ def test_nonsense_is_refused_at_once(view_of: ViewOf, wrong: dict[str, Any]) -> 
         brainbrr.loader(view_of(), **{"batch": 1, "seed": 0, **wrong})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["stream", "map"])
 def test_a_staged_loader_reads_the_copies_and_deletes_them_on_request(
     view_of: ViewOf, tmp_path: Path, mode: str

@@ -28,6 +28,7 @@ def test_drop_keeps_exactly_the_whole_windows(n: int, length: int, stride: int) 
         assert list(starts) == [0]
 
 
+@pytest.mark.slow
 @given(n=sizes, length=sizes, stride=sizes, tail=st.sampled_from(["pad", "shift"]))
 def test_pad_and_shift_leave_no_sample_out_when_windows_touch(n: int, length: int, stride: int, tail: str) -> None:
     stride = min(stride, length)

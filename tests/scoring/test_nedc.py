@@ -143,6 +143,7 @@ def test_every_pair_is_as_printed(data: Path, expected: Path, name: str, score: 
             assert_printed(value, text, pair.path)
 
 
+@pytest.mark.slow
 def test_every_pairs_epochs_are_as_printed(data: Path, expected: Path) -> None:
     """NEDC prints runs of equal (reference, hypothesis) epochs: how many agree, and how many do not."""
     form = re.compile(r"\(Hit: +(\d+) +Sub: +(\d+) +Ins: +0 +Del: +0 +Total: +(\d+)\)")

@@ -13,6 +13,8 @@ from helpers.small_stores import verify_catalog
 from brainbrr.store.integrity import verify_object, verify_record
 from brainbrr.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parents[1]
 N_PROCESSES = 8
 

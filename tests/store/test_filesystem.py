@@ -65,12 +65,14 @@ def test_what_a_file_system_lacks_is_named(shim: Path, tmp_path: Path, what: str
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_whole_file_system_is_taken_also_through_the_shim(shim: Path, tmp_path: Path) -> None:
     assert init(tmp_path / "store", LD_PRELOAD=str(shim), BREAK="nothing").returncode == 0
     assert list((tmp_path / "store" / "tmp").iterdir()) == []
     Store.open(tmp_path / "store")
 
 
+@pytest.mark.slow
 def test_an_existing_folder_with_a_readme_stays(shim: Path, tmp_path: Path) -> None:
     (tmp_path / "README.md").touch()
     assert init(tmp_path, LD_PRELOAD=str(shim), BREAK="link").returncode == 2

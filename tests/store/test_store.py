@@ -307,6 +307,7 @@ print("read")
 """
 
 
+@pytest.mark.slow
 def test_a_reader_needs_no_permission_to_write() -> None:
     folder = Path(tempfile.mkdtemp())  # not tmp_path: whoever reads is nobody
     try:

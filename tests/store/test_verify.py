@@ -70,6 +70,7 @@ def told(store: Store, kind: str, depth: Depth = "full") -> dict[str, str]:
     return {each.name: each.reason for each in verify(store, depth=depth).corrupt if each.kind == kind}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("at", "finds"), [(0, "checksums"), (12_345, "checksums"), (-1, "quick"), (-30, "quick")], ids=str
 )

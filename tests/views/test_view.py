@@ -95,6 +95,7 @@ def test_absent_channels_are_nan_when_asked(stored: Store) -> None:
     assert {name for name, row in zip(view.channels, window.signal, strict=True) if np.isnan(row).all()} == set(absent)
 
 
+@pytest.mark.slow
 def test_digest_knows_window_and_labels_but_no_path(stored: Store, generated: Path, tmp_path: Path) -> None:
     view = windows(stored)
     assert view.digest and len(view.digest) == 64
@@ -126,6 +127,7 @@ def test_a_frozen_view_says_when_the_store_no_longer_holds_it(stored: Store, tmp
         View.from_json(Store.create(tmp_path / "empty"), frozen)
 
 
+@pytest.mark.slow
 def test_an_incomplete_view_has_no_digest_and_cannot_be_frozen(generated: Path, tmp_path: Path) -> None:
     brainbrr.ingest(generated, store=tmp_path / "store", profile="smoke", workers=1)
     view = brainbrr.view(brainbrr.open_store(tmp_path / "store"))
@@ -134,6 +136,7 @@ def test_an_incomplete_view_has_no_digest_and_cannot_be_frozen(generated: Path, 
         view.to_json()
 
 
+@pytest.mark.slow
 def test_reading_from_an_incomplete_view_says_so_and_how_to_complete_it(generated: Path, tmp_path: Path) -> None:
     brainbrr.ingest(generated, store=tmp_path / "store", profile="smoke", workers=1)
     view = brainbrr.view(tmp_path / "store", window=WindowSpec(4))
@@ -211,6 +214,7 @@ def test_without_pandas_the_error_names_the_other_way(stored: Store, monkeypatch
     assert "to_dicts()" in str(caught.value.fix)
 
 
+@pytest.mark.slow
 def test_a_damaged_tile_is_an_error_not_zeros(generated: Path, tmp_path: Path) -> None:
     brainbrr.ingest(generated, store=tmp_path / "store", profile="smoke", workers=1)
     store = brainbrr.open_store(tmp_path / "store")

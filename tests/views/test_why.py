@@ -79,6 +79,7 @@ def test_damaged_records_are_skipped_and_a_damaged_one_says_so(store: Store, rec
     assert nearest is not None and nearest["key"] == other.key
 
 
+@pytest.mark.slow
 def test_a_refused_recording_says_what_it_was_refused_for(cli: Cli, corpus: Path) -> None:
     edf = sorted(corpus.rglob("*.edf"))[0]
     edf.write_bytes(edf.read_bytes()[:1000])

@@ -87,6 +87,7 @@ def test_seconds_count_for_what_they_are_of_the_time(tmp_path: Path) -> None:
     assert names(told) == {"flat"} and told["score"] == 99  # 0.1 / 19 of it is lost, and scores are rounded down
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [32767, -32768])
 def test_a_channel_at_a_digital_limit_is_railed_not_flat(tmp_path: Path, value: int) -> None:
     def spoil(channels: dict[str, Samples]) -> None:
@@ -172,6 +173,7 @@ def test_a_step_far_coarser_than_the_headers_is_quantised_and_useless_from_10_uv
     assert told["score"] == 94
 
 
+@pytest.mark.slow
 def test_a_copy_of_another_channel_and_an_interpolated_one_are_lost(tmp_path: Path) -> None:
     def spoil(channels: dict[str, Samples]) -> None:
         channels["F8"] = channels["F7"].copy()
@@ -191,6 +193,7 @@ def test_an_exact_sum_of_others_is_interpolated(tmp_path: Path) -> None:
     assert len(named(told, "interpolated")) == 1 and names(told) == {"interpolated"}
 
 
+@pytest.mark.slow
 def test_an_average_reference_is_not_taken_for_interpolation(tmp_path: Path) -> None:
     def spoil(channels: dict[str, Samples]) -> None:
         finer = np.random.default_rng(1).uniform(-0.5, 0.5, (19, N))  # each channel is rounded by itself
@@ -233,6 +236,7 @@ def test_what_the_header_says_oddly_is_told(tmp_path: Path) -> None:
     assert "never closed" in header["measured"]["notes"][0] and told["score"] == 100
 
 
+@pytest.mark.slow
 def test_findings_are_canonical_json_without_floats(tmp_path: Path) -> None:
     def spoil(channels: dict[str, Samples]) -> None:
         channels["Fz"].fill(0)

@@ -63,6 +63,7 @@ def test_a_recording_is_the_same_whatever_its_blocks(
     assert parts.certificate["headroom_bits"] == whole.certificate["headroom_bits"] > 0
 
 
+@pytest.mark.slow
 @given(
     rate=st.sampled_from([Fraction(128), Fraction(250), Fraction(256), Fraction(1000), Fraction(2_500_000, 10_004)]),
     n=st.integers(2, 4000),

@@ -107,6 +107,7 @@ def test_mains_are_gone_by_60_db(tmp_path: Path, rate: int) -> None:
         assert np.abs(x[INNER]).max() <= 3.0, f
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [400, 512, 1000])
 def test_what_is_above_the_band_leaves_no_alias(tmp_path: Path, rate: int) -> None:
     hz = np.linspace(124, 0.48 * rate, 19).tolist()

@@ -27,6 +27,7 @@ def test_the_filters_do_what_the_readme_says(rate: Fraction) -> None:
     assert found.settling_s[0] < 1.4 and found.settling_s[1] < 3.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", RATES, ids=str)
 def test_an_offset_is_exactly_nothing(rate: Fraction) -> None:
     n = int(rate * 10)

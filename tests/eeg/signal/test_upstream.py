@@ -137,6 +137,7 @@ def test_a_band_pass_that_would_explode_is_refused() -> None:
         apply_upstream(noise_uv(100), Fraction(16384), 16384)
 
 
+@pytest.mark.slow
 def test_each_step_can_be_switched_off_and_the_rate_chosen() -> None:
     x = noise_uv(2500)
     nothing = apply_upstream(x, Fraction(250), 250, bandpass_hz=None, notch_hz=None)
