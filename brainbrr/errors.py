@@ -5,7 +5,8 @@
     │   ├── EdfError                  the file is not an EDF that can be trusted
     │   ├── MontageError              the recipe's channels are not in it, or are ambiguous
     │   ├── AnnotationError           a label file is missing, malformed or unknown
-    │   └── NotReproducibleError      a second build of a key gave another content
+    │   ├── NotReproducibleError      a second build of a key gave another content
+    │   └── CollisionError            its key's record was made from another file or recipe
     ├── ExecutorError             1   what was to run the work cannot, or lost it
     ├── UsageError                2   a wrong argument
     │   ├── ConfigError               a wrong setting in a file, flag or variable
@@ -158,6 +159,12 @@ class NotReproducibleError(RecordingError):
     """A second build of one key gave another content; the first one stays."""
 
     code = "not-reproducible"
+
+
+class CollisionError(RecordingError):
+    """The record of a recording's key was made from another source or recipe: a planted or a forged file."""
+
+    code = "collision"
 
 
 class ExecutorError(BrainbrrError):

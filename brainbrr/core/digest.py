@@ -90,23 +90,23 @@ def xxh3_128(data: bytes) -> str:
 
 
 class SourceHasher:
-    """The XXH3-128 of bytes that arrive in pieces: a recording's *source*, taken while its samples are read."""
+    """The SHA-256 of bytes that arrive in pieces: a recording's *source*, taken while its samples are read."""
 
     def __init__(self) -> None:
-        self._digest = xxhash.xxh3_128()
+        self._digest = hashlib.sha256()
 
     def update(self, data: AnyArray) -> None:
         """Take the next bytes."""
         self._digest.update(data.data)
 
     def hexdigest(self) -> str:
-        """Return the digest so far as 32 hex digits."""
+        """Return the digest so far as 64 hex digits."""
         return self._digest.hexdigest()
 
 
 def source_digest(path: Path) -> str:
-    """Return the XXH3-128 of a file's bytes: a recording's *source*. Raises OSError."""
-    digest = xxhash.xxh3_128()
+    """Return the SHA-256 of a file's bytes: a recording's *source*, as `sha256sum` prints it. Raises OSError."""
+    digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
         n_bytes = os.fstat(file.fileno()).st_size
         window = memoryview(bytearray(min(n_bytes + 1, _BLOCK)))  # one more, so that one read finds the end
@@ -116,17 +116,21 @@ def source_digest(path: Path) -> str:
 
 
 def files_digest(files: Mapping[str, str]) -> str:
-    """Return the XXH3-128 of several small files by role (".csv_bi" and its own XXH3-128, ...)."""
-    return xxh3_128(canonical_json(files))
+    """Return the SHA-256 of several small files by role (".csv_bi" and its own SHA-256, ...)."""
+    return json_digest(files)
 
 
 def recipe_digest(fields: Mapping[str, Any]) -> str:
-    """Return the XXH3-128 of a recipe's canonical JSON."""
-    return xxh3_128(canonical_json(fields))
+    """Return the SHA-256 of a recipe's canonical JSON, cut to 32 digits."""
+    return json_digest(fields)[:32]
 
 
 def key_of(*, source: str, recipe: str) -> str:
-    """Return the key: what an object is made from, known before the work is done."""
+    """Return the key: what an object is made from, known before the work is done.
+
+    XXH3-128 finds and proves nothing, since anyone can compute a second preimage: whoever finds a record by its key
+    compares source and recipe with the record's.
+    """
     return xxh3_128(canonical_json({"recipe": recipe, "source": source}))
 
 

@@ -149,7 +149,7 @@ class Host:
 
 
 class Sources:
-    """XXH3-128 of files by their path below a root; a hash is believed only while nothing about a file moved."""
+    """SHA-256 of files by their path below a root; a hash is believed only while nothing about a file moved."""
 
     def __init__(self, facts: FileFacts, root: Path) -> None:
         self._facts = facts
@@ -159,7 +159,7 @@ class Sources:
     def known(self, path: Path) -> str | None:
         """Return a file's digest when its stat is as it was when hashed, else None. Raises OSError."""
         digest = self._facts.known(self._name(path), path)
-        return str(digest) if is_digest(digest, 32) else None
+        return str(digest) if is_digest(digest, 64) else None
 
     def hash(self, path: Path) -> str:
         """Hash a file and remember it if it stood still meanwhile. Raises OSError."""

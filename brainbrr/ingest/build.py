@@ -33,7 +33,7 @@ from brainbrr.engines.engine import Ended, Engine, Notify, Work
 from brainbrr.engines.local import local_engine
 from brainbrr.errors import BrainbrrError, EdfError, ExecutorError, RecordingError
 from brainbrr.ingest.options import IngestOptions
-from brainbrr.ingest.reuse import Reusable, remember, reuse
+from brainbrr.ingest.reuse import Made, Reusable, remember, reuse
 from brainbrr.ingest.scan import CorpusScan, Outcome, ScannedRecording, Updates
 from brainbrr.store import leases
 from brainbrr.store.create import open_existing
@@ -186,7 +186,8 @@ class Builder:
     def existing(self, task: Task) -> Built | None:
         """Return a task's record where it can be reused."""
         store = Store.open(self.location)
-        record = store.record(task.key) if reuse(store, task.key, verify=self.verify) else None
+        made = Made(task.source, self.recipe_digest)
+        record = store.record(task.key) if reuse(store, made, verify=self.verify) else None
         return None if record is None else Built(False, record, 0, (), existed=True)
 
     def built_elsewhere(self, tasks: Iterable[Task]) -> set[str]:
@@ -300,7 +301,7 @@ def build_missing(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecord
     finally:
         progress.stop()
     if scan.records:
-        remember(store, (task.key for task in tasks), scan.records)
+        remember(store, (Made(task.source, scan.recipe_digest) for task in tasks), scan.records)
         if trouble := keep(scan.records.save):
             progress.say(trouble)
 

@@ -200,7 +200,7 @@ class Rebuild:
         same = each.record and source is not None and _same(store, source, each.key)
         if each.record and (moved := store.quarantine("record", each.key)) and each.whole:
             self._aside[each.key] = moved
-        if source is not None and not same and _copied(store, source, each):
+        if source is not None and not same and _copied(store, source, each, ingredients):
             return Restored("restored", f"from {source.location}")
         try:
             return self._provenance.locate(ingredients)
@@ -224,14 +224,17 @@ def _same(store: Store, source: Store, key: str) -> bool:
         return False
 
 
-def _copied(store: Store, source: Store, each: Wanted) -> bool:
-    """Copy a key from another store, if that has it whole and with the wanted content."""
+def _copied(store: Store, source: Store, each: Wanted, ingredients: Ingredients | RecordingError) -> bool:
+    """Copy a key from another store, if that has it whole, of the same source and recipe and the wanted content."""
     try:
         content = each.content
         if each.record:
             record = source.record(each.key)
             if record is None or content not in (None, record.content):
                 return False
+            if isinstance(ingredients, Ingredients):
+                made = {"source": ingredients.source, "recipe": recipe_digest(ingredients.recipe_fields)}
+                record.check_made_from(**made, where=source.location)
             content = record.content
         if content is None:
             return False

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
+from functools import cached_property
 from typing import Any
 
-from brainbrr.core.digest import is_digest
+from brainbrr.core.digest import is_digest, key_of
 from brainbrr.core.statcache import FileFacts
 from brainbrr.errors import IntegrityError
 from brainbrr.store.integrity import verify_object
@@ -34,14 +35,27 @@ class Reusable:
         return cls(record.content, array.shard_bytes, signal_us, bool(record.signal.get("synthetic")))
 
 
-def reuse(store: Store, key: str, *, remembered: FileFacts | None = None, verify: bool = False) -> Reusable | None:
-    """Return what can be reused of a key: None where its record or object is missing or damaged, and must be built.
+@dataclass(frozen=True)
+class Made:
+    """What an object is made from: the digests of a source and a recipe, whose key finds its record."""
+
+    source: str
+    recipe: str
+
+    @cached_property
+    def key(self) -> str:
+        """The key of both."""
+        return key_of(source=self.source, recipe=self.recipe)
+
+
+def reuse(store: Store, made: Made, *, remembered: FileFacts | None = None, verify: bool = False) -> Reusable | None:
+    """Return what can be reused: None where the key's record or object is missing or damaged, and must be built.
 
     The object is looked for each time, by two stats. With `verify`, nothing remembered counts and the object is
-    verified in full.
+    verified in full. Raises CollisionError where the key's record was made from anything else.
     """
     try:
-        found = _read(store, key, remembered, verify=verify)
+        found = _read(store, made, remembered, verify=verify)
         if not store.has_files(found.content, found.shard_bytes):
             return None
         if verify:
@@ -56,25 +70,26 @@ def still_stored(store: Store, key: str, reusable: Reusable) -> bool:
     return store.path_of("record", key).exists() and store.has_files(reusable.content, reusable.shard_bytes)
 
 
-def remember(store: Store, keys: Iterable[str], remembered: FileFacts) -> None:
+def remember(store: Store, built: Iterable[Made], remembered: FileFacts) -> None:
     """Read the records that were just built, so that the next ingest finds those by stat that have settled."""
-    for key in keys:
-        reuse(store, key, remembered=remembered)
+    for made in built:
+        reuse(store, made, remembered=remembered)
 
 
-def _read(store: Store, key: str, remembered: FileFacts | None, *, verify: bool) -> Reusable:
-    path = store.path_of("record", key)
+def _read(store: Store, made: Made, remembered: FileFacts | None, *, verify: bool) -> Reusable:
+    path = store.path_of("record", made.key)
 
     def read() -> Reusable:
-        record = store.record(key)
+        record = store.made_from(source=made.source, recipe=made.recipe)
         if record is None:
             raise FileNotFoundError(path)
         return Reusable.of(record)
 
     if remembered is None:
         return read()
-    known = None if verify else _from_fact(remembered.known(key, path))
-    return known or Reusable(*remembered.learn(key, path, lambda: astuple(read())))
+    name = f"{made.source}-{made.recipe}"  # not the key: it is another fact that the record was made from these
+    known = None if verify else _from_fact(remembered.known(name, path))
+    return known or Reusable(*remembered.learn(name, path, lambda: astuple(read())))
 
 
 def _from_fact(fact: Any) -> Reusable | None:

@@ -16,7 +16,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeAlias
 
-from brainbrr.core.digest import key_of, source_digest
+from brainbrr.core.digest import source_digest
 from brainbrr.core.progress import Progress
 from brainbrr.core.statcache import FileFacts, Host, Sources, keep
 from brainbrr.eeg.corpus import tree
@@ -25,9 +25,9 @@ from brainbrr.eeg.corpus.tree import Corpus, RecordingFile, locate
 from brainbrr.eeg.corpus.vocabulary import Meaning
 from brainbrr.eeg.edf.reader import read_header
 from brainbrr.eeg.signal.preprocess import check
-from brainbrr.errors import AnnotationError, BrainbrrError, Fix, RecordingError, UsageError
+from brainbrr.errors import AnnotationError, BrainbrrError, CollisionError, Fix, RecordingError, UsageError
 from brainbrr.ingest.options import IngestOptions
-from brainbrr.ingest.reuse import Reusable, reuse
+from brainbrr.ingest.reuse import Made, Reusable, reuse
 from brainbrr.profiles import choose
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.store import Store
@@ -355,10 +355,13 @@ def find(scan: CorpusScan, recording: ScannedRecording, source: str | None) -> S
             return dataclasses.replace(recording.failed(error), source=source)
     if recording.error is not None or source is None:
         return dataclasses.replace(recording, source=source)
-    key = key_of(source=source, recipe=scan.recipe_digest)
-    found = reuse(scan.store, key, remembered=scan.records, verify=options.rehash) if scan.store else None
+    made = Made(source, scan.recipe_digest)
+    try:
+        found = reuse(scan.store, made, remembered=scan.records, verify=options.rehash) if scan.store else None
+    except CollisionError as error:
+        return dataclasses.replace(recording.failed(error), source=source)
     outcome = Outcome.PENDING if found is None else recording.outcome_reused
-    known = recording.having(source=source, key=key, reusable=found, outcome=outcome)
+    known = recording.having(source=source, key=made.key, reusable=found, outcome=outcome)
     return known if found is not None and _was_checked(scan, known) else with_length_checked(scan, known)
 
 

@@ -10,13 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from brainbrr.core.digest import json_digest, key_of
+from brainbrr.core.digest import json_digest
 from brainbrr.core.display import counted, html_table
 from brainbrr.eeg.corpus.annotations import UNLABELLED, Annotations
 from brainbrr.eeg.corpus.label_rows import Event
 from brainbrr.eeg.signal.montage import electrode_of
 from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.errors import DependencyError, IntegrityError
+from brainbrr.errors import CollisionError, DependencyError, IntegrityError
 from brainbrr.store.catalog import Row
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
@@ -336,7 +336,10 @@ def assemble(
             missing.append(Missing(row.path, "not ingested"))
             continue
         try:
-            record = store.record(key_of(source=row.source, recipe=recipe_id))
+            record = store.made_from(source=row.source, recipe=recipe_id)
+        except CollisionError as error:
+            missing.append(Missing(row.path, error.what))
+            continue
         except IntegrityError as error:
             missing.append(Missing(row.path, f"its record is damaged: {error.what}"))
             continue

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from brainbrr.core import files
 from brainbrr.core.failpoints import reach
@@ -30,6 +30,7 @@ _NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{32}\.json\Z")
 class _List(sidecars.SmallFile):
     """The fields of a list of deletion candidates."""
 
+    kind: Literal["deletion candidates"] = "deletion candidates"
     created: str
     records: Many[str]
     objects: Many[str]

@@ -39,7 +39,7 @@ class Refusal(Stored):
     error: str
     reason: str
     accepted: bool
-    labels: Digest32 | None
+    labels: Digest64 | None
 
 
 class Row(Stored):
@@ -54,11 +54,11 @@ class Row(Stored):
     patient: str
     session: str | None
     split: str
-    source: Digest32 | None
+    source: Digest64 | None
     n_bytes: Count
     signal_us: Count | None
     synthetic: bool
-    labels: Digest32 | None
+    labels: Digest64 | None
     annotations: dict[str, Any] | None
     refusals: dict[Digest32, Refusal]
     contents: dict[Digest32, Digest64] = Field(default_factory=dict)
@@ -75,6 +75,7 @@ class _Header(Stored):
     """The first line of a generation's file."""
 
     format: Literal[1] = 1
+    kind: Literal["catalog"] = "catalog"
     corpus: str
     seq: int
     parent: str | None
@@ -87,6 +88,7 @@ class _Header(Stored):
 class _Acknowledgement(sidecars.SmallFile):
     """That a generation was published, and the SHA-256 of its file."""
 
+    kind: Literal["acknowledgement"] = "acknowledgement"
     corpus: str
     seq: int
     sha256_of: str
@@ -95,6 +97,7 @@ class _Acknowledgement(sidecars.SmallFile):
 class _Cut(sidecars.SmallFile):
     """That a catalog begins with generation `seq`; `parent` is the SHA-256 of the one before it."""
 
+    kind: Literal["cut"] = "cut"
     corpus: str
     seq: int
     parent: str
@@ -137,7 +140,7 @@ def decode(data: bytes, *, where: object) -> Catalog:
     first, *lines = text.removesuffix(b"\n").split(b"\n")
     found = models.decode_json(first, where=where)
     models.check_format(found, CATALOG_FORMAT, kind="a catalog", where=where)
-    header = models.parse(_Header, found, where=where).model_dump(exclude={"format", "n_rows"})
+    header = models.parse(_Header, found, where=where).model_dump(exclude={"format", "kind", "n_rows"})
     if found["n_rows"] != len(lines):
         raise IntegrityError(f"{len(lines)} rows, but its header counts others", where=where)
     with models.many():

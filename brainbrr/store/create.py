@@ -15,9 +15,10 @@ from brainbrr.store.filesystem import probe
 from brainbrr.store.formats import CODECS, Codec
 from brainbrr.store.layout import FOLDERS, LATER, Layout
 
-FORMAT = 1
+FORMAT = 2
 
 _MARK: dict[str, object] = {"format": FORMAT, "kind": "brainbrr store"}  # with "codec" too, unless that is "none"
+_FROM_FORMAT_1 = "its keys prove nothing: move it away, and ingest again into a new store; arrays come out the same"
 GUESTS = {"README.md", ".gitignore", ".gitkeep", "lost+found"}
 
 
@@ -134,7 +135,7 @@ def open_existing(root: Path) -> Layout:
         f"a store of format {mark.get('format')!r} ({mark.get('kind')!r}){with_codec}; "
         f"this brainbrr reads format {FORMAT} with codec {' or '.join(CODECS)}",
         where=layout.mark,
-        fix="upgrade brainbrr",
+        fix=_FROM_FORMAT_1 if mark.get("format") == 1 else "upgrade brainbrr",
     )
 
 

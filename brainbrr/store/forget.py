@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from brainbrr.core import files
 from brainbrr.core.digest import sha256
@@ -36,9 +36,10 @@ _LISTS = ("sources", "keys", "contents")
 class _Note(sidecars.SmallFile):
     """What a run knew of a corpus before it deleted anything."""
 
+    kind: Literal["forget note"] = "forget note"
     corpus: str
     created: str
-    sources: Many[Digest32]
+    sources: Many[Digest64]
     keys: Many[Digest32]
     contents: Many[Digest64]
 

@@ -119,7 +119,7 @@ class Reachability:
     def view(self, digest: str) -> Mapping[str, str] | None:
         """Return the contents that a frozen view references, by key; None where it is gone."""
         path = self.layout.view(digest)
-        return self._once(path, lambda data: _named_by(models.from_checksummed(data, where=path), path))
+        return self._once(path, lambda data: _named_by(sidecars.view_fields(data, digest, where=path), path))
 
     def _once(self, path: Path, read: Callable[[bytes], T]) -> T | None:
         """Return read(bytes of a file), remembered until the file changes; None where there is none."""
@@ -184,7 +184,7 @@ def _named_by(view: Mapping[str, Any], where: Path) -> dict[str, str]:
 
 def frozen_corpus(layout: Layout, digest: str) -> str | None:
     """Return the corpus that a frozen view says it is of; None where it is gone, or names none."""
-    found = sidecars.read_fields(layout.view(digest), limit=sidecars.MAX_CATALOG_BYTES)
+    found = sidecars.read_view(layout, digest)
     return None if found is None or not isinstance(found.get("corpus"), str) else str(found["corpus"])
 
 

@@ -15,7 +15,7 @@ from pydantic import field_serializer, field_validator, model_validator
 from brainbrr.core import files, models
 from brainbrr.core.digest import key_of, recipe_digest
 from brainbrr.core.models import Digest32, Digest64, Stored
-from brainbrr.errors import IntegrityError
+from brainbrr.errors import CollisionError, IntegrityError
 from brainbrr.store.formats import ArrayMeta
 
 RECORD_FORMAT = 1
@@ -33,8 +33,9 @@ class Record(Stored):
     omitted_when_empty = ("checks",)
 
     format: Literal[1] = 1
+    kind: Literal["record"] = "record"
     key: Digest32
-    source: Digest32
+    source: Digest64
     recipe: Digest32
     content: Digest64
     recipe_fields: dict[str, Any]
@@ -78,6 +79,16 @@ class Record(Stored):
             raise IntegrityError("the record's recipe is not the digest of its recipe_fields", where=where)
         if key_of(source=self.source, recipe=self.recipe) != self.key:
             raise IntegrityError("the record's key is not the key of its source and recipe", where=where)
+
+    def check_made_from(self, *, source: str, recipe: str, where: object = None) -> None:
+        """Raise CollisionError unless the record was made from this source by this recipe; it names both."""
+        if (self.source, self.recipe) != (source, recipe):
+            raise CollisionError(
+                f"key {self.key[:12]} has a record made from source {self.source[:12]} by recipe {self.recipe[:8]}, "
+                f"and it is also the key of source {source[:12]} under recipe {recipe[:8]}: one of the two is forged",
+                where=where,
+                fix="compare both files with the SHA-256 that their publisher gives; forget the forged one's corpus",
+            )
 
 
 def read(path: Path) -> Record | None:

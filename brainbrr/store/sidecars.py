@@ -26,31 +26,56 @@ MAX_CATALOG_BYTES = 1 << 30
 
 
 class SmallFile(Stored):
-    """The fields of a small file, inside its checksum. The one place for those that all small files have."""
+    """The fields of a small file, inside its checksum: its kind, and what its own name follows from.
+
+    So an intact file of another kind, or of another name, is never taken for this one.
+    """
 
     format: Literal[1] = 1
+    kind: str
 
 
 F = TypeVar("F", bound=SmallFile)
 
 
-def read_fields(path: Path, *, limit: int = files.MAX_JSON_BYTES) -> dict[str, Any] | None:
-    """Return the fields of a small file of format 1, None where there is none.
+def read_view(layout: Layout, digest: str) -> dict[str, Any] | None:
+    """Return a frozen view's fields, None where there is none. Raises IntegrityError for what is not that view."""
+    path = layout.view(digest)
+    try:
+        return view_fields(files.read(path, limit=MAX_CATALOG_BYTES), digest, where=path)
+    except FileNotFoundError:
+        return None
 
-    Raises FormatError for a newer format, IntegrityError when the file is damaged.
+
+def view_fields(data: bytes, digest: str, *, where: Path) -> dict[str, Any]:
+    """Return the fields of a frozen view's file. Raises IntegrityError for another kind of file, or another view's."""
+    fields = models.from_checksummed(data, where=where)
+    models.check_format(fields, 1, kind="a frozen view", where=where)
+    kind, name = fields.pop("kind", None), fields.pop("name", None)
+    if kind != "view":
+        raise IntegrityError(f"this is a file of kind {kind!r:.40}, not a frozen view", where=where)
+    if name != digest:
+        raise IntegrityError(f"this is the frozen view {str(name)[:12]}", where=where)
+    return fields
+
+
+def publish_view(layout: Layout, digest: str, view: Mapping[str, Any]) -> None:
+    """Write a frozen view under its digest, unless an intact one exists. Raises SpaceError."""
+    fields = {**view, "kind": "view", "name": digest}
+    publish_checksummed(layout, layout.view(digest), fields, lambda: read_view(layout, digest))
+
+
+def read_checksummed(path: Path, model: type[F], *, limit: int = files.MAX_JSON_BYTES) -> F | None:
+    """Return a small file of a model's kind, None where there is none.
+
+    Raises FormatError for a newer format, IntegrityError when the file is damaged or of another kind.
     """
     try:
         fields = models.from_checksummed(files.read(path, limit=limit), where=path)
     except FileNotFoundError:
         return None
     models.check_format(fields, 1, kind="a file", where=path)
-    return fields
-
-
-def read_checksummed(path: Path, model: type[F], *, limit: int = files.MAX_JSON_BYTES) -> F | None:
-    """Return a small file as read_fields() does. Raises IntegrityError for other fields than the model's, too."""
-    fields = read_fields(path, limit=limit)
-    return None if fields is None else models.parse(model, fields, where=path)
+    return models.parse(model, fields, where=path)
 
 
 def publish_checksummed(
@@ -84,6 +109,7 @@ MAX_FINDINGS_BYTES = 1 << 20
 class Findings(SmallFile):
     """What a detector of some version noticed about a key's source; no part of any identity."""
 
+    kind: Literal["findings"] = "findings"
     key: str
     version: int
     findings: dict[str, Any]
@@ -164,6 +190,7 @@ class Generation(Stored):
 class Receipt(SmallFile):
     """What one deletion removed: digests and names. `out_of_reach`: where else the same may be, in words."""
 
+    kind: Literal["receipt"] = "receipt"
     omitted_when_empty = ("out_of_reach",)
 
     verb: str
@@ -260,6 +287,7 @@ def deleted(layout: Layout) -> Mapping[str, Mapping[str, str]]:
 class Pin(SmallFile):
     """That a frozen view is kept until it is unpinned, since when and by whom."""
 
+    kind: Literal["pin"] = "pin"
     view: str
     created: str
     by: str
@@ -268,6 +296,7 @@ class Pin(SmallFile):
 class RetiredRecipe(SmallFile):
     """That objects of a recipe are kept only by frozen views, since when and by whom."""
 
+    kind: Literal["retired recipe"] = "retired recipe"
     recipe: str
     name: str
     created: str

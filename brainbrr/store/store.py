@@ -160,7 +160,8 @@ class Store:
         content = reader.decode(draft.folder, sums=draft.sums)
         try:
             recipe = recipe_digest(recipe_fields)
-            fields: dict[str, Any] = {"format": RECORD_FORMAT, "key": key_of(source=source, recipe=recipe)}
+            fields: dict[str, Any] = {"format": RECORD_FORMAT, "kind": "record"}
+            fields["key"] = key_of(source=source, recipe=recipe)
             fields |= {"source": source, "recipe": recipe, "content": content, "recipe_fields": recipe_fields}
             fields |= {"array": draft.meta.attributes(), "statistics": statistics, "signal": signal}
             record = models.parse(Record, {**fields, "provenance": provenance, "checks": draft.checks}, where=None)
@@ -174,7 +175,7 @@ class Store:
     def _keep(self, draft: Draft, record: Record, data: bytes, n_bytes: int, expected: str | None) -> Put:
         key, content = record.key, record.content
         quarantined: list[Path] = []
-        before = self._existing_record(key, quarantined)
+        before = self._existing_record(record, quarantined)
         known = expected if before is None else before.content
         if known is not None and known != content:
             raise self._not_reproducible(key, known, content, self._set_aside(draft, content))
@@ -194,15 +195,27 @@ class Store:
         n_bytes = n_bytes if new_object else 0
         if new_record:
             return Put(record, new_object, True, n_bytes + len(data), tuple(quarantined))
-        existing = self.record(key)
+        existing = self.made_from(source=record.source, recipe=record.recipe)
         if existing is None or existing.content != content:  # a faster process got something else for the key
             theirs = (existing or record).content
             raise self._not_reproducible(key, theirs, content, self.layout.object(content))
         return Put(existing, new_object, False, n_bytes, tuple(quarantined))
 
-    def _existing_record(self, key: str, quarantined: list[Path]) -> Record | None:
+    def made_from(self, *, source: str, recipe: str) -> Record | None:
+        """Return the record of what a source becomes under a recipe's digest, None when there is none.
+
+        Raises CollisionError where the key's record was made from anything else, IntegrityError when it is damaged.
+        """
+        key = key_of(source=source, recipe=recipe)
+        record = self.record(key)
+        if record is not None:
+            record.check_made_from(source=source, recipe=recipe, where=self.layout.record(key))
+        return record
+
+    def _existing_record(self, ours: Record, quarantined: list[Path]) -> Record | None:
+        key = ours.key
         try:
-            return self.record(key)
+            return self.made_from(source=ours.source, recipe=ours.recipe)
         except IntegrityError:
             quarantined += filter(None, [self.layout.quarantine(self.layout.record(key))])
             return None
@@ -396,13 +409,12 @@ class Store:
 
     def freeze(self, digest: str, view: Mapping[str, Any]) -> Path:
         """Store a view under its digest, once; an existing one stays, since the digest says that they are the same."""
-        path = self.layout.view(digest)
-        sidecars.publish_checksummed(self.layout, path, view, lambda: self.frozen(digest))
-        return path
+        sidecars.publish_view(self.layout, digest, view)
+        return self.layout.view(digest)
 
     def frozen(self, digest: str) -> dict[str, Any] | None:
         """Return a frozen view, None when there is none. Raises IntegrityError when it is damaged."""
-        return sidecars.read_fields(self.layout.view(digest), limit=sidecars.MAX_CATALOG_BYTES)
+        return sidecars.read_view(self.layout, digest)
 
     def frozen_views(self) -> tuple[str, ...]:
         """Return the digests of the frozen views."""

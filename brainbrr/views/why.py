@@ -62,6 +62,8 @@ def why(
         recipe = changed(recipe, changes)
     key = key_of(source=source, recipe=recipe.digest)
     record, reason = _stored(store, key)
+    if record is not None:
+        record.check_made_from(source=source, recipe=recipe.digest, where=store.path_of("record", key))
     if reason is None and record is not None:
         return WhyReport(True, key, path, record.content, None, None, *_findings(store, key))
     reason = _refusal(store, source, recipe) or reason

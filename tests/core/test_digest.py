@@ -18,8 +18,8 @@ from brainbrr.core.digest import (
     is_digest,
     json_digest,
     key_of,
+    recipe_digest,
     source_digest,
-    xxh3_128,
 )
 
 json_values = st.recursive(
@@ -54,7 +54,7 @@ def test_canonical_json_is_one_text_whatever_the_order_of_names(value: object) -
 
 
 def test_golden_key() -> None:
-    assert key_of(source="0" * 32, recipe="f" * 32) == "baa205926b15ac9d6be762584f7da0ae"
+    assert key_of(source="0" * 64, recipe="f" * 32) == "2cec2c8fe416dff932a76c0edb0717d4"
 
 
 def test_key_does_not_confuse_source_with_recipe() -> None:
@@ -64,7 +64,7 @@ def test_key_does_not_confuse_source_with_recipe() -> None:
 def test_source_digest_is_of_all_bytes_whatever_the_block(tmp_path: Path) -> None:
     data = np.random.default_rng(0).bytes((1 << 22) + 12345)
     (tmp_path / "a.edf").write_bytes(data)
-    assert source_digest(tmp_path / "a.edf") == xxh3_128(data)
+    assert source_digest(tmp_path / "a.edf") == hashlib.sha256(data).hexdigest()
 
 
 def test_content_digest_is_sha256_of_attributes_and_row_digests() -> None:
@@ -77,7 +77,13 @@ def test_content_digest_is_sha256_of_attributes_and_row_digests() -> None:
 
 
 def test_files_digest_knows_which_role_a_file_has() -> None:
-    assert files_digest({".csv": xxh3_128(b"x")}) != files_digest({".csv_bi": xxh3_128(b"x")})
+    one = hashlib.sha256(b"x").hexdigest()
+    assert files_digest({".csv": one}) != files_digest({".csv_bi": one})
+    assert is_digest(files_digest({".csv": one}), 64)
+
+
+def test_a_recipe_s_digest_is_its_sha256_cut_to_32_digits() -> None:
+    assert recipe_digest({"rate_hz": 256}) == hashlib.sha256(b'{"rate_hz":256}').hexdigest()[:32]
 
 
 @pytest.mark.parametrize("text", ["", "g" * 32, "A" * 32, "0" * 31, "0" * 32 + "\n", None, 5, "../" + "0" * 29])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from brainbrr.core.digest import RowHasher, content_digest, key_of, recipe_digest, xxh3_128
+from brainbrr.core.digest import RowHasher, content_digest, key_of, recipe_digest, sha256
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.formats import FILL, ArrayMeta, Codec
 from brainbrr.store.writer import Draft
@@ -43,7 +43,7 @@ def arguments(meta: ArrayMeta, *, source: str = "an EDF", recipe_fields: Any = N
     fields = RECIPE_FIELDS if recipe_fields is None else recipe_fields
     return {
         "meta": meta,
-        "source": xxh3_128(source.encode()),
+        "source": sha256(source.encode()),
         "recipe_fields": fields,
         "statistics": {"n": meta.n_samples, "sums": [0] * meta.n_channels},
         "signal": {"notes": ["Elektrode µ locker"], "synthetic": True},
@@ -53,7 +53,7 @@ def arguments(meta: ArrayMeta, *, source: str = "an EDF", recipe_fields: Any = N
 
 def key_for(source: str = "an EDF") -> str:
     """The key of what arguments() of the same source stores."""
-    return key_of(source=xxh3_128(source.encode()), recipe=recipe_digest(RECIPE_FIELDS))
+    return key_of(source=sha256(source.encode()), recipe=recipe_digest(RECIPE_FIELDS))
 
 
 def eeg_of(meta: ArrayMeta, *, seed: int = 0) -> Any:
@@ -87,7 +87,7 @@ def row_of(path: str, **changes: Any) -> Row:
         "patient": path.split("/")[-1][:8],
         "session": None,
         "split": "train",
-        "source": xxh3_128(path.encode()),
+        "source": sha256(path.encode()),
         "n_bytes": 1000,
         "signal_us": None,
         "synthetic": True,

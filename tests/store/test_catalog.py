@@ -20,6 +20,7 @@ from brainbrr.store.layout import Layout
 from brainbrr.store.store import Store
 
 digests = st.text("0123456789abcdef", min_size=32, max_size=32)
+long_digests = st.text("0123456789abcdef", min_size=64, max_size=64)
 texts = st.text(max_size=10)
 rows = st.builds(
     Row,
@@ -27,14 +28,14 @@ rows = st.builds(
     patient=texts,
     session=st.none() | texts,
     split=st.sampled_from(["train", "dev", "eval", "none"]),
-    source=st.none() | digests,
+    source=st.none() | long_digests,
     n_bytes=st.integers(0, 1 << 50),
     signal_us=st.none() | st.integers(0, 1 << 50),
     synthetic=st.booleans(),
-    labels=st.none() | digests,
+    labels=st.none() | long_digests,
     annotations=st.none() | st.dictionaries(texts, st.lists(st.integers(0, 99) | texts, max_size=3), max_size=3),
     refusals=st.dictionaries(
-        digests, st.builds(Refusal, error=texts, reason=texts, accepted=st.booleans(), labels=st.none() | digests)
+        digests, st.builds(Refusal, error=texts, reason=texts, accepted=st.booleans(), labels=st.none() | long_digests)
     ),
 )
 
@@ -53,6 +54,7 @@ def test_a_generation_is_json_lines_sorted_by_path() -> None:
         "corpus": "demo",
         "created": "2026-01-01T00:00:00+00:00",
         "format": 1,
+        "kind": "catalog",
         "labelled": True,
         "layout": "tusz",
         "n_rows": 2,

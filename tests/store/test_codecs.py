@@ -86,8 +86,8 @@ def test_a_second_put_proves_what_is_there_and_damage_is_replaced(stored: Store)
 
 def test_format_json_names_a_codec_and_says_nothing_without_one(tmp_path: Path) -> None:
     marks = {codec: fill(tmp_path / codec, codec).layout.mark.read_bytes() for codec in CODECS}
-    assert marks["none"] == b'{"format":1,"kind":"brainbrr store"}'
-    assert marks["zstd"] == b'{"codec":"zstd","format":1,"kind":"brainbrr store"}'
+    assert marks["none"] == b'{"format":2,"kind":"brainbrr store"}'
+    assert marks["zstd"] == b'{"codec":"zstd","format":2,"kind":"brainbrr store"}'
 
 
 def test_a_stores_codec_never_changes(stored: Store, tmp_path: Path) -> None:

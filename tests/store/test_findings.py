@@ -15,7 +15,7 @@ from brainbrr.store.verify import verify
 KEY, OTHER = "ab" * 16, "cd" * 16
 FOUND = {"score": 87, "findings": [{"name": "flat", "channel": "Fz", "per_mille": 1000}]}
 META = meta_of(2, 400)
-GOLDEN = Path(__file__).parent / "golden" / "format-1"
+GOLDEN = Path(__file__).parent / "golden" / "format-2"
 
 
 def test_what_was_found_is_kept_once_and_read_back(store: Store) -> None:

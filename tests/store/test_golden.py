@@ -1,4 +1,4 @@
-"""The committed stores of format 1: without a codec, with zstd, and with what newer versions write beside the old.
+"""The committed stores of format 2, without a codec and with zstd, and the one of format 1 that is refused by name.
 
 When a test here fails, raise the format; never edit the golden.
 """
@@ -20,19 +20,20 @@ from helpers.small_stores import verify_catalog
 from helpers.store_values import arguments, catalog_of, meta_of, row_of, samples_of
 from numcodecs import zstd
 
+from brainbrr.errors import FormatError
 from brainbrr.store.integrity import verify_object, verify_record
 from brainbrr.store.store import Store
 
 GOLDEN = Path(__file__).parent / "golden"
-FOLDERS = {name: GOLDEN / name for name in ("format-1", "format-1-zstd", "format-1-checked")}
+FOLDERS = {name: GOLDEN / name for name in ("format-2", "format-2-zstd")}
 CONTENTS = {
-    "b71bf5d95ec5b814de1cfd8104d4643b": "f1014e74fd800f555c240d30366dc431ea4f99eb3135ee0e4589f7c7e6c761f4",
-    "b763d56aed7c83be4bb178d8e15a433b": "7e1fd2be159cf605ef8bb84e511b0ac2f4b039acfd948d278ca0a0d59a766bc9",
+    "b1370e37118592dc1232ff478d95d116": "f1014e74fd800f555c240d30366dc431ea4f99eb3135ee0e4589f7c7e6c761f4",
+    "4c8eacd531a2f4501d66ec5020d84bcc": "7e1fd2be159cf605ef8bb84e511b0ac2f4b039acfd948d278ca0a0d59a766bc9",
 }
-RECIPE = "f10851797ea0d3964a64f99f33b20cf1"
+RECIPE = "1720075d3c047ced28aee6afd79b1780"
 GENERATIONS = {
-    1: "4cdb759a816426b274ef86ae76cee7c9640ca9eeb8399c9092e097bddb422cf0",
-    2: "f987b4d26e9f93537b83046474ea639c86a80fb6109053138617acc2e2eb24bd",
+    1: "6e556cda713dbb40acba48f45e8cb56d11b54563272c1dc272789342c37660f8",
+    2: "a88f98a2682a525316d51ecbe6834d036113975a3464f3a3211dc561ab75ef74",
 }
 
 
@@ -89,21 +90,17 @@ def test_the_golden_catalog_and_view_read(golden: Store) -> None:
 
 def test_the_same_words_still_make_the_same_bytes(make: ModuleType, tmp_path: Path) -> None:
     make.main(tmp_path / "store")
-    assert tree(tmp_path / "store") == tree(GOLDEN / "format-1-checked")
+    assert tree(tmp_path / "store") == tree(GOLDEN / "format-2")
 
 
-def test_newer_versions_acknowledge_generations_and_check_tiles_and_nothing_else() -> None:
-    older, newer = tree(GOLDEN / "format-1"), tree(GOLDEN / "format-1-checked")
-    assert newer.keys() - older.keys() == {f"catalog/golden/{seq:08d}.ack.json" for seq in GENERATIONS}
-    changed = {name for name in older if newer[name] != older[name]}
-    assert changed == {name for name in older if name.startswith("records/")}
-    for name in changed:
-        before, after = json.loads(older[name]), json.loads(newer[name])
-        assert {field for field in after if after[field] != before.get(field)} == {"checks", "sha256"}
+def test_a_store_of_format_1_is_refused_by_name() -> None:
+    with pytest.raises(FormatError, match="a store of format 1") as refused:
+        Store.open(GOLDEN / "format-1")
+    assert refused.value.exit_code == 2 and "ingest again" in str(refused.value.fix)
 
 
 def test_a_clone_without_empty_folders_can_be_written(tmp_path: Path) -> None:
-    shutil.copytree(GOLDEN / "format-1", tmp_path / "store")
+    shutil.copytree(GOLDEN / "format-2", tmp_path / "store")
     store, meta = Store.open(tmp_path / "store"), meta_of(2, 300)
     record = store.put(samples_of(meta), **arguments(meta)).record
     assert verify_record(store, record.key) == record
@@ -112,7 +109,7 @@ def test_a_clone_without_empty_folders_can_be_written(tmp_path: Path) -> None:
 
 
 def test_a_codec_changes_objects_and_the_mark_and_nothing_else() -> None:
-    plain, packed = (tree(GOLDEN / name) for name in ("format-1", "format-1-zstd"))
+    plain, packed = (tree(GOLDEN / name) for name in ("format-2", "format-2-zstd"))
     changed = {path for path in plain | packed if plain.get(path) != packed.get(path)}
     objects = {
         f"objects.zarr/{each[:2]}/{each}/{name}" for each in CONTENTS.values() for name in ("zarr.json", "c.0.0")

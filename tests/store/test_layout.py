@@ -17,7 +17,7 @@ from brainbrr.store.store import Store
 
 def test_creating_a_store_twice_opens_it(tmp_path: Path) -> None:
     first = Store.create(tmp_path / "a" / "store")
-    assert (tmp_path / "a" / "store" / "format.json").read_bytes() == b'{"format":1,"kind":"brainbrr store"}'
+    assert (tmp_path / "a" / "store" / "format.json").read_bytes() == b'{"format":2,"kind":"brainbrr store"}'
     content = first.put(samples_of(meta_of(1, 9)), **arguments(meta_of(1, 9))).record.content
     assert list(Store.create(tmp_path / "a" / "store").contents()) == [content]
 
@@ -33,7 +33,8 @@ def test_opening_where_there_is_no_store_is_a_usage_error(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("mark", "reason"),
     [
-        (b'{"format":2,"kind":"brainbrr store"}', "format 2"),
+        (b'{"format":3,"kind":"brainbrr store"}', "format 3"),
+        (b'{"format":1,"kind":"brainbrr store"}', "format 1"),
         (b'{"format":1,"kind":"brainbrr store","codec":"x"}', "format 1"),
         (b'{"format":1,"kind":"another"}', "another"),
         (b'{"format":"1","kind":"brainbrr store"}', "'1'"),

@@ -61,7 +61,7 @@ def test_a_record_that_says_what_no_writer_says_is_refused(record: Record, chang
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"source": "0" * 32}, "not the key of its source"),
+        ({"source": "0" * 64}, "not the key of its source"),
         ({"recipe_fields": {"rate_hz": 17}}, "not the digest of its recipe_fields"),
         ({"recipe": "0" * 32}, "not the digest of its recipe_fields"),
         ({"key": "0" * 32}, "not the key of its source"),
@@ -123,7 +123,7 @@ def test_reachability_refuses_a_record_under_another_name(store: Store, record: 
     assert Reachability(store.layout).record(path, record.key) is not None
     with pytest.raises(IntegrityError, match="this is the record of key"):
         Reachability(store.layout).record(path, "e" * 32)
-    overwrite(path, models.to_checksummed({**record.to_json(), "source": "f" * 32}))
+    overwrite(path, models.to_checksummed({**record.to_json(), "source": "f" * 64}))
     with pytest.raises(IntegrityError):
         Reachability(store.layout).record(path, record.key)
 

@@ -46,8 +46,8 @@ def settled(stored_at: Path) -> Store:
     return Store.open(stored_at)
 
 
-def mark(of: str, digest: str) -> dict[str, Any]:
-    return {"format": 1, of: digest, "created": "2026-01-01T00:00:00+00:00", "by": "a test"}
+def pin_of(digest: str) -> sidecars.Pin:
+    return sidecars.Pin(view=digest, created="2026-01-01T00:00:00+00:00", by="a test")
 
 
 def shards(store: Store) -> list[Path]:
@@ -252,7 +252,7 @@ def test_a_missing_object_is_reported_if_only_a_frozen_view_references_it(cli: C
 def test_a_pin_has_to_keep_a_view_that_is_there(cli: Cli, store: Store) -> None:
     digest = frozen(store)
     for each in (digest, "0" * 64):
-        sidecars.publish_checksummed(store.layout, store.layout.pin(each), mark("view", each), lambda: None)
+        sidecars.publish_checksummed(store.layout, store.layout.pin(each), pin_of(each), lambda: None)
     assert told(store, "pin") == {"0" * 64: "it keeps a frozen view that is not there"}
 
 
@@ -324,7 +324,7 @@ def test_what_others_leave_in_a_store_is_no_damage(store: Store) -> None:
 def everything(store: Store, cli: Cli) -> list[Path]:
     """A store with every kind of file; returns one or two of each kind."""
     digest = frozen(store)
-    sidecars.publish_checksummed(store.layout, store.layout.pin(digest), mark("view", digest), lambda: None)
+    sidecars.publish_checksummed(store.layout, store.layout.pin(digest), pin_of(digest), lambda: None)
     frozen_views.retire(store, "ab" * 16, "old")
     give_receipt(store, objects=("ab" * 32,))
     generations(store)

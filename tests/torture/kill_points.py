@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).parent.parent))
 from helpers.store_values import arguments, catalog_of, key_for, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.core import failpoints
-from brainbrr.core.digest import xxh3_128
+from brainbrr.core.digest import sha256
 from brainbrr.core.statcache import Host
 from brainbrr.errors import NotReproducibleError
 from brainbrr.ingest.repair import repair
@@ -77,7 +77,7 @@ def kept_and_not(store: Store) -> None:
     record = store.put(samples_of(META, seed=1), **arguments(META, source="in a view")).record
     put(store, "let go", seed=2)
     store.put_findings(key_for("let go"), 1, {"score": 1})
-    row = row_of("a.edf", source=xxh3_128(b"an EDF"))
+    row = row_of("a.edf", source=sha256(b"an EDF"))
     store.publish("demo", lambda _: catalog_of([row]))
     view = {"format": 1, "corpus": "demo", "recordings": [{"key": record.key, "content": record.content}]}
     frozen_views.freeze(store, VIEW, view)

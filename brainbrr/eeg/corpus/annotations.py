@@ -263,9 +263,9 @@ def check_length(
 
 
 def label_digest(files: Mapping[str, Path], *, digest_of: Callable[[Path], str] = source_digest) -> str:
-    """Return the XXH3-128 of the label files' bytes by role: it changes when any of them is edited.
+    """Return the SHA-256 of the label files' bytes by role: it changes when any of them is edited.
 
-    `digest_of` gives the XXH3-128 of one file; somebody may remember it. Raises AnnotationError for a file that
+    `digest_of` gives the SHA-256 of one file; somebody may remember it. Raises AnnotationError for a file that
     cannot be read.
     """
     digests = {}

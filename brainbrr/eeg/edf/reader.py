@@ -99,7 +99,7 @@ class EdfFile:
         return data.view("<i2").reshape(last - first, self.header.record_samples).astype(np.int16, copy=False)
 
     def source(self) -> str:
-        """Return the XXH3-128 of the bytes that were read, once every record was: what the samples came from."""
+        """Return the SHA-256 of the bytes that were read, once every record was: what the samples came from."""
         at = self.header.n_bytes + 2 * self._n_seen * self.header.record_samples
         while len(data := self._read(_HEAD_BYTES, at, short=True)):
             self._seen.update(data)

@@ -105,7 +105,7 @@ class Preprocessed:
 
     A short recording is computed when this is made; of a long one only the steps are, which takes a first pass.
     Row i is in steps of quantum_uv · 2^k[i] microvolts, at rate_hz, sample 0 at the recording's start; an absent
-    channel's row is −32768 throughout, its k 0. `source` is the XXH3-128 of the bytes that were read,
+    channel's row is −32768 throughout, its k 0. `source` is the SHA-256 of the bytes that were read,
     `findings` what is wrong with them (`quality.Examiner.findings`).
     """
 

@@ -211,7 +211,7 @@ class Recipe(BaseModel):
 
     @property
     def digest(self) -> str:
-        """XXH3-128 of the identity's canonical JSON."""
+        """32 digits of the SHA-256 of the identity's canonical JSON."""
         return recipe_digest(self.identity())
 
 

@@ -1,6 +1,6 @@
 """Write the tiny store that every later version must open: `python tests/store/golden/make.py FOLDER [CODEC]`.
 
-It was run once for format 1, and once for format 1 with zstd. When a committed store no longer opens, the code is
+It was run once for format 2, and once for format 2 with zstd. When a committed store no longer opens, the code is
 wrong: never the store.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brainbrr.core.digest import recipe_digest, xxh3_128
+from brainbrr.core.digest import recipe_digest, sha256
 from brainbrr.store.catalog import Catalog, Refusal, Row
 from brainbrr.store.formats import FILL, ArrayMeta, Codec
 from brainbrr.store.store import Store
@@ -46,7 +46,7 @@ def samples_of(meta: ArrayMeta) -> np.ndarray:
 def main(folder: Path, codec: Codec = "none") -> None:
     store, recipe, rows = Store.create(folder, codec=codec), recipe_digest(RECIPE), []
     for path, meta in METAS.items():
-        source = xxh3_128(path.encode())
+        source = sha256(path.encode())
         store.put(
             samples_of(meta),
             meta=meta,
@@ -66,7 +66,7 @@ def main(folder: Path, codec: Codec = "none") -> None:
                 n_bytes=10_000,
                 signal_us=meta.n_samples * 10_000,
                 synthetic=True,
-                labels=xxh3_128(b"labels"),
+                labels=sha256(b"labels"),
                 annotations={
                     "labelled": True,
                     "seizures": [[1_000_000, 2_500_000]],
