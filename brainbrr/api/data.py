@@ -44,11 +44,12 @@ from brainbrr.views.why import why as _why
 
 
 def init(
-    store: Location = None, *, codec: Codec | None = None, group: str | None = None, private: bool = False
+    store: Location = None, *, codec: Codec | None = None, group: str | None = None, public: bool = False
 ) -> InitReport:
     """Create an empty store; one that exists is kept as it is.
 
-    `ingest` creates a store too, with the permissions of the umask and without a codec.
+    Without `group` and `public` only its owner may read it. `ingest` creates a store too: one that is no more readable
+    than the corpus, and without a codec.
 
     Parameters
     ----------
@@ -58,8 +59,8 @@ def init(
         How a new store keeps its tiles. No key, content or view depends on it. Default: "none".
     group : str, optional
         Name or number of a group whose members may write, whatever their umask. You must be in it.
-    private : bool
-        With `group`: others may not even read.
+    public : bool
+        Everybody may read it, also what is stored later of a corpus that fewer may read.
 
     Returns
     -------
@@ -76,7 +77,7 @@ def init(
     >>> brainbrr.init("empty-store", codec="zstd").codec
     'zstd'
     """
-    return _init(place(store).location, codec=codec, group=group, private=private)
+    return _init(place(store).location, codec=codec, group=group, public=public)
 
 
 def open_store(store: Location = None) -> Store:
@@ -175,6 +176,8 @@ def ingest(
         `root` holds no corpus, or an argument is not known.
     SpaceError
         The disk is too small; raised before any work.
+    AccessError
+        More people may read the store than the corpus, and `init` was not asked for that.
 
     Examples
     --------

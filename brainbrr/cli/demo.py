@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @command(
     "demo",
-    exits=(3, 4, 5, 8),
+    exits=(3, 4, 5, 6, 8),
     example="brainbrr demo --into .demo",
     store_help="The store. Default: store/ in the folder of --into.",
 )

@@ -64,7 +64,7 @@ _submission_options = options(
 )
 
 
-@command("ingest", exits=(4, 8), example="brainbrr ingest data_ext4/tusz --profile smoke")
+@command("ingest", exits=(4, 6, 8), example="brainbrr ingest data_ext4/tusz --profile smoke")
 @click.argument("root", type=click.Path(path_type=Path))
 @name_option
 @click.option("--profile", type=PROFILES, help="Only this profile's recordings. Default: all.")

@@ -64,9 +64,9 @@ def view(
     index: Path | None,
 ) -> int:
     """Show what a profile holds, how much of it is ready, what is missing, and the command that adds it."""
-    from brainbrr.core.digest import canonical_json
     from brainbrr.learn.config import load_train_config
     from brainbrr.loading.windows import WindowSpec
+    from brainbrr.views.report import save_view
 
     window = load_train_config(config).window_spec() if config else WindowSpec()
     report = open_view(
@@ -83,9 +83,9 @@ def view(
     )
     ready = report.state == "ready"
     if ready and frozen:  # before the report: a file that cannot be written is the one thing that --json shows
-        frozen.write_bytes(canonical_json(report.view.to_json()) + b"\n")
+        save_view(report.view, frozen)
     if ready and index:
-        report.view.index.save(index)
+        report.view.index.save(index, like=report.view.store.location)
     session.show(report, table)
     for said, path in (("frozen into", frozen), ("index in", index)):
         if ready and path:

@@ -16,6 +16,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeAlias
 
+from brainbrr.core.access import Guard, guards
 from brainbrr.core.digest import source_digest
 from brainbrr.core.progress import Progress
 from brainbrr.core.statcache import FileFacts, Host, Sources, keep
@@ -29,6 +30,7 @@ from brainbrr.errors import AnnotationError, BrainbrrError, CollisionError, Fix,
 from brainbrr.ingest.options import IngestOptions
 from brainbrr.ingest.reuse import Made, Reusable, reuse
 from brainbrr.profiles import choose
+from brainbrr.store.access import require_narrower
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.store import Store
 from brainbrr.views.retention import refuse_retired
@@ -138,11 +140,13 @@ def scan(options: IngestOptions, progress: Progress) -> CorpusScan:
     """Find all recordings of a corpus, and open or create the store.
 
     Raises UsageError for a root that holds no corpus, for a store or for recordings that seem to be on a disk that is
-    not mounted, and for a retired recipe.
+    not mounted, and for a retired recipe; AccessError for a store that more people may read than the corpus.
     """
     corpus = locate(options.root, name=options.corpus)
     files = tree.scan(corpus)
-    store = _open_or_create(options)
+    store = _open_or_create(options, guards(corpus.root))
+    if store is not None and (widened := require_narrower(store.layout, corpus.root)):
+        progress.say(widened)
     if store is not None:
         refuse_retired(store, options.recipe)
     base = store.catalog(corpus.name) if store else None
@@ -166,13 +170,13 @@ def scan(options: IngestOptions, progress: Progress) -> CorpusScan:
     )
 
 
-def _open_or_create(options: IngestOptions) -> Store | None:
+def _open_or_create(options: IngestOptions, corpus: Sequence[Guard]) -> Store | None:
     store = Store.open_if_there(options.store)
     if store is None:
         refuse_lost_store(options.store, options.host)
     if options.dry_run or (store is not None and options.codec is None):
         return store
-    return Store.create(options.store, codec=options.codec)
+    return Store.create(options.store, codec=options.codec, within=corpus)
 
 
 def stays_unlabelled(catalog: Catalog | None, files: Sequence[RecordingFile]) -> bool:

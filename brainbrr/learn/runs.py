@@ -27,6 +27,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from brainbrr.core import files, models
+from brainbrr.core.access import OWNER_ONLY, Guard, make_folder
 from brainbrr.core.display import html_table
 from brainbrr.core.models import Many, Stored
 from brainbrr.core.toml import read_toml
@@ -182,17 +183,27 @@ def name_of(config: TrainConfig) -> str:
 
 
 def create(
-    runs: Path, config: TrainConfig, view: Mapping[str, Any], *, name: str | None = None, init: Run | None = None
+    runs: Path,
+    config: TrainConfig,
+    view: Mapping[str, Any],
+    *,
+    name: str | None = None,
+    init: Run | None = None,
+    like: Path | None = None,
 ) -> Run:
-    """Create a new run's folder, completely or not at all. `init` is the finished run that gives the first weights."""
+    """Create a new run's folder, completely or not at all. `init` is the finished run that gives the first weights.
+
+    The run is no more readable than the folder `like`, the store; without it only its owner may read it.
+    """
     before = () if init is None else tuple(_seen_by(init))
     run = Run(runs / (name or name_of(config)), config, view, before)
     if run.folder.exists():
         raise UsageError("a run of this name exists", where=run.folder, fix=f"--resume {run.folder}, or another name")
-    runs.mkdir(parents=True, exist_ok=True)
+    within = OWNER_ONLY if like is None else (Guard.of(like),)
+    make_folder(runs, within)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=runs) as scratch:
         draft = replace(run, folder=Path(scratch) / "run")
-        draft.folder.mkdir()
+        make_folder(draft.folder, within)
         write(draft.folder / "config.toml", config.to_toml().encode())
         write(draft.folder / "view.json", json.dumps(view, indent=1).encode())
         if init is not None:
@@ -341,7 +352,7 @@ def begin(
     before = None if init is None else _startable(init, view, weights)
     name = world.name(name or name_of(config))
     if world.writes:
-        create(runs, config, view.to_json(), name=name, init=before)
+        create(runs, config, view.to_json(), name=name, init=before, like=view.store.location)
     world.meet()
     return open_run(runs / name)
 

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import TypeAdapter
 
+from brainbrr.core.access import OWNER_ONLY, Guard, write_file
 from brainbrr.core.arrays import AnyArray, Bool, Float32, Float64, Int8, Int16, Int32, Int64, UInt8
 from brainbrr.core.digest import decimal_text, is_digest
 from brainbrr.errors import IntegrityError
@@ -40,13 +41,15 @@ _OF_ZIP = (struct.error, zipfile.BadZipFile)
 _HEAD = struct.Struct("<6sBBH")  # NEP 1: magic, version, length of the header
 
 
-def save(path: Path, head: Mapping[str, Any], arrays: Mapping[str, AnyArray]) -> None:
-    """Write a head (JSON) and arrays to a file, atomically. Raises OSError."""
+def save(path: Path, head: Mapping[str, Any], arrays: Mapping[str, AnyArray], *, like: Path | None = None) -> None:
+    """Write a head (JSON) and arrays to a file, atomically, no more readable than `like`. Raises OSError."""
+    within = OWNER_ONLY if like is None else (Guard.of(like),)
     text = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{id(arrays):x}.tmp")
     try:
-        with temporary.open("xb") as file:
+        write_file(temporary, b"", within)
+        with temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **{_FRAME: text}, **arrays)
         temporary.replace(path)
     finally:
@@ -442,13 +445,15 @@ class Index:
         if outside.any() or (np.diff(self.unknown_of) < 0).any():
             raise ValueError("unknown holds a span outside of what is labelled, or out of order")
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, *, like: Path | None = None) -> None:
         """Write the index to a file, which appears complete or not at all.
 
         Parameters
         ----------
         path : Path
             An ``.npz`` file.
+        like : Path, optional
+            The store's folder: whoever may not read that may not read the file. Default: only its owner may.
 
         Raises
         ------
@@ -457,7 +462,7 @@ class Index:
         """
         names = [*DTYPES, *(OPTIONAL_DTYPES if len(self.unknown) else ())]
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in names}
-        save(path, {"format": INDEX_FORMAT, **vars(self.frame)}, arrays)
+        save(path, {"format": INDEX_FORMAT, **vars(self.frame)}, arrays, like=like)
 
     @classmethod
     def load(cls, path: Path) -> Index:

@@ -20,7 +20,7 @@ from brainbrr.core.progress import Progress, Silent
 from brainbrr.core.statistics import Statistics
 from brainbrr.core.threads import cores, one_blas_thread
 from brainbrr.errors import BrainbrrError, IntegrityError
-from brainbrr.store import create, deletion
+from brainbrr.store import access, create, deletion
 from brainbrr.store.damage import Collector, Damage
 from brainbrr.store.formats import FILL, ArrayMeta, crc32c
 from brainbrr.store.integrity import (
@@ -110,6 +110,8 @@ def inspect_store(store: Store, scope: Scope = Scope(), *, progress: Progress = 
             verify_group(store, fan_out)
     with broken.collecting("format", "format.json"):
         create.verify_mark(store.layout)
+    with broken.collecting("stranger", store.layout.access.name):  # moved aside, it is a choice that was not made
+        access.chosen(store.layout)
     records = _Records(store, objects.sums, broken, misplaced)
     records.verify()
     deleted = deletion.deleted(store.layout)

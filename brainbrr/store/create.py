@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shlex
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from brainbrr.core import files, models
+from brainbrr.core.access import OWNER_ONLY, Guard, make_folder, narrow
 from brainbrr.core.digest import canonical_json
 from brainbrr.errors import Fix, FormatError, IntegrityError, UsageError
+from brainbrr.store.access import Access, choose, give, require
 from brainbrr.store.filesystem import probe
 from brainbrr.store.formats import CODECS, Codec
 from brainbrr.store.layout import FOLDERS, LATER, Layout
@@ -22,19 +22,14 @@ _FROM_FORMAT_1 = "its keys prove nothing: move it away, and ingest again into a 
 GUESTS = {"README.md", ".gitignore", ".gitkeep", "lost+found"}
 
 
-@dataclass(frozen=True)
-class Access:
-    """Who may read and write a store, whatever the umask of those who write: the mode and group of its folders."""
-
-    mode: int
-    group: int
-
-
-def create(root: Path, *, codec: Codec | None = None, access: Access | None = None) -> Layout:
+def create(
+    root: Path, *, codec: Codec | None = None, access: Access | None = None, within: Sequence[Guard] = OWNER_ONLY
+) -> Layout:
     """Create a store, or open the existing one; `codec` None: `none`, or that of the existing one.
 
-    Without `access` the folders have the mode that the umask gives to the store's own. Raises UsageError for a folder
-    with foreign files, a store of another codec or access, or a file system that cannot hold a store.
+    `access` is kept as chosen. Without it the store's own folder gets the mode that the umask gives, and is no more
+    readable than the path `within`, by default its owner's; all other folders have that mode. Raises UsageError for a
+    folder with foreign files, a store of another codec or access, or a file system that cannot hold a store.
     """
     layout = Layout(root.absolute())
     if codec is not None and codec not in CODECS:
@@ -43,7 +38,7 @@ def create(root: Path, *, codec: Codec | None = None, access: Access | None = No
         return _open_as(root, codec, access)
     layout.refuse_links()
     with files.writing(_existing(layout.root), n_bytes=files.SMALL_BYTES):
-        _make_root(layout, access)
+        _make_root(layout, access, within)
         for name in FOLDERS:
             layout.make_folder(layout.root / name)
         layout.ensure_group(layout.objects)
@@ -52,14 +47,17 @@ def create(root: Path, *, codec: Codec | None = None, access: Access | None = No
     return _open_as(root, codec, access)
 
 
-def _make_root(layout: Layout, access: Access | None) -> None:
+def _make_root(layout: Layout, access: Access | None, within: Sequence[Guard]) -> None:
     """Make a store's own folder, durable, if the file system can hold a store; else leave nothing."""
     root = layout.root
     made = [folder for folder in (root, *root.parents) if not folder.exists()]
-    root.mkdir(parents=True, exist_ok=True)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(root, within)
     try:
         if access is not None:
-            _share(root, access)
+            give(root, access)
+        else:
+            narrow(root, within)  # it may have been there, empty
         with layout.scratch() as temporary:
             probe(temporary, folder_mode=access.mode if access else layout.folder_mode)
         for folder in made or [root]:  # all else that is durable would be lost with it
@@ -70,18 +68,6 @@ def _make_root(layout: Layout, access: Access | None) -> None:
             with contextlib.suppress(OSError):
                 folder.rmdir()
         raise
-
-
-def _share(root: Path, access: Access) -> None:
-    try:
-        os.chown(root, -1, access.group)
-        root.chmod(access.mode)
-    except PermissionError as error:
-        raise UsageError(
-            f"the store's folder cannot be given to group {access.group}: {error.strerror}",
-            where=root,
-            fix="it must be yours, and you must be in the group: `id` says in which ones you are",
-        ) from None
 
 
 def exists(root: Path) -> bool:
@@ -152,21 +138,10 @@ def _open_as(root: Path, codec: Codec | None, access: Access | None) -> Layout:
             where=root,
             fix=Fix(("recompress", "--to", "OTHER"), " copies a store into one with another codec"),
         )
-    if access is not None and access != access_of(layout):
-        found, path = access_of(layout), shlex.quote(str(layout.root))
-        raise UsageError(
-            f"this store's folders have mode {found.mode:04o} and group {found.group}, "
-            f"not {access.mode:04o} and {access.group}; what is in it belongs to those who wrote it",
-            where=root,
-            fix=f"its owner, or root: chgrp -R {access.group} {path} && "
-            f"find {path} -type d -exec chmod {access.mode:04o} {{}} +",
-        )
+    if access is not None:
+        require(layout, access)
+        choose(layout)
     return layout
-
-
-def access_of(layout: Layout) -> Access:
-    """Return a store's access: that of its own folder."""
-    return Access(layout.folder_mode, layout.root.stat().st_gid)
 
 
 def _refuse_foreign(layout: Layout) -> None:

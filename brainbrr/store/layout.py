@@ -93,6 +93,11 @@ class Layout:
         return self.root / "format.json"
 
     @property
+    def access(self) -> Path:
+        """The file that keeps who may read the store, where `init` was asked for that."""
+        return self.root / "access.json"
+
+    @property
     def objects(self) -> Path:
         """The zarr hierarchy."""
         return self.root / "objects.zarr"

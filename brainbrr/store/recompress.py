@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from brainbrr.core import files
+from brainbrr.core.access import Guard
 from brainbrr.core.digest import is_digest
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.core.threads import cores
@@ -114,7 +115,7 @@ def _target(store: Store, to: Path, codec: Codec | None) -> Store:
     other: Codec = "none" if store.codec == "zstd" else "zstd"
     if codec is not None and codec != other:
         raise UsageError(f"the store has codec {codec} already", where=store.location, fix=f"--codec {other}")
-    return Store.create(to, codec=other)
+    return Store.create(to, codec=other, within=(Guard.of(store.location),))
 
 
 class _Copying:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainbrr.core import files, models
+from brainbrr.core.access import OWNER_ONLY, Guard
 from brainbrr.core.arrays import Bool, Int16
 from brainbrr.core.digest import is_digest, key_of, recipe_digest
 from brainbrr.core.failpoints import reach
@@ -21,8 +22,8 @@ from brainbrr.errors import BrainbrrError, IntegrityError, NotReproducibleError,
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import create as creation
 from brainbrr.store import deletion, formats, reader, records, sidecars
+from brainbrr.store.access import Access
 from brainbrr.store.catalog import Catalog
-from brainbrr.store.create import Access
 from brainbrr.store.formats import ARRAY_FILE, SAVES_AT_MOST, SHARD_FILE, ArrayMeta, Codec
 from brainbrr.store.layout import INODES_PER_OBJECT, Layout
 from brainbrr.store.reader import ShardReader
@@ -56,13 +57,20 @@ class Store:
         self._decoded: catalogs.Decoded = {}
 
     @classmethod
-    def create(cls, location: Path, *, codec: Codec | None = None, access: Access | None = None) -> Store:
+    def create(
+        cls,
+        location: Path,
+        *,
+        codec: Codec | None = None,
+        access: Access | None = None,
+        within: Sequence[Guard] = OWNER_ONLY,
+    ) -> Store:
         """Create a store, or open the existing one. Raises UsageError for a folder with foreign files.
 
         `codec`: how a new store encodes its tiles, `none` by default; `access`: who may read and write it, by default
-        as the umask says. An existing store must have the same.
+        as the umask says, and nobody whom the path `within` keeps out. An existing store must have the same.
         """
-        return cls(creation.create(location, codec=codec, access=access))
+        return cls(creation.create(location, codec=codec, access=access, within=within))
 
     @classmethod
     def open(cls, location: Path) -> Store:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from brainbrr.core.access import Guard, write_file
+from brainbrr.core.digest import canonical_json
 from brainbrr.core.statcache import Host, Sources, keep
 from brainbrr.eeg.corpus.annotations import label_digest
 from brainbrr.eeg.corpus.tree import RecordingFile, locate, scan
@@ -110,6 +112,11 @@ class ViewRequest:
     corpus: str | None = None
     split: str | None = None
     selection: Selection = field(default_factory=Selection)
+
+
+def save_view(view: View, path: Path) -> None:
+    """Write a frozen view to a file that is no more readable than its store. Raises OSError."""
+    write_file(path, canonical_json(view.to_json()) + b"\n", (Guard.of(view.store.location),))
 
 
 def view(

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from brainbrr.core import files, models
+from brainbrr.core.access import Guard
 from brainbrr.core.digest import xxh3_128
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.errors import IntegrityError, SpaceError, UsageError, ViewNotReadyError
@@ -359,7 +360,7 @@ def stage_objects(
         others = folder.in_use()
         if not others:
             folder.sweep()
-        target = Store.create(folder.store, codec=source.codec)
+        target = Store.create(folder.store, codec=source.codec, within=(Guard.of(source.location),))
         sizes = _sizes(source, target, objects)
         _check_room(sizes, {c: target.object_bytes(c) for c in target.contents()}, others, limit_bytes, folder)
         lease = folder.lease(sizes)

@@ -51,9 +51,9 @@ def overwrite_a_shard(store: Path) -> Path:
     return shard
 
 
-@pytest.mark.parametrize(("options", "mode"), [((), 0o2775), (("--private",), 0o2770)])
+@pytest.mark.parametrize(("options", "mode"), [(("--public",), 0o2775), ((), 0o2770)])
 def test_a_group_writes_one_store_with_any_umask(lab: Lab, options: tuple[str, ...], mode: int) -> None:
-    told = lab.anna.run("init", "--store", lab.store, "--shared", "--group", GROUP, *options)
+    told = lab.anna.run("init", "--store", lab.store, "--group", GROUP, *options)
     assert told.code == 0, told.err
     ingest = ("ingest", lab.corpus, "--store", lab.store, "--workers", 1, "--json")
     first = lab.anna.run(*ingest, "--profile", "smoke")
@@ -78,7 +78,7 @@ def test_a_group_writes_one_store_with_any_umask(lab: Lab, options: tuple[str, .
 
 
 def test_who_is_not_in_the_group_reads_and_does_not_write(lab: Lab) -> None:
-    lab.anna.run("init", "--store", lab.store, "--shared", "--group", GROUP)
+    lab.anna.run("init", "--store", lab.store, "--group", GROUP, "--public")
     assert lab.anna.run("ingest", lab.corpus, "--store", lab.store, "--profile", "smoke", "--workers", 1).code == 0
     before = {path: path.lstat().st_mtime_ns for path in lab.everything()}
     assert lab.other.run("view", "--store", lab.store, "--profile", "smoke").code == 0
@@ -89,20 +89,20 @@ def test_who_is_not_in_the_group_reads_and_does_not_write(lab: Lab) -> None:
 
 
 def test_who_is_not_in_the_group_of_a_private_store_sees_nothing(lab: Lab) -> None:
-    lab.anna.run("init", "--store", lab.store, "--shared", "--group", GROUP, "--private")
+    lab.anna.run("init", "--store", lab.store, "--group", GROUP)
     for command in (("verify",), ("view",), ("status",), ("ingest", lab.corpus), ("init",)):
         told = lab.other.run(*command, "--store", lab.store)
         assert told.code == 2 and "may not be read: Permission denied" in told.err, (command, told.err)
 
 
 def test_only_members_share(lab: Lab) -> None:
-    told = lab.other.run("init", "--store", lab.store, "--shared", "--group", GROUP)
+    told = lab.other.run("init", "--store", lab.store, "--group", GROUP)
     assert told.code == 2 and "you must be in the group" in told.err
     assert not lab.store.exists()
 
 
 def test_a_folder_whose_maker_died_before_it_had_its_mode_gets_it(lab: Lab) -> None:
-    lab.anna.run("init", "--store", lab.store, "--shared", "--group", GROUP)
+    lab.anna.run("init", "--store", lab.store, "--group", GROUP)
     script = (
         "import os, pathlib; from brainbrr.store import create\n"
         "pathlib.Path.chmod = lambda *_: os._exit(9)  # killed there\n"
@@ -113,4 +113,4 @@ def test_a_folder_whose_maker_died_before_it_had_its_mode_gets_it(lab: Lab) -> N
     assert (lab.store / "records" / "ab").stat().st_mode & 0o777 == 0o700
     script = script.replace("lambda *_: os._exit(9)", "pathlib.Path.chmod")
     assert lab.anna.run("-c", script).code == 0
-    assert (lab.store / "records" / "ab").stat().st_mode & 0o7777 == 0o2775
+    assert (lab.store / "records" / "ab").stat().st_mode & 0o7777 == 0o2770

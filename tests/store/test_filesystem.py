@@ -56,7 +56,7 @@ def init(store: Path, *options: str, **environment: str) -> subprocess.Completed
 @pytest.mark.slow
 @pytest.mark.parametrize("what", LACKS)
 def test_what_a_file_system_lacks_is_named(shim: Path, tmp_path: Path, what: str) -> None:
-    options = ("--shared", "--group", str(os.getgid())) if what == "folder mode" else ()
+    options = ("--group", str(os.getgid()), "--public") if what == "folder mode" else ()
     told = init(tmp_path / "a" / "store", *options, LD_PRELOAD=str(shim), BREAK=what)
     assert told.returncode == 2, told.stderr
     said = json.loads(told.stdout)
