@@ -141,12 +141,13 @@ def test_promise_09_zarr_lists_every_object_and_reads_the_same_samples(store: St
     assert np.array_equal(array[:], SAMPLES)
 
 
-def test_promise_10_another_format_is_refused_by_name_and_format_1_opens(tmp_path: Path) -> None:
-    golden = shutil.copytree(test_golden.GOLDEN / "format-1", tmp_path / "golden")
+def test_promise_10_another_format_is_refused_by_name_and_format_2_opens(tmp_path: Path) -> None:
+    test_golden.test_a_store_of_format_1_is_refused_by_name()
+    golden = shutil.copytree(test_golden.GOLDEN / "format-2", tmp_path / "golden")
     assert {record.key: record.content for record in Store.open(golden).records()} == test_golden.CONTENTS
     assert verify(Store.open(golden)).corrupt == ()
-    overwrite(golden / "format.json", b'{"format":2,"kind":"brainbrr store"}')
-    with pytest.raises(FormatError, match="format 2"):
+    overwrite(golden / "format.json", b'{"format":3,"kind":"brainbrr store"}')
+    with pytest.raises(FormatError, match="format 3"):
         Store.open(golden)
 
 
