@@ -22,6 +22,7 @@ from brainbrr.eeg.corpus.tree import locate
 from brainbrr.eeg.corpus.vocabulary import Meaning, read_label_map
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.engines.engine import Engine, Futures
+from brainbrr.ingest.checksums import read_checksums
 from brainbrr.ingest.ingest import IngestReport
 from brainbrr.ingest.ingest import ingest as _ingest
 from brainbrr.ingest.options import ACCEPT, IngestOptions, Labels
@@ -118,6 +119,7 @@ def ingest(
     labels: Labels = "found",
     accept: str | Iterable[str] = (),
     label_map: Mapping[str, Meaning] | str | Path | None = None,
+    checksums: str | Path | None = None,
     rehash: bool = False,
     dry_run: bool = False,
     codec: Codec | None = None,
@@ -150,6 +152,9 @@ def ingest(
     label_map : path-like or mapping, optional
         What a laboratory's own labels mean, as ``{"ied": "unknown"}`` or a TOML file: "seizure", "background" or
         "unknown". Default: the one that the corpus was ingested with before.
+    checksums : path-like, optional
+        A list of SHA-256 as `sha256sum` writes it, such as PhysioNet's SHA256SUMS.txt; an EDF that differs from it, or
+        is not in it, is refused. A git-annex link is always compared with its key.
     rehash : bool
         Hash every file again, verify stored objects and rebuild damaged ones.
     dry_run : bool
@@ -199,6 +204,7 @@ def ingest(
         dry_run=dry_run,
         accept=accepted(accept, known=ACCEPT),
         label_map=read_label_map(Path(label_map)) if isinstance(label_map, str | Path) else label_map,
+        checksums=read_checksums(Path(checksums)) if checksums is not None else None,
         rehash=rehash,
         host=at.settings.host,
     )

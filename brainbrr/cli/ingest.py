@@ -87,6 +87,12 @@ _submission_options = options(
     help='What your own labels mean, as TOML: ied = "unknown" (or "background", "seizure"). It is kept.',
 )
 @click.option(
+    "--checksums",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Compare each EDF with its SHA-256 in FILE, as PhysioNet's SHA256SUMS.txt; refuse what differs.",
+)
+@click.option(
     "--rehash", is_flag=True, help="Hash every file again, verify stored objects, and rebuild the damaged ones."
 )
 def ingest(
@@ -102,6 +108,7 @@ def ingest(
     dry_run: bool,
     accept: frozenset[str],
     label_map: Path | None,
+    checksums: Path | None,
     rehash: bool,
     **executor: Any,
 ) -> int:
@@ -115,6 +122,7 @@ def ingest(
     from brainbrr.eeg.corpus.tree import locate
     from brainbrr.eeg.corpus.vocabulary import read_label_map
     from brainbrr.eeg.signal.recipe import load_recipe
+    from brainbrr.ingest.checksums import read_checksums
     from brainbrr.ingest.ingest import ingest as run
     from brainbrr.ingest.options import IngestOptions
 
@@ -132,6 +140,7 @@ def ingest(
         dry_run=dry_run,
         accept=accept,
         label_map=read_label_map(label_map) if label_map else None,
+        checksums=read_checksums(checksums) if checksums else None,
         rehash=rehash,
         host=session.settings.host,
     )

@@ -54,6 +54,8 @@ class IngestOptions:
     label_map : mapping, optional
         What a laboratory's own labels mean: "seizure", "background" or "unknown". Default: the one that the catalog's
         labels were read with.
+    checksums : mapping of Path to str, optional
+        The SHA-256 of each EDF as its publisher gives it (`checksums.read_checksums`); what differs is refused.
     rehash : bool
         Hash every file again and verify stored objects; damaged ones are built again.
     host : Host, optional
@@ -72,6 +74,7 @@ class IngestOptions:
     dry_run: bool = False
     accept: frozenset[str] = frozenset()
     label_map: Mapping[str, Meaning] | None = None
+    checksums: Mapping[Path, str] | None = None
     rehash: bool = False
     host: Host | None = None
 

@@ -24,9 +24,10 @@ from brainbrr.eeg.corpus import tree
 from brainbrr.eeg.corpus.annotations import Annotations, check_length, label_digest, read_annotations
 from brainbrr.eeg.corpus.tree import Corpus, RecordingFile, locate
 from brainbrr.eeg.corpus.vocabulary import Meaning
-from brainbrr.eeg.edf.reader import read_header
+from brainbrr.eeg.edf.reader import located, read_header
 from brainbrr.eeg.signal.preprocess import check
-from brainbrr.errors import AnnotationError, BrainbrrError, CollisionError, Fix, RecordingError, UsageError
+from brainbrr.errors import AnnotationError, BrainbrrError, CollisionError, EdfError, Fix, RecordingError, UsageError
+from brainbrr.ingest.checksums import check_published
 from brainbrr.ingest.options import IngestOptions
 from brainbrr.ingest.reuse import Made, Reusable, reuse
 from brainbrr.profiles import choose
@@ -361,8 +362,10 @@ def find(scan: CorpusScan, recording: ScannedRecording, source: str | None) -> S
         return dataclasses.replace(recording, source=source)
     made = Made(source, scan.recipe_digest)
     try:
+        with located(recording.file.edf):
+            check_published(recording.file.edf, source, options.checksums)
         found = reuse(scan.store, made, remembered=scan.records, verify=options.rehash) if scan.store else None
-    except CollisionError as error:
+    except (CollisionError, EdfError) as error:
         return dataclasses.replace(recording.failed(error), source=source)
     outcome = Outcome.PENDING if found is None else recording.outcome_reused
     known = recording.having(source=source, key=made.key, reusable=found, outcome=outcome)
