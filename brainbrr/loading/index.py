@@ -400,7 +400,13 @@ class Index:
     # A file
 
     def check(self) -> None:
-        """Raise ValueError unless the arrays fit together: readers rely on it."""
+        """Check that the arrays fit together: readers rely on it.
+
+        Raises
+        ------
+        ValueError
+            An array's shape, values or bounds do not fit.
+        """
         frame, n = self.frame, len(self.n_samples)
         n_rows, n_channels = len(frame.rows), len(frame.channels)
         events, n_mixed = len(self.event_type), len(self.offset)

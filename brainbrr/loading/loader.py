@@ -294,7 +294,12 @@ class Loader:
         return next(self._batches)
 
     def close(self) -> None:
-        """Stop reading ahead."""
+        """Stop reading ahead, and drop the batches that were.
+
+        Notes
+        -----
+        Closing twice is allowed. ``with`` calls it; a loader that was read to its end needs no call.
+        """
         close = getattr(self._batches, "close", None)
         if close is not None:
             close()

@@ -17,6 +17,7 @@ from brainbrr.core import files, models
 from brainbrr.core.access import OWNER_ONLY, Guard
 from brainbrr.core.arrays import Bool, Int16
 from brainbrr.core.digest import is_digest, key_of, recipe_digest
+from brainbrr.core.display import counted, html_table
 from brainbrr.core.failpoints import reach
 from brainbrr.errors import BrainbrrError, IntegrityError, NotReproducibleError, UsageError
 from brainbrr.store import catalog as catalogs
@@ -50,11 +51,45 @@ class Deleted(Exception):  # noqa: N818  # no error: the same draft, made again,
 
 
 class Store:
-    """A store at one location. Opening and reading need no permission to write; any number of processes may put."""
+    """A store of int16 arrays by key, at one location, with catalogs and frozen views.
+
+    Opening and reading need no permission to write; any number of processes may put. `brainbrr.open_store` opens one.
+
+    Parameters
+    ----------
+    layout : Layout
+        Where everything is.
+
+    Attributes
+    ----------
+    location : Path
+        The store's folder.
+    codec : {"none", "zstd"}
+        How it keeps its tiles.
+
+    Examples
+    --------
+    >>> store = brainbrr.open_store("store")
+    >>> store.codec, store.corpora()
+    ('none', ('demo',))
+    >>> record = next(store.records())
+    >>> store.open_array(record.content).shape == (19, record.array.n_samples)
+    True
+    """
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._decoded: catalogs.Decoded = {}
+
+    def __repr__(self) -> str:
+        corpora = ", ".join(self.corpora()) or "none"
+        return f"<Store {self.location}: codec {self.codec}, corpora {corpora}>"
+
+    def _repr_html_(self) -> str:
+        facts = [("location", self.location), ("codec", self.codec), ("frozen views", len(self.frozen_views()))]
+        catalogs_of = ((corpus, self.newest_readable_catalog(corpus)) for corpus in self.corpora())
+        held = [(f"corpus {corpus}", counted(len(found.rows), "recording")) for corpus, found in catalogs_of if found]
+        return html_table([*facts, *held], caption="brainbrr store")
 
     @classmethod
     def create(
@@ -65,21 +100,77 @@ class Store:
         access: Access | None = None,
         within: Sequence[Guard] = OWNER_ONLY,
     ) -> Store:
-        """Create a store, or open the existing one. Raises UsageError for a folder with foreign files.
+        """Create a store, or open the existing one.
 
-        `codec`: how a new store encodes its tiles, `none` by default; `access`: who may read and write it, by default
-        as the umask says, and nobody whom the path `within` keeps out. An existing store must have the same.
+        An existing one must have the codec and the access that are given.
+
+        Parameters
+        ----------
+        location : Path
+            The store's folder.
+        codec : {"none", "zstd"}, optional
+            How a new store keeps its tiles. Default: "none".
+        access : Access, optional
+            Mode and group of its folders. Default: as the umask says, within `within`.
+        within : sequence of Guard
+            Permissions of the corpus's folders: a new store is no more readable than they are.
+
+        Returns
+        -------
+        Store
+            The store.
+
+        Raises
+        ------
+        UsageError
+            The folder holds other files, or a store with another codec or access.
         """
         return cls(creation.create(location, codec=codec, access=access, within=within))
 
     @classmethod
     def open(cls, location: Path) -> Store:
-        """Open a store. Raises UsageError where there is none, FormatError for an unknown or newer format."""
+        """Open a store.
+
+        Parameters
+        ----------
+        location : Path
+            The store's folder.
+
+        Returns
+        -------
+        Store
+            The store.
+
+        Raises
+        ------
+        UsageError
+            The folder holds no store.
+        FormatError
+            The store's format is unknown or newer.
+        """
         return cls(creation.open_existing(location))
 
     @classmethod
     def open_if_there(cls, location: Path) -> Store | None:
-        """Open a store, or return None where one could be created. Raises UsageError where none could."""
+        """Open a store, or return None where one could be created.
+
+        Parameters
+        ----------
+        location : Path
+            The store's folder.
+
+        Returns
+        -------
+        Store or None
+            None where there is none yet.
+
+        Raises
+        ------
+        UsageError
+            The folder holds other files.
+        FormatError
+            The store's format is unknown or newer.
+        """
         return cls.open(location) if creation.find(location) else None
 
     @property
@@ -98,11 +189,37 @@ class Store:
         return self.layout.codec
 
     def path_of(self, kind: str, name: str) -> Path:
-        """Return the path of a thing by its kind (see `damage.Kind`) and name, whether or not it exists."""
+        """Return the path of a thing by its kind (see `damage.Kind`) and name, whether or not it exists.
+
+        Parameters
+        ----------
+        kind : str
+            A `damage.Kind`.
+        name : str
+            The name of a thing of that kind.
+
+        Returns
+        -------
+        Path
+            Where it is, or would be.
+        """
         return self.layout.path_of(kind, name)
 
     def quarantine(self, kind: str, name: str) -> Path | None:
-        """Move a damaged thing aside and return its new path; None when another process did."""
+        """Move a damaged thing aside and return its new path; None when another process did.
+
+        Parameters
+        ----------
+        kind : str
+            A `damage.Kind`.
+        name : str
+            The name of a thing of that kind.
+
+        Returns
+        -------
+        Path or None
+            Where it is now.
+        """
         return self.layout.quarantine(self.path_of(kind, name))
 
     # Objects and records
@@ -118,7 +235,31 @@ class Store:
         signal: Mapping[str, Any],
         provenance: Mapping[str, Any],
     ) -> Put:
-        """Store an array, int16 (channels, n_samples), as keep() does."""
+        """Store an array as `keep` does.
+
+        Parameters
+        ----------
+        samples : ndarray of int16, shape (channels, n_samples)
+            The array.
+        meta : ArrayMeta
+            Its channels, rate and steps.
+        source : str
+            Digest of the EDF's bytes.
+        recipe_fields : mapping
+            The recipe's identity.
+        statistics, signal, provenance : mapping
+            What the record keeps beside the array; JSON without floats.
+
+        Returns
+        -------
+        Put
+            The record, and what was new.
+
+        Raises
+        ------
+        NotReproducibleError, UsageError, SpaceError
+            As for `keep`.
+        """
         while True:
             with self.draft(meta) as draft, contextlib.suppress(Deleted):
                 draft.append(samples)
@@ -135,7 +276,20 @@ class Store:
     def draft(self, meta: ArrayMeta) -> Iterator[Draft]:
         """Begin an object whose samples are written block by block; unless it is kept, nothing of it remains.
 
-        Raises SpaceError when the disk is full: before anything is written, where that can be foreseen.
+        Parameters
+        ----------
+        meta : ArrayMeta
+            Its channels, rate and steps.
+
+        Yields
+        ------
+        Draft
+            To append blocks to, and to `keep`.
+
+        Raises
+        ------
+        SpaceError
+            The disk is full: before anything is written, where that can be foreseen.
         """
         at_least = meta.shard_bytes // SAVES_AT_MOST[self.codec]
         files.check_space(self.location, n_bytes=at_least, n_inodes=INODES_PER_OBJECT)
@@ -160,9 +314,37 @@ class Store:
         """Store a draft under the key of its source and recipe; it is durable when this returns.
 
         An existing object is verified and the draft dropped; a damaged one moves to quarantine and is replaced.
-        Raises Deleted when a deletion was faster: draft it again. Raises NotReproducibleError when the key has, or
-        was `expected` to have, another content, IntegrityError for samples that are not legal, UsageError for what no
-        record can hold, SpaceError when the disk is full; then no partial result is visible.
+
+        Parameters
+        ----------
+        draft : Draft
+            A draft of this store that has all of its samples.
+        source : str
+            Digest of the EDF's bytes.
+        recipe_fields : mapping
+            The recipe's identity.
+        statistics, signal, provenance : mapping
+            What the record keeps beside the array; JSON without floats.
+        expected : str, optional
+            The content that the key must have.
+
+        Returns
+        -------
+        Put
+            The record, and what was new.
+
+        Raises
+        ------
+        Deleted
+            A deletion was faster: draft it again.
+        NotReproducibleError
+            The key has, or was `expected` to have, another content.
+        IntegrityError
+            Samples that are not legal.
+        UsageError
+            What no record can hold.
+        SpaceError
+            The disk is full; no partial result is visible.
         """
         n_bytes = draft.finish()
         content = reader.decode(draft.folder, sums=draft.sums)
@@ -212,7 +394,24 @@ class Store:
     def made_from(self, *, source: str, recipe: str) -> Record | None:
         """Return the record of what a source becomes under a recipe's digest, None when there is none.
 
-        Raises CollisionError where the key's record was made from anything else, IntegrityError when it is damaged.
+        Parameters
+        ----------
+        source : str
+            SHA-256 of the EDF's bytes, 64 hex digits.
+        recipe : str
+            Digest of the recipe's identity, 32 hex digits.
+
+        Returns
+        -------
+        Record or None
+            The record of the key that both give.
+
+        Raises
+        ------
+        CollisionError
+            The key's record was made from anything else.
+        IntegrityError
+            It is damaged.
         """
         key = key_of(source=source, recipe=recipe)
         record = self.record(key)
@@ -229,7 +428,22 @@ class Store:
             return None
 
     def ensure_object(self, draft: Draft, content: str, quarantined: list[Path]) -> bool:
-        """Ensure that the object of a finished draft exists, verified and durable; say whether it is ours."""
+        """Ensure that the object of a finished draft exists, verified and durable; say whether it is ours.
+
+        Parameters
+        ----------
+        draft : Draft
+            A finished draft of this store.
+        content : str
+            Its content digest.
+        quarantined : list of Path
+            Gets the path of a damaged object that was replaced.
+
+        Returns
+        -------
+        bool
+            Whether the object is the draft's.
+        """
         folder = self.layout.object(content)
         self.layout.ensure_fan_out(folder.parent, group=True)
         if self._exists(folder, content, quarantined):
@@ -283,7 +497,27 @@ class Store:
     def record(self, key: str) -> Record | None:
         """Return the record of a key, None when there is none.
 
-        Raises IntegrityError when it is damaged or is another key's.
+        Parameters
+        ----------
+        key : str
+            32 hex digits.
+
+        Returns
+        -------
+        Record or None
+            What is stored under the key.
+
+        Raises
+        ------
+        IntegrityError
+            It is damaged, or is another key's.
+
+        Examples
+        --------
+        >>> store = brainbrr.open_store("store")
+        >>> key = next(store.keys())
+        >>> store.record(key).key == key, store.record("0" * 32)
+        (True, None)
         """
         path = self.layout.record(key)
         record = records.read(path)
@@ -294,28 +528,69 @@ class Store:
         return record
 
     def records(self) -> Iterator[Record]:
-        """Yield every record that is whole, by key; `verify` lists the damaged ones, keys() yields them too."""
+        """Yield every undamaged record, by key; `verify` lists the damaged ones, and `keys` yields them too.
+
+        Yields
+        ------
+        Record
+            In the order of `keys`.
+        """
         for key in self.keys():
             with contextlib.suppress(IntegrityError):
                 if is_digest(key, 32) and (record := self.record(key)) is not None:
                     yield record
 
     def keys(self) -> Iterator[str]:
-        """Yield the key of every record; a misplaced file by its path below `records`."""
+        """Yield the key of every record; a misplaced file by its path below `records`.
+
+        Yields
+        ------
+        str
+            32 hex digits, or a path.
+        """
         return self.layout.found_records()
 
     def contents(self) -> Iterator[str]:
-        """Yield the content of every object; a misplaced folder by its path below `objects.zarr`."""
+        """Yield the content of every object; a misplaced folder by its path below `objects.zarr`.
+
+        Yields
+        ------
+        str
+            64 hex digits, or a path.
+        """
         return self.layout.found_objects()
 
     def has_object(self, record: Record) -> bool:
-        """Say whether a record's object exists, as has_files() does."""
+        """Say whether a record's object exists, as `has_files` does.
+
+        Parameters
+        ----------
+        record : Record
+            Any record of this store.
+
+        Returns
+        -------
+        bool
+            Whether its files exist with the right sizes.
+        """
         return self.has_files(record.content, record.array.shard_bytes)
 
     def has_files(self, content: str, shard_bytes: int) -> bool:
-        """Say whether both files of an object exist, the shard with its size. Two stats; verifies nothing.
+        """Say whether both files of an object exist, the shard with its size.
 
-        `shard_bytes`: its size without a codec. With one, any size that its frames may have will do.
+        Two stats; verifies nothing. With a codec, any size that the shard's frames may have will do.
+
+        Parameters
+        ----------
+        content : str
+            64 hex digits.
+        shard_bytes : int
+            The shard's size without a codec.
+
+        Returns
+        -------
+        bool
+            Whether they exist.
         """
         folder = os.fspath(self.layout.object(content))
         # frames of nothing but random samples are longer than the samples, but never twice as long
@@ -328,7 +603,18 @@ class Store:
             return False
 
     def object_bytes(self, name: str) -> int:
-        """Return the bytes of the files in a folder that contents() named; 0 when it is gone."""
+        """Return the bytes of the files in a folder that `contents` named; 0 when it is gone.
+
+        Parameters
+        ----------
+        name : str
+            As `contents` yields it.
+
+        Returns
+        -------
+        int
+            Bytes of its files.
+        """
         return formats.folder_bytes(self.path_of("object", name))
 
     def reader(
@@ -341,15 +627,64 @@ class Store:
         verified: Bool | None = None,
         checks: bytes = b"",
     ) -> ShardReader:
-        """Return a reader of an object; ShardReader explains the options. Raises IntegrityError if missing or damaged.
+        """Return a reader of an object.
 
         With `meta`, which the object's record has, no zarr.json is read.
+
+        Parameters
+        ----------
+        content : str
+            64 hex digits.
+        meta : ArrayMeta, optional
+            As the object's record has it.
+        every : bool
+            Compare the checksum of a tile on every read, not only on the first.
+        mapped : bool, optional
+            Whether the shard is mapped into memory. Default: where that is faster.
+        verified : ndarray of bool, optional
+            Shared by readers of one object: which tiles were verified.
+        checks : bytes
+            The record's checksums of the samples of each tile.
+
+        Returns
+        -------
+        ShardReader
+            Reads int16 samples of any channels and seconds.
+
+        Raises
+        ------
+        IntegrityError
+            The object is missing or damaged.
+
+        Examples
+        --------
+        >>> store = brainbrr.open_store("store")
+        >>> record = next(store.records())
+        >>> with store.reader(record.content, record.array) as reader:
+        ...     reader.read(0, 512).shape, reader.read(0, 512).dtype
+        ((19, 512), dtype('int16'))
         """
         folder = self.layout.object(content)
         return ShardReader(folder, meta, codec=self.codec, every=every, mapped=mapped, verified=verified, checks=checks)
 
     def open_array(self, content: str) -> zarr.Array[Any]:
-        """Return an object as a read-only zarr array, after its structure is verified. Raises IntegrityError."""
+        """Return an object as a read-only zarr array, after its structure is verified.
+
+        Parameters
+        ----------
+        content : str
+            64 hex digits.
+
+        Returns
+        -------
+        zarr.Array
+            int16, shape (channels, n_samples); row i is in steps of quantum_uv * 2**k[i] µV.
+
+        Raises
+        ------
+        IntegrityError
+            The object is missing, or its structure is damaged.
+        """
         import zarr
         from zarr.storage import LocalStore
 
@@ -360,16 +695,59 @@ class Store:
     # Catalogs
 
     def corpora(self) -> tuple[str, ...]:
-        """Return the corpora that have a catalog."""
+        """Return the corpora that have a catalog.
+
+        Returns
+        -------
+        tuple of str
+            In alphabetical order.
+
+        Examples
+        --------
+        >>> brainbrr.open_store("store").corpora()
+        ('demo',)
+        """
         return self.layout.corpora()
 
     def catalog(self, corpus: str) -> Catalog | None:
-        """Return a corpus's latest catalog. Raises IntegrityError when it, or the one before it, is damaged."""
+        """Return a corpus's latest catalog.
+
+        Parameters
+        ----------
+        corpus : str
+            Its name.
+
+        Returns
+        -------
+        Catalog or None
+            None where the corpus has none.
+
+        Raises
+        ------
+        IntegrityError
+            It, or the one before it, is damaged.
+
+        Examples
+        --------
+        >>> len(brainbrr.open_store("store").catalog("demo").rows)
+        18
+        """
         found = catalogs.latest(self.layout, corpus, self._decoded)
         return found[0] if found else None
 
     def newest_readable_catalog(self, corpus: str) -> Catalog | None:
-        """Return the newest generation of a corpus's catalog that is not damaged; None where all are."""
+        """Return the newest generation of a corpus's catalog that is not damaged; None where all are.
+
+        Parameters
+        ----------
+        corpus : str
+            Its name.
+
+        Returns
+        -------
+        Catalog or None
+            The newest one.
+        """
         for seq in reversed(self.layout.generations(corpus)):
             with contextlib.suppress(BrainbrrError, OSError):
                 return catalogs.generation(self.layout, corpus, seq)[0]
@@ -385,6 +763,20 @@ class Store:
         """Publish the next generation of a catalog: `merge` makes it of the latest, again when another was faster.
 
         An unchanged catalog is published again only if it is older than `not_before` says.
+
+        Parameters
+        ----------
+        corpus : str
+            Its name.
+        merge : callable
+            Gets the latest catalog, or None, and returns the next one.
+        not_before : callable
+            Gets the latest catalog and returns the time (ISO 8601) from which on an unchanged one counts.
+
+        Returns
+        -------
+        Catalog
+            The latest one.
         """
         return catalogs.publish(self.layout, corpus, merge, self._decoded, not_before)
 
@@ -393,63 +785,199 @@ class Store:
     def findings(self, key: str, version: int) -> dict[str, Any] | None:
         """Return what a detector of this version noticed about a key, None where it never ran.
 
-        Raises IntegrityError when the file is damaged or another key's.
+        Parameters
+        ----------
+        key : str
+            32 hex digits.
+        version : int
+            Of the detector.
+
+        Returns
+        -------
+        dict or None
+            Score and findings.
+
+        Raises
+        ------
+        IntegrityError
+            The file is damaged or another key's.
         """
         return sidecars.read_findings(self.layout, key, version)
 
     def has_findings(self, key: str, version: int, *, prove: bool = False) -> bool:
-        """Say whether findings exist: one stat, which verifies nothing. With `prove`, damaged ones count as missing."""
+        """Say whether findings exist: one stat, which verifies nothing.
+
+        With `prove`, damaged ones count as missing.
+
+        Parameters
+        ----------
+        key : str
+            32 hex digits.
+        version : int
+            Of the detector.
+        prove : bool
+            Read and verify them.
+
+        Returns
+        -------
+        bool
+            Whether they exist.
+        """
         return sidecars.findings_exist(self.layout, key, version, prove=prove)
 
     def put_findings(self, key: str, version: int, findings: Mapping[str, Any]) -> int:
-        """Store findings (JSON without floats), whole but not flushed to the disk; return the bytes written.
+        """Store findings (JSON without floats), complete but not flushed to the disk; return the bytes written.
 
-        Whole ones that exist stay, and 0 is returned; damaged ones move to quarantine.
-        Raises UsageError for what cannot be kept, SpaceError when the disk is full.
+        Undamaged ones that exist stay, and 0 is returned; damaged ones move to quarantine.
+
+        Parameters
+        ----------
+        key : str
+            32 hex digits.
+        version : int
+            Of the detector.
+        findings : mapping
+            JSON without floats.
+
+        Returns
+        -------
+        int
+            Bytes written.
+
+        Raises
+        ------
+        UsageError
+            They cannot be kept as JSON.
+        SpaceError
+            The disk is full.
         """
         return sidecars.publish_findings(self.layout, key, version, findings)
 
     def found_findings(self) -> Iterator[str]:
-        """Yield the name of all findings; a misplaced file by its path below `findings`."""
+        """Yield the name of all findings; a misplaced file by its path below `findings`.
+
+        Yields
+        ------
+        str
+            KEY-VERSION, or a path.
+        """
         return self.layout.found_findings()
 
     # Frozen views
 
     def freeze(self, digest: str, view: Mapping[str, Any]) -> Path:
-        """Store a view under its digest, once; an existing one stays, since the digest says that they are the same."""
+        """Store a view under its digest, once; an existing one stays, since the digest says that they are the same.
+
+        Parameters
+        ----------
+        digest : str
+            The view's, 64 hex digits.
+        view : mapping
+            What `View.to_json` returned.
+
+        Returns
+        -------
+        Path
+            The file.
+        """
         sidecars.publish_view(self.layout, digest, view)
         return self.layout.view(digest)
 
     def frozen(self, digest: str) -> dict[str, Any] | None:
-        """Return a frozen view, None when there is none. Raises IntegrityError when it is damaged."""
+        """Return a frozen view, None when there is none.
+
+        Parameters
+        ----------
+        digest : str
+            64 hex digits.
+
+        Returns
+        -------
+        dict or None
+            What `View.from_json` opens.
+
+        Raises
+        ------
+        IntegrityError
+            It is damaged.
+        """
         return sidecars.read_view(self.layout, digest)
 
     def frozen_views(self) -> tuple[str, ...]:
-        """Return the digests of the frozen views."""
+        """Return the digests of the frozen views.
+
+        Returns
+        -------
+        tuple of str
+            64 hex digits each.
+        """
         return tuple(self.layout.views())
 
     def pinned_views(self) -> tuple[str, ...]:
-        """Return the digests of the pinned views."""
+        """Return the digests of the pinned views.
+
+        Returns
+        -------
+        tuple of str
+            64 hex digits each.
+        """
         return tuple(self.layout.pins())
 
     def retired_recipes(self) -> tuple[str, ...]:
-        """Return the digests of the retired recipes."""
+        """Return the digests of the retired recipes.
+
+        Returns
+        -------
+        tuple of str
+            32 hex digits each.
+        """
         return tuple(self.layout.retired())
 
     # Beside deletions
 
     def cancel_deletions(self) -> None:
-        """Cancel running deletions, after publishing what references their candidates: what they took comes back."""
+        """Cancel running deletions, after publishing what references their candidates: what they took comes back.
+
+        Raises
+        ------
+        OSError
+            The deletions' files cannot be changed.
+        """
         deletion.cancel(self.layout)
 
     def deleted_records(self) -> Callable[[str], bool] | None:
-        """Return a test whether a key's record was deleted on purpose and not stored again; None if none ever was."""
+        """Return a test whether a key's record was deleted on purpose and not stored again.
+
+        Returns
+        -------
+        callable or None
+            Gets a key and returns whether its record was deleted. None if none ever was.
+        """
         return deletion.deleted_records(self.layout)
 
     def stored_again(self, keys: Iterable[str]) -> str:
-        """Return when the latest of some keys was deleted whose record exists again; "" if none was."""
+        """Return when the latest of some keys was deleted whose record exists again; "" if none was.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            32 hex digits each.
+
+        Returns
+        -------
+        str
+            A time (ISO 8601), or "".
+        """
         return deletion.stored_again(self.layout, keys)
 
     def stale_tmp(self) -> list[Path]:
-        """Return what dead writers of this host left in `tmp/`. Harmless: nothing reads it."""
+        """Return what dead writers of this host left in `tmp/`.
+
+        Harmless: nothing reads it.
+
+        Returns
+        -------
+        list of Path
+            Files and folders.
+        """
         return self.layout.stale_tmp()

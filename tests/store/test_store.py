@@ -345,3 +345,14 @@ def test_into_a_store_that_is_gone_nothing_is_written(store: Store, tmp_path: Pa
     with pytest.raises((UsageError, FileNotFoundError)):
         store.put(SAMPLES, **arguments(META))
     assert [path.name for path in store.location.rglob("*")] == (["tmp"] if mount_point else [])
+
+
+def test_a_store_says_what_it_holds(store: Store) -> None:
+    assert repr(store) == f"<Store {store.location}: codec {store.codec}, corpora none>"
+    store.publish("demo", lambda _: catalog_of([row_of("a.edf")]))
+    store.publish("demo", lambda _: catalog_of([row_of("a.edf"), row_of("<b>.edf")]))
+    assert repr(store).endswith("corpora demo>")
+    html = store._repr_html_()
+    assert html.startswith("<table>") and "<td>corpus demo</td><td>2 recordings</td>" in html
+    overwrite(store.layout.generation("demo", 2), b"{}")
+    assert "<td>1 recording</td>" in store._repr_html_()  # the newest that can be read
