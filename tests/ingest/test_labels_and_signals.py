@@ -27,6 +27,7 @@ def declare(table: Path, seconds: float | None, *rows: str) -> None:
     table.write_text(text)
 
 
+@pytest.mark.slow
 def test_labels_longer_than_their_signal_are_refused_until_they_are_accepted(cli: Cli, corpus: Path) -> None:
     first, second, *others = tables(corpus)
     declare(first, 711, "TERM,0.0000,711.0000,bckg,1.0000")
@@ -52,11 +53,13 @@ def test_labels_longer_than_their_signal_are_refused_until_they_are_accepted(cli
     assert again.json["notes"] == accepted.json["notes"]  # the catalog keeps them
 
 
+@pytest.mark.slow
 def test_truncated_implies_label_length(cli: Cli, corpus: Path) -> None:
     declare(tables(corpus)[0], 711)
     assert cli("ingest", corpus, "--workers", 1, "--accept", "truncated", "--json").code == 0
 
 
+@pytest.mark.slow
 def test_labels_that_a_later_edit_makes_too_long_are_refused_outside_the_profile_too(cli: Cli, corpus: Path) -> None:
     assert cli("ingest", corpus, "--workers", 1).code == 0
     declare(tables(corpus)[-1], 100)
@@ -65,6 +68,7 @@ def test_labels_that_a_later_edit_makes_too_long_are_refused_outside_the_profile
     assert full.code == 3 and "the labels cover 100 s" in str(full.json["missing"]), told
 
 
+@pytest.mark.slow
 def test_labels_shorter_than_their_signal_leave_the_rest_unlabelled_and_say_so(cli: Cli, corpus: Path) -> None:
     declare(tables(corpus)[0], 5, "TERM,0.0000,5.0000,bckg,1.0000")
     told = cli("ingest", corpus, "--workers", 1, "--json")
@@ -75,6 +79,7 @@ def test_labels_shorter_than_their_signal_leave_the_rest_unlabelled_and_say_so(c
     assert "neither seizure nor background" in cli("view", "--corpus", corpus.name).out
 
 
+@pytest.mark.slow
 def test_a_laboratory_s_own_words_are_read_with_its_map_which_is_kept(cli: Cli, corpus: Path, tmp_path: Path) -> None:
     declare(tables(corpus)[0], None, "TERM,1.0000,3.0000,ied,1.0000", "TERM,5.0000,6.0000,spike,1.0000")
     told = cli("ingest", corpus, "--workers", 1, "--json")
@@ -127,6 +132,7 @@ def test_the_case_of_an_impedance_check_is_not_background(cli: Cli, data: Path, 
     assert (window.label[: 10 * 256] == 0).all() and (window.label[20 * 256 :] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", ["recorded", "bipolar"])
 def test_the_case_of_channels_that_a_view_does_not_have(cli: Cli, data: Path, tmp_path: Path, reference: str) -> None:
     import brainbrr

@@ -154,6 +154,7 @@ def test_find_gives_the_key_and_says_of_an_edf_first_what_is_wrong(options: Inge
     assert isinstance(find(scanned, mislabelled, hashed.source).error, EdfError)
 
 
+@pytest.mark.slow
 def test_build_stores_each_source_once(options: IngestOptions, corpus: Path) -> None:
     _, copy = a_copy(corpus)
     scanned, store, chosen = looked_up(options)
@@ -185,6 +186,7 @@ def test_a_failed_build_fails_every_recording_of_its_source(options: IngestOptio
         assert after_build(chosen[path], task, SpaceError("full")).outcome is Outcome.FAILED
 
 
+@pytest.mark.slow
 def test_examine_covers_what_has_no_findings(options: IngestOptions) -> None:
     scanned, store, chosen = looked_up(options)
     list(build_missing(scanned, store, chosen, QUIET))
@@ -213,6 +215,7 @@ def test_the_next_generation_is_a_value_until_it_is_published(options: IngestOpt
     assert catalog is not None and catalog.rows == generation.rows
 
 
+@pytest.mark.slow
 def test_what_is_deleted_before_it_is_named_is_pending_again(options: IngestOptions) -> None:
     scanned, store, chosen = looked_up(options)
     built = list(build_missing(scanned, store, chosen, QUIET))
@@ -224,6 +227,7 @@ def test_what_is_deleted_before_it_is_named_is_pending_again(options: IngestOpti
     assert again.reusable == built[0].reusable and pending_again(store, [again]) == []
 
 
+@pytest.mark.slow
 def test_a_plan_counts_what_is_missing_and_writes_nothing(options: IngestOptions, corpus: Path) -> None:
     original, copy = a_copy(corpus)
     bad = max(corpus.rglob("*.edf"))
@@ -246,6 +250,7 @@ def test_a_plan_counts_what_is_missing_and_writes_nothing(options: IngestOptions
     assert after.hours == pytest.approx(needs.hours, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_ctrl_c_publishes_what_is_done(options: IngestOptions) -> None:
     class Interrupted(Here):
         def run(self, work: Any, tasks: Sequence[Any], notify: Notify) -> Ended[Any, Any]:
@@ -261,6 +266,7 @@ def test_ctrl_c_publishes_what_is_done(options: IngestOptions) -> None:
     assert (report.new, report.reused, report.failed) == (N - 2, 2, ())
 
 
+@pytest.mark.slow
 def test_a_report_is_a_value_and_only_a_dry_run_has_a_plan(options: IngestOptions) -> None:
     dry = ingest(dataclasses.replace(options, dry_run=True))
     done = ingest(options)

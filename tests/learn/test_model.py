@@ -149,6 +149,7 @@ def test_sizes_of_the_configs(name: str, n: int) -> None:
         assert n_parameters(Detector(19, load_train_config(name).model)) == n
 
 
+@pytest.mark.slow
 def test_a_minute_is_960_tokens() -> None:
     for name in ("base", "large", "upstream"):
         with torch.device("meta"):

@@ -19,6 +19,8 @@ from brainbrr.store.store import Store
 from brainbrr.views.stage import StageOptions
 from brainbrr.views.view import View
 
+pytestmark = pytest.mark.slow
+
 ViewOf = Callable[..., View]
 
 ONE_STEP = ["train.steps=1"]

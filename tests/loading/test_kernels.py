@@ -124,6 +124,7 @@ def test_many_windows_at_once_are_the_same_as_one_by_one(
     assert (memory[-32:] == 7).all() and (raw[-32:] == 7).all()
 
 
+@pytest.mark.slow
 def test_a_row_is_what_its_definition_says() -> None:
     random = np.random.default_rng(1)
     samples = random.integers(-32768, 32768, (N_CHANNELS, 40)).astype(np.int16)

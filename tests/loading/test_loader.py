@@ -117,6 +117,7 @@ def test_all_modes_threads_and_kernels_give_the_bits_of_plain_zarr(view_of: View
             assert np.array_equal(out, batch.signal[row].numpy(), equal_nan=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["stream", "resident"])
 def test_stored_integers_come_as_they_are(view_of: ViewOf, mode: str) -> None:
     view = view_of(reference="bipolar")

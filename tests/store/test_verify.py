@@ -234,6 +234,7 @@ def test_a_frozen_view_has_to_say_what_its_digest_says(cli: Cli, store: Store) -
     assert list(told(store, "view", "quick")) == ["0" * 64]
 
 
+@pytest.mark.slow
 def test_a_view_that_somebody_else_froze_needs_no_more_than_its_seal(store: Store) -> None:
     path = store.freeze("c" * 64, {"format": 1})
     assert verify(store).corrupt == ()
@@ -384,6 +385,7 @@ def age_the_passes(folder: Path, *, by_s: float) -> None:
     table.write_text(json.dumps(facts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("done", DEPTHS)
 def test_a_deep_verify_counts_as_a_shallow_one_but_not_the_reverse(settled: Store, tmp_path: Path, done: Depth) -> None:
     host = Host(tmp_path / "host")

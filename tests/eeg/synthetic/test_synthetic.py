@@ -64,6 +64,7 @@ def test_a_smaller_corpus_is_part_of_a_larger_one(tmp_path: Path) -> None:
     assert small.items() <= large.items()
 
 
+@pytest.mark.slow
 def test_no_two_recordings_share_their_noise(tmp_path: Path) -> None:
     paths = write_corpus(tmp_path / "demo", n_recordings=40, seconds=(2, 2))
     signals = [next(s for s in edfio.read_edf(path).signals if electrode_of(s.label) == "Cz") for path in paths]
@@ -313,6 +314,7 @@ def test_the_background_is_one_over_f_with_a_posterior_alpha_peak_and_line_noise
     assert density[frequency == 60.0] > 4 * density[frequency == 57.0]
 
 
+@pytest.mark.slow
 def test_neighbours_are_more_alike_than_electrodes_far_apart() -> None:
     x = potentials(Scene(seconds=120, rate_hz=256, alpha_hz=10.0), generator(5))
     like = np.corrcoef(np.diff(x, axis=1))

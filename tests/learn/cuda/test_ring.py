@@ -22,6 +22,7 @@ def chooser(seed: int, eager: float):
     return lambda: draw.random() < eager
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 2**32 - 1),
     eager=st.sampled_from([0.05, 0.3, 0.5, 0.7, 0.95]),
