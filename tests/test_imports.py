@@ -158,7 +158,6 @@ def test_help_needs_none_of_the_heavy_libraries() -> None:
 
 FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "yaml", "eval", "exec", "compile",
              "__import__", "torch.load"}  # fmt: skip
-NAMED = {("engines/slurm.py", "pickle")}  # the driver's own work and its jobs' own answers, in its jobs' folder
 
 
 def runs_what_it_reads(tree: ast.AST) -> set[str]:
@@ -184,7 +183,7 @@ def test_nothing_runs_what_it_reads() -> None:
         for file in PACKAGE.rglob("*.py")
         for name in runs_what_it_reads(ast.parse(file.read_text(encoding="utf-8")))
     }
-    assert found == NAMED
+    assert not found
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, Self, TypeAlias, TypeVar
 
 from brainbrr.errors import BrainbrrError, DependencyError, ExecutorError
 
@@ -55,10 +55,36 @@ class Work(Protocol[T_contra, R_co]):
         """Raise ExecutorError where this process cannot do the work."""
 
 
+class Transferable(Work[T, R], Protocol[T, R]):
+    """Work that JSON can hold, with its tasks and results: for processes that must not run what they read.
+
+    What does not hold such JSON raises KeyError, TypeError, ValueError or BrainbrrError where it is read.
+    """
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the work."""
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> Self:
+        """Return the work that to_json() gave."""
+
+    def task_to_json(self, task: T) -> dict[str, Any]:
+        """Return a task."""
+
+    def task_of(self, value: Mapping[str, Any]) -> T:
+        """Return the task that task_to_json() gave."""
+
+    def result_to_json(self, result: R) -> dict[str, Any]:
+        """Return a result."""
+
+    def result_of(self, value: Mapping[str, Any]) -> R:
+        """Return the result that result_to_json() gave."""
+
+
 class Engine(Protocol):
     """Runs work somewhere."""
 
-    def run(self, work: Work[T, R], tasks: Sequence[T], notify: Notify) -> Ended[T, R]:
+    def run(self, work: Transferable[T, R], tasks: Sequence[T], notify: Notify) -> Ended[T, R]:
         """Do every task, the first ones first, and yield each as it ends, in the process that called this.
 
         An error that `work` raises is raised here, after the tasks that are under way; the rest is never begun.

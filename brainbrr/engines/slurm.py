@@ -1,15 +1,16 @@
 """Work in the jobs of a SLURM array. Needs `submitit`, imported only here.
 
-The job folder is the only channel: `work.pkl` holds the tasks, and job i appends how each of them ended to
-`outcomes/i`. It must be on a file system that this machine and all nodes share.
+The job folder is the only channel: `work.json` holds the tasks, and job i appends how each of them ended to
+`outcomes/i`. It must be on a file system that this machine and all nodes share. Only its owner may enter it, since
+submitit runs the pickles that it keeps there.
 """
 
 from __future__ import annotations
 
-import base64
+import json
 import os
-import pickle
 import shutil
+import stat
 import subprocess
 import time
 import uuid
@@ -20,13 +21,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic
 
-from brainbrr.engines.engine import Ended, Notify, R, T, Task, Work, need
+from brainbrr.core import files
+from brainbrr.engines import messages
+from brainbrr.engines.engine import Ended, Notify, R, T, Task, Transferable, need
 from brainbrr.engines.local import Processes
 from brainbrr.errors import BrainbrrError, DependencyError, ExecutorError
 
 _POLL_S = 2.0
 _QUEUE_POLL_S = 15.0
-_OUTCOMES = "outcomes"
+_WORK, _OUTCOMES = "work.json", "outcomes"
+_PRIVATE = 0o700
 
 
 @dataclass(frozen=True)
@@ -59,22 +63,24 @@ class Slurm:
         kind = type("Draft", (submitit.SlurmExecutor,), {"affinity": classmethod(lambda _: 1)})
         draft = kind(self.folder / "<job folder>")
         draft.update_parameters(**self._parameters())
+        # two private names, which another version may not have: pyproject.toml pins submitit
         draft.parameters["map_count"] = max(1, len(self._shares(tasks)))
         return str(draft._make_submission_file_text(draft._submitit_command_str, ""))
 
-    def run(self, work: Work[T, R], tasks: Sequence[T], notify: Notify) -> Ended[T, R]:
+    def run(self, work: Transferable[T, R], tasks: Sequence[T], notify: Notify) -> Ended[T, R]:
         """Do every task."""
         if not tasks:
             return
         folder = self.folder.absolute() / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
         executor = self._executor(folder)
-        (folder / _OUTCOMES).mkdir(parents=True)
-        (folder / "work.pkl").write_bytes(pickle.dumps((work, list(tasks))))
+        files.make_folder(folder / _OUTCOMES, _PRIVATE)
+        to_do = {"work": work.to_json(), "tasks": [work.task_to_json(task) for task in tasks]}
+        (folder / _WORK).write_bytes(json.dumps(to_do).encode())
         shares = self._shares(tasks)
         for share in shares:  # before the first read: NFS remembers for a while that a file was missing
             (folder / _OUTCOMES / str(share)).touch()
         n = self._n_shares(tasks)
-        jobs = self._submit(executor, [Share(folder, share, n, self.workers) for share in shares])
+        jobs = self._submit(executor, [Share(type(work), folder, share, n, self.workers) for share in shares])
         notify(f"submitted {len(jobs)} jobs, {jobs[0].job_id} to {jobs[-1].job_id}; their logs are in {folder}")
         running = {
             share: Running(job, folder / _OUTCOMES / str(share), mine)
@@ -142,15 +148,16 @@ class Slurm:
 
     def _executor(self, folder: Path) -> Any:
         submitit = need("submitit")
-        if self.cluster == "local":
-            executor = submitit.LocalExecutor(folder)
-            executor.update_parameters(timeout_min=self.minutes)
-            return executor
-        if not shutil.which("sbatch") or not shutil.which("srun"):
+        if self.cluster != "local" and not (shutil.which("sbatch") and shutil.which("srun")):
             raise DependencyError(
                 "SLURM's sbatch and srun are not on this machine",
                 fix="run this on a login node; --dry-run shows the script anywhere",
             )
+        files.make_folder(folder, _PRIVATE)  # submitit would make it as the umask says
+        if self.cluster == "local":
+            executor = submitit.LocalExecutor(folder)
+            executor.update_parameters(timeout_min=self.minutes)
+            return executor
         executor = submitit.SlurmExecutor(folder)
         executor.update_parameters(**self._parameters())
         return executor
@@ -178,11 +185,11 @@ class Running(Generic[T]):
     open: dict[str, T]
     offset: int = 0
 
-    def news(self, work: Work[T, R], *, has_ended: bool) -> Iterator[tuple[T, R | BrainbrrError]]:
+    def news(self, work: Transferable[T, R], *, has_ended: bool) -> Iterator[tuple[T, R | BrainbrrError]]:
         """Yield each task that ended since the last call, all open ones if the job `has_ended` before this call."""
-        for key, outcome in self._read():
-            if key is None:
-                raise outcome
+        for key, outcome in self._read(work):
+            if key is None or isinstance(outcome, OSError):
+                raise outcome if isinstance(outcome, Exception) else _strange(self.outcomes)
             if (task := self.open.pop(key, None)) is not None:
                 yield task, outcome
         while has_ended and self.open:
@@ -190,18 +197,17 @@ class Running(Generic[T]):
             existing = work.existing(task)
             yield task, self._lost(task) if existing is None else existing
 
-    def _read(self) -> Iterator[tuple[str | None, Any]]:
+    def _read(self, work: Transferable[T, R]) -> Iterator[tuple[str | None, R | BrainbrrError | OSError]]:
         """Yield key and outcome of each new line; key None: the error because of which the job cannot go on."""
-        with self.outcomes.open("rb") as file:  # opened for each call: only then does NFS show new lines
-            file.seek(self.offset)
-            data = file.read()
+        data = _read_own(self.outcomes, self.offset)  # opened for each call: only then does NFS show new lines
         complete = data[: data.rfind(b"\n") + 1]
         self.offset += len(complete)
         for line in complete.splitlines():
             try:
-                yield pickle.loads(base64.b64decode(line))  # noqa: S301  # written by our own job
-            except (ValueError, EOFError, pickle.UnpicklingError):
+                ended = messages.decode(work, line)
+            except ValueError:
                 continue  # empty, or torn by a kill: `Work.existing` knows whether the task was done
+            yield ended
 
     def _lost(self, task: Task) -> ExecutorError:
         return ExecutorError(
@@ -213,8 +219,9 @@ class Running(Generic[T]):
 
 @dataclass(frozen=True)
 class Share:
-    """The work of one job of the array: its share of the tasks in `work.pkl`."""
+    """The work of one job of the array: its share of the tasks in `work.json`."""
 
+    kind: type[Transferable[Any, Any]]
     folder: Path
     index: int
     n: int
@@ -222,25 +229,59 @@ class Share:
 
     def __call__(self) -> None:
         """Do the tasks and write how each ended. Raises what stops the whole run, and writes that too."""
-        work, tasks = pickle.loads((self.folder / "work.pkl").read_bytes())  # noqa: S301  # written by our own driver
+        work, tasks = self._to_do()
         mine = [task for task in tasks if share_of(task, self.n) == self.index]
         try:
             work.check()
             with closing(Processes(self.workers).run(work, mine, lambda _: None)) as ended:
                 for task, outcome in ended:
-                    self._write(task.key, outcome)
+                    self._write(messages.encode(work, task.key, outcome))
         except (BrainbrrError, OSError) as error:
-            self._write(None, error)
+            self._write(messages.encode(work, None, error))
             raise
+
+    def _to_do(self) -> tuple[Transferable[Any, Any], list[Any]]:
+        _require_own(self.folder)
+        path = self.folder / _WORK
+        try:
+            to_do = json.loads(_read_own(path))
+            work = self.kind.of(to_do["work"])
+            return work, [work.task_of(task) for task in to_do["tasks"]]
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+            raise _strange(path) from None
 
     def checkpoint(self) -> Any:
         """Return the same work, which submitit queues again when the job is preempted or out of time."""
         return need("submitit.helpers").DelayedSubmission(self)
 
-    def _write(self, key: str | None, outcome: object) -> None:
-        line = b"\n" + base64.b64encode(pickle.dumps((key, outcome))) + b"\n"  # the first ends a torn line before it
+    def _write(self, text: bytes) -> None:
+        line = b"\n" + text + b"\n"  # the first ends a torn line before it
         # opened for each line: only closing it shows it to the other machines of an NFS
         with (self.folder / _OUTCOMES / str(self.index)).open("ab") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
+
+
+def _require_own(folder: Path) -> None:
+    """Raise ExecutorError unless a folder is ours and nobody else may enter it."""
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+        raise ExecutorError(
+            "the job folder is another user's, or others may enter it",
+            where=folder,
+            fix="nothing in it was read; the same command again makes a new one",
+        )
+
+
+def _read_own(path: Path, offset: int = 0) -> bytes:
+    """Return the bytes of a file of ours from an offset on. Raises ExecutorError for another user's."""
+    with os.fdopen(files.open_plain(path), "rb") as file:
+        if os.fstat(file.fileno()).st_uid != os.geteuid():
+            raise ExecutorError("a file in the job folder is another user's", where=path)
+        file.seek(offset)
+        return file.read()
+
+
+def _strange(path: Path) -> ExecutorError:
+    return ExecutorError("this is not what brainbrr wrote", where=path, fix="the same command again makes a new one")

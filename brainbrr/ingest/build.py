@@ -13,13 +13,14 @@ import platform
 import time
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from brainbrr.core.files import check_space
 from brainbrr.core.progress import Progress
@@ -29,7 +30,7 @@ from brainbrr.eeg.edf.header import EdfHeader
 from brainbrr.eeg.quality.detector import QUALITY_VERSION
 from brainbrr.eeg.signal.preprocess import Preprocessed, check, preprocess
 from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.engines.engine import Ended, Engine, Notify, Work
+from brainbrr.engines.engine import Ended, Engine, Notify, Transferable
 from brainbrr.engines.local import local_engine
 from brainbrr.errors import BrainbrrError, EdfError, ExecutorError, RecordingError
 from brainbrr.ingest.options import IngestOptions
@@ -190,6 +191,36 @@ class Builder:
         record = store.record(task.key) if reuse(store, made, verify=self.verify) else None
         return None if record is None else Built(False, record, 0, (), existed=True)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON."""
+        paths = {"location": os.fspath(self.location), "root": os.fspath(self.root)}
+        return {**vars(self), **paths, "recipe": {"name": self.recipe.name, "fields": self.recipe.identity()}}
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> Builder:
+        """Return the builder that to_json() gave."""
+        recipe = Recipe.from_identity(value["recipe"]["fields"], name=value["recipe"]["name"])
+        paths = {name: Path(value[name]) for name in ("location", "root")}
+        return cls(**{**value, **paths, "recipe": recipe})
+
+    def task_to_json(self, task: Task) -> dict[str, Any]:
+        """Return a task's fields as JSON."""
+        return {**vars(task), "edf": os.fspath(task.edf)}
+
+    def task_of(self, value: Mapping[str, Any]) -> Task:
+        """Return the task that task_to_json() gave."""
+        return Task(**{**value, "edf": Path(value["edf"])})
+
+    def result_to_json(self, result: Built | Busy) -> dict[str, Any]:
+        """Return a result's fields as JSON; none for Busy."""
+        return {} if isinstance(result, Busy) else {**vars(result), "record": result.record.to_json()}
+
+    def result_of(self, value: Mapping[str, Any]) -> Built | Busy:
+        """Return the result that result_to_json() gave."""
+        if not value:
+            return Busy()
+        return Built(**{**value, "record": Record.from_json(value["record"]), "notes": tuple(value["notes"])})
+
     def built_elsewhere(self, tasks: Iterable[Task]) -> set[str]:
         """Return the keys of those tasks that another process is building."""
         return leases.living(open_existing(self.location), [task.key for task in tasks], ttl_s=self.lease_s)
@@ -244,8 +275,9 @@ def build_all(
     busy: list[Task] = []
 
     def run(some: Sequence[Task]) -> Ended[Task, Built]:
-        work: Work[Task, Built | Busy] = builder
-        with closing((engine or local_engine(None, len(some))).run(work, some, notify)) as ended:
+        work: Transferable[Task, Built | Busy] = builder
+        ended: Ended[Task, Built | Busy] = (engine or local_engine(None, len(some))).run(work, some, notify)
+        with closing(ended):
             for task, outcome in ended:
                 if isinstance(outcome, Busy):
                     busy.append(task)

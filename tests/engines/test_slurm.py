@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import sys
@@ -19,9 +20,10 @@ from helpers.support import Cli
 from helpers.works import Marked, build_beside, run
 
 import brainbrr
-from brainbrr.engines.slurm import Running, Slurm, share_of
-from brainbrr.errors import ExecutorError, RecordingError
-from brainbrr.ingest.build import Builder, Built, Task
+from brainbrr.engines.messages import decode, encode
+from brainbrr.engines.slurm import Running, Share, Slurm, share_of
+from brainbrr.errors import EdfError, ExecutorError, Fix, RecordingError
+from brainbrr.ingest.build import Builder, Built, Busy, Task
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
 
@@ -46,7 +48,7 @@ def test_an_array_builds_everything_and_reports_each_recording_when_it_ends(
     report = brainbrr.ingest(corpus, store=tmp_path / "store", executor=slurm)
     assert (report.new, report.failed) == (18, ())
     assert brainbrr.check(Store.open(tmp_path / "store")).exit_code == 0
-    told = sum(len((slurm.folder / f).read_bytes().split()) for f in slurm.folder.glob("*/outcomes/*"))
+    told = sum(len((slurm.folder / f).read_bytes().split(b"\n\n")) for f in slurm.folder.glob("*/outcomes/*"))
     assert told == 18
     again = brainbrr.ingest(corpus, store=tmp_path / "store", executor=slurm)
     assert (again.reused, len(list(slurm.folder.iterdir()))) == (18, 1)  # nothing was missing: nothing was submitted
@@ -215,3 +217,74 @@ def test_a_job_has_ended_when_slurm_no_longer_has_it_in_its_queue(
 def test_what_another_process_builds_is_waited_for(slurm: Slurm, builder: Builder, tasks: list[Task]) -> None:
     build_beside(builder, tasks, slurm)
     assert len(list(slurm.folder.iterdir())) == 1  # found, so nothing was submitted again
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_only_the_owner_may_enter_a_job_folder_whatever_the_umask(
+    slurm: Slurm, builder: Builder, tasks: list[Task], umask: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        assert all(isinstance(built, Built) for built in run(slurm, builder, tasks).values())
+    finally:
+        os.umask(before)
+    (folder,) = slurm.folder.iterdir()
+    assert {path.stat().st_mode & 0o777 for path in (slurm.folder, folder, folder / "outcomes")} == {0o700}
+    work = json.loads((folder / "work.json").read_text())
+    assert {task["key"] for task in work["tasks"]} == {task.key for task in tasks}
+
+
+@pytest.mark.parametrize("how", ["owner", "mode", "work"])
+def test_nothing_is_read_from_a_folder_that_others_may_have_written(builder: Builder, tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "jobs"
+    folder.mkdir(mode=0o700)
+    (folder / "work.json").write_text(json.dumps({"work": builder.to_json(), "tasks": []}))
+    (folder / "outcomes").mkdir()
+    share = Share(Builder, folder, 0, 1, 1)
+    share()  # nothing to do, and nothing to object to
+    if how == "owner":
+        os.chown(folder, 60_999, -1)
+    elif how == "mode":
+        folder.chmod(0o750)
+    else:
+        os.chown(folder / "work.json", 60_999, -1)
+    with pytest.raises(ExecutorError, match="another user's"):
+        share()
+
+
+def test_an_outcome_of_another_user_is_not_read(builder: Builder, tmp_path: Path) -> None:
+    (tmp_path / "0").write_text("{}\n")
+    job = Running(SimpleNamespace(job_id="7_0"), tmp_path / "0", {})
+    assert list(job.news(builder, has_ended=True)) == []
+    os.chown(tmp_path / "0", 60_999, -1)
+    with pytest.raises(ExecutorError, match="another user's"):
+        list(job.news(builder, has_ended=True))
+
+
+def test_a_submission_is_json_and_says_the_same_on_the_other_side(builder: Builder, tasks: list[Task]) -> None:
+    assert Builder.of(json.loads(json.dumps(builder.to_json()))) == builder
+    assert [builder.task_of(json.loads(json.dumps(builder.task_to_json(task)))) for task in tasks] == tasks
+    built = builder(tasks[0])
+    fix = Fix("first ", ("ingest", "ROOT"), ", then rest")
+    for outcome in (built, Busy(), EdfError("no", where="a.edf", fix=fix), EdfError("no", fix="text", code="odd")):
+        key, again = decode(builder, encode(builder, tasks[0].key, outcome))
+        assert key == tasks[0].key and type(again) is type(outcome)
+        assert str(again) == str(outcome)
+        if isinstance(outcome, EdfError):
+            assert isinstance(again, EdfError) and again.code == outcome.code
+            assert getattr(again.fix, "commands", None) == getattr(outcome.fix, "commands", None)
+    assert decode(builder, encode(builder, None, built)) == (None, built)
+    _, full = decode(builder, encode(builder, None, OSError(28, "No space left on device", "/store")))
+    assert isinstance(full, OSError) and (full.errno, full.filename) == (28, "/store")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"{", b"[]", b'{"key": 1, "result": {}}', b'{"key": "a", "result": {"record": {}}}', b'{"key": "a"}',
+     b'{"key": "a", "error": {"kind": "Iterable", "what": "", "where": null, "fix": null, "code": ""}}',
+     b'{"key": "a", "error": {"kind": "EdfError"}}', b"[" * 100_000],
+)  # fmt: skip
+def test_what_is_no_outcome_is_not_one(builder: Builder, line: bytes) -> None:
+    with pytest.raises(ValueError):
+        decode(builder, line)

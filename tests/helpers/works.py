@@ -6,13 +6,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from brainbrr.engines.engine import Engine
 from brainbrr.errors import BrainbrrError, SpaceError
-from brainbrr.ingest.build import Builder, Built, Task, build, build_all
+from brainbrr.ingest.build import Builder, Built, Busy, Task, build, build_all
 from brainbrr.store import leases
 from brainbrr.store.store import Store
 
@@ -47,6 +48,25 @@ class Marked:
 
     def check(self) -> None:
         self.builder.check()
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "builder": self.builder.to_json(), "aside": str(self.aside)}
+
+    @classmethod
+    def of(cls, value: Mapping[str, Any]) -> Marked:
+        return cls(**{**value, "builder": Builder.of(value["builder"]), "aside": Path(value["aside"])})
+
+    def task_to_json(self, task: Task) -> dict[str, Any]:
+        return self.builder.task_to_json(task)
+
+    def task_of(self, value: Mapping[str, Any]) -> Task:
+        return self.builder.task_of(value)
+
+    def result_to_json(self, result: Built | Busy) -> dict[str, Any]:
+        return self.builder.result_to_json(result)
+
+    def result_of(self, value: Mapping[str, Any]) -> Built | Busy:
+        return self.builder.result_of(value)
 
 
 def run(engine: Engine, work: Marked | Builder, tasks: Sequence[Task]) -> dict[str, Built | BrainbrrError]:
