@@ -211,6 +211,10 @@ def table(out: Output, report: IngestReport) -> None:
     if len(notes) > _KINDS_SHOWN:
         out.note(f"note: {len(notes) - _KINDS_SHOWN} more kinds; --json lists all")
     _refused(out, report)
+    for paths in report.contradictions:
+        out.note(f"problem: the same bytes with different labels, so no view takes them: {', '.join(paths)}")
+    if report.contradictions:
+        out.note("fix: delete the copies, or give all of them the same labels; then ingest again")
     if report.script is not None:
         out.title("would submit")
         out.text(report.script)

@@ -33,6 +33,7 @@ from brainbrr.ingest.scan import (
     look_up,
     scan,
 )
+from brainbrr.loading.recordings import contradictions
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.store import Store
 from brainbrr.views.select import members
@@ -80,11 +81,13 @@ class IngestReport:
     seconds: float = 0.0
     dry_run: bool = False
     plan: Plan | None = None
+    contradictions: tuple[tuple[str, ...], ...] = ()
+    """Recordings of the corpus that are the same bytes with different labels: no view takes them."""
 
     @property
     def exit_code(self) -> int:
-        """1 when a recording failed and that is not accepted."""
-        return int(any(not failure.accepted for failure in self.failed))
+        """1 when a recording failed and that is not accepted, and where labels contradict each other."""
+        return int(bool(self.contradictions) or any(not failure.accepted for failure in self.failed))
 
     @property
     def script(self) -> str | None:
@@ -101,6 +104,7 @@ class IngestReport:
             "failed": [dataclasses.asdict(failure) for failure in self.failed],
             "entered": list(self.entered),
             "left": list(self.left),
+            "contradictions": [list(paths) for paths in self.contradictions],
             "notes": {path: list(notes) for path, notes in self.notes.items()},
             "seconds": round(self.seconds, 3),
             "script": None,
@@ -223,6 +227,7 @@ def report_of(
         computed_twice=sum(each.computed_twice for each in chosen),
         bytes_read=sum(each.n_bytes for each in chosen if each.was_read),
         bytes_written=sum(each.bytes_written for each in chosen),
+        contradictions=contradictions(published.rows.values()) if published.labelled else (),
     )
 
 

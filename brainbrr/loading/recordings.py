@@ -5,9 +5,10 @@ Reads records, no signal; knows nothing of windows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from brainbrr.core.digest import json_digest
@@ -306,21 +307,54 @@ def clip(events: Iterable[Event], end_us: int) -> list[tuple[int, int]]:
     return [(event.start_us, min(event.stop_us, end_us)) for event in events if event.start_us < end_us]
 
 
+def contradictions(rows: Iterable[Row]) -> tuple[tuple[str, ...], ...]:
+    """Return the paths of each source that occurs with different labels, sorted.
+
+    Recordings without labels contradict nothing, and types only where both have some.
+    """
+    by_source: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.source is not None and row.annotations is not None and row.annotations.get("labelled"):
+            by_source.setdefault(row.source, []).append(row)
+    return tuple(
+        sorted(
+            tuple(sorted(row.path for row in same))
+            for same in by_source.values()
+            if len(same) > 1 and any(_contradict(left, right) for left, right in combinations(same, 2))
+        )
+    )
+
+
+def _contradict(left: Row, right: Row) -> bool:
+    ours, theirs = left.annotations or {}, right.annotations or {}
+    if any(ours.get(name, []) != theirs.get(name, []) for name in ("seizures", "unknown")):
+        return True
+    return bool(ours["typed"] and theirs["typed"] and ours["typed"] != theirs["typed"])
+
+
+def contradiction(paths: Sequence[str], path: str) -> str:
+    """Return why a recording among `paths`, which are the same bytes with different labels, cannot be used."""
+    return f"the same bytes have other labels as {', '.join(each for each in paths if each != path)}"
+
+
 def assemble(
     store: Store,
     rows: Iterable[Row],
     *,
     recipe: Recipe,
     labelled: bool,
+    contradicting: Iterable[Sequence[str]] = (),
 ) -> tuple[tuple[ViewRecording, ...], tuple[Missing, ...], tuple[Omission, ...]]:
     """Sort catalog rows into stored, missing and accepted as omitted, under one recipe.
 
-    In a `labelled` corpus a recording without labels is missing: it is not known to be background.
+    In a `labelled` corpus a recording without labels is missing: it is not known to be background. So is one whose
+    labels contradict those of the same bytes elsewhere in the corpus, `contradicting`.
     """
     ready: list[ViewRecording] = []
     missing: list[Missing] = []
     omitted: list[Omission] = []
     recipe_id = recipe.digest
+    others = {path: paths for paths in contradicting for path in paths}
     for row in rows:
         refusal = row.refusals.get(recipe_id)
         if refusal is not None and refusal.accepted:
@@ -331,6 +365,9 @@ def assemble(
             continue
         if labelled and row.annotations is None:
             missing.append(Missing(row.path, "its labels are missing or malformed"))
+            continue
+        if labelled and row.path in others:
+            missing.append(Missing(row.path, contradiction(others[row.path], row.path)))
             continue
         if row.source is None:
             missing.append(Missing(row.path, "not ingested"))

@@ -11,7 +11,7 @@ from brainbrr.core.digest import key_of
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import DuplicateError, IntegrityError, LeakError, UsageError, ViewNotReadyError
-from brainbrr.loading.recordings import assemble
+from brainbrr.loading.recordings import assemble, contradictions
 from brainbrr.settings import Settings
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.checks import Inspection, copies, inspect_store
@@ -34,6 +34,8 @@ class CheckReport:
     missing: tuple[dict[str, str], ...]
     corrupt: tuple[Damage, ...]
     leaks: tuple[dict[str, Any], ...]
+    contradictions: tuple[dict[str, Any], ...] = ()
+    """Of each corpus, recordings of the same bytes with different labels; `missing` names those of the profile."""
 
     @property
     def exit_code(self) -> int:
@@ -100,6 +102,11 @@ def check(
                 recipe,
             )
         ),
+        contradictions=tuple(
+            {"corpus": catalog.corpus, "recordings": paths}
+            for catalog, _ in chosen
+            for paths in contradictions(catalog.rows.values())
+        ),
     )
 
 
@@ -149,7 +156,13 @@ def _missing(
     if not store.corpora():
         yield {"corpus": "", "recording": "", "reason": "the store has no corpus, so nothing in it can be complete"}
     for catalog, rows in chosen:
-        ready, missing, _ = assemble(store, rows, recipe=recipe, labelled=catalog.labelled)
+        ready, missing, _ = assemble(
+            store,
+            rows,
+            recipe=recipe,
+            labelled=catalog.labelled,
+            contradicting=contradictions(catalog.rows.values()),
+        )
         for each in missing:
             yield {"corpus": catalog.corpus, **vars(each)}
         if not ready and not missing:

@@ -17,7 +17,7 @@ from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import Fix, RecordingError, UsageError
 from brainbrr.loading.index import Index
 from brainbrr.loading.labels import not_shown
-from brainbrr.loading.recordings import Members, Scope, Stale, assemble
+from brainbrr.loading.recordings import Members, Scope, Stale, assemble, contradictions
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.profiles import Profile
 from brainbrr.store.catalog import Catalog
@@ -39,6 +39,8 @@ class ViewReport:
     leave_out: Fix | None
     findings: Mapping[str, Mapping[str, int]] | None = None
     """By name, in how many recordings and channels; None where no quality was requested."""
+    contradictions: tuple[tuple[str, ...], ...] = ()
+    """Recordings of the corpus that are the same bytes with different labels; `missing` names those of the view."""
 
     @property
     def state(self) -> str:
@@ -85,6 +87,7 @@ class ViewReport:
             "digest": view.digest,
             "bytes": sum(view.store.object_bytes(c) for c in {r.content for r in view.recordings}),
             "extra_bytes": 0,
+            "contradictions": [list(paths) for paths in self.contradictions],
             "root": str(self.checked_root) if self.checked_root else None,
             "mend": self.mend,
             "leave_out": self.leave_out,
@@ -161,13 +164,20 @@ def view(
         mend=found.fix,
         leave_out=Fix((*command.commands[0], "--accept", "refused")) if refused else None,
         findings=examined.findings if examined else None,
+        contradictions=contradictions(catalog.rows.values()) if catalog and catalog.labelled else (),
     )
 
 
 def _members(store: Store, catalog: Catalog, request: ViewRequest) -> tuple[Members, Examined | None]:
     """Return the recordings that a request takes, and what their findings say where a quality is requested."""
     rows = select(catalog, request.profile, split=request.split, selection=request.selection)
-    ready, missing, omitted = assemble(store, rows, recipe=request.recipe, labelled=catalog.labelled)
+    ready, missing, omitted = assemble(
+        store,
+        rows,
+        recipe=request.recipe,
+        labelled=catalog.labelled,
+        contradicting=contradictions(catalog.rows.values()),
+    )
     if request.selection.min_quality is None or not ready:
         return Members(ready, missing, omitted), None
     examined = by_quality(store, ready, request.selection.min_quality)

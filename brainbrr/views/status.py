@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from brainbrr.eeg.signal.recipe import PRESETS, Recipe
 from brainbrr.errors import IntegrityError
-from brainbrr.loading.recordings import assemble
+from brainbrr.loading.recordings import assemble, contradictions
 from brainbrr.profiles import Profile
 from brainbrr.settings import Settings
 from brainbrr.store.catalog import Catalog
@@ -125,8 +125,11 @@ def _readiness(
 ) -> Iterator[dict[str, Any]]:
     """Yield for each recipe and profile what a view of them would hold, by the `assemble` that `view` uses."""
     taken = {profile.name: {row.path for row in members(catalog.rows, profile)} for profile in profiles.values()}
+    contradicting = contradictions(catalog.rows.values())
     for digest, recipe in recipes.items():
-        found = assemble(store, catalog.rows.values(), recipe=recipe, labelled=catalog.labelled)
+        found = assemble(
+            store, catalog.rows.values(), recipe=recipe, labelled=catalog.labelled, contradicting=contradicting
+        )
         ready, omitted = {each.path for each in found[0]}, {each.recording for each in found[2]}
         for profile, paths in taken.items():
             yield {

@@ -1,0 +1,82 @@
+"""Every file of a tree is accounted for, through `ingest`, `view` and `check`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers.computing import computed_once
+from helpers.support import Cli
+
+from brainbrr.eeg.corpus.tree import locate, scan
+
+ROW = "TERM,{},{},{},1.0000\n"
+
+
+@pytest.fixture(autouse=True)
+def computed_before() -> Iterator[None]:
+    with computed_once():
+        yield
+
+
+@pytest.fixture
+def recordings(generated: Path) -> list[tuple[Path, Path]]:
+    """EDF files and their tables, the shortest ones."""
+    files = sorted(scan(locate(generated)), key=lambda file: file.edf.stat().st_size)
+    return [(file.edf, file.labels[".csv_bi"]) for file in files]
+
+
+@pytest.fixture
+def place(recordings: list[tuple[Path, Path]], tmp_path: Path) -> Path:
+    """An empty plain corpus."""
+    folder = tmp_path / "lab"
+    folder.mkdir()
+    return folder
+
+
+def put(recordings: list[tuple[Path, Path]], n: int, stem: Path) -> None:
+    """Copy recording `n` and its labels to a stem."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    for source, suffix in zip(recordings[n], (".edf", ".csv_bi"), strict=True):
+        shutil.copy(source, stem.with_name(stem.name + suffix))
+
+
+def relabel(table: Path, *rows: tuple[float, float, str]) -> None:
+    text = table.read_text()
+    head = text[: text.index("confidence\n") + len("confidence\n")]
+    table.write_text(head + "".join(ROW.format(*row) for row in rows))
+
+
+def test_the_same_bytes_with_different_labels_are_named_and_no_view_takes_them(
+    cli: Cli, place: Path, recordings: list[tuple[Path, Path]]
+) -> None:
+    put(recordings, 0, place / "a" / "a1")
+    put(recordings, 0, place / "b" / "b1")
+    put(recordings, 1, place / "c" / "c1")
+    told = cli("ingest", place, "--workers", 1, "--json")
+    assert (told.code, told.json["contradictions"]) == (0, [])  # the same bytes with the same labels are one recording
+    relabel(place / "a" / "a1.csv_bi", (0, 2, "bckg"), (2, 4, "seiz"))
+    pair = [["a/a1.edf", "b/b1.edf"]]
+    assert cli("ingest", place, "--dry-run", "--json").json["contradictions"] == pair
+    told = cli("ingest", place, "--workers", 1, "--json")
+    assert (told.code, told.json["contradictions"]) == (1, pair)
+    shown = cli("ingest", place, "--workers", 1)
+    assert shown.code == 1 and "the same bytes with different labels" in shown.err + shown.out
+    viewed = cli("view", "--json")
+    assert (viewed.code, viewed.json["state"], viewed.json["ready"]) == (3, "incomplete", 1)
+    assert viewed.json["contradictions"] == pair
+    assert {each["recording"]: each["reason"] for each in viewed.json["missing"]} == {
+        "a/a1.edf": "the same bytes have other labels as b/b1.edf",
+        "b/b1.edf": "the same bytes have other labels as a/a1.edf",
+    }
+    assert "other labels as b/b1.edf" in cli("view").out
+    assert cli("view", "--patients", "c", "--json").json["state"] == "ready"
+    checked = cli("check", "--json")
+    assert checked.code == 3
+    assert checked.json["contradictions"] == [{"corpus": "lab", "recordings": pair[0]}]
+    assert "other labels" in cli("check").out
+    shutil.copy(place / "b" / "b1.csv_bi", place / "a" / "a1.csv_bi")
+    assert cli("ingest", place, "--workers", 1).code == 0
+    assert cli("view").code == 0
