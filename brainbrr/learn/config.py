@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import tomli_w
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from brainbrr.core import models
@@ -306,12 +306,7 @@ class TrainConfig(Section):
         str
             What a run's config.toml holds.
         """
-        fields = self.model_dump(mode="json")
-        tables = {name: value for name, value in fields.items() if isinstance(value, dict)}
-        lines = [_line(name, value) for name, value in fields.items() if name not in tables]
-        for name, table in tables.items():
-            lines += ["", f"[{name}]", *(_line(key, value) for key, value in table.items())]
-        return "\n".join(lines) + "\n"
+        return tomli_w.dumps(self.model_dump(mode="json"))
 
 
 def window_fields(spec: WindowSpec) -> dict[str, Any]:
@@ -329,13 +324,3 @@ def setting_names() -> tuple[str, ...]:
         else:
             names.append(name)
     return tuple(names)
-
-
-def _line(name: str, value: Any) -> str:
-    return f"{name} = {_toml(value)}"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(_line(key, inner) for key, inner in value.items()) + "}"
-    return json.dumps(value, ensure_ascii=False)  # JSON's scalars and lists are TOML's, too
