@@ -276,7 +276,7 @@ def build_all(
 
     def run(some: Sequence[Task]) -> Ended[Task, Built]:
         work: Transferable[Task, Built | Busy] = builder
-        ended: Ended[Task, Built | Busy] = (engine or local_engine(None, len(some))).run(work, some, notify)
+        ended = (engine or local_engine(None, len(some))).run(work, some, notify)
         with closing(ended):
             for task, outcome in ended:
                 if isinstance(outcome, Busy):

@@ -22,7 +22,7 @@ from brainbrr.core.progress import Progress
 from brainbrr.core.statcache import FileFacts, Host, Sources, keep
 from brainbrr.eeg.corpus import tree
 from brainbrr.eeg.corpus.annotations import Annotations, check_length, label_digest, read_annotations
-from brainbrr.eeg.corpus.tree import Corpus, RecordingFile, locate
+from brainbrr.eeg.corpus.tree import Corpus, RecordingFile, locate, refuse_outside
 from brainbrr.eeg.corpus.vocabulary import Meaning
 from brainbrr.eeg.edf.reader import located, read_header
 from brainbrr.eeg.signal.preprocess import check
@@ -186,6 +186,8 @@ def stays_unlabelled(catalog: Catalog | None, files: Sequence[RecordingFile]) ->
 
 
 def _scanned(file: RecordingFile) -> ScannedRecording:
+    if file.refusal is not None:
+        return ScannedRecording(file, 0).failed(RecordingError(file.refusal, where=file.path, fix="rename it"))
     try:
         return ScannedRecording(file, file.edf.stat().st_size)
     except OSError as error:  # a broken link
@@ -212,11 +214,14 @@ def read_labels(scan: CorpusScan, recording: ScannedRecording) -> ScannedRecordi
 
     One whose labels cannot be read, or are malformed, is refused.
     """
+    if recording.file.refusal is not None:
+        return recording
     before = scan.base.rows.get(recording.path) if scan.base else None
     files, digest, annotations = recording.file.labels, None, None
     failure: RecordingError | None = None
     if scan.labelled:
         try:
+            refuse_outside(scan.corpus, files)
             digest = _label_digest(scan, files) if files else None
             if before is not None and before.annotations is not None and _same_labels(scan, before, digest):
                 annotations = Annotations.from_json(before.annotations)

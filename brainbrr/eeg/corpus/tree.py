@@ -9,14 +9,14 @@ import errno
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from brainbrr.eeg.corpus.annotations import CHANNELS
 from brainbrr.eeg.corpus.bids import Tables
 from brainbrr.eeg.corpus.label_formats import FORMATS, ROLES, suffix_of
-from brainbrr.errors import UsageError
+from brainbrr.errors import AnnotationError, UsageError
 
 SPLITS = ("train", "dev", "eval")
 
@@ -26,7 +26,8 @@ _RECORDINGS = (".edf", ".bdf")  # BDF is listed so that it is refused by name, n
 _CORPUS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
 _TUSZ_STEM = re.compile(r"([A-Za-z0-9]+)_s\d+_t\d+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_ODD = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""In a table it would be another row, on a terminal anything; the last ones stand for bytes that are not UTF-8."""
 _SESSION = re.compile(r"s\d+(_\d+)*|ses-[A-Za-z0-9]+")  # s001_2012, s001_2002_12_23, ses-01
 _SHARED = {
     "summary.txt": re.compile(r"chb\d+[a-z]?-summary\.txt", re.IGNORECASE),
@@ -46,7 +47,10 @@ class Corpus:
 
 @dataclass(frozen=True)
 class RecordingFile:
-    """One EDF file of a corpus: what its place says about it, the label files beside it by role, what is odd."""
+    """One EDF file of a corpus: what its place says about it, the label files beside it by role, what is odd.
+
+    `refusal`: why it cannot be stored under its name; `path` has its odd characters as escapes then.
+    """
 
     path: str
     edf: Path
@@ -55,6 +59,7 @@ class RecordingFile:
     split: str
     labels: Mapping[str, Path] = field(hash=False)
     notes: tuple[str, ...] = ()
+    refusal: str | None = None
 
 
 def locate(root: Path, *, name: str | None = None) -> Corpus:
@@ -102,9 +107,9 @@ def locate(root: Path, *, name: str | None = None) -> Corpus:
 def scan(corpus: Corpus) -> tuple[RecordingFile, ...]:
     """Return every recording of a corpus, sorted by path, with the label files that lie beside it.
 
-    Links to files and folders are followed, each folder once; hidden files are no recordings. Raises
-    UsageError when there is none, when a folder cannot be read, or when a recording's name is not UTF-8 or holds
-    control characters: a part of the list would pass for the whole.
+    Links to files and folders are followed, each folder once; hidden files are no recordings. One whose name is not
+    UTF-8 or holds control characters has a refusal. Raises UsageError when there is none, or when a folder cannot be
+    read: a part of the list would pass for the whole.
     """
     prefix = "edf/" if corpus.layout == "tusz" and _has_splits(corpus.root / "edf") else ""
     starts = [""]
@@ -126,7 +131,37 @@ def scan(corpus: Corpus) -> tuple[RecordingFile, ...]:
             where=corpus.root,
             fix="give the folder that holds the recordings; is its disk mounted?",
         )
-    return tuple(sorted(found, key=lambda recording: recording.path))
+    return tuple(sorted(_each_once(found), key=lambda recording: recording.path))
+
+
+def _each_once(found: Sequence[RecordingFile]) -> Iterator[RecordingFile]:
+    """Give recordings with paths that differ: an escaped name may be another file's."""
+    taken = {recording.path for recording in found if recording.refusal is None}
+    for recording in sorted(found, key=lambda each: os.fsencode(each.edf)):
+        path, n = recording.path, 1
+        while recording.refusal is not None and path in taken:
+            path, n = f"{recording.path} ({n})", n + 1
+        taken.add(path)
+        yield recording if path == recording.path else replace(recording, path=path)
+
+
+def refuse_outside(corpus: Corpus, labels: Mapping[str, Path]) -> None:
+    """Raise AnnotationError for a label file that is a link out of the corpus: errors and the catalog show its text.
+
+    Links to git-annex's objects may lead there, also where the corpus is a part of the dataset that has them.
+    """
+    for path in labels.values():
+        if not path.is_symlink():  # folders may be links: they are on other disks
+            continue
+        real = path.resolve()
+        inside = (corpus.root.resolve(), path.parent.resolve())
+        annexes = [folder / ".git" / "annex" / "objects" for folder in (inside[0], *inside[0].parents)]
+        if not any(real.is_relative_to(folder) for folder in (*inside, *annexes)):
+            raise AnnotationError(
+                "the label file is a link out of the corpus, and was not read",
+                where=path,
+                fix="put the file itself there, or `--labels none`",
+            )
 
 
 def _layout(root: Path) -> Layout:
@@ -250,13 +285,13 @@ def _recording(
     tables: Tables,
 ) -> RecordingFile:
     path = prefix + "/".join(parts)
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        shown = path.encode("utf-8", "backslashreplace").decode()
-        raise UsageError("a file name is not UTF-8", where=f"{corpus.root}/{shown}", fix="rename it") from None
-    if _CONTROL.search(path):  # in a table it would be another row, on a terminal anything
-        raise UsageError("a file name holds a control character", where=f"{corpus.root} {path!r}", fix="rename it")
+    if odd := _ODD.search(path):
+        why = "is not UTF-8" if "\ud800" <= odd[0] <= "\udfff" else "holds a control character"
+        shown = [_ODD.sub(lambda char: char[0].encode("unicode_escape").decode(), part) for part in parts]
+        *folders, name = shown
+        patient, split = _patient(corpus.layout, folders, name.rpartition(".")[0], [])
+        refusal = f"a file name {why}"
+        return RecordingFile(prefix + "/".join(shown), place / parts[-1], patient, None, split, {}, refusal=refusal)
     *folders, name = parts
     stem = name.rpartition(".")[0]
     notes: list[str] = []

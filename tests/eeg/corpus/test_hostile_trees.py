@@ -13,7 +13,7 @@ from helpers.edf_bytes import File, noise
 from brainbrr.eeg.corpus.annotations import read_annotations
 from brainbrr.eeg.corpus.tree import locate, scan
 from brainbrr.eeg.edf.reader import read_header
-from brainbrr.errors import AnnotationError, EdfError, UsageError
+from brainbrr.errors import AnnotationError, EdfError
 
 
 def test_links_to_pipes_and_devices_are_no_recordings(tmp_path: Path) -> None:
@@ -39,11 +39,20 @@ def test_what_has_no_end_is_refused_at_once(tmp_path: Path, target: str) -> None
 
 
 @pytest.mark.parametrize("name", ["a\nb.edf", "a\tb.edf", "\x1b[2J.edf", "a\x7f.edf", "a\u0085.edf", "a\u2028b.edf"])
-def test_a_name_with_control_characters_is_refused_and_shown_without_them(tmp_path: Path, name: str) -> None:
+def test_a_name_with_control_characters_is_one_refusal_and_shown_without_them(tmp_path: Path, name: str) -> None:
     File([noise("Cz")]).write(tmp_path, name)
-    with pytest.raises(UsageError, match="control character") as caught:
-        scan(locate(tmp_path, name="demo"))
-    assert str(caught.value).splitlines()[1].isprintable()
+    File([noise("Cz")]).write(tmp_path, "plain.edf")
+    odd, plain = sorted(scan(locate(tmp_path, name="demo")), key=lambda each: each.refusal is None)
+    assert odd.refusal == "a file name holds a control character" and odd.edf == tmp_path / name
+    assert f"{odd.path}{odd.patient}{odd.session}".isprintable() and not odd.labels
+    assert (plain.path, plain.refusal) == ("plain.edf", None)
+
+
+def test_an_escaped_name_that_another_file_has_gets_a_number(tmp_path: Path) -> None:
+    for name in ("a\\nb.edf", "a\nb.edf"):
+        File([noise("Cz")]).write(tmp_path, name)
+    found = {file.path: file.refusal is None for file in scan(locate(tmp_path, name="demo"))}
+    assert found == {"a\\nb.edf": True, "a\\nb.edf (1)": False}
 
 
 def test_a_name_may_be_of_any_language_and_as_long_as_the_disk_takes_it(tmp_path: Path) -> None:
