@@ -1,6 +1,6 @@
 """The only place that hashes. Knows nothing of EEG and nothing of paths in a store.
 
-XXH3-128 finds (sources, recipes, keys); SHA-256 proves (contents, views). See store/README.md.
+XXH3-128 finds (keys); SHA-256 proves (sources, recipes, contents, views). See store/README.md.
 
 Decimal numbers as text: one number has one text, so that a digest of it means something.
 
