@@ -117,6 +117,7 @@ def ingest(
     recipe: Recipe | str | Path = "default",
     corpus: str | None = None,
     labels: Labels = "found",
+    relabel: bool = False,
     accept: str | Iterable[str] = (),
     label_map: Mapping[str, Meaning] | str | Path | None = None,
     checksums: str | Path | None = None,
@@ -143,8 +144,11 @@ def ingest(
         A recipe, the name of a preset, or a TOML file.
     corpus : str, optional
         The corpus's name. Default: its folder's.
-    labels : {"found", "none"}
-        "none" declares the corpus unlabelled.
+    labels : {"found", "optional", "none"}
+        "found": a recording without a label file is refused. "optional": it is unlabelled. "none" declares the corpus
+        unlabelled.
+    relabel : bool
+        Let a corpus that has labels become an unlabelled one.
     accept : str or iterable of {"refused", "truncated", "removed", "label-length"}
         "refused": record refused recordings as omitted, so that views count as ready. "truncated": store the complete
         data records of truncated files. "removed": let most of a corpus leave the catalog. "label-length": cut labels
@@ -200,6 +204,7 @@ def ingest(
         workers=workers,
         engine=Futures(executor) if isinstance(executor, Executor) else executor,
         labels=labels,
+        relabel=relabel,
         codec=codec,
         dry_run=dry_run,
         accept=accepted(accept, known=ACCEPT),

@@ -32,7 +32,11 @@ _BELONGS_TO = {
 
 name_option = click.option("--corpus", metavar="NAME", help="Name of the corpus. Default: its folder's name.")
 labels_option = click.option(
-    "--labels", type=click.Choice(["found", "none"]), default="found", help="`none` declares the corpus unlabelled."
+    "--labels",
+    type=click.Choice(["found", "optional", "none"]),
+    default="found",
+    show_default=True,
+    help="`optional` leaves recordings without a label file unlabelled; `none` declares the corpus unlabelled.",
 )
 width_options = options(
     click.option(
@@ -72,6 +76,7 @@ _submission_options = options(
 @width_options
 @_submission_options
 @labels_option
+@click.option("--relabel", is_flag=True, help="Let a corpus that has labels become an unlabelled one.")
 @click.option("--codec", type=click.Choice(["none", "zstd"]), help="How a new store compresses tiles. Default: none.")
 @click.option("--dry-run", is_flag=True, help="Show what would be built, what it needs and how long it takes.")
 @accepts(
@@ -104,6 +109,7 @@ def ingest(
     recipe: str,
     workers: int | None,
     labels: Labels,
+    relabel: bool,
     codec: Codec | None,
     dry_run: bool,
     accept: frozenset[str],
@@ -136,6 +142,7 @@ def ingest(
         workers=workers,
         engine=engine_of(session, workers=workers, **executor),
         labels=labels,
+        relabel=relabel,
         codec=codec,
         dry_run=dry_run,
         accept=accept,

@@ -18,7 +18,7 @@ from brainbrr.store.formats import Codec
 ACCEPT = ("refused", "truncated", "removed", "label-length")
 """What can be accepted."""
 
-Labels = Literal["found", "none"]
+Labels = Literal["found", "optional", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,11 @@ class IngestOptions:
         Threads that hash (two for each worker) and processes that build. Default: all cores.
     engine : Engine, optional
         Where recordings are built. Default: `workers` processes on this machine.
-    labels : {"found", "none"}
-        "none" declares that the corpus has no labels.
+    labels : {"found", "optional", "none"}
+        "found": a recording without a label file is refused. "optional": it is unlabelled. "none" declares that the
+        corpus has no labels.
+    relabel : bool
+        Let a corpus that has labels become an unlabelled one.
     codec : {"none", "zstd"}, optional
         How a new store keeps its tiles; an existing store must have the same.
     dry_run : bool
@@ -70,6 +73,7 @@ class IngestOptions:
     workers: int | None = None
     engine: Engine | None = None
     labels: Labels = "found"
+    relabel: bool = False
     codec: Codec | None = None
     dry_run: bool = False
     accept: frozenset[str] = frozenset()

@@ -89,7 +89,7 @@ def plan(
     recordings = [each.recording for each in planned]
     differences = [us for each in planned if abs(us := _length_difference(each)) > TOLERANCE_OF_LENGTH_US]
     return recordings, Plan(
-        labelled=sum(scan.labelled and each.annotations is not None for each in recordings),
+        labelled=sum(each.annotations is not None and each.annotations.labelled for each in recordings),
         hours=(sum(seconds) + sum(each.signal_us for each in stored) / 1_000_000) / 3600,
         stored=len(stored),
         bytes_source=sum(each.n_bytes for each in recordings),

@@ -151,6 +151,7 @@ def scan(options: IngestOptions, progress: Progress) -> CorpusScan:
     if store is not None:
         refuse_retired(store, options.recipe)
     base = store.catalog(corpus.name) if store else None
+    refuse_unlabelling(options, corpus, base, files)
     labelled = options.labels != "none"
     if labelled and stays_unlabelled(base, files):
         labelled = False
@@ -183,6 +184,33 @@ def _open_or_create(options: IngestOptions, corpus: Sequence[Guard]) -> Store | 
 def stays_unlabelled(catalog: Catalog | None, files: Sequence[RecordingFile]) -> bool:
     """Return whether a corpus was declared unlabelled and still has no label files."""
     return catalog is not None and not catalog.labelled and not any(file.labels for file in files)
+
+
+def _labelled_rows(catalog: Catalog | None) -> list[Row]:
+    """Return the recordings that have labels, or were stored with labels whose files are missing now."""
+    if catalog is None or not catalog.labelled:
+        return []
+    return [
+        row
+        for row in catalog.rows.values()
+        if (row.annotations["labelled"] if row.annotations is not None else row.contents)
+    ]
+
+
+def refuse_unlabelling(
+    options: IngestOptions, corpus: Corpus, base: Catalog | None, files: Sequence[RecordingFile]
+) -> None:
+    """Raise UsageError where a corpus would lose all its labels: by "none", or by "optional" without a label file."""
+    lost = _labelled_rows(base)
+    keeps = options.labels == "found" or (options.labels == "optional" and any(file.labels for file in files))
+    if not lost or keeps or options.relabel:
+        return
+    n_seizures = sum(len(row.annotations["seizures"]) for row in lost if row.annotations)
+    raise UsageError(
+        f"corpus {corpus.name!r} has labels: {len(lost)} recordings with {n_seizures} seizures would become unlabelled",
+        where=corpus.root,
+        fix=f"leave out --labels {options.labels}; to delete these labels from the catalog, give --relabel as well",
+    )
 
 
 def _scanned(file: RecordingFile) -> ScannedRecording:
@@ -238,7 +266,7 @@ def read_labels(scan: CorpusScan, recording: ScannedRecording) -> ScannedRecordi
 
 def _same_labels(scan: CorpusScan, before: Row, digest: str | None) -> bool:
     """Return whether a catalog's labels are of these bytes, and were read with the same label map."""
-    if before.annotations is None:
+    if before.annotations is None or not before.annotations["labelled"]:
         return before.labels == digest
     return before.labels == digest and before.annotations.get("label_map", {}) == scan.label_map
 
@@ -283,7 +311,17 @@ def _label_digest(scan: CorpusScan, files: Mapping[str, Path]) -> str:
 
 
 def _read_annotations(scan: CorpusScan, file: RecordingFile) -> Annotations:
-    read = read_annotations(file.labels, recording=file.edf.name, label_map=scan.label_map)
+    if not file.labels and scan.options.labels == "optional":
+        return Annotations(labelled=False, notes=(*file.notes, "no label file: unlabelled"))
+    try:
+        read = read_annotations(file.labels, recording=file.edf.name, label_map=scan.label_map)
+    except AnnotationError as error:
+        if file.labels or _labelled_rows(scan.base) or any(each.file.labels for each in scan.recordings):
+            raise
+        fix = Fix(
+            "put them beside the recordings, or declare the corpus unlabelled: ", ("ingest", "ROOT", "--labels", "none")
+        )
+        raise AnnotationError(error.what, where=error.where, fix=fix) from None
     notes = [*file.notes, *read.notes]
     if scan.corpus.layout == "tusz" and ".csv_bi" not in file.labels:
         notes.append(f"no .csv_bi, which should decide seizure time: {next(iter(file.labels))} does")

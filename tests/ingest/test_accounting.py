@@ -80,3 +80,50 @@ def test_the_same_bytes_with_different_labels_are_named_and_no_view_takes_them(
     shutil.copy(place / "b" / "b1.csv_bi", place / "a" / "a1.csv_bi")
     assert cli("ingest", place, "--workers", 1).code == 0
     assert cli("view").code == 0
+
+
+def test_one_missing_label_file_does_not_propose_to_unlabel_the_corpus(
+    cli: Cli, place: Path, recordings: list[tuple[Path, Path]]
+) -> None:
+    for n in range(3):
+        put(recordings, n, place / f"p{n}" / f"r{n}")
+    table = place / "p1" / "r1.csv_bi"
+    text = table.read_text()
+    table.unlink()
+    (failure,) = cli("ingest", place, "--workers", 1, "--json").json["failed"]
+    assert "--labels optional" in failure["fix"] and "--labels none" not in failure["fix"]
+    told = cli("ingest", place, "--workers", 1, "--labels", "optional", "--json")
+    assert told.code == 0 and told.json["notes"]["p1/r1.edf"] == ["no label file: unlabelled"]
+    viewed = cli("view", "--json").json
+    assert (viewed["state"], viewed["ready"]) == ("ready", 3)
+    assert viewed["window_classes"]["unlabelled"] > 0 < viewed["window_classes"]["background"]
+    assert cli("ingest", place, "--workers", 1).code == 0  # what was left unlabelled stays so
+    assert cli("ingest", place, "--workers", 1, "--dry-run", "--json").json["labelled"] == 2
+    table.write_text(text)
+    assert cli("ingest", place, "--workers", 1, "--json").json["relabelled"] == 1
+    assert cli("view", "--json").json["window_classes"]["unlabelled"] == 0
+
+
+def test_a_labelled_corpus_becomes_unlabelled_only_with_relabel(
+    cli: Cli, place: Path, recordings: list[tuple[Path, Path]]
+) -> None:
+    for n in range(2):
+        put(recordings, n, place / f"p{n}" / f"r{n}")
+    relabel(place / "p0" / "r0.csv_bi", (0, 2, "bckg"), (2, 4, "seiz"))
+    assert cli("ingest", place, "--workers", 1).code == 0
+    seizures = cli("view", "--json").json["seizures"]
+    for more in ([], ["--dry-run"]):
+        told = cli("ingest", place, "--workers", 1, "--labels", "none", *more)
+        assert told.code == 2 and f"2 recordings with {seizures} seizures would become unlabelled" in told.err
+        assert "--relabel" in told.err
+    for table in place.rglob("*.csv_bi"):
+        table.unlink()
+    assert cli("ingest", place, "--workers", 1, "--labels", "optional").code == 2
+    told = cli("ingest", place, "--workers", 1)
+    assert told.code == 1 and "--labels none" not in told.err
+    assert cli("view", "--json").json["ready"] == 0
+    told = cli("ingest", place, "--workers", 1)  # nor does the next one, whose catalog has no labels
+    assert told.code == 1 and "--labels none" not in told.err
+    assert cli("ingest", place, "--workers", 1, "--labels", "none").code == 2
+    assert cli("ingest", place, "--workers", 1, "--labels", "none", "--relabel").code == 0
+    assert cli("view", "--json").json["window_classes"]["background"] == 0

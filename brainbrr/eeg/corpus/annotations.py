@@ -100,7 +100,7 @@ class Annotations:
 
 
 UNLABELLED = Annotations(labelled=False)
-"""A recording of a corpus that was declared unlabelled: nothing is known about any of its time."""
+"""A recording without labels: nothing is known about any of its time."""
 
 
 def read_annotations(
@@ -125,8 +125,8 @@ def read_annotations(
         raise AnnotationError(
             f"no label file; looked for {names}, a CHB-MIT summary and a Siena list",
             fix=Fix(
-                "put it beside the recording, or declare the corpus unlabelled: ",
-                ("ingest", "ROOT", "--labels", "none"),
+                "put it beside the recording, or leave the recordings that have none unlabelled: ",
+                ("ingest", "ROOT", "--labels", "optional"),
             ),
         )
     read: dict[str, LabelFile] = {}

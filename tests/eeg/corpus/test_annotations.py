@@ -394,7 +394,7 @@ def test_no_label_file_is_an_error_that_lists_what_was_looked_for(tmp_path: Path
     with pytest.raises(AnnotationError, match="no label file") as error:
         read_annotations({})
     assert all(role.lstrip(".") in error.value.what for role in ROLES if not FORMATS[role].shared)
-    assert error.value.fix and "--labels none" in error.value.fix
+    assert error.value.fix and "--labels optional" in error.value.fix
     with pytest.raises(AnnotationError, match="cannot be read: No such file"):
         read_annotations({".csv_bi": tmp_path / "gone.csv_bi"})
     with pytest.raises(ValueError, match="not a kind of label file"):
