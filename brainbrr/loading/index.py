@@ -1,9 +1,7 @@
 """The index of a view: all that reading its windows needs beside the objects, as flat arrays in one small file.
 
 Half a kilobyte a recording, whatever the number of windows. Knows no store; labels are in samples, not in files.
-The file is numpy's npz, read without numpy's loader: a file from elsewhere may name any dtype and shape, be a zip bomb,
-or hold a pickle. Each header is compared with the one that numpy writes for the expected array, and no array is larger
-than the file.
+The file is numpy's npz. `np.load` would set aside what a file claims to hold, so sizes and dtypes are compared first.
 """
 
 from __future__ import annotations
@@ -11,8 +9,8 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import struct
+import tokenize
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -36,9 +34,12 @@ MAX_INDEX_BYTES = 1 << 31
 """The size of an index of four million recordings."""
 
 _FRAME = "frame"
-_HEADER = re.compile(rb"\{'descr': '[<|]([a-z][0-9])', 'fortran_order': False, 'shape': \(([0-9, ]{1,60})\), \} *\n")
-_OF_ZIP = (struct.error, zipfile.BadZipFile)
-_HEAD = struct.Struct("<6sBBH")  # NEP 1: magic, version, length of the header
+_MAX_HEADER_BYTES = 256
+_NOT_ZIP = (struct.error, zipfile.BadZipFile, EOFError, RuntimeError, OSError)
+"""What zipfile raises for other files; RuntimeError: encrypted, an unknown method, or JSON a thousand deep."""
+
+_NOT_NPY = (SyntaxError, tokenize.TokenError, UserWarning)
+"""What numpy raises beside ValueError for a header that is none."""
 
 
 def save(path: Path, head: Mapping[str, Any], arrays: Mapping[str, AnyArray], *, like: Path | None = None) -> None:
@@ -79,8 +80,7 @@ def load(
         if not isinstance(head, dict):
             raise ValueError("its frame is not a JSON object")
         return head, arrays
-    # the errors of zipfile for other files; RuntimeError: encrypted, an unknown method, JSON a thousand deep
-    except (ValueError, TypeError, LookupError, EOFError, RuntimeError, OSError, *_OF_ZIP) as error:
+    except (ValueError, TypeError, LookupError, *_NOT_ZIP, *_NOT_NPY) as error:
         raise no_index(error, path) from None
 
 
@@ -102,17 +102,18 @@ def _members(data: bytes) -> dict[str, bytes]:
 
 
 def _array(data: bytes, dtype: str) -> AnyArray:
-    """Return the array of a .npy file whose header is the one that numpy writes for it."""
-    if len(data) < _HEAD.size:
-        raise ValueError("an array is cut short")
-    magic, major, minor, n_bytes = _HEAD.unpack_from(data)
-    first = _HEAD.size + n_bytes
-    header = _HEADER.fullmatch(data, _HEAD.size, first)
-    if (magic, major, minor) != (b"\x93NUMPY", 1, 0) or header is None or header[1].decode() != dtype:
+    """Return the array of a .npy file, which must be of this dtype and hold all that its header claims."""
+    file = io.BytesIO(data)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("an array is of another version of numpy's format")
+    if int.from_bytes(data[8:10], "little") > _MAX_HEADER_BYTES:
+        raise ValueError("the header of an array is too long")
+    shape, by_columns, found = np.lib.format.read_array_header_1_0(file)
+    if by_columns or found != np.dtype(f"<{dtype}"):
         raise ValueError(f"an array is not as numpy writes one of {dtype}")
-    shape = [int(n) for n in header[2].split(b",") if n.strip()]
-    array: AnyArray = np.ndarray(shape, dtype=f"<{dtype}", buffer=bytearray(data[first:]))
-    if array.nbytes != len(data) - first:
+    content = bytearray(file.read())
+    array: AnyArray = np.ndarray(shape, dtype=found, buffer=content)
+    if array.nbytes != len(content):
         raise ValueError("an array is not of the shape that it claims")
     return array
 

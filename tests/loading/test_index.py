@@ -193,6 +193,37 @@ def test_an_index_that_is_compressed_or_says_more_than_it_holds_is_refused(view_
     assert peak < (1 << 20) + 8 * n_bytes
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<i2', 'fortran_order': False, 'shape': (3,)}",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (3,)}",
+        "{'descr': ',<i8,<i8', 'fortran_order': False, 'shape': (3,)}",
+        "{'descr': '<i8', 'fortran_order': True, 'shape': (1, 3)}",
+        "{'descr': '<i8', 'fortran_order': False, 'shape': (2,)}",
+        "{'descr': '<i8', 'fortran_order': False, 'shape': (3L,)}",
+        "{'descr': '<i8', 'fortran_order': False, 'shape': (4611686018427387904, 4)}",
+        "(" * 250,
+        "[" * 120 + "]" * 120,
+        " " * 5000,
+        "__import__('os')",
+        "",
+    ],
+)
+def test_a_header_that_numpy_does_not_write_is_refused(view_of: ViewOf, tmp_path: Path, header: str) -> None:
+    path = tmp_path / "view.npz"
+    view_of().index.save(path)
+    with zipfile.ZipFile(path) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    n_bytes = len(header.encode()).to_bytes(2, "little")
+    members["n_samples.npy"] = b"\x93NUMPY\x01\x00" + n_bytes + header.encode() + bytes(24)
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    with pytest.raises(IntegrityError, match="not an index as brainbrr writes it"):
+        Index.load(path)
+
+
 def test_nothing_is_left_beside_an_index(view_of: ViewOf, tmp_path: Path) -> None:
     index = view_of().index
     for _ in range(2):
