@@ -165,12 +165,17 @@ def publish(temporary: Path, path: Path, data: bytes, *, durable: bool = True) -
 
     Not `durable`: a power cut may leave an empty file or none. For what can be made anew.
     """
-    write(temporary, data, durable=durable)
-    reach("file written")
-    try:
-        ours = link(temporary, path)
-    finally:
-        temporary.unlink()
+    for last in (False, False, True):
+        write(temporary, data, durable=durable)
+        reach("file written")
+        try:
+            ours = link(temporary, path)
+            break
+        except FileNotFoundError:
+            if last or exists(temporary):
+                raise  # else something else removed it: it is written again
+        finally:
+            temporary.unlink(missing_ok=True)
     reach("file unlinked")
     if durable:
         sync_folder(path.parent)  # also when it is another's: who finds it there may count on it

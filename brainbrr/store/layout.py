@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from brainbrr.core import files
 from brainbrr.core.digest import canonical_json, is_digest, xxh3_128
@@ -23,15 +24,15 @@ from brainbrr.store.formats import ARRAY_FILE, SHARD_FILE, Codec
 
 
 def own_name() -> str:
-    """Return the name of this process: its host's digest and its number."""
-    return f"{_host()}-{os.getpid()}"
+    """Return the name of this process: where it runs, its number, and when it began, as no later one has it."""
+    pid = os.getpid()
+    return f"{_where()}-{pid}-{(_process(pid) or _UNKNOWN).began}"
 
 
 def is_dead(name: str) -> bool:
-    """Say whether the process whose name this text begins with has ended; False for a process of another host."""
-    host, _, rest = name.partition("-")
-    pid = rest.partition("-")[0]
-    if host != _host() or not pid.isdecimal():
+    """Say whether the process whose name this text begins with has ended; False for one of another host or boot."""
+    where, pid, began = (*name.split("-"), "", "")[:3]
+    if where != _where() or not (pid.isdecimal() and began.isdecimal()):
         return False
     try:
         os.kill(int(pid), 0)
@@ -39,19 +40,42 @@ def is_dead(name: str) -> bool:
         return True
     except PermissionError:
         pass
-    try:
-        state = Path(f"/proc/{int(pid)}/stat").read_bytes().rpartition(b")")[2].split()[0]
-    except (OSError, IndexError):  # not Linux, or hidden from us
+    process = _process(int(pid))
+    if process is None:
         return False
-    return state in (b"Z", b"X")  # ended, and its parent has not collected it yet
+    # Z, X: ended, and its parent has not collected it yet; begun at another time: another one has its number now
+    return process.state in ("Z", "X") or began not in (process.began, _UNKNOWN.began)
 
 
-def _host() -> str:
-    numbering = ""
-    with contextlib.suppress(OSError):  # not Linux
-        # containers of one host may share its name, but each numbers its processes on its own
-        numbering = str(Path("/proc/self/ns/pid").readlink())
-    return xxh3_128(f"{os.uname().nodename} {numbering}".encode())[:8]
+class _Process(NamedTuple):
+    state: str
+    began: str
+    """In clock ticks since the boot."""
+
+
+_UNKNOWN = _Process("", "0")
+
+
+def _process(pid: int) -> _Process | None:
+    """Return what the system says of a process; None where it is not Linux, or hides it from us."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return _Process(fields[0], fields[19])
+    except (OSError, IndexError):
+        return None
+
+
+def _where() -> str:
+    """Return a digest of this boot of this host, and of how it numbers processes and time here."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()  # hosts may share a name
+    except OSError:  # not Linux
+        boot = os.uname().nodename
+    namespaces = []
+    for kind in ("pid", "time"):  # containers of one host
+        with contextlib.suppress(OSError):
+            namespaces.append(str(Path(f"/proc/self/ns/{kind}").readlink()))
+    return xxh3_128(" ".join((boot, *namespaces)).encode())[:16]
 
 
 INODES_PER_OBJECT = 5

@@ -339,6 +339,8 @@ class Store:
             A deletion was faster: draft it again.
         NotReproducibleError
             The key has, or was `expected` to have, another content.
+        RecordingError
+            Something else removed the draft.
         IntegrityError
             Samples that are not legal.
         UsageError
@@ -347,7 +349,8 @@ class Store:
             The disk is full; no partial result is visible.
         """
         n_bytes = draft.finish()
-        content = reader.decode(draft.folder, sums=draft.sums)
+        with draft.expected():
+            content = reader.decode(draft.folder, sums=draft.sums)
         try:
             recipe = recipe_digest(recipe_fields)
             fields: dict[str, Any] = {"format": RECORD_FORMAT, "kind": "record"}
@@ -448,10 +451,11 @@ class Store:
         self.layout.ensure_fan_out(folder.parent, group=True)
         if self._exists(folder, content, quarantined):
             return False
-        draft.sync()
-        while not files.rename_folder(draft.folder, folder):  # not copied: a reader must never see half an object
-            if self._exists(folder, content, quarantined):
-                return False  # a faster process wrote the same
+        with draft.expected():
+            draft.sync()
+            while not files.rename_folder(draft.folder, folder):  # not copied: a reader must never see half an object
+                if self._exists(folder, content, quarantined):
+                    return False  # a faster process wrote the same
         reach("object renamed")
         files.sync_folder(folder.parent)
         reach("object durable")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from brainbrr.core import files
 from brainbrr.core.arrays import Int16
 from brainbrr.core.digest import RowSums
 from brainbrr.core.failpoints import reach
-from brainbrr.errors import UsageError
+from brainbrr.errors import Fix, IntegrityError, RecordingError, UsageError
 from brainbrr.store.formats import ARRAY_FILE, CRC_BYTES, FILL, SHARD_FILE, ArrayMeta, Codec, crc32c, zarr_json
 
 _BLOCK_BYTES = 1 << 22
@@ -92,6 +93,18 @@ class Draft:
         self._open.close()
         files.sync_folder(self.folder)
         reach("object flushed")
+
+    @contextlib.contextmanager
+    def expected(self) -> Iterator[None]:
+        """Let an error of the block be one of this recording if the draft was removed: nothing stored is damaged."""
+        try:
+            yield
+        except (IntegrityError, FileNotFoundError) as error:
+            if all(files.exists(self.folder / name) for name in (ARRAY_FILE, SHARD_FILE)):
+                raise
+            what = "its draft was removed while it was written: by hand, or by a program that cleans up"
+            fix = Fix("run ", ("ingest", "ROOT"), " again: nothing else is concerned")
+            raise RecordingError(what, where=self.folder, fix=fix) from error
 
     def _tile(self, n: int) -> Int16:
         samples: Int16 = self._tiles[n % len(self._tiles)][:-CRC_BYTES].view("<i2")

@@ -134,7 +134,7 @@ def test_a_lease_of_a_worker_that_was_killed_holds_nobody_up(
         "hold = leases.hold(layout, sys.argv[2])\nassert hold.__enter__()\nos.kill(os.getpid(), 9)\n"
     )
     killed = subprocess.Popen([sys.executable, str(script), str(builder.location), tasks[0].key])
-    while not layout.is_dead(f"{layout.own_name().split('-')[0]}-{killed.pid}"):
+    while not layout.is_dead(f"{layout.own_name().split('-')[0]}-{killed.pid}-0"):
         time.sleep(0.02)
     assert list((builder.location / "leases").iterdir())
     began = time.monotonic()

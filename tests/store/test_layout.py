@@ -10,6 +10,7 @@ from helpers.store_values import arguments, meta_of, overwrite, samples_of
 
 from brainbrr.errors import FormatError, UsageError
 from brainbrr.store import create as the_create
+from brainbrr.store import layout as the_layout
 from brainbrr.store.integrity import decode_object, verify_object
 from brainbrr.store.layout import GROUP, Layout
 from brainbrr.store.store import Store
@@ -153,13 +154,30 @@ def test_a_damaged_group_file_is_found_and_mended_by_the_next_put(store: Store) 
 def test_leftovers_of_dead_writers_are_listed_and_those_of_others_are_not(store: Store) -> None:
     with store.layout.scratch() as mine:
         mine.touch()
-        host, pid, rest = mine.name.split("-")
-        dead = mine.with_name(f"{host}-{2**22 + 1}-{rest}")
-        dead.mkdir()
-        mine.with_name(f"00000000-{pid}-{rest}").touch()
+        where, pid, began, rest = mine.name.split("-")
+        dead = [mine.with_name(f"{where}-{n}-{rest}") for n in (f"{2**22 + 1}-{began}", f"{pid}-{int(began) + 1}")]
+        for each in dead:
+            each.mkdir()
+        mine.with_name(f"{'0' * 16}-{pid}-{began}-{rest}").touch()
+        mine.with_name(f"{where}-{pid}-0-{rest}").touch()  # of a process that could not say when it began
         mine.with_name("something").touch()
-        assert store.stale_tmp() == [dead]
+        assert set(store.stale_tmp()) == set(dead)
         assert list(store.contents()) == []
+
+
+@pytest.mark.parametrize("file", ["boot_id", "pid", "time"])
+def test_writers_of_another_boot_or_container_are_others_whatever_they_are_called(
+    file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, real_text, real_link = the_layout.own_name().partition("-")[0], Path.read_text, Path.readlink
+    monkeypatch.setattr(
+        Path, "read_text", lambda path, **how: "another" if path.name == file else real_text(path, **how)
+    )
+    monkeypatch.setattr(Path, "readlink", lambda path: Path("another") if path.name == file else real_link(path))
+    dead = f"{2**22 + 1}-1"
+    assert not the_layout.own_name().startswith(where)
+    assert not the_layout.is_dead(f"{where}-{dead}")
+    assert the_layout.is_dead(f"{the_layout.own_name().partition('-')[0]}-{dead}")
 
 
 def test_strange_folders_and_files_are_named_by_their_place(store: Store) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.small_stores import publish, put, view_of
+from helpers.small_stores import at, publish, put, view_of
 from helpers.store_values import arguments, catalog_of, content_of, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.core import failpoints, files
 from brainbrr.core.digest import sha256
-from brainbrr.errors import IntegrityError, NotReproducibleError
+from brainbrr.errors import IntegrityError, NotReproducibleError, RecordingError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import deletion as the_deletion
 from brainbrr.store import frozen_views, restore, writer
@@ -343,3 +343,30 @@ def test_no_quarantined_thing_is_overwritten(store: Store) -> None:
     with pytest.raises(OSError, match="not empty"):
         store.layout.quarantine(store.location / "tmp" / "second", name="x")
     assert first is not None and [path.name for path in first.iterdir()] == ["first"]
+
+
+DRAFTING = {"object begun", "object written", "object flushed", "file written"}
+
+
+@pytest.mark.parametrize("n", range(1, 6))
+def test_a_draft_that_vanishes_costs_its_own_recording_only(
+    store: Store, monkeypatch: pytest.MonkeyPatch, n: int
+) -> None:
+    place, in_place = store.layout.object(content_of(SAMPLES, META)), []
+
+    def vanish() -> None:
+        in_place.append(place.exists())
+        for path in (store.location / "tmp").iterdir():
+            the_deletion.remove(path)
+
+    monkeypatch.setattr(failpoints, "listener", at(n, vanish, points=DRAFTING))
+    lost = None
+    try:
+        store.put(SAMPLES, **arguments(META))
+    except RecordingError as error:
+        lost = error
+        assert "its draft was removed" in error.what
+    assert in_place == [lost is None]  # afterwards only small files are in tmp/, which are written again
+    store.put(SAMPLES, **arguments(META))
+    verify_object(store, content_of(SAMPLES, META))
+    assert not list((store.location / "quarantine").iterdir())

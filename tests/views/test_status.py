@@ -80,8 +80,8 @@ def test_a_damaged_catalog_is_named_and_hides_nothing_else(cli: Cli, store: Path
 def test_leftovers_of_killed_writers_are_counted(cli: Cli, store: Path) -> None:
     assert cli("status", "--json").json["leftovers"] == 0
     with Store.open(store).layout.scratch() as mine:
-        host, _, rest = mine.name.split("-")
-        (mine.with_name(f"{host}-{2**22 + 1}-{rest}")).mkdir()
+        where, _, began, rest = mine.name.split("-")
+        (mine.with_name(f"{where}-{2**22 + 1}-{began}-{rest}")).mkdir()
     assert cli("status", "--json").json["leftovers"] == 1
     assert "leftovers\t1 " in cli("status").out
 
