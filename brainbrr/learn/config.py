@@ -90,17 +90,17 @@ class ModelConfig(Section):
     activations again in the backward pass: less memory, about a third more time.
     """
 
-    d_model: int = Field(default=64, ge=8)
-    n_blocks: int = Field(default=2, ge=1)
-    d_state: int = Field(default=16, ge=1)
-    headdim: int = Field(default=16, ge=1)
-    expand: int = Field(default=2, ge=1)
-    d_conv: int = Field(default=4, ge=1)
+    d_model: int = Field(default=64, ge=8, le=1 << 16)
+    n_blocks: int = Field(default=2, ge=1, le=1 << 10)
+    d_state: int = Field(default=16, ge=1, le=1 << 16)
+    headdim: int = Field(default=16, ge=1, le=1 << 16)
+    expand: int = Field(default=2, ge=1, le=1 << 8)
+    d_conv: int = Field(default=4, ge=1, le=1 << 10)
     chunk: int = Field(default=64, ge=1)
-    stem: tuple[int, ...] = (4, 4, 4)
-    stem_width: int = Field(default=24, ge=1)
+    stem: tuple[Annotated[int, Field(le=1 << 16)], ...] = Field(default=(4, 4, 4), max_length=16)
+    stem_width: int = Field(default=24, ge=1, le=1 << 16)
     unet: bool = False
-    residual_convs: int = Field(default=0, ge=0)
+    residual_convs: int = Field(default=0, ge=0, le=1 << 10)
     scan: Literal["auto", "torch", "triton"] = "auto"
     checkpoint: bool = False
 

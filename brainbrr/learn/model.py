@@ -8,6 +8,8 @@ Encoder and decoder are a stem and a linear layer, or the U-Net of the upstream 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # its usual name
 from torch.utils.checkpoint import checkpoint
 
+from brainbrr.errors import IntegrityError
 from brainbrr.learn.config import ModelConfig
 from brainbrr.learn.scans import scan_on
 
@@ -241,6 +244,34 @@ class Detector(nn.Module):
         if self.checkpoint and torch.is_grad_enabled():
             return checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)  # nothing here is random
         return part(*inputs)
+
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+def require_shapes(n_channels: int, config: ModelConfig, shapes: Shapes, *, where: Path) -> None:
+    """Raise IntegrityError unless weights of these shapes are those of such a model; allocates none of it.
+
+    A run from elsewhere may demand a model of any size: it is bounded by the weights that are there.
+    """
+    widest = max((size for shape in shapes.values() for size in shape), default=0)
+    sizes = config.model_dump(include={"d_model", "d_state", "stem_width", "d_conv"})
+    sizes["expand · d_model"] = config.expand * config.d_model
+    numbers = config.model_dump(include={"n_blocks", "residual_convs"})
+    for name, size, limit in [(n, s, widest) for n, s in sizes.items()] + [
+        (n, s, len(shapes)) for n, s in numbers.items()
+    ]:
+        if size > limit:
+            raise IntegrityError(f"these are another model's weights: none has a size for {name} = {size}", where=where)
+    with torch.device("meta"):
+        wanted = {name: tuple(value.shape) for name, value in Detector(n_channels, config).state_dict().items()}
+    found = {name: tuple(shape) for name, shape in shapes.items()}
+    if wanted != found:
+        odd = min(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        raise IntegrityError(
+            f"these are another model's weights: {odd[:200]} has the shape {found.get(odd)}, not {wanted.get(odd)}",
+            where=where,
+        )
 
 
 def n_parameters(model: nn.Module) -> int:

@@ -18,7 +18,7 @@ from brainbrr.eeg.signal.preprocess import Preprocessed
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import IntegrityError
 from brainbrr.learn import runs as r
-from brainbrr.learn.model import Detector
+from brainbrr.learn.model import Detector, require_shapes
 from brainbrr.learn.thresholds import THRESHOLDS, Thresholds
 from brainbrr.learn.train import device_of
 from brainbrr.loading.build_index import rows_of
@@ -111,6 +111,7 @@ def load_detector(run: r.Run, n_channels: int) -> Detector:
     config = run.config.model
     if config.scan == "triton":  # the training demanded it; here any scan will do
         config = config.model_copy(update={"scan": "auto"})
+    require_shapes(n_channels, config, {name: each.shape for name, each in tensors.items()}, where=run.model)
     model = Detector(n_channels, config)
     r.load_weights(model, tensors, where=run.model)
     return model

@@ -22,13 +22,14 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # its usual name
 
 from brainbrr.core.digest import sha256
+from brainbrr.core.files import check_space
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.errors import BrainbrrError, DependencyError, Fix, IntegrityError, UsageError, ViewNotReadyError
 from brainbrr.learn import loggers
 from brainbrr.learn import runs as r
 from brainbrr.learn.config import OptimiserConfig, TrainConfig, window_fields
 from brainbrr.learn.distributed import World, interrupts, this_world
-from brainbrr.learn.model import Detector, n_parameters
+from brainbrr.learn.model import Detector, n_parameters, require_shapes
 from brainbrr.learn.runs import begin, reopen
 from brainbrr.learn.scans import chosen
 from brainbrr.learn.torch_loader import in_this_world, torch_loader
@@ -163,7 +164,10 @@ def _set_up(
     device = device_of(config.train.device)
     chosen(config.model.scan, device)  # before anything is written: it may not be installed
     world = this_world(device)
+    if resume is not None:
+        _require_own_weights(resume, len(view.channels), config)
     state = _initial(len(view.channels), config, device)
+    _check_room(resume or runs, state)
     identity = sha256(f"{resume is None} {digest} {config.to_toml()}".encode())
     if len(set(world.all(int(identity[:15], 16)))) > 1:
         raise IntegrityError(
@@ -260,6 +264,27 @@ def device_of(name: str) -> torch.device:
     if has_cuda and name != "cpu":
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")
+
+
+def _require_own_weights(folder: Path, n_channels: int, config: TrainConfig) -> None:
+    """Raise IntegrityError where the checkpoint to continue from is another model's, before any model is made."""
+    run = r.open_run(folder)
+    path = run.checkpoint
+    if run.config.model == config.model and path.exists():  # another config is refused as that
+        shapes = {name.removeprefix("model."): shape for name, shape in r.shapes(path).items() if name[:6] == "model."}
+        require_shapes(n_channels, config.model, shapes, where=path)
+
+
+_COPIES = 9
+"""Times a model's bytes that a run takes: a checkpoint (weights, two moments, an average) twice, and the result."""
+_SMALL_BYTES, _N_FILES = 1 << 20, 32
+
+
+def _check_room(place: Path, state: State) -> None:
+    """Raise SpaceError unless a run fits on the disk: its checkpoint while it is replaced, and its result."""
+    n_bytes = sum(each.numel() * each.element_size() for each in state.model.state_dict().values())
+    folder = next(each for each in (place.absolute(), *place.absolute().parents) if each.exists())
+    check_space(folder, n_bytes=_COPIES * n_bytes + _SMALL_BYTES, n_inodes=_N_FILES)
 
 
 def _initial(n_channels: int, config: TrainConfig, device: torch.device) -> State:

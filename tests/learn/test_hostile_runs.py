@@ -11,9 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from brainbrr.errors import BrainbrrError, IntegrityError
+from brainbrr.errors import BrainbrrError, IntegrityError, SpaceError
 from brainbrr.learn import runs as r
-from brainbrr.learn.config import TrainConfig
+from brainbrr.learn import train
+from brainbrr.learn.config import ModelConfig, TrainConfig
+from brainbrr.learn.model import Detector, n_parameters, require_shapes
 
 CONFIG = TrainConfig.model_validate({"name": "x", "profile": "smoke", "train": {"steps": 1, "batch": 1, "lr": 0.1}})
 
@@ -87,3 +89,47 @@ def test_a_write_that_is_interrupted_leaves_the_old_file_alone_there(
     with pytest.raises(KeyboardInterrupt):
         r.write(tmp_path / "a", b"new")
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"old"]
+
+
+def shapes_of(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in Detector(3, config).state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"d_model": 65_536}, {"n_blocks": 1024}, {"d_state": 65_536}, {"expand": 256}, {"stem_width": 65_536},
+     {"d_conv": 1024}, {"n_blocks": 1}, {"d_conv": 3}, {"stem": (4,) * 16}],
+)  # fmt: skip
+def test_a_foreign_config_is_bounded_by_the_weights_before_a_model_is_built(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    config = ModelConfig(d_model=16, stem_width=8)
+    shapes = shapes_of(config)
+    require_shapes(3, config, shapes, where=tmp_path)
+    other = ModelConfig.model_validate({**config.model_dump(), **change})
+    with pytest.raises(IntegrityError, match="another model's weights") as caught:
+        require_shapes(3, other, shapes, where=tmp_path)
+    assert "\n" not in caught.value.what
+
+
+@pytest.mark.parametrize("field", ["d_model", "n_blocks", "residual_convs", "stem_width", "d_state", "expand"])
+def test_a_config_of_any_size_ends_in_one_line(tmp_path: Path, field: str) -> None:
+    text = CONFIG.to_toml()
+    lines = [f"{field} = 1000000000" if line.startswith(f"{field} =") else line for line in text.splitlines()]
+    (tmp_path / "config.toml").write_text("\n".join(lines))
+    (tmp_path / "view.json").write_text("{}")
+    with pytest.raises(BrainbrrError, match=field) as caught:
+        r.open_run(tmp_path)
+    assert "\n" not in caught.value.what
+
+
+def test_a_training_asks_for_room_before_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(train, "check_space", lambda _, *, n_bytes, n_inodes: asked.append(n_bytes))
+    state = train._initial(3, CONFIG, torch.device("cpu"))
+    train._check_room(tmp_path / "not" / "made", state)
+    assert asked[0] > 9 * 4 * n_parameters(state.model)
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((4096, 4096, *([1] * 8))))
+    with pytest.raises(SpaceError):
+        train._check_room(tmp_path, state)
