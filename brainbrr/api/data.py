@@ -118,6 +118,7 @@ def ingest(
     corpus: str | None = None,
     labels: Labels = "found",
     relabel: bool = False,
+    patient_from: str | None = None,
     accept: str | Iterable[str] = (),
     label_map: Mapping[str, Meaning] | str | Path | None = None,
     checksums: str | Path | None = None,
@@ -149,6 +150,10 @@ def ingest(
         unlabelled.
     relabel : bool
         Let a corpus that has labels become an unlabelled one.
+    patient_from : str, optional
+        What names the patient of a recording: "folder" (the one that holds it), "file" (its name up to the first "_"),
+        or a regular expression that is searched for in its path, of which the first group counts. Default: what the
+        corpus was ingested with before; at first its layout. The catalog keeps it.
     accept : str or iterable of {"refused", "truncated", "removed", "label-length"}
         "refused": record refused recordings as omitted, so that views count as ready. "truncated": store the complete
         data records of truncated files. "removed": let most of a corpus leave the catalog. "label-length": cut labels
@@ -205,6 +210,7 @@ def ingest(
         engine=Futures(executor) if isinstance(executor, Executor) else executor,
         labels=labels,
         relabel=relabel,
+        patient_from=patient_from,
         codec=codec,
         dry_run=dry_run,
         accept=accepted(accept, known=ACCEPT),

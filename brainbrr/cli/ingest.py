@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from brainbrr.cli.app import PROFILES, Session, accepts, command, options, recipe_option
-from brainbrr.cli.output import Output, base_names, duration, many, recipe_name, size
+from brainbrr.cli.output import Output, base_names, duration, many, recipe_name, size, some
 from brainbrr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -76,6 +76,12 @@ _submission_options = options(
 @width_options
 @_submission_options
 @labels_option
+@click.option(
+    "--patient-from",
+    metavar="folder|file|REGEX",
+    help='What names patients: the folder that holds a recording, its file name up to the first "_", or a regular '
+    "expression, searched for in its path. It is kept. Default: the layout.",
+)
 @click.option("--relabel", is_flag=True, help="Let a corpus that has labels become an unlabelled one.")
 @click.option("--codec", type=click.Choice(["none", "zstd"]), help="How a new store compresses tiles. Default: none.")
 @click.option("--dry-run", is_flag=True, help="Show what would be built, what it needs and how long it takes.")
@@ -110,6 +116,7 @@ def ingest(
     workers: int | None,
     labels: Labels,
     relabel: bool,
+    patient_from: str | None,
     codec: Codec | None,
     dry_run: bool,
     accept: frozenset[str],
@@ -143,6 +150,7 @@ def ingest(
         engine=engine_of(session, workers=workers, **executor),
         labels=labels,
         relabel=relabel,
+        patient_from=patient_from,
         codec=codec,
         dry_run=dry_run,
         accept=accept,
@@ -196,6 +204,7 @@ def table(out: Output, report: IngestReport) -> None:
     counts = {"new": report.new, "reused": report.reused, "relabelled": report.relabelled, "failed": len(report.failed)}
     line = " · ".join(f"{n} {name}" for name, n in counts.items())
     rows = [("recordings", f"{report.recordings}: {line}")]
+    rows.append(("patients", f"{len(report.patients)}: {some(report.patients)} (from {report.patient_rule})"))
     if report.relabelled_elsewhere:
         rows.append(("relabelled", f"{report.relabelled_elsewhere} more outside the profile"))
     if report.removed:

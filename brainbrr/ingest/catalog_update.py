@@ -61,6 +61,7 @@ def next_generation(
         labelled=scan.labelled,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         rows=rows,
+        settings={**(latest.settings if latest else {}), **scan.settings},
     )
     gone = scan.store.deleted_records() if scan.store else None
     return _without_deleted(merged, gone) if gone else merged

@@ -16,6 +16,7 @@ from typing import Any
 
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.core.statcache import keep
+from brainbrr.eeg.corpus.tree import patient_rule
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.ingest.build import build_missing, tasks_of
 from brainbrr.ingest.catalog_update import next_generation, publish
@@ -81,6 +82,8 @@ class IngestReport:
     seconds: float = 0.0
     dry_run: bool = False
     plan: Plan | None = None
+    patients: tuple[str, ...] = ()
+    patient_rule: str = ""
     contradictions: tuple[tuple[str, ...], ...] = ()
     """Recordings of the corpus that are the same bytes with different labels: no view takes them."""
 
@@ -104,6 +107,7 @@ class IngestReport:
             "failed": [dataclasses.asdict(failure) for failure in self.failed],
             "entered": list(self.entered),
             "left": list(self.left),
+            "patients": list(self.patients),
             "contradictions": [list(paths) for paths in self.contradictions],
             "notes": {path: list(notes) for path, notes in self.notes.items()},
             "seconds": round(self.seconds, 3),
@@ -227,6 +231,8 @@ def report_of(
         computed_twice=sum(each.computed_twice for each in chosen),
         bytes_read=sum(each.n_bytes for each in chosen if each.was_read),
         bytes_written=sum(each.bytes_written for each in chosen),
+        patients=tuple(sorted({each.file.patient for each in chosen})),
+        patient_rule=patient_rule(scanned.corpus.layout, scanned.settings.get("patient_from")),
         contradictions=contradictions(published.rows.values()) if published.labelled else (),
     )
 

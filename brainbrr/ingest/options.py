@@ -44,6 +44,9 @@ class IngestOptions:
     labels : {"found", "optional", "none"}
         "found": a recording without a label file is refused. "optional": it is unlabelled. "none" declares that the
         corpus has no labels.
+    patient_from : str, optional
+        What names the patient of a recording: "folder" (the one that holds it), "file" (its name up to the first "_"),
+        or a regular expression. Default: as the ingest before, at first by the layout. The catalog keeps it.
     relabel : bool
         Let a corpus that has labels become an unlabelled one.
     codec : {"none", "zstd"}, optional
@@ -73,6 +76,7 @@ class IngestOptions:
     workers: int | None = None
     engine: Engine | None = None
     labels: Labels = "found"
+    patient_from: str | None = None
     relabel: bool = False
     codec: Codec | None = None
     dry_run: bool = False

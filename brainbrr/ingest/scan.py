@@ -118,6 +118,7 @@ class CorpusScan:
     recordings: tuple[ScannedRecording, ...]
     sources: Sources | None = None
     records: FileFacts | None = None
+    settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def label_map(self) -> Mapping[str, Meaning]:
@@ -144,13 +145,18 @@ def scan(options: IngestOptions, progress: Progress) -> CorpusScan:
     not mounted, and for a retired recipe; AccessError for a store that more people may read than the corpus.
     """
     corpus = locate(options.root, name=options.corpus)
-    files = tree.scan(corpus)
+    files = tree.scan(corpus, patient_from=options.patient_from)
     store = _open_or_create(options, guards(corpus.root))
     if store is not None and (widened := require_narrower(store.layout, corpus.root)):
         progress.say(widened)
     if store is not None:
         refuse_retired(store, options.recipe)
     base = store.catalog(corpus.name) if store else None
+    settings = dict(base.settings) if base else {}
+    if options.patient_from is not None:
+        settings["patient_from"] = options.patient_from
+    elif "patient_from" in settings:
+        files = tuple(tree.name_patients(files, settings["patient_from"]))
     refuse_unlabelling(options, corpus, base, files)
     labelled = options.labels != "none"
     if labelled and stays_unlabelled(base, files):
@@ -167,6 +173,7 @@ def scan(options: IngestOptions, progress: Progress) -> CorpusScan:
         labelled,
         removed,
         recordings=tuple(map(_scanned, files)),
+        settings=settings,
         sources=host.sources(corpus.root) if host else None,
         records=host.records(store.location) if host and store else None,
     )

@@ -74,6 +74,8 @@ class Row(Stored):
 class _Header(Stored):
     """The first line of a generation's file."""
 
+    omitted_when_empty = ("settings",)
+
     format: Literal[1] = 1
     kind: Literal["catalog"] = "catalog"
     corpus: str
@@ -83,6 +85,7 @@ class _Header(Stored):
     labelled: bool
     created: str
     n_rows: int
+    settings: dict[str, str] = Field(default_factory=dict)
 
 
 class _Acknowledgement(sidecars.SmallFile):
@@ -106,7 +109,10 @@ class _Cut(sidecars.SmallFile):
 
 @dataclass(frozen=True)
 class Catalog:
-    """One generation of a corpus's catalog; `parent` is the SHA-256 of the generation before it."""
+    """One generation of a corpus's catalog; `parent` is the SHA-256 of the generation before it.
+
+    `settings`: what an ingest chose for the corpus, and the next one keeps.
+    """
 
     corpus: str
     seq: int
@@ -115,20 +121,22 @@ class Catalog:
     labelled: bool
     created: str
     rows: Mapping[str, Row]
+    settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def encode(catalog: Catalog) -> bytes:
     """Return a generation's file: a header, one row per line by path, and the SHA-256 of all that."""
     header = {name: value for name, value in vars(catalog).items() if name != "rows"}
+    header["settings"] = dict(catalog.settings)
     rows = [canonical_json(catalog.rows[path].to_json()) for path in sorted(catalog.rows)]
     lines = [canonical_json(_Header(**header, n_rows=len(rows)).to_json()), *rows]
     text = b"\n".join(lines) + b"\n"
     return text + canonical_json({"sha256": sha256(text)}) + b"\n"
 
 
-def _says(catalog: Catalog) -> tuple[str, bool, dict[str, Row]]:
+def _says(catalog: Catalog) -> tuple[str, bool, dict[str, Row], dict[str, str]]:
     """Return what makes a generation another one than the one before it."""
-    return catalog.layout, catalog.labelled, dict(catalog.rows)
+    return catalog.layout, catalog.labelled, dict(catalog.rows), dict(catalog.settings)
 
 
 def decode(data: bytes, *, where: object) -> Catalog:

@@ -127,3 +127,42 @@ def test_a_labelled_corpus_becomes_unlabelled_only_with_relabel(
     assert cli("ingest", place, "--workers", 1, "--labels", "none").code == 2
     assert cli("ingest", place, "--workers", 1, "--labels", "none", "--relabel").code == 0
     assert cli("view", "--json").json["window_classes"]["background"] == 0
+
+
+def patients(cli: Cli, place: Path, *options: str) -> list[str]:
+    told = cli("ingest", place, "--workers", 1, *options, "--json")
+    assert told.code == 0, told
+    return list(told.json["patients"])
+
+
+def test_patients_are_named_at_ingest_and_chosen_and_the_choice_is_kept(
+    cli: Cli, place: Path, recordings: list[tuple[Path, Path]]
+) -> None:
+    for n, patient in enumerate(("P1", "P2", "P2")):
+        put(recordings, n, place / "edfs" / patient / f"{patient}x_n{n}")
+    assert patients(cli, place) == ["edfs"]
+    assert "1: edfs (from the first folder below the root" in cli("ingest", place, "--workers", 1).out
+    assert patients(cli, place, "--patient-from", "folder") == ["P1", "P2"]
+    assert patients(cli, place) == ["P1", "P2"]
+    assert patients(cli, place, "--dry-run") == ["P1", "P2"]
+    assert cli("view", "--json").json["patients"] == 2
+    assert cli("view", "--patients", "P2", "--json").json["ready"] == 2
+    assert patients(cli, place, "--patient-from", "file") == ["P1x", "P2x"]
+    assert patients(cli, place, "--patient-from", r"n(\d)") == ["0", "1", "2"]
+    assert patients(cli, place) == ["0", "1", "2"]
+    for wrong in ("nothing-of-this", "("):
+        told = cli("ingest", place, "--patient-from", wrong)
+        assert told.code == 2 and wrong in told.err and "fix" in told.err
+    assert patients(cli, place) == ["0", "1", "2"]
+
+
+def test_a_catalog_has_settings_only_where_somebody_chose_some(
+    cli: Cli, place: Path, recordings: list[tuple[Path, Path]], tmp_path: Path
+) -> None:
+    put(recordings, 0, place / "P1_n1")
+    cli("ingest", place, "--workers", 1)
+    cli("ingest", place, "--workers", 1, "--patient-from", "file")
+    first, second = sorted((tmp_path / "store" / "catalog").glob("*/*.jsonl"))
+    assert "settings" not in first.read_text()
+    assert '"settings":{"patient_from":"file"}' in second.read_text()
+    assert cli("verify").code == 0

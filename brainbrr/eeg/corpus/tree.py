@@ -104,12 +104,14 @@ def locate(root: Path, *, name: str | None = None) -> Corpus:
     return Corpus(name, root, layout)
 
 
-def scan(corpus: Corpus) -> tuple[RecordingFile, ...]:
+def scan(corpus: Corpus, *, patient_from: str | None = None) -> tuple[RecordingFile, ...]:
     """Return every recording of a corpus, sorted by path, with the label files that lie beside it.
 
     Links to files and folders are followed, each folder once; hidden files are no recordings. One whose name is not
-    UTF-8 or holds control characters has a refusal. Raises UsageError when there is none, or when a folder cannot be
-    read: a part of the list would pass for the whole.
+    UTF-8 or holds control characters has a refusal. `patient_from` names patients: "folder", the one that holds the
+    recording; "file", its name up to the first "_"; or a regular expression, searched for in its path, of which the
+    first group counts. By default the layout does. Raises UsageError when there is none, when a folder cannot be
+    read, since a part of the list would pass for the whole, and when an expression does not match a path.
     """
     prefix = "edf/" if corpus.layout == "tusz" and _has_splits(corpus.root / "edf") else ""
     starts = [""]
@@ -131,7 +133,57 @@ def scan(corpus: Corpus) -> tuple[RecordingFile, ...]:
             where=corpus.root,
             fix="give the folder that holds the recordings; is its disk mounted?",
         )
+    if patient_from is not None:
+        found = name_patients(found, patient_from)
     return tuple(sorted(_each_once(found), key=lambda recording: recording.path))
+
+
+def patient_rule(layout: Layout, patient_from: str | None) -> str:
+    """Return in words what names the patients of a corpus."""
+    if patient_from in ("folder", "file"):
+        return {"folder": "the folder that holds a recording", "file": 'file names up to the first "_"'}[patient_from]
+    if patient_from is not None:
+        return f"paths, by {patient_from}"
+    return {
+        "tusz": "file names, as TUSZ does",
+        "bids": "the sub-* folders",
+        "plain": "the first folder below the root, the file name where there is none",
+    }[layout]
+
+
+def name_patients(recordings: Sequence[RecordingFile], patient_from: str) -> list[RecordingFile]:
+    """Return recordings with their patients named by the rule of `scan`. Raises UsageError."""
+    return [
+        each if each.refusal is not None else replace(each, patient=_chosen_patient(each, patient_from))
+        for each in recordings
+    ]
+
+
+def _chosen_patient(recording: RecordingFile, patient_from: str) -> str:
+    *folders, name = recording.path.split("/")
+    if patient_from == "file":
+        return name.rpartition(".")[0].partition("_")[0] or name
+    if patient_from == "folder":
+        if not folders:
+            raise UsageError(
+                f"recording {recording.path} is in no folder, which should name its patient",
+                fix="choose --patient-from file, or a regular expression",
+            )
+        return folders[-1]
+    try:
+        found = re.search(patient_from, recording.path)
+    except re.error as error:
+        raise UsageError(
+            f"--patient-from {patient_from}: no regular expression: {error}",
+            fix="give folder, file, or an expression whose first group is the patient, as '(P[0-9]+)_'",
+        ) from None
+    patient = (found[1] if found.re.groups else found[0]) if found else None
+    if not patient:
+        raise UsageError(
+            f"--patient-from {patient_from} finds no patient in {recording.path}",
+            fix="give an expression that matches the path of every recording",
+        )
+    return patient
 
 
 def _each_once(found: Sequence[RecordingFile]) -> Iterator[RecordingFile]:
