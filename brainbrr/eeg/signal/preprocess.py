@@ -254,7 +254,6 @@ class Preprocessed:
                 "labels": {c.name: c.signal.label for c in channels},
                 "gain_uv": {c.name: str(c.signal.gain_uv) for c in channels},
                 "duration_s": _text(header.duration_s),
-                "started": header.started,
                 "n_records": header.n_records,
             },
             "band_hz": _bands(channels),
