@@ -296,7 +296,12 @@ def build_all(
         busy[:] = [task for task in busy if task.key in elsewhere]
         missing = []
         for task in released:
-            if existing := builder.existing(task):
+            try:
+                existing = builder.existing(task)
+            except RecordingError as error:
+                yield task, error
+                continue
+            if existing:
                 yield task, existing
             else:
                 missing.append(task)
@@ -317,8 +322,8 @@ def build_missing(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecord
     options, n_ended = scan.options, Counter[str]()
     tasks = tasks_of(chosen, options)
     sharing: dict[str | None, list[ScannedRecording]] = defaultdict(list)
-    for recording in chosen:
-        sharing[recording.key].append(recording)
+    for recording in chosen:  # not by key: two sources of one key are a collision, which the store refuses
+        sharing[recording.source].append(recording)
     _check_space(store, tasks, options.recipe)
     builder = Builder.for_ingest(store.location, scan.corpus.root, options.recipe, verify=options.rehash)
     engine = options.engine or local_engine(options.workers, len(tasks))
@@ -326,7 +331,7 @@ def build_missing(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecord
     try:
         with closing(build_all(tasks, builder, engine=engine, notify=progress.say)) as ended:
             for task, outcome in ended:
-                yield from (after_build(recording, task, outcome) for recording in sharing[task.key])
+                yield from (after_build(recording, task, outcome) for recording in sharing[task.source])
                 n_ended["failed" if isinstance(outcome, BrainbrrError) else "new"] += 1
                 note = f"{n_ended['new']} new · {n_ended['failed']} failed · {Path(task.path).name}"
                 progress.advance(task.n_bytes, note=note)
@@ -339,12 +344,12 @@ def build_missing(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecord
 
 
 def tasks_of(recordings: Iterable[ScannedRecording], options: IngestOptions) -> list[Task]:
-    """Return the builds of all pending recordings, one for each key."""
+    """Return the builds of all pending recordings, one for each source."""
     tasks: dict[str, Task] = {}
     for each in recordings:
-        if each.outcome is Outcome.PENDING and each.key and each.source and each.key not in tasks:
+        if each.outcome is Outcome.PENDING and each.key and each.source and each.source not in tasks:
             edf, accept = each.file.edf, "truncated" in options.accept
-            tasks[each.key] = Task(each.path, edf, each.source, each.n_bytes, each.key, accept)
+            tasks[each.source] = Task(each.path, edf, each.source, each.n_bytes, each.key, accept)
     return list(tasks.values())
 
 

@@ -6,13 +6,14 @@ Objects are looked for by name and size; only `verify` opens them.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from functools import cached_property
 from typing import Any
 
 from brainbrr.core.digest import is_digest, key_of
 from brainbrr.core.statcache import FileFacts
-from brainbrr.errors import IntegrityError
+from brainbrr.errors import CollisionError, IntegrityError
 from brainbrr.store.integrity import verify_object
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
@@ -73,7 +74,8 @@ def still_stored(store: Store, key: str, reusable: Reusable) -> bool:
 def remember(store: Store, built: Iterable[Made], remembered: FileFacts) -> None:
     """Read the records that were just built, so that the next ingest finds those by stat that have settled."""
     for made in built:
-        reuse(store, made, remembered=remembered)
+        with suppress(CollisionError):  # its recording was refused
+            reuse(store, made, remembered=remembered)
 
 
 def _read(store: Store, made: Made, remembered: FileFacts | None, *, verify: bool) -> Reusable:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,19 @@ def NotReproducibleError(cli: Cli, corpus: Path, folder: Path) -> tuple[int, str
     said = cli("ingest", corpus, "--workers", 1, "--json")
     [failure] = said.json["failed"]
     return said.code, failure["error"]
+
+
+@meets
+def CollisionError(cli: Cli, corpus: Path, folder: Path) -> tuple[int, str]:
+    """Two recordings of one key, as a forger of XXH3 would make them: the second is refused, never 'reused'."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("store.records", "store.store", "ingest.reuse"):
+            patch.setattr(import_module(f"brainbrr.{module}"), "key_of", lambda **_: "c" * 32)
+        said = cli("ingest", corpus, "--workers", 1, "--json")
+    assert said.json["new"] == 1 and said.json["reused"] == 0
+    [kind] = {failure["error"] for failure in said.json["failed"]}
+    assert all("is also the key of source" in failure["reason"] for failure in said.json["failed"])
+    return said.code, kind
 
 
 @meets
@@ -202,6 +216,7 @@ def test_each_exception_has_a_code_of_its_own_that_never_changes() -> None:
         "MontageError": "montage-refused",
         "AnnotationError": "annotation-refused",
         "NotReproducibleError": "not-reproducible",
+        "CollisionError": "collision",
         "ExecutorError": "executor-failed",
         "UsageError": "usage",
         "ConfigError": "config",
