@@ -82,10 +82,14 @@ def make_folder(folder: Path, within: Sequence[Guard]) -> None:
         narrow(each, within)  # its group may be another one than foreseen
 
 
+def file_mode(folder: Path, within: Sequence[Guard]) -> int:
+    """Return the mode of a new file in a folder that opens no more than a path; the umask takes from it."""
+    return 0o666 & (PRIVATE | allowed(_group_in(folder), within))
+
+
 def write_file(path: Path, data: bytes, within: Sequence[Guard]) -> None:
     """Write a file, or replace its bytes; it opens no more than a path. Raises OSError."""
-    mode = 0o666 & (PRIVATE | allowed(_group_in(path.parent), within))
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, file_mode(path.parent, within))
     with os.fdopen(descriptor, "wb") as file:
         narrow(path, within)  # it may have been there, readable for more
         file.truncate()

@@ -10,8 +10,8 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 from brainbrr.core.failpoints import reach
 from brainbrr.errors import IntegrityError, SpaceError, UsageError
@@ -35,12 +35,36 @@ def refuse_link(folder: Path | str) -> None:
         raise IntegrityError("a link lies where a folder belongs", where=folder, fix="put the folder itself there")
 
 
-def open_plain(path: Path, *, folders: int = 1) -> int:
+def open_plain(path: Path, *, folders: int = 1, follow: bool = False) -> int:
     """Return a descriptor of a regular file, opened for reading.
 
-    Links are not followed: not the file, nor the `folders` folders above it, the nearest first.
-    Raises FileNotFoundError, and IntegrityError for a link, a folder or a device.
+    Links are not followed: not the file, nor the `folders` folders above it, the nearest first. Raises
+    FileNotFoundError, and IntegrityError for a link, a folder or a device.
+    `follow` them for a file that is not the store's. Then all that is raised is an OSError, also for what is no file.
     """
+    if not follow:
+        _refuse_links(path, folders)
+    # O_NONBLOCK: opening a planted FIFO must not wait for a writer
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
+    except OSError as error:
+        if not follow and error.errno in (errno.ELOOP, errno.ENXIO):
+            raise IntegrityError("a link or a device lies where a file belongs", where=path) from None
+        if not follow and error.errno == errno.ENOTDIR:
+            raise FileNotFoundError(errno.ENOENT, error.strerror, str(path)) from None
+        raise
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if not follow:
+        raise IntegrityError("this is not a regular file", where=path)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "it is a pipe or a device", str(path))
+
+
+def _refuse_links(path: Path, folders: int) -> None:
     folder = os.fspath(path)
     try:
         for _ in range(folders):
@@ -48,19 +72,6 @@ def open_plain(path: Path, *, folders: int = 1) -> int:
             refuse_link(folder)
     except NotADirectoryError as error:
         raise FileNotFoundError(errno.ENOENT, error.strerror, str(path)) from None
-    # O_NONBLOCK: opening a planted FIFO must not wait for a writer
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):
-            raise IntegrityError("a link or a device lies where a file belongs", where=path) from None
-        if error.errno == errno.ENOTDIR:
-            raise FileNotFoundError(errno.ENOENT, error.strerror, str(path)) from None
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise IntegrityError("this is not a regular file", where=path)
-    return descriptor
 
 
 @contextlib.contextmanager
@@ -87,6 +98,32 @@ def write(path: Path, data: bytes, *, durable: bool = True) -> None:
     with path.open("xb", buffering=0) as file:
         write_all(file.fileno(), data)
         finish(file.fileno(), durable=durable)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = True, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """Yield a new file that takes the place of `path` at the end: a reader, or a crash, sees the old or the new one.
+
+    `mode`: of the file, less the umask. Not `durable`: a power cut may leave an empty file. Raises OSError.
+    """
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
+    try:
+        with naming(path), open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if durable:
+        sync_folder(path.parent)
+
+
+def replace(path: Path, data: bytes, *, durable: bool = True, mode: int = 0o666) -> None:
+    """Write a file, or replace its bytes, as `replacing` does."""
+    with replacing(path, durable=durable, mode=mode) as file:
+        file.write(data)
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
@@ -234,16 +271,3 @@ def writing(location: Path, *, n_bytes: int) -> Iterator[None]:
                 fix="choose another --store, or ask its owner; reading needs no permission to write",
             ) from error
         raise
-
-
-def open_followed(path: Path) -> FileIO:
-    """Return a regular file, opened for reading; links are followed. Raises OSError, for pipes and devices too."""
-    # O_NONBLOCK: opening a pipe must not wait for a writer
-    file = FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
-    mode = os.fstat(file.fileno()).st_mode
-    if stat.S_ISREG(mode):
-        return file
-    file.close()
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    raise OSError(errno.EINVAL, "it is a pipe or a device", str(path))

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from brainbrr.core import files
 from brainbrr.core.digest import is_digest, source_digest, xxh3_128
 
 _SETTLED_NS = 2_000_000_000
@@ -92,15 +92,10 @@ def read_table(file: Path) -> dict[str, Any]:
 
 
 def write_table(file: Path, table: Mapping[str, Any]) -> None:
-    """Replace a remembered table, whole or not at all. Raises OSError."""
+    """Replace a remembered table. Raises OSError."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=".tmp-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(json.dumps(table, separators=(",", ":")))  # dump() takes four times as long
-        Path(temporary).replace(file)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    data = json.dumps(table, separators=(",", ":")).encode()  # dump() takes four times as long
+    files.replace(file, data, durable=False, mode=0o600)
 
 
 N_DEPTHS = 3

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from brainbrr.core import files
 from brainbrr.core.arrays import Float32
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.errors import Fix, LeakError, UsageError, ViewNotReadyError
@@ -277,7 +278,7 @@ def _save(run: r.Run, view: View, scored: list[Scored], found: dict[str, Any], t
         write_probabilities(probabilities, scored)
         for recording in scored:
             write_events(events, recording, events_of(recording, threshold, run.config.evaluate))
-        r.write(scores, json.dumps(fields, indent=1).encode())
+        files.replace(scores, json.dumps(fields, indent=1).encode())
         for name in names:
             if (run.folder / name).exists():
                 (run.folder / name).rename(old / name)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from brainbrr.core import files
 from brainbrr.core.arrays import Float32, Float64
 from brainbrr.core.progress import Progress
 from brainbrr.eeg.signal.preprocess import Preprocessed
@@ -235,6 +236,6 @@ def write_events(folder: Path, recording: Scored, events: Events) -> list[Path]:
     if not binary.resolve().is_relative_to(folder.resolve()):
         raise IntegrityError(f"the view names a recording outside its corpus: {recording.path}")
     binary.parent.mkdir(parents=True, exist_ok=True)
-    r.write(binary, csv_bi(recording, events).encode())
-    r.write(table, bids_tsv(recording, events).encode())
+    files.replace(binary, csv_bi(recording, events).encode())
+    files.replace(table, bids_tsv(recording, events).encode())
     return [binary, table]

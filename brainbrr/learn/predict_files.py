@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from brainbrr.core import files
 from brainbrr.core.files import exists
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.eeg.signal.preprocess import preprocess
@@ -191,7 +192,6 @@ def _is_recording(path: Path) -> bool:
 def _writer(found: dict[str, Path], out: Path) -> tuple[Callable[[Prediction], list[Path]], list[tuple[Path, str]]]:
     """Return what writes the events of a recording and returns the files; and all files, with what goes there."""
     from brainbrr.learn.predict import event_paths, write_events
-    from brainbrr.learn.runs import write
     from brainbrr.scoring.files import bids_tsv, csv_bi
 
     formats = {".tsv": bids_tsv, ".csv_bi": csv_bi}
@@ -205,7 +205,7 @@ def _writer(found: dict[str, Path], out: Path) -> tuple[Callable[[Prediction], l
     _need_folder(out)
 
     def one(prediction: Prediction) -> list[Path]:
-        write(out, formats[out.suffix](prediction.scored, prediction.events).encode())
+        files.replace(out, formats[out.suffix](prediction.scored, prediction.events).encode())
         return [out]
 
     return one, [(out, "events")]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from brainbrr.core import files
 from brainbrr.core.arrays import Float32
 from brainbrr.learn import runs as r
 from brainbrr.scoring.events import Events, Scored
@@ -74,7 +75,7 @@ def write_report(run: r.Run, view: View, found: Mapping[str, Any], example: Exam
     )
     path = run.folder / "report.html"
     for each in (run.folder / f"report-{view.split or 'all'}.html", path):
-        r.write(each, page.encode())
+        files.replace(each, page.encode())
     return path
 
 

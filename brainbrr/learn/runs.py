@@ -8,7 +8,6 @@ trained on in init.json.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import secrets
@@ -157,7 +156,7 @@ class Run:
     def rewind(self, step: int) -> None:
         """Remove the steps from `step` on from metrics.jsonl: they are about to be computed again."""
         kept = [json.dumps(row) + "\n" for row in self.history() if row["step"] < step]
-        write(self.metrics, "".join(kept).encode())
+        files.replace(self.metrics, "".join(kept).encode())
 
     def metadata(self, step: int, *, world: int, threads: int) -> dict[str, Any]:
         """Return the metadata of a file of weights: step, processes, threads, view, config, software."""
@@ -204,11 +203,11 @@ def create(
     with tempfile.TemporaryDirectory(prefix=".new-", dir=runs) as scratch:
         draft = replace(run, folder=Path(scratch) / "run")
         make_folder(draft.folder, within)
-        write(draft.folder / "config.toml", config.to_toml().encode())
-        write(draft.folder / "view.json", json.dumps(view, indent=1).encode())
+        files.replace(draft.folder / "config.toml", config.to_toml().encode())
+        files.replace(draft.folder / "view.json", json.dumps(view, indent=1).encode())
         if init is not None:
-            write(draft.init, init.model.read_bytes())
-            write(draft.folder / "init.json", json.dumps({"seen": before}).encode())
+            files.replace(draft.init, init.model.read_bytes())
+            files.replace(draft.folder / "init.json", json.dumps({"seen": before}).encode())
         draft.folder.rename(run.folder)
     return run
 
@@ -248,29 +247,11 @@ def _read(path: Path) -> dict[str, Any]:
     return models.decode_json(files.read(path, limit=MAX_CATALOG_BYTES, folders=0), where=path)
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file atomically: a reader, or a crash, sees the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with files.naming(path), temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write tensors as safetensors: no pickle, so that loading weights never runs code."""
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # one entry: of several, safetensors would write a random order, and equal runs would differ in their bytes
-    write(path, save(stored, {_METADATA: json.dumps(metadata)}))
+    files.replace(path, save(stored, {_METADATA: json.dumps(metadata)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from brainbrr.core import files
 from brainbrr.errors import Fix, IntegrityError, UsageError
-from brainbrr.learn import runs as r
 from brainbrr.scoring.bootstrap import Counts, rates
 from brainbrr.scoring.events import EventRule, Pool, Scored
 from brainbrr.scoring.metrics import szcore_event
@@ -36,7 +36,7 @@ class Thresholds:
 
     def write(self, file: Path) -> None:
         """Save the thresholds in a run."""
-        r.write(file, json.dumps(vars(self), indent=1).encode())
+        files.replace(file, json.dumps(vars(self), indent=1).encode())
 
     @classmethod
     def read(cls, file: Path, rule: EventRule) -> Thresholds:

@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import TypeAdapter
 
-from brainbrr.core.access import OWNER_ONLY, Guard, write_file
+from brainbrr.core import files
+from brainbrr.core.access import OWNER_ONLY, Guard, file_mode, narrow
 from brainbrr.core.arrays import AnyArray, Bool, Float32, Float64, Int8, Int16, Int32, Int64, UInt8
 from brainbrr.core.digest import decimal_text, is_digest
 from brainbrr.errors import IntegrityError
@@ -47,14 +48,9 @@ def save(path: Path, head: Mapping[str, Any], arrays: Mapping[str, AnyArray], *,
     within = OWNER_ONLY if like is None else (Guard.of(like),)
     text = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{id(arrays):x}.tmp")
-    try:
-        write_file(temporary, b"", within)
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **{_FRAME: text}, **arrays)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with files.replacing(path, durable=False, mode=file_mode(path.parent, within)) as file:
+        narrow(Path(file.name), within)  # its group may be another one than foreseen
+        np.savez(file, allow_pickle=False, **{_FRAME: text}, **arrays)
 
 
 def load(

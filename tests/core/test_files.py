@@ -154,3 +154,30 @@ def test_nobody_with_a_full_disk_is_told_to_free_nothing(tmp_path: Path, n_bytes
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert f"free at least {told} bytes" in str(caught.value.fix)
+
+
+def test_a_replaced_file_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    files.replace(path, b"old", durable=False, mode=0o600)
+    assert path.read_bytes() == b"old" and path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(ValueError, match="interrupted"), files.replacing(path) as file:
+        file.write(b"new")
+        assert path.read_bytes() == b"old"
+        raise ValueError("interrupted")
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+    with files.replacing(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_not_the_stores_may_be_a_link_but_no_pipe(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(IntegrityError, match="a link"):
+        files.open_plain(tmp_path / "link")
+    with os.fdopen(files.open_plain(tmp_path / "link", follow=True), "rb") as file:
+        assert file.read() == b"x"
+    for name, error in (("pipe", "a pipe"), (".", "directory"), ("none", "No such file")):
+        with pytest.raises(OSError, match=error):
+            files.open_plain(tmp_path / name, follow=True)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from brainbrr.core import files
 from brainbrr.errors import BrainbrrError, IntegrityError, SpaceError
 from brainbrr.learn import runs as r
 from brainbrr.learn import train
@@ -80,14 +81,14 @@ def test_the_commit_of_a_checkout_says_where_its_files_are_others(tmp_path: Path
 def test_a_write_that_is_interrupted_leaves_the_old_file_alone_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    r.write(tmp_path / "a", b"old")
+    files.replace(tmp_path / "a", b"old")
 
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        r.write(tmp_path / "a", b"new")
+        files.replace(tmp_path / "a", b"new")
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"old"]
 
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from helpers.trainings import StopAfter, changed, same_bits, with_recordings
 
+from brainbrr.core import files
 from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r
 from brainbrr.learn.config import OptimiserConfig, TrainConfig, load_train_config
@@ -108,14 +109,14 @@ def test_another_config_or_view_is_refused_on_resume(
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    r.write(tmp_path / "file", b"old")
+    files.replace(tmp_path / "file", b"old")
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "no space left")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"no space left.*file"):
-        r.write(tmp_path / "file", b"new")
+        files.replace(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"old"
 
 

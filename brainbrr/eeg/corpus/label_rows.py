@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from pathlib import Path
 
-from brainbrr.core.files import open_followed
+from brainbrr.core.files import open_plain
 from brainbrr.eeg.corpus.vocabulary import Vocabulary
 from brainbrr.errors import AnnotationError
 
@@ -47,7 +47,7 @@ class Line:
 def read_lines(path: Path) -> Iterator[Line]:
     """Give the lines that are not empty, one at a time: a file may be nothing but lines."""
     try:
-        with open_followed(path) as file:
+        with os.fdopen(open_plain(path, follow=True), "rb") as file:
             n_bytes = os.fstat(file.fileno()).st_size
             data = file.read(n_bytes) if n_bytes <= MAX_LABEL_BYTES else b""
     except OSError as error:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from brainbrr.core.files import open_followed
+from brainbrr.core.files import open_plain
 from brainbrr.eeg.corpus.label_rows import (
     END_US,
     MAX_LABEL_BYTES,
@@ -125,7 +125,7 @@ def read_chbmit_seizures(path: Path, words: Vocabulary, _: str) -> LabelFile:
     Source: WFDB Applications Guide, annot(5).
     """
     try:
-        with open_followed(path) as file:
+        with os.fdopen(open_plain(path, follow=True), "rb") as file:
             n_bytes = os.fstat(file.fileno()).st_size
             data = file.read(n_bytes) if n_bytes <= MAX_LABEL_BYTES else b""
     except OSError as error:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from brainbrr.core.arrays import Int16, UInt8
 from brainbrr.core.digest import SourceHasher
-from brainbrr.core.files import open_followed
+from brainbrr.core.files import open_plain
 from brainbrr.eeg.edf.header import (
     EdfHeader,
     EdfSignal,
@@ -66,7 +67,7 @@ class EdfFile:
         """Raises EdfError as read_header does."""
         with located(path):
             try:
-                self._file = open_followed(path)
+                self._file = FileIO(open_plain(path, follow=True))
             except OSError as error:
                 raise _unreadable(error) from error
             try:

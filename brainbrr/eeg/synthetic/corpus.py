@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from brainbrr.core import files
 from brainbrr.core.arrays import Float64
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.eeg.signal.montage import DOUBLE_BANANA
@@ -248,14 +248,9 @@ def _check_tree(root: Path, parameters: dict[str, Any], recordings: Sequence[_Re
 def _write_file(path: Path, parts: Sequence[Any]) -> None:
     """Write a file whole or not at all: under a hidden name first, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with draft.open("xb") as file:
-            for part in parts:
-                file.write(part)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with files.replacing(path, durable=False) as file:
+        for part in parts:
+            file.write(part)
 
 
 def _edf(recording: _Recording) -> tuple[bytes, memoryview]:
