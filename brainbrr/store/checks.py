@@ -5,7 +5,6 @@ The only place that decides what damage is: `verify`, `repair` and `check --requ
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -127,7 +126,9 @@ def inspect_store(store: Store, scope: Scope = Scope(), *, progress: Progress = 
         deleted = deletion.deleted(store.layout)
 
     def remaining(damage: Iterable[Damage]) -> tuple[Damage, ...]:
-        return tuple(each for each in damage if not _was_deleted(store, each, before, deleted))
+        return tuple(
+            each for each in damage if not deletion.deleted_meanwhile(store.layout, *each.subject, before, deleted)
+        )
 
     return Inspection(
         contents=tuple(objects.names),
@@ -277,16 +278,6 @@ def _check_sums(record: Record, sums: str | None) -> None:
         raise IntegrityError("its statistics are not those of its object's samples")
     if record.checks and sha256(bytes.fromhex(record.checks)) != sums[64:]:
         raise IntegrityError("its checks are not those of its object's tiles")
-
-
-def _was_deleted(store: Store, damage: Damage, before: deletion.Deleted, now: deletion.Deleted) -> bool:
-    """Say whether something missing was deleted on purpose during the inspection."""
-    kind = deletion.RECEIPTS_OF.get(damage.kind)
-    if kind is None:
-        return False
-    then, when = before[kind].get(damage.name), now[kind].get(damage.name)
-    meanwhile = when is not None and (when == deletion.UNENDED or when != then)
-    return meanwhile and not os.path.lexists(store.path_of(*damage.subject))
 
 
 def copies(decoded: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:

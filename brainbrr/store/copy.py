@@ -220,7 +220,10 @@ def check_catalog(source: Store, target: Store, corpus: str) -> None:
     """Raise UsageError when the target has another catalog of a corpus of this name."""
     here, there = source.layout, target.layout
     for seq in set(here.generations(corpus)) & set(there.generations(corpus)):
-        ours, theirs = (files.read(layout.generation(corpus, seq), limit=MAX_CATALOG_BYTES) for layout in (here, there))
+        try:
+            ours, theirs = (files.read(at.generation(corpus, seq), limit=MAX_CATALOG_BYTES) for at in (here, there))
+        except FileNotFoundError:  # forgotten just now
+            continue
         if ours != theirs:
             what = f"generation {seq} of corpus {corpus!r} is another one there"
             raise UsageError(what, where=target.location, fix="choose a new folder")

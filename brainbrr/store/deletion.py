@@ -115,6 +115,16 @@ def deleted(layout: Layout) -> Deleted:
     return when
 
 
+def deleted_meanwhile(layout: Layout, kind: str, name: str, before: Deleted, now: Deleted) -> bool:
+    """Say whether something missing, of a kind of `damage.Kind`, was deleted between two calls of deleted()."""
+    list_of = RECEIPTS_OF.get(kind)
+    if list_of is None:
+        return False
+    then, when = before[list_of].get(name), now[list_of].get(name)
+    meanwhile = when is not None and (when == UNENDED or when != then)
+    return meanwhile and not os.path.lexists(layout.path_of(kind, name))
+
+
 def deleted_records(layout: Layout) -> Callable[[str], bool] | None:
     """Return a test whether the record of a key was deleted on purpose and not stored again; None if none ever was."""
     records = deleted(layout)["records"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from brainbrr.core.digest import is_digest
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.core.threads import cores
 from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.store import deletion
 from brainbrr.store.copy import check_catalog, copy_catalog, copy_object, copy_record, copy_small_file
 from brainbrr.store.damage import Kind
 from brainbrr.store.formats import Codec
@@ -74,8 +76,9 @@ def recompress(
     """Copy everything in a store into one of the other codec, each object verified again after writing.
 
     `to`: a new folder, or one that an earlier call has begun: what exists is not written again. What is damaged is
-    left out and listed. `codec` None: the one that the store does not have. Raises UsageError for the same store, the
-    same codec, or a store that holds another catalog of the same corpus; SpaceError.
+    left out and listed; what is deleted on purpose meanwhile is not. `codec` None: the one that the store does not
+    have. Raises UsageError for the same store, the same codec, or a store that holds another catalog of the same
+    corpus; SpaceError.
     """
     began = time.monotonic()
     target = _target(store, to, codec)
@@ -84,11 +87,13 @@ def recompress(
         check_catalog(store, target, corpus)
     copying = _Copying(store, target, progress)
     copying.objects(copying.sizes)
-    counts = copying.small_files(corpora)
+    copying.small_files(corpora)
     # what a gc took away there before all this was published comes back, and what it had deleted is copied again
     target.cancel_deletions()
     copying.objects([name for name in copying.written if not target.path_of("object", name).exists()])
     copying.missing_records()
+    copying.settle()
+    counts = copying.counts
     return RecompressReport(
         store=store.location,
         to=target.location,
@@ -122,10 +127,13 @@ class _Copying:
     """One copy of a store into another: what was written, and what failed."""
 
     def __init__(self, store: Store, target: Store, progress: Progress) -> None:
+        self._before = deletion.deleted(store.layout)
         self.sizes = {name: store.object_bytes(name) for name in sorted(store.contents())}
         self.written: dict[str, int] = {}
         """By object in the target: the bytes that were written for it."""
         self.failed: dict[tuple[Kind, str], str] = {}
+        self.counts: Counter[Kind] = Counter()
+        """By kind: what is in the target now of what was asked for."""
         self._store, self._target, self._progress = store, target, progress
 
     def objects(self, names: Iterable[str]) -> None:
@@ -150,30 +158,43 @@ class _Copying:
         except IntegrityError as error:
             return error
 
-    def small_files(self, corpora: Iterable[str]) -> dict[Kind, int]:
-        """Copy records before what references them; return how many of each kind are in the target now."""
+    def small_files(self, corpora: Iterable[str]) -> None:
+        """Copy records before what references them."""
         store = self._store
-        counts: dict[Kind, int] = {"record": self._each("record", store.keys(), copy_record)}
         kinds: tuple[tuple[Kind, Iterable[str]], ...] = (
+            ("record", store.keys()),
             ("findings", store.found_findings()),
             ("view", store.frozen_views()),
             ("pin", store.pinned_views()),
             ("retired", store.retired_recipes()),
             ("receipt", store.layout.receipts()),
+            ("catalog", corpora),
         )
         for kind, names in kinds:
-            counts[kind] = self._each(kind, names, partial(_small_file, kind))
-        self._each("catalog", corpora, copy_catalog)
-        return counts
+            self.counts[kind] += self._each(kind, names)
 
     def missing_records(self) -> None:
         """Copy records again that a gc deleted in the target meanwhile."""
         keys = [key for key in self._store.layout.found_records() if is_digest(key, 32)]
         keys = [key for key in keys if ("record", key) not in self.failed]
         gone = [key for key in keys if not files.exists(self._target.path_of("record", key))]
-        self._each("record", gone, copy_record)
+        self._each("record", gone)
 
-    def _each(self, kind: Kind, names: Iterable[str], copy: Callable[[Store, Store, str], object]) -> int:
+    def settle(self) -> None:
+        """Try again what failed, since a deletion may have put it back, and drop what one has deleted meanwhile."""
+        failed, self.failed = list(self.failed), {}
+        if objects := [name for kind, name in failed if kind == "object"]:
+            self.objects(objects)
+        for kind, name in failed:
+            if kind != "object":
+                self.counts[kind] += self._each(kind, [name])
+        now, layout = deletion.deleted(self._store.layout), self._store.layout
+        for subject in list(self.failed):
+            if deletion.deleted_meanwhile(layout, *subject, self._before, now):
+                del self.failed[subject]
+
+    def _each(self, kind: Kind, names: Iterable[str]) -> int:
+        copy = _COPY.get(kind) or partial(_small_file, kind)
         n_copied = 0
         for name in sorted(names):
             try:
@@ -181,7 +202,12 @@ class _Copying:
                 n_copied += 1
             except (IntegrityError, UsageError) as error:
                 self.failed[kind, name] = error.what
+            except FileNotFoundError:
+                self.failed[kind, name] = "it disappeared while it was copied"
         return n_copied
+
+
+_COPY: dict[Kind, Callable[[Store, Store, str], object]] = {"record": copy_record, "catalog": copy_catalog}
 
 
 def _small_file(kind: Kind, source: Store, target: Store, name: str) -> None:

@@ -9,13 +9,17 @@ from pathlib import Path
 import click
 import pytest
 from helpers.computing import computed_once
+from helpers.small_stores import at, every_point, publish, put, view_of, whole
 from helpers.support import Cli, leaves
 
 from brainbrr.cli.app import cli as group
+from brainbrr.core import failpoints
 from brainbrr.errors import UsageError
 from brainbrr.store import copy
 from brainbrr.store.deletion import Deletion, DeletionCancelled
+from brainbrr.store.forget import forget
 from brainbrr.store.formats import CODECS
+from brainbrr.store.gc import gc
 from brainbrr.store.integrity import verify_object, verify_record
 from brainbrr.store.reachability import Reachability
 from brainbrr.store.recompress import recompress
@@ -208,3 +212,35 @@ def test_a_deletion_in_the_target_that_ran_meanwhile_is_called_off(store: Store,
     with pytest.raises(DeletionCancelled):
         deletion.finish()
     verify_record(target, key)
+
+
+BESIDE = {"object begun", "object renamed", "file written", "file linked"}
+
+
+def a_store(location: Path) -> tuple[Store, int]:
+    """A store of two corpora, with an object that nothing references; and how many objects it has."""
+    store = Store.create(location)
+    kept, forgotten, _ = (put(store, name) for name in ("kept", "forgotten", "unreachable"))
+    publish(store, kept)
+    publish(store, forgotten, corpus="gone")
+    digest, view = view_of(kept)
+    store.freeze(digest, view)
+    return store, 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["gc", "forget"])
+def test_what_is_deleted_meanwhile_is_no_damage(tmp_path: Path, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def delete() -> None:
+        gc(store, yes=True, grace_s=0) if verb == "gc" else forget(store, "gone", yes=True)
+
+    monkeypatch.setattr(sys.modules[recompress.__module__], "_THREADS", 1)
+    n_points = every_point(lambda: recompress(a_store(tmp_path / "all")[0], tmp_path / "all.zstd"), points=BESIDE)
+    n_before = every_point(lambda: a_store(tmp_path / "none"), points=BESIDE)
+    for n in range(1 + (verb == "gc"), n_points - n_before + 1, 3):
+        store, n_objects = a_store(tmp_path / f"{n}")
+        monkeypatch.setattr(failpoints, "listener", at(n, delete, points=BESIDE))
+        report = recompress(store, tmp_path / f"{n}.zstd")
+        assert (failpoints.listener, report.failed, report.exit_code) == (None, (), 0)
+        assert n_objects - 1 <= report.objects <= n_objects
+        whole(Store.open(report.to))
