@@ -10,6 +10,7 @@ from brainbrr.api.data import demo as demo
 from brainbrr.api.data import ingest as ingest
 from brainbrr.api.data import init as init
 from brainbrr.api.data import open_store as open_store
+from brainbrr.api.data import split as split
 from brainbrr.api.data import status as status
 from brainbrr.api.data import view as view
 from brainbrr.api.data import why as why

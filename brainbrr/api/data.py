@@ -10,6 +10,7 @@ from typing import Any
 from brainbrr.api.arguments import (
     Location,
     accepted,
+    path_of,
     place,
     recipe_of,
     selection_of,
@@ -34,9 +35,12 @@ from brainbrr.store.formats import Codec
 from brainbrr.store.init import InitReport
 from brainbrr.store.init import init as _init
 from brainbrr.store.store import Store
+from brainbrr.views.folds import SplitReport
+from brainbrr.views.folds import split as _split
 from brainbrr.views.report import ViewRequest
 from brainbrr.views.report import view as _view
 from brainbrr.views.select import resolve_corpus
+from brainbrr.views.splits import Aliases, load_splits
 from brainbrr.views.status import StatusReport
 from brainbrr.views.status import status as _status
 from brainbrr.views.view import View
@@ -234,6 +238,8 @@ def view(
     where: Mapping[str, str] | Iterable[str] | None = None,
     exclude: Iterable[str] | Path = (),
     min_quality: int | None = None,
+    splits: str | Path | None = None,
+    aliases: Mapping[str, str] | str | Path | None = None,
 ) -> View:
     """Open a view: the recordings of a profile, cut into windows when read.
 
@@ -263,6 +269,11 @@ def view(
         Paths of recordings to leave out, or a file with one on each line.
     min_quality : int, optional
         From 0 to 100: recordings whose findings score less are in `View.left_out`.
+    splits : str or path-like, optional
+        Who is in which split: a file of `split` (``"folds.toml:2"`` takes fold 2 for eval), or a table of patients and
+        their split (``"participants.tsv:COLUMN"``). Default: as the corpus's folders say.
+    aliases : path-like or mapping of str to str, optional
+        Names that are one patient, as ``{"chb21": "chb01"}`` or a TOML file of them.
 
     Returns
     -------
@@ -273,6 +284,8 @@ def view(
     ------
     UsageError
         No such store, corpus, profile, split, patient, field or recording.
+    LeakError
+        `splits` or `aliases` put a patient into two splits.
 
     Examples
     --------
@@ -292,9 +305,76 @@ def view(
         recipe=recipe_of(recipe),
         window=window,
         selection=selection_of(patients=patients, where=where, exclude=exclude, min_quality=min_quality),
+        splits=load_splits(splits, aliases),
     )
     flags = ["--recipe", str(recipe)] if isinstance(recipe, str | Path) and recipe != "default" else []
     return _view(opened, request, location=opened.location, host=at.settings.host, flags=flags).view
+
+
+def split(
+    store: Store | Location = None,
+    *,
+    folds: int = 5,
+    by: str = "patient",
+    stratify: str = "seizures",
+    corpus: str | None = None,
+    aliases: Mapping[str, str] | str | Path | None = None,
+    out: Location = None,
+) -> SplitReport:
+    """Divide the patients of a corpus into folds, for corpora without splits of their own.
+
+    The same corpus gives the same folds with any Python, on any platform.
+
+    Parameters
+    ----------
+    store : Store or path-like, optional
+        Default: the store that ``brainbrr status`` shows.
+    folds : int
+        At least 3: for train, dev and eval.
+    by : {"patient"}
+        What is never in two folds.
+    stratify : {"seizures", "hours"}
+        What is balanced: seizures, their time and the hours of recording; or the hours alone.
+    corpus : str, optional
+        Default: the only one in the store.
+    aliases : path-like or mapping of str to str, optional
+        Names that are one patient, as ``{"chb21": "chb01"}`` or a TOML file of them; "CORPUS/PATIENT" is a patient of
+        one corpus, and "CORPUS/*" all of them.
+    out : path-like, optional
+        A TOML file to write, which `view`, `train`, `evaluate` and `check` take as `splits`.
+
+    Returns
+    -------
+    SplitReport
+        The patients, recordings, seizures and hours of each fold.
+
+    Raises
+    ------
+    UsageError
+        No such corpus, more folds than patients, or `out` holds something else.
+
+    Notes
+    -----
+    Patients are placed one by one, the largest first, where the sum of squares of the folds' loads grows least.
+
+    Examples
+    --------
+    >>> report = brainbrr.split("store", folds=3, out="folds.toml")
+    >>> [fold.recordings for fold in report.folds]
+    [7, 5, 6]
+    >>> sorted({each.split for each in brainbrr.view("store", splits="folds.toml:2").recordings})
+    ['dev', 'eval', 'train']
+    """
+    given = load_splits(aliases=aliases)
+    return _split(
+        store_of(store),
+        corpus=corpus,
+        folds=folds,
+        by=by,
+        stratify=stratify,
+        aliases=given.aliases if given else Aliases(),
+        out=path_of(out),
+    )
 
 
 def status(store: Store | Location = None) -> StatusReport:

@@ -26,6 +26,7 @@ from brainbrr.views import retention
 from brainbrr.views.check import REQUIREMENTS, CheckReport
 from brainbrr.views.check import check as _check
 from brainbrr.views.retention import PinReport, RecipesReport
+from brainbrr.views.splits import Splits, load_splits
 from brainbrr.views.view import View
 
 
@@ -36,6 +37,8 @@ def check(
     profile: str = "full",
     corpus: str | None = None,
     recipe: Recipe | str | Path = "default",
+    splits: str | Path | None = None,
+    aliases: Mapping[str, str] | str | Path | None = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> CheckReport:
     """Check a store against what CI requires: no duplicates, complete, verified, no patient in two splits.
@@ -54,6 +57,12 @@ def check(
         Default: every corpus.
     recipe : Recipe, str or path-like
         A recipe, the name of a preset, or a TOML file.
+    splits : str or path-like, optional
+        Who is in which split: a file of `split` (``"folds.toml:2"`` takes fold 2 for eval), or a table of patients and
+        their split (``"participants.tsv:COLUMN"``). Default: as the corpus's folders say.
+    aliases : path-like or mapping of str to str, optional
+        Names that are one patient, as ``{"chb21": "chb01"}`` or a TOML file of them; "CORPUS/PATIENT" is a
+        patient of one corpus.
     progress : Progress
         Is called while the work runs.
 
@@ -81,6 +90,7 @@ def check(
         profile=at.settings.profile_of(None, profile).name,
         corpus=corpus,
         recipe=recipe_of(recipe),
+        splits=load_splits(splits, aliases) or Splits(),
         progress=progress,
     )
 

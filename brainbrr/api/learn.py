@@ -210,6 +210,8 @@ def train(
     corpus: str | None = None,
     split: str = "train",
     where: Mapping[str, str] | Iterable[str] | None = None,
+    splits: str | Path | None = None,
+    aliases: Mapping[str, str] | str | Path | None = None,
     name: str | None = None,
     resume: str | Path | None = None,
     init: str | Path | None = None,
@@ -237,6 +239,11 @@ def train(
         split train.
     where : mapping of str to str, or iterable of str, optional
         Which of its recordings, by field: ``{"patient": "aaaa*"}`` or ``["patient=aaaa*"]``.
+    splits : str or path-like, optional
+        Who is in which split: a file of `split` (``"folds.toml:2"`` takes fold 2 for eval), or a table of patients and
+        their split (``"participants.tsv:COLUMN"``). Default: those of the resumed run, else the corpus's own.
+    aliases : path-like or mapping of str to str, optional
+        Names that are one patient, as ``{"chb21": "chb01"}`` or a TOML file of them.
     name : str, optional
         The name of a new run. Where a run of that name exists, it is resumed.
     resume : str or path-like, optional
@@ -264,6 +271,8 @@ def train(
         The view is not ready; the error names the command that completes it.
     UsageError
         View and config differ, or the run to resume is of another view or config.
+    LeakError
+        `splits` or `aliases` put a patient into two splits.
     ConfigError
         The config, or a change of it, is not valid.
     DependencyError
@@ -291,6 +300,8 @@ def train(
         corpus=corpus,
         split=split,
         where=selection_of(where=where).where,
+        splits=splits,
+        aliases=aliases,
         name=name,
         resume=resume,
         init=init,
@@ -307,6 +318,8 @@ def evaluate(
     profile: str | None = None,
     corpus: str | None = None,
     where: Mapping[str, str] | Iterable[str] | None = None,
+    splits: str | Path | None = None,
+    aliases: Mapping[str, str] | str | Path | None = None,
     store: Store | Location = None,
     runs: Location = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
@@ -325,6 +338,11 @@ def evaluate(
         Of splits. Default: the run's.
     where : mapping of str to str, or iterable of str, optional
         Which recordings of splits, by field, as in ``{"patient": "aaaa*"}``.
+    splits : str or path-like, optional
+        Who is in which split: a file of `split` (``"folds.toml:2"`` takes fold 2 for eval), or a table of patients and
+        their split (``"participants.tsv:COLUMN"``). Default: those of the run.
+    aliases : path-like or mapping of str to str, optional
+        Names that are one patient, as ``{"chb21": "chb01"}`` or a TOML file of them.
     store : Store or path-like, optional
         Where splits are opened. Default: the store of `view`, else the one that ``brainbrr status`` shows.
     runs : path-like, optional
@@ -360,7 +378,13 @@ def evaluate(
     """
     settings = place(view.store if isinstance(view, View) else store, runs=runs).settings
     options = EvaluateOptions(
-        view=view, tune=tune, profile=profile, corpus=corpus, where=selection_of(where=where).where
+        view=view,
+        tune=tune,
+        profile=profile,
+        corpus=corpus,
+        where=selection_of(where=where).where,
+        splits=splits,
+        aliases=aliases,
     )
     return _evaluate(run, options, settings, progress)
 

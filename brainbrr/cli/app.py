@@ -39,7 +39,7 @@ ALWAYS = (0, 1, 2, 7, 130, CLOSED)
 
 GROUPS = {
     "Start": ("init", "demo"),
-    "Data": ("ingest", "view", "why"),
+    "Data": ("ingest", "view", "why", "split"),
     "Learn": ("train", "runs", "evaluate", "predict", "score"),
     "Keep": ("status", "check", "verify", "repair", "gc", "pin", "forget", "recompress"),
     "Settings": ("recipe", "bench", "help"),
@@ -332,5 +332,16 @@ def options(*parts: Callable[[Any], Any]) -> Callable[[_Part], _Part]:
     return give
 
 
+splits_options = options(
+    click.option(
+        "--splits",
+        metavar="FILE[:N]",
+        help="Who is in train, dev and eval: a file of `split` with fold N for eval, or a table of patients and their "
+        "split (N: its column).",
+    ),
+    click.option(
+        "--aliases", type=click.Path(path_type=Path), help="TOML of names that are one patient: chb21 = 'chb01'."
+    ),
+)
 recipe_option = click.option("--recipe", default="default", metavar="NAME|FILE", help="Recipe name or .toml file.")
 yes_option = click.option("--yes", is_flag=True, help="Do it. Without it, only show what would be done.")

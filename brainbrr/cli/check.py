@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from brainbrr.cli.app import PROFILES, Session, command, recipe_option
+from brainbrr.cli.app import PROFILES, Session, command, recipe_option, splits_options
 from brainbrr.cli.output import Output, many
 from brainbrr.cli.verify import repairs
 from brainbrr.errors import Fix
@@ -34,13 +35,24 @@ _SHOWN = 10
     "--profile", type=PROFILES, default="full", show_default=True, help="What `complete` and `no-leaks` apply to."
 )
 @recipe_option
-def check(session: Session, *, require: str, profile: str, corpus: str | None, recipe: str) -> int:
+@splits_options
+def check(
+    session: Session,
+    *,
+    require: str,
+    profile: str,
+    corpus: str | None,
+    recipe: str,
+    splits: str | None,
+    aliases: Path | None,
+) -> int:
     """Fail if the store has duplicate arrays, missing or damaged objects, or a patient in two splits.
 
     Reads the store alone; `view` shows whether EDF or label files changed since.
     """
     from brainbrr.eeg.signal.recipe import load_recipe
     from brainbrr.views.check import check as run
+    from brainbrr.views.splits import Splits, load_splits
 
     report = run(
         session.store(),
@@ -49,6 +61,7 @@ def check(session: Session, *, require: str, profile: str, corpus: str | None, r
         profile=profile,
         corpus=corpus,
         recipe=load_recipe(recipe),
+        splits=load_splits(splits, aliases) or Splits(),
         progress=session.progress(),
     )
     session.show(report, table)

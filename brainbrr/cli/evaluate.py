@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from brainbrr.cli.app import Session, command, selects
+from brainbrr.cli.app import Session, command, selects, splits_options
 from brainbrr.cli.output import Output, many
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 @command("evaluate", exits=(3, 4, 5, 8), example="brainbrr evaluate runs/20260101-120000-smoke-1a2b3c --split eval")
 @click.argument("run")
 @selects(profile="the run's", split="eval", corpus="the run's")
+@splits_options
 @click.option(
     "--tune",
     metavar="SPLIT",
@@ -31,17 +33,26 @@ def evaluate(
     profile: str | None,
     split: str,
     where: tuple[tuple[str, str], ...],
+    splits: str | None,
+    aliases: Path | None,
     tune: str,
 ) -> int:
     """Score RUN (a folder or a name) on a split that it was not trained on, beside a line-length baseline.
 
-    --where selects from the split that is scored and from the one that thresholds are chosen on.
+    --where selects from the split that is scored and from the one that thresholds are chosen on. Without --splits
+    and --aliases, those that the run was trained with hold.
     """
     from brainbrr.learn.start import EvaluateOptions
     from brainbrr.learn.start import evaluate as score
 
     options = EvaluateOptions(
-        view=split, tune=None if tune == "none" else tune, profile=profile, corpus=corpus, where=where
+        view=split,
+        tune=None if tune == "none" else tune,
+        profile=profile,
+        corpus=corpus,
+        where=where,
+        splits=splits,
+        aliases=aliases,
     )
     report = score(run, options, session.settings, session.progress())
     session.show(report, table)

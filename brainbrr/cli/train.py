@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brainbrr.cli.app import Session, command, options, selects
+from brainbrr.cli.app import Session, command, options, selects, splits_options
 from brainbrr.cli.output import Output, duration, many, size
 from brainbrr.errors import Fix, UsageError
 
@@ -31,10 +31,11 @@ _stage_options = options(
 )
 
 
-@command("train", exits=(3, 4, 8), example="brainbrr train --config smoke --profile smoke --set train.lr=0.001")
+@command("train", exits=(3, 4, 5, 8), example="brainbrr train --config smoke --profile smoke --set train.lr=0.001")
 @click.option("--config", metavar="NAME|FILE", help="Training config. Default: smoke, or the resumed run's own.")
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change one setting: train.lr=0.001.")
 @selects(profile="the config's", split="train", corpus="the resumed run's, or the only one in the store")
+@splits_options
 @click.option("--resume", metavar="RUN", help="Continue this run: its folder, or its name.")
 @click.option("--init", metavar="RUN", help="Start from the weights of this finished run, on this view.")
 @click.option("--name", metavar="NAME", help="Name of the run. If it exists, continue it.")
@@ -49,6 +50,8 @@ def train(
     corpus: str | None,
     split: str,
     where: tuple[tuple[str, str], ...],
+    splits: str | None,
+    aliases: Path | None,
     resume: str | None,
     init: str | None,
     name: str | None,
@@ -70,6 +73,8 @@ def train(
         corpus=corpus,
         split=split,
         where=where,
+        splits=splits,
+        aliases=aliases,
         name=name,
         resume=resume,
         init=init,

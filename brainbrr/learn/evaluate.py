@@ -37,6 +37,7 @@ from brainbrr.learn.thresholds import PROBABILITIES, THRESHOLDS, Thresholds, bes
 from brainbrr.loading.recordings import ViewRecording
 from brainbrr.scoring.events import EventRule, Events, Scored, events_of
 from brainbrr.scoring.metrics import SCORER, metrics
+from brainbrr.views.splits import Aliases
 from brainbrr.views.view import View
 
 _LINE_LENGTH_S = 5.0
@@ -59,13 +60,21 @@ class EvaluateReport:
         return {**vars(self), "run": str(self.run)}
 
 
-def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progress | None = None) -> EvaluateReport:
+def evaluate(
+    run: Path,
+    view: View,
+    *,
+    tune: View | None = None,
+    aliases: Aliases | None = None,
+    progress: Progress | None = None,
+) -> EvaluateReport:
     """Score a finished run on a view of held-out recordings, and write report.html into the run.
 
     With `tune` (the dev split), thresholds are chosen on it, once, and kept in the run; else those in the run are
     used, unless they were chosen on a patient of this view, else the config's. Recordings without labels are left
     out and counted; hours are hours of recording.
-    Raises LeakError when the view, the tuning view and the training share a patient, source or content,
+    Raises LeakError when the view, the tuning view and the training share a patient (under any of its `aliases`),
+    source or content,
     ViewNotReadyError for a view without a digest, UsageError for another recipe or window than the run's, and for
     kept thresholds that were tuned under another rule than its config's.
     """
@@ -76,7 +85,7 @@ def evaluate(run: Path, view: View, *, tune: View | None = None, progress: Progr
         _check_like(opened, each)
     splits = [(f"split {each.split}", each.to_json()) for each in views]
     for seen in opened.seen():
-        _check_apart([seen, *splits])
+        _check_apart([seen, *splits], aliases or Aliases())
     detector = partial(probabilities, load_detector(opened, len(view.channels)).to(device_for(opened)))
     rule, seed = opened.config.evaluate, opened.config.seed
 
@@ -213,7 +222,9 @@ def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf,
 
 
 def _identities(view: View) -> list[str]:
-    return sorted({name for r in view.recordings for name in (f"{view.corpus}/{r.patient}", r.source, r.content)})
+    return sorted(
+        {name for r in view.recordings for name in (Aliases().person(view.corpus, r.patient), r.source, r.content)}
+    )
 
 
 def _beats(found: Mapping[str, Any], name: str) -> bool | None:
@@ -236,15 +247,22 @@ def _check_like(run: r.Run, view: View) -> None:
         raise UsageError(f"the view's windows are not the run's: {', '.join(differing)}", where=run.folder)
 
 
-def _check_apart(views: list[tuple[str, Mapping[str, Any]]]) -> None:
-    """Raise LeakError when two of the frozen views share a patient of one corpus, a source or a content."""
+def _check_apart(views: list[tuple[str, Mapping[str, Any]]], aliases: Aliases) -> None:
+    """Raise LeakError when two of the frozen views share a patient, a source or a content.
+
+    The same name in another corpus is another patient, unless an alias says otherwise.
+    """
+
+    def named(view: Mapping[str, Any], kind: str) -> set[str]:
+        if kind != "patient":
+            return {entry[kind] for entry in view["recordings"]}
+        return {aliases.person(view["corpus"], entry["patient"]) for entry in view["recordings"]}
+
     for i, (one, first) in enumerate(views):
         for other, second in views[i + 1 :]:
             for kind in ("patient", "source", "content"):
-                if kind == "patient" and first["corpus"] != second["corpus"]:
-                    continue  # the same name in another corpus is another patient
                 shared = sorted(
-                    {e[kind] for e in first["recordings"]} & {e[kind] for e in second["recordings"]},
+                    name.removeprefix(f"{first['corpus']}/") for name in named(first, kind) & named(second, kind)
                 )
                 if shared:
                     raise LeakError(

@@ -33,6 +33,7 @@ from brainbrr.views.report import ViewReport, ViewRequest
 from brainbrr.views.report import view as report_view
 from brainbrr.views.retention import need_objects
 from brainbrr.views.select import Selection, resolve_corpus
+from brainbrr.views.splits import Splits, load_splits
 from brainbrr.views.stage import StageOptions, staged
 from brainbrr.views.view import View
 
@@ -53,7 +54,8 @@ class TrainOptions:
 
     `config` is a training config, the name of one, or a TOML file; None is the resumed run's own, else "smoke".
     `changes` set single settings of it: "train.lr=0.001". `view` is a view that is ready; None opens the config's, of
-    `corpus`, `profile` (None: the config's), `split` and `where`. A view that differs from the config is refused,
+    `corpus`, `profile` (None: the config's), `split`, `where`, `splits` and `aliases`, as `load_splits` takes them
+    (None: those of the resumed run). A view that differs from the config is refused,
     unless `adopt_view` takes window, recipe and split from it. `resume` and `init` are folders of runs or their names:
     a run to continue, and a finished run whose weights are the first ones. `name` names a new run, or continues the
     run of that name. `stage` reads the view from copies on a disk of this node.
@@ -67,6 +69,8 @@ class TrainOptions:
     corpus: str | None = None
     split: str = "train"
     where: Where = ()
+    splits: str | Path | None = None
+    aliases: Mapping[str, str] | str | Path | None = None
     name: str | None = None
     resume: str | Path | None = None
     init: str | Path | None = None
@@ -75,8 +79,8 @@ class TrainOptions:
     def __post_init__(self) -> None:
         if self.resume and (self.init or self.name):
             raise UsageError("resume continues a run as it is: neither init nor name goes with it")
-        if self.view is not None and (self.profile or self.corpus or self.where):
-            raise UsageError("a view has its own profile, corpus and recordings: give a view, or these")
+        if self.view is not None and (self.profile or self.corpus or self.where or self.splits or self.aliases):
+            raise UsageError("a view has its own profile, corpus, splits and recordings: give a view, or these")
         if self.adopt_view and self.view is None:
             raise UsageError("adopt_view needs a view to adopt")
 
@@ -145,6 +149,7 @@ def _view(options: TrainOptions, config: TrainConfig, resumed: Mapping[str, Any]
                 window=config.window_spec(),
                 split=options.split,
                 where=options.where,
+                splits=_splits_of(options, resumed),
             )
         )
     if not options.adopt_view:
@@ -179,13 +184,14 @@ def open_view(
     window: WindowSpec,
     split: str,
     where: Where = (),
+    splits: Splits | None = None,
 ) -> ViewReport:
     """Return a view's report; without a store, that of an empty view. `recipe` is one, or its name or file."""
     store = Store.open_if_there(settings.store.value)
     corpus = resolve_corpus(store, corpus) if store else corpus
     named, recipe = (recipe, load_recipe(recipe)) if isinstance(recipe, str) else (recipe.name, recipe)
     request = ViewRequest(
-        settings.profile_of(corpus, profile), recipe, window, corpus, split, selection=Selection(where=where)
+        settings.profile_of(corpus, profile), recipe, window, corpus, split, Selection(where=where), splits
     )
     flags = ["--recipe", named] if recipe.digest != Recipe().digest else []
     return report_view(store, request, location=settings.store.value, host=settings.host, flags=flags)
@@ -234,7 +240,7 @@ class EvaluateOptions:
     """What to score, and what to choose thresholds on first: views, or splits of the run's corpus.
 
     Without `tune` the run's thresholds stay. `profile`, `corpus` (None: the run's) and `where`, (field, pattern)
-    pairs, are those of splits.
+    pairs, are those of splits. `splits` and `aliases`, as `load_splits` takes them, are the run's where none are given.
     """
 
     view: View | str = "eval"
@@ -242,6 +248,8 @@ class EvaluateOptions:
     profile: str | None = None
     corpus: str | None = None
     where: Where = ()
+    splits: str | Path | None = None
+    aliases: Mapping[str, str] | str | Path | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.view, str) and self.tune == self.view:
@@ -262,6 +270,7 @@ def evaluate(run: str | Path, options: EvaluateOptions, settings: Settings, prog
 
     folder = run_named(settings.runs.value, run)
     frozen = view_of(folder)
+    splits = _splits_of(options, frozen)
 
     def opened(split: View | str) -> View:
         if isinstance(split, View):
@@ -275,11 +284,20 @@ def evaluate(run: str | Path, options: EvaluateOptions, settings: Settings, prog
                 window=WindowSpec.model_validate(frozen["window"]),
                 split=split,
                 where=options.where,
+                splits=splits,
             )
         )
 
     held_out, tuning = opened(options.view), None if options.tune is None else opened(options.tune)
-    return score(folder, held_out, tune=tuning, progress=progress)
+    return score(folder, held_out, tune=tuning, aliases=splits.aliases if splits else None, progress=progress)
+
+
+def _splits_of(options: TrainOptions | EvaluateOptions, frozen: Mapping[str, Any] | None) -> Splits | None:
+    """Return the splits and aliases of options, else those of a run's frozen view; of another corpus its aliases."""
+    kept = frozen["selection"].get("splits") if frozen else None
+    if kept and frozen and options.corpus not in (None, frozen["corpus"]):
+        kept = {**kept, "patients": None} if kept["aliases"] else None
+    return load_splits(options.splits, options.aliases, kept=kept)
 
 
 def run_named(runs: Path, name: str | Path) -> Path:

@@ -18,6 +18,7 @@ from brainbrr.store.checks import Inspection, copies, inspect_store
 from brainbrr.store.damage import Damage
 from brainbrr.store.store import Store
 from brainbrr.views.select import members, resolve_corpus
+from brainbrr.views.splits import Aliases, Splits
 
 REQUIREMENTS = ("no-duplicates", "complete", "verified", "no-leaks")
 
@@ -61,12 +62,14 @@ def check(
     profile: str = "full",
     corpus: str | None = None,
     recipe: Recipe = Recipe(),  # noqa: B008  # frozen
+    splits: Splits = Splits(),  # noqa: B008  # frozen
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> CheckReport:
     """Decode every object once and compare store and catalogs with what is required.
 
     `verified` is what `verify` checks; `complete` and `no-leaks` look at `profile` of `corpus` (None: of every one)
-    under `recipe`. Raises UsageError for a requirement that does not exist, or for none.
+    under `recipe`, with patients in `splits` and under their aliases. Raises UsageError for a requirement that does not
+    exist, or for none.
     """
     required = tuple(require)
     known = f"requirements: {', '.join(REQUIREMENTS)}"
@@ -76,7 +79,7 @@ def check(
     if unknown:
         raise UsageError(f"no requirement is called {unknown[0]!r}", fix=known)
 
-    corpora = store.corpora() if corpus is None else (str(resolve_corpus(store, corpus)),)
+    corpora = _corpora(store, corpus, splits)
     found = inspect_store(store, progress=progress)
     doubles = copies(found.decoded)
     # a duplicate is reported as one: that its name must be wrong is no second finding
@@ -86,7 +89,7 @@ def check(
         *found.broken,
         *(each for each in found.misplaced if each.name not in excused | excused_records),
     )
-    chosen, unread = _members(store, corpora, settings, profile, required)
+    chosen, unread = _members(store, corpora, settings, profile, required, splits)
     return CheckReport(
         required=required,
         objects=len(found.contents),
@@ -100,6 +103,7 @@ def check(
                 ((catalog.corpus, row) for catalog, rows in chosen for row in rows),
                 {record.key: record.content for record in found.records},
                 recipe,
+                splits.aliases,
             )
         ),
         contradictions=tuple(
@@ -108,6 +112,15 @@ def check(
             for paths in contradictions(catalog.rows.values())
         ),
     )
+
+
+def _corpora(store: Store, corpus: str | None, splits: Splits) -> tuple[str, ...]:
+    """Return the corpora to look at. Splits of one corpus leave the others as they are; they must be of one."""
+    if splits.patients is not None and store.corpora():
+        named = resolve_corpus(store, splits.corpus or corpus)
+        if corpus is None and splits.corpus is None:
+            return (str(named),)
+    return tuple(store.corpora()) if corpus is None else (str(resolve_corpus(store, corpus)),)
 
 
 def _twice(found: Inspection) -> tuple[list[dict[str, Any]], set[str]]:
@@ -127,7 +140,12 @@ def _twice(found: Inspection) -> tuple[list[dict[str, Any]], set[str]]:
 
 
 def _members(
-    store: Store, corpora: Iterable[str], settings: Settings, profile: str, required: tuple[str, ...]
+    store: Store,
+    corpora: tuple[str, ...],
+    settings: Settings,
+    profile: str,
+    required: tuple[str, ...],
+    splits: Splits,
 ) -> tuple[list[tuple[Catalog, tuple[Row, ...]]], list[dict[str, str]]]:
     """Return each corpus's catalog and the rows that the profile takes of it, and which corpora cannot be read.
 
@@ -144,6 +162,7 @@ def _members(
             unread.append({"corpus": corpus, "recording": "", "reason": f"its catalog is damaged: {error.what}"})
             continue
         if catalog is not None:
+            catalog = (splits if len(corpora) == 1 else splits.of(corpus)).assigned(catalog)
             chosen.append((catalog, members(catalog.rows, settings.profiles_of(corpus)[profile])))
     return chosen, unread
 
@@ -170,13 +189,18 @@ def _missing(
             yield {"corpus": catalog.corpus, "recording": "", "reason": reason}
 
 
-def _leaks(rows: Iterable[tuple[str, Row]], contents: Mapping[str, str], recipe: Recipe) -> Iterable[dict[str, Any]]:
-    """Yield each source, content or patient that is in two splits; a patient's name counts within its corpus."""
+def _leaks(
+    rows: Iterable[tuple[str, Row]], contents: Mapping[str, str], recipe: Recipe, aliases: Aliases
+) -> Iterable[dict[str, Any]]:
+    """Yield each source, content or patient that is in two splits; a patient's name counts within its corpus.
+
+    Names that are aliases are one patient.
+    """
     seen: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for corpus, row in rows:
         if row.split == "none":
             continue
-        identities = [("patient", f"{corpus}/{row.patient}")]
+        identities = [("patient", aliases.person(corpus, row.patient))]
         if row.source is not None:
             identities.append(("source", row.source))
             content = contents.get(key_of(source=row.source, recipe=recipe.digest))

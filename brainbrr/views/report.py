@@ -24,6 +24,7 @@ from brainbrr.store.catalog import Catalog
 from brainbrr.store.integrity import read_record
 from brainbrr.store.store import Store
 from brainbrr.views.select import Examined, Selection, by_quality, resolve_corpus, select
+from brainbrr.views.splits import Splits
 from brainbrr.views.view import View
 
 
@@ -107,7 +108,10 @@ def _names(value: object) -> list[str]:
 
 @dataclass(frozen=True)
 class ViewRequest:
-    """Which recordings of a corpus, under which recipe, in which windows. `corpus` None: the only one in the store."""
+    """Which recordings of a corpus, under which recipe, in which windows. `corpus` None: the only one in the store.
+
+    `splits` None: those of the corpus's folders.
+    """
 
     profile: Profile
     recipe: Recipe
@@ -115,6 +119,12 @@ class ViewRequest:
     corpus: str | None = None
     split: str | None = None
     selection: Selection = field(default_factory=Selection)
+    splits: Splits | None = None
+
+    def described(self) -> dict[str, Any]:
+        """Return what narrows the profile and who is in which split, as a frozen view keeps it."""
+        splits = {} if self.splits is None else {"splits": self.splits.to_json()}
+        return {**self.selection.to_json(), **splits}
 
 
 def save_view(view: View, path: Path) -> None:
@@ -134,10 +144,13 @@ def view(
 
     A store that was never created gives an empty view. `host` knows where the corpus was ingested from; without it,
     or when that folder is out of reach, nothing is compared with the files. `flags` are what the command that makes the
-    view ready needs in addition to root and profile. Raises UsageError for what is not in the catalog.
+    view ready needs in addition to root and profile. Raises UsageError for what is not in the catalog, LeakError for a
+    patient in two splits.
     """
     name = resolve_corpus(store, request.corpus) if store else request.corpus
     catalog = store.catalog(name) if store and name else None
+    if catalog and request.splits:
+        catalog = request.splits.apply(catalog)
     members, examined = _members(store, catalog, request) if store and catalog else (Members(()), None)
     root = host.root(location, name) if host and name else None
     stale = None
@@ -148,7 +161,7 @@ def view(
     found = View(
         store,
         members,
-        scope=Scope(name or "", request.profile.name, request.split, request.selection.to_json()),
+        scope=Scope(name or "", request.profile.name, request.split, request.described()),
         recipe=request.recipe,
         window=request.window,
     )
@@ -171,6 +184,7 @@ def view(
 def _members(store: Store, catalog: Catalog, request: ViewRequest) -> tuple[Members, Examined | None]:
     """Return the recordings that a request takes, and what their findings say where a quality is requested."""
     rows = select(catalog, request.profile, split=request.split, selection=request.selection)
+    rows = rows if request.splits is None else request.splits.renamed(catalog.corpus, rows)
     ready, missing, omitted = assemble(
         store,
         rows,
@@ -232,7 +246,8 @@ def fix_command(found: View, root: Path | None, *, labelled: bool, flags: Sequen
     words = ["ingest", str(root) if root else "ROOT"]
     if found.corpus and (root is None or root.name != found.corpus):
         words += ["--corpus", found.corpus]
-    words += ["--profile", found.profile, *flags]
+    # a profile of the corpus's own splits may hold other recordings
+    words += ["--profile", "full" if "splits" in found.selection else found.profile, *flags]
     if not labelled:
         words += ["--labels", "none"]
     return Fix(words)

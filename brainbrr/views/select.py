@@ -10,7 +10,7 @@ from typing import Any
 
 from brainbrr.eeg.corpus.annotations import Annotations
 from brainbrr.eeg.quality import detector
-from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.loading.recordings import LeftOut, Missing, ViewRecording
 from brainbrr.profiles import Profile, choose
 from brainbrr.store.catalog import Catalog, Row
@@ -101,9 +101,12 @@ def select(catalog: Catalog, profile: Profile, *, split: str | None, selection: 
 def _known(kind: str, asked: Iterable[str], there: set[str], catalog: Catalog) -> None:
     unknown = sorted(set(asked) - there)
     if unknown:
-        fix = f"{kind}s there: {', '.join(sorted(there)[:8])}{' ...' if len(there) > 8 else ''}"
+        fix: str = f"{kind}s there: {', '.join(sorted(there)[:8])}{' ...' if len(there) > 8 else ''}"
         if kind == "split" and there == {"none"}:
-            fix = "it names no splits: ingest a tree with folders train, dev and eval"
+            fix = Fix(
+                ("split", "--corpus", catalog.corpus, "-o", "folds.toml"),
+                " makes splits of patients; then add --splits folds.toml",
+            )
         raise UsageError(f"corpus {catalog.corpus!r} has no {kind} {unknown[0]!r}", fix=fix)
 
 

@@ -65,7 +65,9 @@ def test_a_tree_without_splits_says_what_training_needs(cli: Cli, corpus: Path) 
     shutil.copytree(next(corpus.rglob("*.edf")).parent, plain)
     assert cli("ingest", plain, "--workers", 1).code == 0
     told = cli("view", "--split", "train", "--json")
-    assert told.code == 2 and told.json["fix"] == "it names no splits: ingest a tree with folders train, dev and eval"
+    assert told.code == 2
+    fix = "`brainbrr split --corpus plain -o folds.toml` makes splits of patients; then add --splits folds.toml"
+    assert told.json["fix"] == fix
     assert "time\tnone: nothing to build" in cli("ingest", plain, "--dry-run").out
 
 
