@@ -218,6 +218,8 @@ def _difference(catalog: Catalog, path: str, file: RecordingFile | None, sources
     row = catalog.rows[path]
     if file is None:
         return "the EDF is gone"
+    if file.refusal is not None:  # nothing of it was read
+        return None if row.source is None else "the EDF changed"
     try:
         if file.edf.stat().st_size != row.n_bytes or sources.digest(file.edf) != row.source:
             return "the EDF changed"

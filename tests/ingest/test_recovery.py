@@ -173,7 +173,7 @@ def test_python_does_not_train_on_a_stale_view(corpus: Path, tmp_path: Path, mon
     view = brainbrr.view(tmp_path / "store")
     assert view.state == "stale" and view.digest is not None
     with pytest.raises(ViewNotReadyError, match="stale"):
-        brainbrr.train(view, runs=tmp_path / "runs")
+        brainbrr.train(view, runs=tmp_path / "runs", adopt_view=True)
 
 
 @pytest.mark.slow
