@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from brainbrr.core import files
 from brainbrr.core.access import OWNER_ONLY, Guard, file_mode, narrow
 from brainbrr.core.arrays import AnyArray, Bool, Float32, Float64, Int8, Int16, Int32, Int64, UInt8
 from brainbrr.core.digest import decimal_text, is_digest
+from brainbrr.core.models import explain
 from brainbrr.errors import IntegrityError
 from brainbrr.loading.normalise import sources, weights_of
 from brainbrr.loading.rows import MIXED, NO_OFFSETS, NO_WEIGHTS, Rows
@@ -514,4 +515,7 @@ def _frame(head: dict[str, Any]) -> Frame:
         raise ValueError("of another format")
     if unknown := head.keys() - {f.name for f in fields(Frame)}:
         raise ValueError(f"its frame has {min(unknown)[:40]!r}, which no frame has")
-    return TypeAdapter(Frame).validate_python(head, strict=False)
+    try:
+        return TypeAdapter(Frame).validate_python(head, strict=False)
+    except ValidationError as error:
+        raise ValueError(explain(error)) from None

@@ -12,10 +12,11 @@ from fractions import Fraction
 from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import BaseModel, field_validator, model_validator
 
 from brainbrr.core.arrays import Int64
 from brainbrr.core.digest import Number, decimal_text
+from brainbrr.core.models import Model
 from brainbrr.errors import ConfigError
 
 UNKNOWN = 255
@@ -39,7 +40,7 @@ class WindowFields(TypedDict, total=False):
     missing: Literal["interpolate", "nan", "zero"]
 
 
-class WindowSpec(BaseModel):
+class WindowSpec(Model):
     """How a view cuts, scales and arranges recordings. All of it is part of the view's digest, none of it is stored.
 
     Numbers are exact: a float is read by its shortest text, and kept as a decimal text. A recording shorter than a
@@ -91,8 +92,6 @@ class WindowSpec(BaseModel):
     128
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
     length_s: str = "60"
     stride_s: str = "10"
     tail: Literal["drop", "pad", "shift"] = "drop"
@@ -105,7 +104,7 @@ class WindowSpec(BaseModel):
     missing: Literal["interpolate", "nan", "zero"] = "interpolate"
 
     def __init__(self, length_s: Number = "60", **fields: Unpack[WindowFields]) -> None:
-        super().__init__(length_s=length_s, **fields)
+        BaseModel.__init__(self, length_s=length_s, **fields)
 
     @field_validator("length_s", "stride_s", "scale_uv", "clip", "full_fraction", mode="before")
     @classmethod

@@ -15,10 +15,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ValidationError, field_validator, model_validator
 
 from brainbrr.core.digest import Number, decimal_text, recipe_digest
-from brainbrr.core.models import explain
+from brainbrr.core.models import Model, explain
 from brainbrr.core.toml import read_toml
 from brainbrr.eeg.signal.montage import CHB_MIT, EAR_LOBES, TEN_TWENTY, electrode_of
 from brainbrr.errors import ConfigError
@@ -72,7 +72,7 @@ class RecipeFields(TypedDict, total=False):
     revision: int
 
 
-class Recipe(BaseModel):
+class Recipe(Model):
     """How an EDF becomes an array. Every field except the name is part of each key.
 
     Fields that are not known are refused. Numbers are kept as decimal texts: a float is read by its shortest text.
@@ -113,8 +113,6 @@ class Recipe(BaseModel):
     ('50', False)
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
     name: str = "default"
     rate_hz: int = 256
     channels: tuple[str, ...] = TEN_TWENTY
@@ -125,7 +123,7 @@ class Recipe(BaseModel):
     revision: int = REVISION
 
     def __init__(self, **fields: Unpack[RecipeFields]) -> None:
-        super().__init__(**fields)
+        BaseModel.__init__(self, **fields)
 
     @field_validator("bandpass_hz", "notch_hz", "quantum_uv", mode="before")
     @classmethod
