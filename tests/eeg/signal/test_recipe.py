@@ -13,10 +13,10 @@ from brainbrr.eeg.signal.recipe import PRESETS, Recipe, load_recipe
 from brainbrr.errors import ConfigError
 
 GOLDEN = {
-    "default": "72d6d753f34274bbd4efe4c1f342a64b",
-    "10-20-ears": "72f65934265cf6ccb5e013135d1b843c",
-    "chb-mit": "45f2a041834349b2f22693fd3281985f",
-    "upstream": "7b1c877f39977267e1756ee580165cd5",
+    "default": "1406f4a0d972a426c296fbc3c6603eb1",
+    "10-20-ears": "a6b8fdde0bd323ad3fca046db24122f2",
+    "chb-mit": "e93ee11142fd01913b51d7a027829899",
+    "upstream": "eec5f060f1d5683f9a0a1ba1776ee210",
 }
 
 
