@@ -29,6 +29,22 @@ def exists(path: Path) -> bool:
     return True
 
 
+def is_folder(path: Path) -> bool:
+    """Say whether a folder, not a link to one, lies at a path. Raises UsageError where that may not be known."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)  # not is_dir(), for which all trouble is absence
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(folder: Path, error: OSError) -> UsageError:
+    """Return the error for a folder of a store that may not be read."""
+    what = f"a folder of the store cannot be read: {error.strerror}"
+    return UsageError(what, where=folder, fix="ask its owner for permission to read it")
+
+
 def refuse_link(folder: Path | str) -> None:
     """Raise IntegrityError where a link lies in a folder's place: what is behind it is not the store's."""
     if stat.S_ISLNK(os.lstat(folder).st_mode):

@@ -100,7 +100,7 @@ def cancel(layout: Layout) -> None:
 def folders(layout: Layout) -> list[Path]:
     """Return the folders of deletions that are running, or died; no links, which would lead out of the store."""
     named = [path for path in _listed(layout.trash) if _FOLDER.match(path.name)]
-    return [path for path in named if path.is_dir() and not path.is_symlink()]
+    return [path for path in named if files.is_folder(path)]
 
 
 def deleted(layout: Layout) -> Deleted:
@@ -224,7 +224,7 @@ class Deletion:
 
     def finish(self) -> Receipt | None:
         """Write the receipt, then remove what was decided; None if that is nothing."""
-        if not (self.folder / "gone").is_dir():
+        if not files.is_folder(self.folder / "gone"):
             raise DeletionCancelled
         return _finish(self.layout, self.folder, self.verb, self.corpus)
 
@@ -253,7 +253,7 @@ class Deletion:
         try:
             yield
         except FileNotFoundError:
-            if (self.folder / "gone").is_dir():
+            if files.is_folder(self.folder / "gone"):
                 raise
             raise DeletionCancelled from None
 
@@ -327,7 +327,7 @@ def _move(path: Path, into: Path) -> bool:
     try:
         path.rename(into / path.name)
     except (FileNotFoundError, NotADirectoryError):
-        if not into.is_dir():
+        if not files.is_folder(into):
             raise
         return False
     return True
@@ -336,7 +336,7 @@ def _move(path: Path, into: Path) -> bool:
 def remove(path: Path) -> None:
     """Remove a file or a folder with its contents; other processes may be doing the same."""
     with contextlib.suppress(FileNotFoundError):
-        if path.is_dir() and not path.is_symlink():
+        if files.is_folder(path):
             for each in _listed(path):
                 remove(each)
             try:
@@ -360,7 +360,7 @@ def _listed(folder: Path) -> list[Path]:
 def n_bytes_of(path: Path) -> int:
     """Return the bytes of a file, or of all files in a folder; 0 when it is gone."""
     with contextlib.suppress(OSError):
-        if path.is_dir() and not path.is_symlink():
+        if files.is_folder(path):
             return sum(map(n_bytes_of, path.iterdir()))
         return path.lstat().st_size
     return 0

@@ -263,7 +263,7 @@ class Layout:
     def lost_folders(self) -> Iterator[Path]:
         """Yield missing folders of records, catalogs and views: listing them would look as if they were empty."""
         for name in ("records", "catalog", "views"):
-            if not (self.root / name).is_dir():
+            if not files.is_folder(self.root / name):
                 yield self.root / name
         for folder, has in ((self.records, self.names_fan_out), (self.root / "catalog", self.names_corpus)):
             for path in (folder / name for name in _names(folder) if has(name)):
@@ -276,7 +276,7 @@ class Layout:
         """Yield the folders in a folder, by name; links too, so that they are reported."""
         for name in () if folder.is_symlink() else _names(folder):
             path = folder / name
-            if path.is_symlink() or path.is_dir():
+            if files.is_folder(path) or path.is_symlink():
                 yield path
 
     def found_objects(self) -> Iterator[str]:
@@ -315,7 +315,7 @@ class Layout:
                     continue
                 for path in map(fan_out.joinpath, _names(fan_out)):
                     if kind == self.objects:
-                        extra = path.name != ARRAY_FILE and not path.is_dir() and not path.is_symlink()
+                        extra = path.name != ARRAY_FILE and not (files.is_folder(path) or path.is_symlink())
                     else:
                         extra = path.name.startswith(".")
                     if extra:
@@ -448,3 +448,5 @@ def _names(folder: Path) -> list[str]:
         return sorted(path.name for path in folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except PermissionError as error:
+        raise files.unreadable(folder, error) from error
