@@ -23,6 +23,7 @@ from brainbrr.store.store import Store
 
 for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):  # a user has neither, and they hide what he would meet
     os.environ.pop(name, None)
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads sleep, not spin, where tests share the cores
 settings.register_profile("default", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("default")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which `make test &` ignores, and a child would inherit
