@@ -35,14 +35,13 @@ def test_the_public_ci_also_runs_the_newest_python_with_the_newest_libraries() -
     assert "--constraint" not in own and "make setup" not in own
 
 
-def test_our_own_ci_runs_the_tests_the_checks_the_gate_the_demo_and_the_newest_python() -> None:
+def test_our_own_ci_runs_the_tests_the_checks_the_gate_and_the_demo() -> None:
     own = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     for command in (
         "make setup",
         "make test",
         "make check",
         "bash .ci/gate",
-        "bash .ci/newest",
         ".venv/bin/brainbrr demo --into .+",
     ):
         assert re.search(rf"^(?:[^#\n]* )?{command}$", own, flags=re.MULTILINE), command

@@ -133,10 +133,10 @@ def test_set_changes_a_setting_as_toml_and_takes_a_bare_word_as_text() -> None:
 @pytest.mark.parametrize(
     ("change", "told", "fix"),
     [
-        ("train.lrr=1", "no setting 'train.lrr'", "train.lr"),
-        ("lr=1", "no setting 'lr'", "train.lr"),
-        ("quite.else=1", "no setting 'quite.else'", "settings: name, profile"),
-        ("train=1", "no setting 'train'", None),
+        ("train.lrr=1", "no setting is called 'train.lrr'", "train.lr"),
+        ("lr=1", "no setting is called 'lr'", "train.lr"),
+        ("quite.else=1", "no setting is called 'quite.else'", "settings: name, profile"),
+        ("train=1", "no setting is called 'train'", None),
         ("seed", "NAME=VALUE", "train.lr"),
         ("train.lr=fast", "train.lr", None),
     ],

@@ -84,7 +84,7 @@ def test_the_demo_goes_all_the_way(cli: Cli, tmp_path: Path, monkeypatch: pytest
     assert all(steps[f"view {profile}"]["synthetic"] for profile in ("smoke", "dev", "full"))
     metrics = steps["evaluate"]["metrics"]
     assert metrics["auroc"] > 0.9 and metrics["synthetic"] is True
-    assert Path(told.json["report"]).is_file() and told.json["next"].startswith("brainbrr ingest")
+    assert Path(told.json["report"]).is_file() and "brainbrr ingest" in told.json["next"]
 
 
 def test_the_demo_puts_nothing_into_a_store(cli: Cli, stored: Store) -> None:

@@ -289,7 +289,7 @@ def test_train_says_when_it_cannot_freeze(store: Store, monkeypatch: pytest.Monk
     view = brainbrr.view(store, profile="smoke")
     monkeypatch.setattr("brainbrr.core.files.write", denied)
     assert freeze_view(view, Heard()) is False
-    assert len(said) == 1 and "not frozen" in said[0] and "cannot be written" in said[0]
+    assert len(said) == 1 and "could not be saved" in said[0] and "cannot be written" in said[0]
 
 
 @pytest.mark.slow

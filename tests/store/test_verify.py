@@ -554,7 +554,10 @@ def in_sight(stored_at: Path) -> Iterator[Store]:
     """A store where every user of the machine may look."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        yield Store.open(Path(shutil.copytree(stored_at, Path(folder) / "store")))
+        store = Path(shutil.copytree(stored_at, Path(folder) / "store"))
+        for each in (store, *filter(Path.is_dir, store.rglob("*"))):
+            each.chmod(0o755)
+        yield Store.open(store)
 
 
 def test_verify_reports_unreadable_files_and_verifies_the_others(in_sight: Store) -> None:

@@ -7,20 +7,20 @@ _NEW = "nothing has that name yet: the folder of the probe is new"
 
 EXCUSED = {
     'files.py write: "xb" -> "wb"': _RANDOM,
-    'objects.py Draft.__enter__: "xb" -> "wb"': _RANDOM,
-    'objects.py Draft.__enter__: "xb" -> "wb" #2': _RANDOM,
-    'probing.py _links: os.link(at / "a", at / "b") -> ((at / \'b\').unlink(missing_ok=True), '
+    'writer.py Draft.__enter__: "xb" -> "wb"': _RANDOM,
+    'writer.py Draft.__enter__: "xb" -> "wb" #2': _RANDOM,
+    'filesystem.py _links: os.link(at / "a", at / "b") -> ((at / \'b\').unlink(missing_ok=True), '
     "os.link(at / 'a', at / 'b'))": _NEW,
-    'probing.py _renames_folders: (at / "new").rename(at / "folder" / "object") -> '
+    'filesystem.py _renames_folders: (at / "new").rename(at / "folder" / "object") -> '
     "(__import__('shutil').rmtree(at / 'folder' / 'object', ignore_errors=True), "
     "(at / 'new').rename(at / 'folder' / 'object'))": _NEW,
-    "trash.py cancel: folder.rename(ours) -> (__import__('shutil').rmtree(ours, ignore_errors=True), "
+    "deletion.py cancel: folder.rename(ours) -> (__import__('shutil').rmtree(ours, ignore_errors=True), "
     "folder.rename(ours))": _TRASH,
-    "trash.py Deletion.__init__: made.rename(self.folder) -> (__import__('shutil').rmtree(self.folder, "
+    "deletion.py Deletion.__init__: made.rename(self.folder) -> (__import__('shutil').rmtree(self.folder, "
     "ignore_errors=True), made.rename(self.folder))": _TRASH,
-    "trash.py _move: path.rename(into / path.name) -> (__import__('shutil').rmtree(into / path.name, "
+    "deletion.py _move: path.rename(into / path.name) -> (__import__('shutil').rmtree(into / path.name, "
     "ignore_errors=True), path.rename(into / path.name))": "a deletion takes each thing once, into folders of its own",
-    "trash.py _move: not into.is_dir() -> False": "who moves syncs that folder next, or finishes: both look again",
+    "deletion.py _move: not files.is_folder(into) -> False": "who moves it syncs that folder next, or finishes",
     "files.py open_plain: os.O_CLOEXEC -> 0": _CLOEXEC,
     "files.py sync_folder: os.O_CLOEXEC -> 0": _CLOEXEC,
     "leases.py _take: os.O_CLOEXEC -> 0": _CLOEXEC,

@@ -30,13 +30,19 @@ from excused import EXCUSED
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-SEARCHED = ("brainbrr/store/*.py", "brainbrr/core/statcache.py", "brainbrr/ingest/scan.py", "brainbrr/ingest/reuse.py")
-NOT_SEARCHED = ("staged_copies.py", "mounts.py", "failpoints.py")  # copies have an original; the others prove nothing
+SEARCHED = (
+    "brainbrr/store/*.py",
+    "brainbrr/core/files.py",
+    "brainbrr/core/statcache.py",
+    "brainbrr/ingest/scan.py",
+    "brainbrr/ingest/reuse.py",
+)
+NOT_SEARCHED = ("copy.py", "failpoints.py")  # copies have an original; the other one proves nothing
 
 STEPS = re.compile(r"_?(sync|fsync|finish|fchmod|inspect|decode|prove|verify|check|refuse|match|ensure|link|publish)")
 """Calls that stand alone in a line and are taken away."""
 FLAGS = ("O_NOFOLLOW", "O_NONBLOCK", "O_DIRECTORY", "O_CLOEXEC")
-COMPARED = ("file_facts.py", "stored.py")
+COMPARED = ("statcache.py", "reuse.py")
 """Where every comparison decides whether something is believed."""
 
 FIRST = (

@@ -129,7 +129,8 @@ def test_an_offset_of_100_mv_leaves_no_transient(tmp_path: Path, rate: int) -> N
 
 def test_an_offset_within_the_samples_leaves_no_transient(tmp_path: Path) -> None:
     for rate in (160, 250, 256, 1000):
-        stored = recorded(tmp_path, {"Fp1": lambda t: 3000 + 0.1 * (t > 1.9)}, rate=rate, seconds=4)
+        waves = {name: lambda t: 20 * np.sin(20 * np.pi * t) for name in ("F3", "C3")}
+        stored = recorded(tmp_path, {"Fp1": lambda t: 3000 + 0.1 * (t > 1.9), **waves}, rate=rate, seconds=4)
         assert np.abs(stored["Fp1"]).max() <= 0.125, rate
 
 
