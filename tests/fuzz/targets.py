@@ -128,7 +128,7 @@ def read_edf(place: Place, data: bytes) -> object:
         assert header.n_bytes + 2 * header.n_records * header.record_samples <= len(data)
         for i, signal in enumerate(header.signals):
             assert len(edf.digital(i)) == signal.samples_per_record * header.n_records
-        assert is_digest(edf.source(), 32)
+        assert is_digest(edf.source(), 64)
         select(header, RECIPE)
     with EdfFile(path):
         return header
@@ -348,7 +348,11 @@ TARGETS: dict[str, Target] = {
     "json": Target(lambda _: [b'{"a":[1,{"b":"\\ud83d\\ude00"}],"c":null}'], read_json, (IntegrityError,)),
     "record": Target(lambda place: [canonical_json(place.viewed.to_json())], read_record),
     "findings": Target(
-        lambda place: [canonical_json({"format": 1, "key": place.record.key, "version": 1, "findings": {"score": 9}})],
+        lambda place: [
+            canonical_json(
+                {"format": 1, "kind": "findings", "key": place.record.key, "version": 1, "findings": {"score": 9}}
+            )
+        ],
         read_findings,
         (IntegrityError, FormatError),
     ),
