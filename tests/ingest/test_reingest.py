@@ -15,7 +15,7 @@ import pytest
 from helpers.support import Cli
 
 from brainbrr.core.statcache import FileFacts
-from brainbrr.ingest.reuse import remember, reuse
+from brainbrr.ingest.reuse import Made, remember, reuse
 from brainbrr.store.store import Store
 
 N = 18
@@ -142,7 +142,7 @@ def test_rehash_distrusts_all_that_is_remembered(cli: Cli, remembered: Path, tmp
     file = table(tmp_path, "sources")
     true = json.loads(file.read_bytes())
     assert {Path(name).suffix for name in true} == {".edf", ".csv", ".csv_bi"} and len(true) == 3 * N
-    file.write_text(json.dumps({name: [*entry[:-1], "0" * 32] for name, entry in true.items()}))
+    file.write_text(json.dumps({name: [*entry[:-1], "0" * 64] for name, entry in true.items()}))
     lied_to = cli("ingest", remembered, "--dry-run", "--json").json
     assert (lied_to["new"], lied_to["bytes_read"]) == (1, 0)  # it was believed: all are one source, not yet stored
     records = table(tmp_path, "records")
@@ -157,23 +157,26 @@ def test_rehash_distrusts_all_that_is_remembered(cli: Cli, remembered: Path, tmp
 def test_what_nobody_can_have_remembered_of_a_record_is_read_anew(cli: Cli, remembered: Path, tmp_path: Path) -> None:
     store, file = Store.open(tmp_path / "store"), table(tmp_path, "records")
     facts = json.loads(file.read_bytes())
-    key, (*stat, [content, shard_bytes, signal_us, synthetic]) = next(iter(facts.items()))
-    true = reuse(store, key)
+    name, (*stat, [content, shard_bytes, signal_us, synthetic]) = next(iter(facts.items()))
+    made = Made(*name.split("-"))
+    true = reuse(store, made)
     assert true is not None
     for fact in ([], None, [content], ["../..", 1, 1, True], [content, True, 1, True], [content, 1, 1.5, True], "x"):
-        file.write_text(json.dumps({key: [*stat, fact]}))
-        assert reuse(store, key, remembered=FileFacts(file, stat=os.lstat)) == true
-    file.write_text(json.dumps({key: [*stat, [content, shard_bytes, signal_us + 1, synthetic]]}))
-    believed = reuse(store, key, remembered=FileFacts(file, stat=os.lstat))
+        file.write_text(json.dumps({name: [*stat, fact]}))
+        assert reuse(store, made, remembered=FileFacts(file, stat=os.lstat)) == true
+    file.write_text(json.dumps({name: [*stat, [content, shard_bytes, signal_us + 1, synthetic]]}))
+    believed = reuse(store, made, remembered=FileFacts(file, stat=os.lstat))
     assert believed is not None and believed.signal_us == true.signal_us + 1
 
 
 def test_records_that_were_just_built_are_remembered_once_they_have_settled(remembered: Path, tmp_path: Path) -> None:
     store, old = Store.open(tmp_path / "store"), FileFacts(tmp_path / "facts.json", stat=os.lstat)
-    *settled, fresh = store.keys()
-    os.utime(store.layout.record(fresh))
-    remember(store, [*settled, fresh, "0" * 32], old)
-    assert [key for key in store.keys() if old.known(key, store.layout.record(key))] == settled  # noqa: SIM118
+    *settled, fresh = (Made(record.source, record.recipe) for record in store.records())
+    os.utime(store.layout.record(fresh.key))
+    remember(store, [*settled, fresh, Made("0" * 64, fresh.recipe)], old)
+    for each in (*settled, fresh):
+        is_known = old.known(f"{each.source}-{each.recipe}", store.layout.record(each.key)) is not None
+        assert is_known == (each is not fresh)
 
 
 def test_losing_the_memory_costs_time_and_no_truth(cli: Cli, remembered: Path, tmp_path: Path) -> None:
