@@ -108,7 +108,7 @@ def test_options_that_disagree_are_refused(options: dict[str, Any], said: str) -
 
 
 def test_a_view_has_its_own_profile(view_of: ViewOf) -> None:
-    with pytest.raises(UsageError, match="its own profile, corpus and recordings"):
+    with pytest.raises(UsageError, match="its own profile, corpus, splits and recordings"):
         TrainOptions(view=view_of("train"), profile="dev")
 
 
