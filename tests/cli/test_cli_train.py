@@ -90,7 +90,7 @@ def test_the_demo_goes_all_the_way(cli: Cli, tmp_path: Path, monkeypatch: pytest
 def test_the_demo_puts_nothing_into_a_store(cli: Cli, stored: Store) -> None:
     before = sorted(stored.location.iterdir())
     told = cli("demo", "--into", stored.location)
-    assert told.code == 2 and "this is a store" in told.err
+    assert told.code == 2 and "this folder is a store" in told.err
     assert sorted(stored.location.iterdir()) == before
 
 
