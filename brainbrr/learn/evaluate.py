@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from brainbrr.core import files
 from brainbrr.core.arrays import Float32
@@ -22,28 +20,20 @@ from brainbrr.errors import Fix, LeakError, UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r
 from brainbrr.learn.model import Detector
 from brainbrr.learn.predict import (
-    STEPS_PER_SECOND,
     device_for,
     load_detector,
     overlap_add,
-    per_step,
-    step_samples,
     windows_of,
     write_events,
     write_probabilities,
 )
 from brainbrr.learn.report import Example, write_report
+from brainbrr.learn.series import SeriesOf, line_length, scored_by
 from brainbrr.learn.thresholds import PROBABILITIES, THRESHOLDS, Thresholds, best_level, best_threshold
-from brainbrr.loading.recordings import ViewRecording
-from brainbrr.scoring.events import EventRule, Events, Scored, events_of
+from brainbrr.scoring.events import EventRule, Scored, events_of
 from brainbrr.scoring.metrics import SCORER, metrics
 from brainbrr.views.splits import Aliases
 from brainbrr.views.view import View
-
-_LINE_LENGTH_S = 5.0
-_BLOCK_S = 60
-
-SeriesOf = Callable[[View, int], Float32]
 
 
 @dataclass(frozen=True)
@@ -90,8 +80,8 @@ def evaluate(
     rule, seed = opened.config.evaluate, opened.config.seed
 
     thresholds = _thresholds(opened, view, tune, detector, progress)
-    scored = list(_watched(view, detector, f"score {view.split}", progress))
-    baseline = list(_watched(view, line_length, f"line length of {view.split}", progress))
+    scored = list(scored_by(view, detector, f"score {view.split}", progress))
+    baseline = list(scored_by(view, line_length, f"line length of {view.split}", progress))
     found = {
         **metrics(scored, thresholds.detector, rule, seed=seed),
         "unlabelled": len(view.recordings) - len(scored),
@@ -125,75 +115,6 @@ def probabilities(model: Detector, view: View, position: int) -> Float32:
     )
 
 
-def line_length(view: View, position: int) -> Float32:
-    """Return the baseline's score of one recording, (steps,): line length over 5 s, in units of its own median.
-
-    Line length (Esteller et al. 2001) is the mean absolute difference of neighbouring samples, here over all
-    channels; it needs no training, so a detector that does not beat it has learned nothing of use.
-    """
-    n_samples = view.recordings[position].n_samples
-    differences = np.zeros(n_samples, dtype=np.float64)
-    block = _BLOCK_S * view.rate_hz
-    for start in range(0, n_samples, block):
-        signal = np.empty((len(view.channels), min(block + 1, n_samples - start)), dtype=np.float32)
-        view.read(position, start, signal)
-        differences[start : start + signal.shape[1] - 1] = np.abs(np.diff(signal, axis=1)).mean(0)
-    steps = per_step(differences, step_samples(view.rate_hz))
-    box = np.ones(min(len(steps), round(_LINE_LENGTH_S * STEPS_PER_SECOND)))
-    smooth = np.convolve(steps, box, "same") / np.convolve(np.ones(len(steps)), box, "same")
-    return (smooth / (np.median(smooth) or 1.0)).astype(np.float32)
-
-
-def _labelled(view: View) -> list[int]:
-    positions = [i for i, recording in enumerate(view.recordings) if recording.valid_until]
-    if not positions:
-        raise UsageError(
-            f"none of the {len(view.recordings)} recordings is labelled: nothing can be scored against",
-            where=f"corpus {view.corpus}, profile {view.profile}, split {view.split}",
-        )
-    return positions
-
-
-def _scored(view: View, position: int, series_of: SeriesOf) -> Scored:
-    """Return one recording's series over its labelled time: unlabelled time is not scored.
-
-    In unknown time there is no event: the detector's scores are 0 there, since an event could be right or wrong.
-    """
-    recording = view.recordings[position]
-    step = step_samples(view.rate_hz)
-    duration_s = recording.valid_until / view.rate_hz
-    score = series_of(view, position)[: -(-recording.valid_until // step)]
-    if recording.unknown:
-        score = score.copy()
-    for start_us, stop_us in recording.unknown:
-        first, last = (time_us * view.rate_hz // (step * 1_000_000) for time_us in (start_us, stop_us - 1))
-        score[first : last + 1] = 0
-    return Scored(
-        path=recording.path,
-        patient=recording.patient,
-        score=score,
-        step_s=step / view.rate_hz,
-        duration_s=duration_s,
-        seizures=_seizures(recording, duration_s),
-    )
-
-
-def _seizures(recording: ViewRecording, duration_s: float) -> Events:
-    events = [(start / 1e6, min(stop / 1e6, duration_s)) for start, stop in recording.seizures]
-    return [(start, stop) for start, stop in events if start < stop]
-
-
-def _watched(view: View, series_of: SeriesOf, task: str, progress: Progress) -> Iterator[Scored]:
-    positions = _labelled(view)
-    progress.start(task, len(positions), "recordings")
-    try:
-        for position in positions:
-            yield _scored(view, position, series_of)
-            progress.advance(1, note=view.recordings[position].path)
-    finally:
-        progress.stop()
-
-
 def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf, progress: Progress) -> Thresholds:
     """Choose thresholds on the tuning view and keep them in the run; without one, take what the run has."""
     kept, rule = run.folder / THRESHOLDS, run.config.evaluate
@@ -203,16 +124,16 @@ def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf,
             return before
     if tuning is None:  # the scale of line length has no meaning, so its threshold is always tuned
         training = View.from_json(view.store, run.view)
-        baseline = best_level(list(_watched(training, line_length, "line length of the training", progress)), rule)
+        baseline = best_level(list(scored_by(training, line_length, "line length of the training", progress)), rule)
         return Thresholds(rule.threshold, baseline, "config.toml, the baseline's from the training", rule.parameters())
-    series = list(_watched(tuning, detector, f"tune on {tuning.split}", progress))
+    series = list(scored_by(tuning, detector, f"tune on {tuning.split}", progress))
     if not any(recording.seizures for recording in series):
         raise UsageError(
             f"split {tuning.split} has no seizures to tune on", fix="choose another --tune, or --tune none"
         )
     chosen = Thresholds(
         detector=best_threshold(series, PROBABILITIES, rule),
-        baseline=best_level(list(_watched(tuning, line_length, f"line length of {tuning.split}", progress)), rule),
+        baseline=best_level(list(scored_by(tuning, line_length, f"line length of {tuning.split}", progress)), rule),
         chosen=f"split {tuning.split}, view {str(tuning.digest)[:12]}",
         rule=rule.parameters(),
         tuned_on=tuple(_identities(tuning)),

@@ -14,7 +14,8 @@ import numpy as np
 from brainbrr.core.statistics import Statistics
 from brainbrr.eeg.signal.streaming import Live
 from brainbrr.errors import UsageError
-from brainbrr.learn.predict import Predictor, judge, per_step, step_samples
+from brainbrr.learn.predict import Predictor, judge
+from brainbrr.learn.series import per_step, step_samples
 from brainbrr.loading.streaming import fill, numbers_of
 
 

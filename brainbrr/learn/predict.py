@@ -13,13 +13,14 @@ import numpy as np
 import torch
 
 from brainbrr.core import files
-from brainbrr.core.arrays import Float32, Float64
+from brainbrr.core.arrays import Float32
 from brainbrr.core.progress import Progress
 from brainbrr.eeg.signal.preprocess import Preprocessed
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import IntegrityError
 from brainbrr.learn import runs as r
 from brainbrr.learn.model import Detector, require_shapes
+from brainbrr.learn.series import per_step, step_samples
 from brainbrr.learn.thresholds import THRESHOLDS, Thresholds
 from brainbrr.learn.train import device_of
 from brainbrr.loading.build_index import rows_of
@@ -27,9 +28,6 @@ from brainbrr.loading.streaming import StreamedWindows, numbers_of
 from brainbrr.loading.windows import Grid, WindowSpec
 from brainbrr.scoring.events import EventRule, Events, Scored, events_of
 from brainbrr.scoring.files import bids_tsv, csv_bi
-
-STEPS_PER_SECOND = 4
-"""Probabilities are kept as means over a quarter of a second."""
 
 BATCH = 16
 """Windows that are computed together: the last bits of a probability may depend on it."""
@@ -200,18 +198,6 @@ class _Mean:
             self._steps.append(per_step(self._total[:n] / self._n_windows[:n], self._step))
             self._first += n
             self._total, self._n_windows = self._total[n:], self._n_windows[n:]
-
-
-def step_samples(rate_hz: int) -> int:
-    """Return the number of samples of one step."""
-    return max(rate_hz // STEPS_PER_SECOND, 1)
-
-
-def per_step(samples: Float64, step: int) -> Float32:
-    """Return the means of `step` samples each; the last step may have fewer."""
-    firsts = np.arange(0, len(samples), step)
-    sizes = np.diff(np.append(firsts, len(samples)))
-    return (np.add.reduceat(samples, firsts) / sizes).astype(np.float32)
 
 
 def write_probabilities(file: Path, scored: Sequence[Scored]) -> None:

@@ -22,8 +22,9 @@ from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import IntegrityError, LeakError, UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r
 from brainbrr.learn.config import TrainConfig
-from brainbrr.learn.evaluate import EvaluateReport, evaluate, line_length, probabilities
+from brainbrr.learn.evaluate import EvaluateReport, evaluate, probabilities
 from brainbrr.learn.model import Detector
+from brainbrr.learn.series import line_length
 from brainbrr.loading.recordings import Members, ViewRecording
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.scoring.events import Scored

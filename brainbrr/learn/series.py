@@ -1,0 +1,105 @@
+"""One score a quarter of a second for each recording of a view, and the line-length baseline. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from brainbrr.core.arrays import Float32, Float64
+from brainbrr.core.progress import Progress
+from brainbrr.errors import UsageError
+from brainbrr.loading.recordings import ViewRecording
+from brainbrr.scoring.events import Events, Scored
+from brainbrr.views.view import View
+
+STEPS_PER_SECOND = 4
+"""Scores are kept as means over a quarter of a second."""
+
+_LINE_LENGTH_S = 5.0
+_BLOCK_S = 60
+
+SeriesOf = Callable[[View, int], Float32]
+"""Returns one recording's score, (steps,)."""
+
+
+def scored_by(view: View, series_of: SeriesOf, task: str, progress: Progress) -> Iterator[Scored]:
+    """Yield each labelled recording of a view with its series. Raises UsageError where none is labelled."""
+    positions = _labelled(view)
+    progress.start(task, len(positions), "recordings")
+    try:
+        for position in positions:
+            yield _scored(view, position, series_of)
+            progress.advance(1, note=view.recordings[position].path)
+    finally:
+        progress.stop()
+
+
+def line_length(view: View, position: int) -> Float32:
+    """Return the baseline's score of one recording, (steps,): line length over 5 s, in units of its own median.
+
+    Line length (Esteller et al. 2001) is the mean absolute difference of neighbouring samples, here over all
+    channels; it needs no training, so a detector that does not beat it has learned nothing of use.
+    """
+    n_samples = view.recordings[position].n_samples
+    differences = np.zeros(n_samples, dtype=np.float64)
+    block = _BLOCK_S * view.rate_hz
+    for start in range(0, n_samples, block):
+        signal = np.empty((len(view.channels), min(block + 1, n_samples - start)), dtype=np.float32)
+        view.read(position, start, signal)
+        differences[start : start + signal.shape[1] - 1] = np.abs(np.diff(signal, axis=1)).mean(0)
+    steps = per_step(differences, step_samples(view.rate_hz))
+    box = np.ones(min(len(steps), round(_LINE_LENGTH_S * STEPS_PER_SECOND)))
+    smooth = np.convolve(steps, box, "same") / np.convolve(np.ones(len(steps)), box, "same")
+    return (smooth / (np.median(smooth) or 1.0)).astype(np.float32)
+
+
+def _labelled(view: View) -> list[int]:
+    positions = [i for i, recording in enumerate(view.recordings) if recording.valid_until]
+    if not positions:
+        raise UsageError(
+            f"none of the {len(view.recordings)} recordings is labelled: nothing can be scored against",
+            where=f"corpus {view.corpus}, profile {view.profile}, split {view.split}",
+        )
+    return positions
+
+
+def _scored(view: View, position: int, series_of: SeriesOf) -> Scored:
+    """Return one recording's series over its labelled time: unlabelled time is not scored.
+
+    In unknown time there is no event: the detector's scores are 0 there, since an event could be right or wrong.
+    """
+    recording = view.recordings[position]
+    step = step_samples(view.rate_hz)
+    duration_s = recording.valid_until / view.rate_hz
+    score = series_of(view, position)[: -(-recording.valid_until // step)]
+    if recording.unknown:
+        score = score.copy()
+    for start_us, stop_us in recording.unknown:
+        first, last = (time_us * view.rate_hz // (step * 1_000_000) for time_us in (start_us, stop_us - 1))
+        score[first : last + 1] = 0
+    return Scored(
+        path=recording.path,
+        patient=recording.patient,
+        score=score,
+        step_s=step / view.rate_hz,
+        duration_s=duration_s,
+        seizures=_seizures(recording, duration_s),
+    )
+
+
+def _seizures(recording: ViewRecording, duration_s: float) -> Events:
+    events = [(start / 1e6, min(stop / 1e6, duration_s)) for start, stop in recording.seizures]
+    return [(start, stop) for start, stop in events if start < stop]
+
+
+def step_samples(rate_hz: int) -> int:
+    """Return the number of samples of one step."""
+    return max(rate_hz // STEPS_PER_SECOND, 1)
+
+
+def per_step(samples: Float64, step: int) -> Float32:
+    """Return the means of `step` samples each; the last step may have fewer."""
+    firsts = np.arange(0, len(samples), step)
+    sizes = np.diff(np.append(firsts, len(samples)))
+    return (np.add.reduceat(samples, firsts) / sizes).astype(np.float32)
