@@ -158,10 +158,11 @@ def ingest(
         What names the patient of a recording: "folder" (the one that holds it), "file" (its name up to the first "_"),
         or a regular expression that is searched for in its path, of which the first group counts. Default: what the
         corpus was ingested with before; at first its layout. The catalog keeps it.
-    accept : str or iterable of {"refused", "truncated", "removed", "label-length"}
+    accept : str or iterable of {"refused", "truncated", "removed", "label-length", "contacts"}
         "refused": record refused recordings as omitted, so that views count as ready. "truncated": store the complete
         data records of truncated files. "removed": let most of a corpus leave the catalog. "label-length": cut labels
-        that go past the end of their signal.
+        that go past the end of their signal. "contacts": store electrodes that seem to be contacts of depth or grid
+        electrodes.
     label_map : path-like or mapping, optional
         What a laboratory's own labels mean, as ``{"ied": "unknown"}`` or a TOML file: "seizure", "background" or
         "unknown". Default: the one that the corpus was ingested with before.

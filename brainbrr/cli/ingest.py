@@ -90,6 +90,7 @@ _submission_options = options(
     truncated="store the complete records of truncated files, and record that",
     removed="let most of a corpus leave the catalog",
     label_length="cut labels that go past the end of their signal",
+    contacts="store electrodes that seem to be contacts of depth or grid electrodes",
 )
 @click.option(
     "--label-map",

@@ -48,7 +48,8 @@ from brainbrr.store.store import Deleted, Put, Store
 class Task:
     """One recording to build: its file, the source that this must hash to, and the key that it becomes.
 
-    `expected`: the content that the key is known to have, although it has no record.
+    `accept`: what `preprocess` may accept. `expected`: the content that the key is known to have, although it has no
+    record.
     """
 
     path: str
@@ -56,7 +57,7 @@ class Task:
     source: str
     n_bytes: int
     key: str
-    accept_truncated: bool
+    accept: tuple[str, ...] = ()
     expected: str | None = None
 
 
@@ -88,7 +89,7 @@ def build(location: Path, task: Task, recipe: Recipe) -> Built:
 
 def _built(location: Path, task: Task, recipe: Recipe) -> Built:
     with one_blas_thread():
-        made = preprocess(task.edf, recipe, accept_truncated=task.accept_truncated)
+        made = preprocess(task.edf, recipe, accept=task.accept)
         if made.source != task.source:
             raise EdfError(
                 "the file changed while it was read", where=task.edf, fix="ingest again, once no program writes to it"
@@ -209,7 +210,7 @@ class Builder:
 
     def task_of(self, value: Mapping[str, Any]) -> Task:
         """Return the task that task_to_json() gave."""
-        return Task(**{**value, "edf": Path(value["edf"])})
+        return Task(**{**value, "edf": Path(value["edf"]), "accept": tuple(value["accept"])})
 
     def result_to_json(self, result: Built | Busy) -> dict[str, Any]:
         """Return a result's fields as JSON; none for Busy."""
@@ -348,8 +349,8 @@ def tasks_of(recordings: Iterable[ScannedRecording], options: IngestOptions) -> 
     tasks: dict[str, Task] = {}
     for each in recordings:
         if each.outcome is Outcome.PENDING and each.key and each.source and each.source not in tasks:
-            edf, accept = each.file.edf, "truncated" in options.accept
-            tasks[each.source] = Task(each.path, edf, each.source, each.n_bytes, each.key, accept)
+            accept = tuple(sorted(options.accept))
+            tasks[each.source] = Task(each.path, each.file.edf, each.source, each.n_bytes, each.key, accept)
     return list(tasks.values())
 
 
@@ -381,6 +382,6 @@ def _check_space(store: Store, tasks: Sequence[Task], recipe: Recipe) -> None:
     needed = 0
     for task in tasks:
         with contextlib.suppress(RecordingError):  # its header refuses it: nothing will be written
-            needed += bytes_of(check(task.edf, recipe, accept_truncated=task.accept_truncated), recipe)
+            needed += bytes_of(check(task.edf, recipe, accept=task.accept), recipe)
     at_least = needed // SAVES_AT_MOST[store.codec]
     check_space(store.location, n_bytes=at_least, n_inodes=INODES_PER_OBJECT * len(tasks))

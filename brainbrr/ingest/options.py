@@ -15,7 +15,7 @@ from brainbrr.errors import UsageError
 from brainbrr.profiles import Profile
 from brainbrr.store.formats import Codec
 
-ACCEPT = ("refused", "truncated", "removed", "label-length")
+ACCEPT = ("refused", "truncated", "removed", "label-length", "contacts")
 """What can be accepted."""
 
 Labels = Literal["found", "optional", "none"]
@@ -53,10 +53,11 @@ class IngestOptions:
         How a new store keeps its tiles; an existing store must have the same.
     dry_run : bool
         Report what an ingest would do and need; write nothing to the store.
-    accept : set of {"refused", "truncated", "removed", "label-length"}
+    accept : set of {"refused", "truncated", "removed", "label-length", "contacts"}
         "refused": record refused recordings as omitted. "truncated": store the complete records of truncated files.
         "removed": let recordings leave the catalog although their disk may only be missing. "label-length": cut labels
-        that go past the end of their signal; "truncated" does so as well.
+        that go past the end of their signal; "truncated" does so as well. "contacts": store electrodes that
+        seem to be contacts of depth or grid electrodes.
     label_map : mapping, optional
         What a laboratory's own labels mean: "seizure", "background" or "unknown". Default: the one that the catalog's
         labels were read with.

@@ -128,7 +128,7 @@ def plan_one(recording: ScannedRecording, options: IngestOptions, *, is_first: b
     if recording.reusable is not None or not isinstance(recording.error, AnnotationError | None):
         return Planned(recording)
     try:
-        header = check(recording.file.edf, options.recipe, accept_truncated="truncated" in options.accept)
+        header = check(recording.file.edf, options.recipe, accept=options.accept)
     except RecordingError as error:
         return Planned(recording.failed(error))
     if recording.error is not None:
@@ -146,10 +146,9 @@ def _measure(
     measured_s = spent_s = 0.0
     for n, (recording, seconds) in enumerate(sample):
         began = time.monotonic()
-        accept = "truncated" in options.accept
         try:
             with one_blas_thread():
-                for _ in preprocess(recording.file.edf, options.recipe, accept_truncated=accept).blocks():
+                for _ in preprocess(recording.file.edf, options.recipe, accept=options.accept).blocks():
                     pass
         except RecordingError:
             continue

@@ -21,6 +21,7 @@ from brainbrr.eeg.signal.recipe import PRESETS, Recipe
 from brainbrr.engines.local import local_engine
 from brainbrr.errors import BrainbrrError, Fix, NotReproducibleError, RecordingError, SpaceError
 from brainbrr.ingest.build import Builder, Built, Task, build_all
+from brainbrr.ingest.options import ACCEPT
 from brainbrr.store import copy
 from brainbrr.store.catalog import Row
 from brainbrr.store.damage import Restored
@@ -177,7 +178,7 @@ class Rebuild:
                     self._results[each.key] = found
                     continue
                 row = found.edf.relative_to(found.root).as_posix()
-                task = Task(row, found.edf, found.source, found.n_bytes, each.key, True, each.content)
+                task = Task(row, found.edf, found.source, found.n_bytes, each.key, ACCEPT, each.content)
                 tasks[found.recipe, found.root].append(task)
             for (recipe, root), those in tasks.items():
                 self._results |= _built(self._store, recipe, root, those, workers, progress)

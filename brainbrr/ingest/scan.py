@@ -405,7 +405,7 @@ def find(scan: CorpusScan, recording: ScannedRecording, source: str | None) -> S
     options = scan.options
     if isinstance(recording.error, AnnotationError):
         try:
-            check(recording.file.edf, options.recipe, accept_truncated="truncated" in options.accept)
+            check(recording.file.edf, options.recipe, accept=options.accept)
         except RecordingError as error:
             return dataclasses.replace(recording.failed(error), source=source)
     if recording.error is not None or source is None:

@@ -150,7 +150,7 @@ def _prediction(
 ) -> Prediction:
     progress.start(f"read {name}", None, "recordings")
     try:
-        made = preprocess(path, predictor.recipe, accept_truncated=accept_truncated)
+        made = preprocess(path, predictor.recipe, accept=("truncated",) if accept_truncated else ())
         scored = predictor.scored(name, made, progress)
     finally:
         progress.stop()

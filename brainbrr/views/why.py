@@ -164,6 +164,8 @@ def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
             raise UsageError(f"--set {text}: a recipe has no field {name!r}", fix=known)
         if value in ("off", "false"):
             fields[name] = None
+        elif name == "aliases":
+            fields[name] = dict(pair.partition("=")[::2] for pair in value.split(","))
         elif isinstance(fields[name], int):
             fields[name] = int(value) if value.isascii() and value.isdigit() else value
         else:

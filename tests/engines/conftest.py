@@ -24,7 +24,7 @@ def all_tasks(generated: Path) -> list[Task]:
     for edf in sorted(generated.rglob("*.edf")):
         source = source_digest(edf)
         key = key_of(source=source, recipe=recipe)
-        tasks.append(Task(edf.name, edf, source, edf.stat().st_size, key, accept_truncated=False))
+        tasks.append(Task(edf.name, edf, source, edf.stat().st_size, key))
     return tasks
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,17 +14,17 @@ from brainbrr.eeg.signal.preprocess import Preprocessed, preprocess
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.ingest import build
 
-_MADE: dict[tuple[str, str, bool], Preprocessed] = {}
+_MADE: dict[tuple[str, str, frozenset[str]], Preprocessed] = {}
 
 
 @contextmanager
 def computed_once() -> Iterator[None]:
     """Let an ingest in this process take recordings that were computed before. Only where a test prepares a store."""
 
-    def remembered(path: Path, recipe: Recipe, *, accept_truncated: bool = False) -> Preprocessed:
-        key = source_digest(path), recipe.digest, accept_truncated
+    def remembered(path: Path, recipe: Recipe, *, accept: Collection[str] = ()) -> Preprocessed:
+        key = source_digest(path), recipe.digest, frozenset(accept)
         if key not in _MADE:
-            _MADE[key] = preprocess(path, recipe, accept_truncated=accept_truncated)
+            _MADE[key] = preprocess(path, recipe, accept=accept)
         return copy.copy(_MADE[key])
 
     with pytest.MonkeyPatch.context() as patch:

@@ -26,7 +26,7 @@ def failing(*_: Any, **__: Any) -> NoReturn:
 def task(generated: Path) -> Task:
     edf = next(generated.rglob("*.edf"))
     source = source_digest(edf)
-    return Task(edf.name, edf, source, edf.stat().st_size, key_of(source=source, recipe=RECIPE.digest), False)
+    return Task(edf.name, edf, source, edf.stat().st_size, key_of(source=source, recipe=RECIPE.digest))
 
 
 def test_a_disk_error_of_the_store_is_not_the_recordings_fault(

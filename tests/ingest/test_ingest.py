@@ -177,7 +177,7 @@ def test_a_worker_that_dies_is_reported_with_its_file_and_the_rest_goes_on(corpu
     for edf in edfs:
         source = source_digest(edf)
         key = key_of(source=source, recipe=recipe.digest)
-        tasks.append(Task(edf.name, edf, source, edf.stat().st_size, key, accept_truncated=False))
+        tasks.append(Task(edf.name, edf, source, edf.stat().st_size, key))
     lengthen(edfs[2], 2000)  # whoever builds it does so for a minute, unless it is killed
     told: dict[str, object] = {}
     ended = threading.Event()
@@ -205,7 +205,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_stored_under_its_old_key(co
     edf = next(corpus.rglob("*.edf"))
     recipe, stale = Recipe(), "0" * 32
     store = Store.create(tmp_path / "store")
-    task = Task(edf.name, edf, stale, edf.stat().st_size, key_of(source=stale, recipe=recipe.digest), False)
+    task = Task(edf.name, edf, stale, edf.stat().st_size, key_of(source=stale, recipe=recipe.digest))
     with pytest.raises(EdfError, match="changed while it was read"):
         build(store.location, task, recipe)
     assert list(store.contents()) == []

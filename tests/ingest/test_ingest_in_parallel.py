@@ -68,5 +68,5 @@ def tasks_of(root: Path) -> list[Task]:
     for edf in sorted(root.rglob("*.edf")):
         source = source_digest(edf)
         key = key_of(source=source, recipe=recipe)
-        tasks[key] = Task(edf.name, edf, source, edf.stat().st_size, key, accept_truncated=False)
+        tasks[key] = Task(edf.name, edf, source, edf.stat().st_size, key)
     return list(tasks.values())

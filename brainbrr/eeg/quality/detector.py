@@ -50,7 +50,8 @@ def examine(path: Path, recipe: Recipe, *, accept_truncated: bool = False, sourc
     both name the file.
     """
     with located(path), EdfFile(path, accept_truncated=accept_truncated) as edf:
-        channels, _ = agreeing(edf, select(edf.header, recipe)[0])
+        # of what is stored: that was accepted
+        channels, _ = agreeing(edf, select(edf.header, recipe, accept_contacts=True)[0])
         groups = groups_of(edf.header, channels)
         examiner, watch = watching(groups)
         window = Window(edf, groups, watch=watch)

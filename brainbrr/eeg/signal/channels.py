@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Protocol
 
@@ -46,15 +46,23 @@ class Channel:
         return self.signals[0]
 
 
-def select(header: EdfHeader, recipe: Recipe) -> tuple[list[Channel], list[str]]:
+def select(header: EdfHeader, recipe: Recipe, *, accept_contacts: bool = False) -> tuple[list[Channel], list[str]]:
     """Return the recipe's channels that are there, each one checked, and what is odd about them.
 
-    Raises EdfError for a signal that cannot be trusted, MontageError for channels that are missing or ambiguous.
+    Raises EdfError for a signal that cannot be trusted, MontageError for channels that are missing or ambiguous, and,
+    unless `accept_contacts`, for contacts of depth or grid electrodes.
     """
     notes: list[str] = []
     channels: list[Channel] = []
     labels = [signal.label for signal in header.signals]
-    named = {name: [header.signals[i] for i in found] for name, found in find_channels(labels, recipe.channels).items()}
+    aliases = dict(recipe.aliases)
+    places = find_channels(labels, recipe.channels, aliases=aliases, accept_contacts=accept_contacts)
+    named = {name: [header.signals[i] for i in found] for name, found in places.items()}
+    if recipe.unit is not None:
+        replaced = {each.unit or "empty one" for signals in named.values() for each in signals} - {recipe.unit}
+        if replaced:
+            notes.append(f"the recipe's unit {recipe.unit} is taken, not the header's {', '.join(sorted(replaced))}")
+        named = {name: [replace(each, unit=recipe.unit) for each in signals] for name, signals in named.items()}
     duration_s = _resampleable(header, [signals[0] for signals in named.values() if signals], recipe, notes)
     for name, signals in named.items():
         if len({_layout(signal) for signal in signals}) > 1:

@@ -8,8 +8,9 @@ An operator is a float64 matrix (output rows, recorded rows), applied to microvo
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -40,29 +41,48 @@ CHB_MIT = (
 _SAME_ELECTRODE = {"T7": "T3", "T8": "T4", "P7": "T5", "P8": "T6", "M1": "A1", "M2": "A2"}
 _KNOWN = {name.upper(): name for name in (*TEN_TWENTY, *EAR_LOBES)}
 _REFERENCES = {"REF", "LE", "AR", "AVG", "CAR", "REFERENCE"}
+_NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 _PREFIX = re.compile(r"^(EEG|POL)[\s:_]+", re.IGNORECASE)
 _SPLIT = re.compile(r"[-_]")
 _COPY = re.compile(r"(?:^|-)\d$")  # MNE numbers labels that occur twice: T8-P8-0, T8-P8-1
+_NUMBERED = re.compile(r"([A-Z]+)(\d+)", re.ASCII)
+# The numbers behind each letter in the 10-10 system and its usual additions, for the letters of the 10-20 electrodes.
+_TEN_TEN = {
+    "FP": range(1, 3), "F": range(1, 11), "C": range(1, 7), "T": range(1, 11), "P": range(1, 11),
+    "O": (1, 2, 9, 10), "A": (1, 2), "M": (1, 2),
+}  # fmt: skip
+_MIDLINE = {"Fz", "Cz", "Pz"}
 _SHOWN = 12
 _LEAST_OF_A_REFERENCE = 4
 
 
 @dataclass(frozen=True)
 class Label:
-    """An EDF label, taken apart: electrode, what follows it (`suffix`, upper case), whether POL precedes it."""
+    """An EDF label, taken apart: electrode, what follows it (`suffix`, upper case), whether POL precedes it.
+
+    `word` is the electrode as the file writes it, in upper case; "" for an alias of the whole label.
+    """
 
     electrode: str | None
     suffix: str = ""
     is_pol: bool = False
+    word: str = ""
 
     @classmethod
-    def of(cls, text: str) -> Label:
-        """Take a label apart: "EEG FP1-REF" is Fp1 and REF, "EEG:Fp1" Fp1 alone, "T7-P7" T3 and P7."""
+    def of(cls, text: str, aliases: Mapping[str, str] = _NO_ALIASES) -> Label:
+        """Take a label apart: "EEG FP1-REF" is Fp1 and REF, "EEG:Fp1" Fp1 alone, "T7-P7" T3 and P7.
+
+        An alias is the whole label or the electrode in it, in upper case.
+        """
         text = text.strip().strip("\0").strip()
+        if text.upper() in aliases:
+            return cls(aliases[text.upper()])
         prefix = _PREFIX.match(text)
         first, suffix = [*_SPLIT.split(text[prefix.end() if prefix else 0 :], maxsplit=1), ""][:2]
         is_pol = prefix is not None and prefix[1].upper() == "POL"
-        return cls(_electrode(first.strip(". ")), _COPY.sub("", suffix.strip(". ").upper()), is_pol)
+        first = first.strip(". ")
+        electrode = aliases.get(first.upper()) or _electrode(first)
+        return cls(electrode, _COPY.sub("", suffix.strip(". ").upper()), is_pol, first.upper())
 
     def channel(self, references: Collection[str]) -> str | None:
         """Return the electrode or the native bipolar pair that is meant, where these suffixes are references."""
@@ -85,14 +105,22 @@ def _electrode(text: str) -> str | None:
     return _KNOWN.get(_SAME_ELECTRODE.get(upper, upper).upper())
 
 
-def find_channels(labels: Sequence[str], wanted: Sequence[str]) -> dict[str, list[int]]:
+def find_channels(
+    labels: Sequence[str],
+    wanted: Sequence[str],
+    *,
+    aliases: Mapping[str, str] = _NO_ALIASES,
+    accept_contacts: bool = False,
+) -> dict[str, list[int]]:
     """Return for each wanted channel the indices of the EDF signals that name it, in file order.
 
     One suffix that follows every wanted electrode is the reference, whatever its word (Fp1-A1A2, Fp1-CLE, ...);
     suffixes that differ make bipolar pairs. An empty list is an absent channel. More than one is for the caller to
-    settle by the samples. Raises MontageError when fewer than half of the wanted channels are there.
+    settle by the samples. `aliases` are labels, or electrodes in them, in upper case, and what they name.
+    Raises MontageError when fewer than half of the wanted channels are there, and, unless `accept_contacts`, for
+    contacts of depth or grid electrodes that are named like scalp electrodes.
     """
-    parts = [Label.of(label) for label in labels]
+    parts = [Label.of(label, aliases) for label in labels]
     references = _REFERENCES | _shared_reference(parts, wanted)
     found: dict[str, list[int]] = {name: [] for name in wanted}
     for index, part in enumerate(parts):
@@ -100,7 +128,34 @@ def find_channels(labels: Sequence[str], wanted: Sequence[str]) -> dict[str, lis
         if name in found:
             found[name].append(index)
     need_half([name for name, indices in found.items() if not indices], wanted, labels)
+    if not accept_contacts:
+        _refuse_contacts(parts, [index for indices in found.values() for index in indices])
     return found
+
+
+def _refuse_contacts(parts: Sequence[Label], taken: Sequence[int]) -> None:
+    """Raise MontageError where taken electrodes seem to be contacts of depth or grid electrodes.
+
+    Their numbers go on past those of the 10-10 system (C7, P11), or they are polygraph inputs without a midline.
+    """
+    letters = {match[1] for index in taken if (match := _NUMBERED.fullmatch(parts[index].word))}
+    numbered = [(part.word, match) for part in parts if (match := _NUMBERED.fullmatch(part.word))]
+    beyond = [word for word, match in numbered if match[1] in letters and int(match[2]) not in _TEN_TEN[match[1]]]
+    if beyond:
+        why = f"the 10-10 system has no {', '.join(dict.fromkeys(beyond))}"
+    elif any(parts[index].is_pol for index in taken) and not _MIDLINE & {part.electrode for part in parts}:
+        why = "they are labelled POL, and Fz, Cz and Pz are not there"
+    else:
+        return
+    raise MontageError(
+        f"the electrodes seem to be contacts of depth or grid electrodes, not on the scalp: {why}",
+        fix=Fix(
+            "leave the file out with ",
+            ("ingest", "ROOT", "--accept", "refused"),
+            "; if they are on the scalp, ",
+            ("ingest", "ROOT", "--accept", "contacts"),
+        ),
+    )
 
 
 def _shared_reference(parts: Sequence[Label], wanted: Sequence[str]) -> set[str]:
@@ -119,14 +174,14 @@ def need_half(absent: Sequence[str], wanted: Sequence[str], labels: Sequence[str
     """Raise MontageError, with the labels that are there, where more than half of the wanted channels are absent."""
     if 2 * len(absent) <= len(wanted):
         return
-    pairs = sum("-" in (electrode_of(label) or "") for label in labels)
-    is_bipolar = 2 * pairs > len(labels) and not any("-" in name for name in wanted)
+    pairs = {electrode_of(label) for label in labels}.intersection(CHB_MIT)
+    is_bipolar = 2 * len(pairs) >= len(CHB_MIT) and not any("-" in name for name in wanted)
     there = ", ".join(label.strip() for label in labels[:_SHOWN]) + (", ..." if len(labels) > _SHOWN else "")
     raise MontageError(
         f"{len(absent)} of {len(wanted)} channels are missing: {', '.join(absent)}; labels in the file: {there}",
         fix=Fix(
             "these are bipolar pairs: choose `--recipe chb-mit`, or" if is_bipolar else "choose",
-            " a recipe with this corpus's channels, or leave it out with ",
+            " a recipe with this corpus's channels, or with `aliases` for its labels, or leave it out with ",
             ("ingest", "ROOT", "--accept", "refused"),
         ),
     )

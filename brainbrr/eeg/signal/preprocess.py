@@ -1,4 +1,4 @@
-"""From an EDF file to the array that a recipe describes, block by block: the numbers of recipe revision 1.
+"""From an EDF file to the array that a recipe describes, block by block: the numbers of recipe revision 2.
 
 Owns how a file becomes blocks of numbers. Knows nothing of stores, labels or windows.
 
@@ -77,27 +77,28 @@ _COARSE = 1 / 4  # of its rms: a step above this is noted
 _TOGETHER = 4  # channels that are filtered at once: as complex numbers two by two, two of those per SIMD register
 
 
-def check(path: Path, recipe: Recipe, *, accept_truncated: bool = False) -> EdfHeader:
+def check(path: Path, recipe: Recipe, *, accept: Collection[str] = ()) -> EdfHeader:
     """Return the header of a file that `preprocess` would take, as far as headers tell.
 
     Raises the same errors as `preprocess`. Only reading the samples can tell whether two signals that name
     one electrode are copies.
     """
-    header = read_header(path, accept_truncated=accept_truncated)
+    header = read_header(path, accept_truncated="truncated" in accept)
     with located(path):
-        select(header, recipe)
+        select(header, recipe, accept_contacts="contacts" in accept)
     return header
 
 
-def preprocess(path: Path, recipe: Recipe, *, accept_truncated: bool = False) -> Preprocessed:
+def preprocess(path: Path, recipe: Recipe, *, accept: Collection[str] = ()) -> Preprocessed:
     """Return one EDF recording as the recipe describes it. Filters and their edges: see `fir.Chain`.
 
     The step of a channel is quantum_uv · 2^k with the smallest k that holds it without clipping.
     A channel whose samples are all equal becomes zeros and is named in facts["flat"].
-    Raises EdfError for a file or a signal that cannot be trusted, MontageError for channels that are missing
-    or ambiguous; both name the file.
+    `accept` may have "truncated", to take the whole records of a truncated file, and "contacts", to take electrodes
+    that seem not to be on the scalp. Raises EdfError for a file or a signal that cannot be trusted, MontageError for
+    channels that are missing or ambiguous; both name the file.
     """
-    return Preprocessed(path, recipe, accept_truncated=accept_truncated)
+    return Preprocessed(path, recipe, accept=accept)
 
 
 class Preprocessed:
@@ -109,15 +110,15 @@ class Preprocessed:
     `findings` what is wrong with them (`quality.Examiner.findings`).
     """
 
-    def __init__(self, path: Path, recipe: Recipe, *, accept_truncated: bool = False) -> None:
+    def __init__(self, path: Path, recipe: Recipe, *, accept: Collection[str] = ()) -> None:
         prove()
-        self._path, self._recipe, self._accept_truncated = path, recipe, accept_truncated
+        self._path, self._recipe, self._accept_truncated = path, recipe, "truncated" in accept
         self.channels, self.rate_hz, self.quantum_uv = recipe.channels, recipe.rate_hz, recipe.quantum_uv
         self._whole: Int16 | None = None
         self._statistics: Statistics | None = None
-        with located(path), EdfFile(path, accept_truncated=accept_truncated) as edf:
+        with located(path), EdfFile(path, accept_truncated=self._accept_truncated) as edf:
             self._header = edf.header
-            selected, notes = select(edf.header, recipe)
+            selected, notes = select(edf.header, recipe, accept_contacts="contacts" in accept)
             self._present, differing = agreeing(edf, selected)
             self._notes = [*notes, *differing]
             need_half(self._absent(), self.channels, [signal.label for signal in edf.header.signals])

@@ -55,7 +55,7 @@ def effective_band(
     return Band(low_hz, high_hz, notch if notch is not None and notch < (high_hz or limit_hz) else None)
 
 
-REVISION = 1
+REVISION = 2
 """Raised whenever the same recipe and source would give other numbers."""
 
 
@@ -68,6 +68,8 @@ class RecipeFields(TypedDict, total=False):
     bandpass_hz: Sequence[Number] | Literal[False] | None
     notch_hz: Number | Literal[False] | None
     quantum_uv: Number
+    unit: Literal["nV", "uV", "mV", "V"] | None
+    aliases: Mapping[str, str]
     exact: bool
     revision: int
 
@@ -91,6 +93,11 @@ class Recipe(Model):
         The frequency of the power line in Hz.
     quantum_uv : float, str or Decimal
         The finest step in µV; each channel uses it times a power of two.
+    unit : {"nV", "uV", "mV", "V"}, optional
+        The physical unit of all samples, for a corpus whose headers state a wrong one. Default: each signal's own.
+    aliases : mapping of str to str
+        EDF labels, or the electrode in them, and the channel that each one names: ``{"EEG 001": "Fp1"}``. Upper and
+        lower case are the same.
     exact : bool
         Computed in integers, with the same bytes on every machine. False follows the float steps of brain-go-brr.
     revision : int
@@ -119,6 +126,8 @@ class Recipe(Model):
     bandpass_hz: tuple[str, str] | None = ("0.5", "120")
     notch_hz: str | None = "60"
     quantum_uv: str = "0.125"
+    unit: Literal["nV", "uV", "mV", "V"] | None = None
+    aliases: tuple[tuple[str, str], ...] = ()
     exact: bool = True
     revision: int = REVISION
 
@@ -139,6 +148,15 @@ class Recipe(Model):
     def _tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
 
+    @field_validator("aliases", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and all(isinstance(each, str) for pair in value.items() for each in pair):
+            return tuple(sorted((label.strip().upper(), name) for label, name in value.items()))
+        if value in (None, ()):
+            return ()
+        raise ValueError('a table of EDF labels and the channels that they name, such as { "EEG 001" = "Fp1" }')
+
     @model_validator(mode="after")
     def _plausible(self) -> Recipe:
         if not 1 <= self.rate_hz <= 65_536:
@@ -146,9 +164,11 @@ class Recipe(Model):
         if not self.channels or len(set(self.channels)) != len(self.channels):
             raise ValueError("channels: at least one, each once")
         for channel in self.channels:
-            if (right := electrode_of(channel)) != channel:
-                why = f"write {right}" if right else "not an electrode of the 10-20 system, A1, A2, or a pair of them"
-                raise ValueError(f"channels: {channel!r}: {why}")
+            _check_name("channels", channel)
+        for label, channel in self.aliases:
+            _check_name(f"aliases.{label}", channel)
+        if "" in (labels := dict(self.aliases)) or len(labels) != len(self.aliases):
+            raise ValueError("aliases: each label once, whatever its case, and none empty")
         if Decimal(self.quantum_uv) <= 0:
             raise ValueError(f"quantum_uv = {self.quantum_uv}: above 0")
         if self.bandpass_hz is not None:
@@ -171,7 +191,7 @@ class Recipe(Model):
         dict
             Numbers as decimal texts, tuples as lists.
         """
-        fields = self.model_dump(exclude={"name"})
+        fields = self.model_dump(exclude={"name"}) | {"aliases": dict(self.aliases)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
     @classmethod
@@ -211,6 +231,12 @@ class Recipe(Model):
     def digest(self) -> str:
         """32 digits of the SHA-256 of the identity's canonical JSON."""
         return recipe_digest(self.identity())
+
+
+def _check_name(field: str, channel: str) -> None:
+    if (right := electrode_of(channel)) != channel:
+        why = f"write {right}" if right else "not an electrode of the 10-20 system, A1, A2, or a pair of them"
+        raise ValueError(f"{field}: {channel!r}: {why}")
 
 
 PRESETS = {

@@ -180,7 +180,7 @@ def test_a_mutated_file_gives_a_result_or_our_own_error_in_bounded_memory(
     path.write_bytes(content[: len(SMALL) - (stop if stop < 50 else 0)])
     tracemalloc.start()
     try:
-        made = preprocess(path, Recipe(channels=("Fp1", "F3")), accept_truncated=accept)
+        made = preprocess(path, Recipe(channels=("Fp1", "F3")), accept=("truncated",) if accept else ())
         assert np.abs(made.samples[[name not in made.absent for name in made.channels]]).max() <= 32767
     except BrainbrrError as error:
         assert error.what

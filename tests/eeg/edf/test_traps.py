@@ -161,13 +161,13 @@ def test_a_truncated_file_is_refused_or_when_accepted_stored_up_to_its_last_whol
     path = tmp_path / "made.edf"
     error = refused(File([EEG]).bytes()[:-100], tmp_path)
     assert "truncated: 3 of 4 records are whole" in error.what and "--accept truncated" in str(error.fix)
-    made = preprocess(path, ONE, accept_truncated=True)
+    made = preprocess(path, ONE, accept={"truncated"})
     assert made.samples.shape == (1, 768) and "truncated: 3 of 4" in notes(made)
     with EdfFile(path, accept_truncated=True) as edf:
         assert np.array_equal(edf.digital(0), EEG.samples[:768]) and edf.header.n_records_declared == 4
     path.write_bytes(path.read_bytes()[:600])
     with pytest.raises(EdfError, match="no data records"):
-        preprocess(path, ONE, accept_truncated=True)
+        preprocess(path, ONE, accept={"truncated"})
 
 
 # No records, or annotations only: some readers return a recording of 0 s.
@@ -303,7 +303,8 @@ SPELLINGS = {
 
 @pytest.mark.parametrize("electrode, label", [(name, label) for name in SPELLINGS for label in SPELLINGS[name]])
 def test_an_electrode_is_known_by_any_of_its_names(electrode: str, label: str, tmp_path: Path) -> None:
-    made = stored(File([with_fields(EEG, label=label)]), tmp_path, Recipe(channels=(electrode,)))
+    file = File([with_fields(EEG, label=label), with_fields(EEG, label="Cz")])
+    made = stored(file, tmp_path, Recipe(channels=(electrode,)))
     assert made.facts["edf"]["labels"] == {electrode: label} and made.samples.any()
 
 
@@ -459,6 +460,16 @@ def test_a_signal_below_its_own_step_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EdfError, match=r"nothing is left of the signal: in Fp1") as raised:
         _ = preprocess(path, ONE).samples
     assert raised.value.where == str(path) and "unit" in str(raised.value.fix)
+
+
+def test_the_recipes_unit_stands_in_for_wrong_headers_and_is_noted(tmp_path: Path) -> None:
+    right = preprocess(File([noise("Fp1")]).write(tmp_path, "right.edf"), ONE)
+    for unit in ("mV", "", "counts"):
+        path = File([noise("Fp1", unit=unit)]).write(tmp_path)
+        made = preprocess(path, Recipe(**{**ONE.identity(), "unit": "uV"}))
+        assert np.array_equal(made.samples, right.samples)
+        assert made.facts["notes"] == [f"the recipe's unit uV is taken, not the header's {unit or 'empty one'}"]
+    assert not preprocess(tmp_path / "right.edf", Recipe(**{**ONE.identity(), "unit": "uV"})).facts["notes"]
 
 
 def test_a_step_above_a_quarter_of_the_signal_is_noted(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from brainbrr.eeg.signal.montage import TEN_TWENTY, electrode_of, find_channels
+from brainbrr.eeg.signal.montage import CHB_MIT, TEN_TWENTY, electrode_of, find_channels
 from brainbrr.errors import MontageError
 
 
@@ -74,12 +76,67 @@ def test_suffixes_that_differ_are_pairs() -> None:
         find_channels(labels, TEN_TWENTY)
 
 
-def test_the_chb_mit_recipe_is_proposed_for_bipolar_files_only() -> None:
-    with pytest.raises(MontageError) as bipolar:
-        find_channels(["FP1-F7", "F7-T7", "T7-P7"], TEN_TWENTY)
-    with pytest.raises(MontageError) as referential:
-        find_channels(["Fp1", "F3", "ECG"], TEN_TWENTY)
-    assert "chb-mit" in str(bipolar.value.fix) and "chb-mit" not in str(referential.value.fix)
+@pytest.mark.parametrize(
+    ("labels", "proposed"),
+    [(CHB_MIT, True), (CHB_MIT[:9], True), (CHB_MIT[:8], False), (["Fp1", "F3", "ECG"], False)],
+)
+def test_the_chb_mit_recipe_is_proposed_only_where_it_takes_the_file(labels: Sequence[str], proposed: bool) -> None:
+    with pytest.raises(MontageError) as refused:
+        find_channels(labels, TEN_TWENTY)
+    assert ("chb-mit" in str(refused.value.fix)) is proposed
+
+
+def test_ears_that_differ_between_the_sides_are_no_reason_to_propose_the_chb_mit_recipe() -> None:
+    labels = [f"{name}-{'A1' if i % 2 else 'A2'}" for i, name in enumerate(TEN_TWENTY)]
+    with pytest.raises(MontageError) as refused:
+        find_channels(labels, TEN_TWENTY)
+    assert "chb-mit" not in str(refused.value.fix) and "aliases" in str(refused.value.fix)
+
+
+@pytest.mark.parametrize("label", ["EEG 001", "eeg 001 ", "001", "EEG 001-REF"])
+def test_an_alias_is_a_label_or_the_electrode_in_it(label: str) -> None:
+    assert find_channels([label], ["Fp1"], aliases={"EEG 001" if "-" not in label else "001": "Fp1", "001": "Fp1"}) == {
+        "Fp1": [0]
+    }
+
+
+def test_an_alias_may_name_a_pair_and_comes_before_the_electrode_of_that_name() -> None:
+    assert find_channels(["ch 1", "Cz"], ["F7-T3", "Pz"], aliases={"CH 1": "F7-T3", "CZ": "Pz"}) == {
+        "F7-T3": [0],
+        "Pz": [1],
+    }
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [*TEN_TWENTY, "C7"],
+        [f"EEG {name}-REF" for name in (*TEN_TWENTY, "P11", "P12")],
+        [f"{letter}{n}" for letter in "CFPO" for n in range(1, 13)],
+        [f"POL {name}" for name in TEN_TWENTY if name not in ("Fz", "Cz", "Pz")],
+    ],
+)
+def test_contacts_named_like_scalp_electrodes_are_refused_unless_accepted(labels: list[str]) -> None:
+    wanted = [name for name in TEN_TWENTY if name[0] in "CFPO" and name[-1] != "z" and name[:2] != "Fp"]
+    with pytest.raises(MontageError, match="contacts of depth or grid electrodes") as refused:
+        find_channels(labels, wanted)
+    assert "--accept contacts" in str(refused.value.fix)
+    assert any(find_channels(labels, wanted, accept_contacts=True).values())
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [
+            f"{name}."
+            for name in (*TEN_TWENTY, *(f"C{n}" for n in (1, 2, 5, 6)), *(f"P{n}" for n in (1, 2)), "T9", "T10")
+        ],
+        [*(f"EEG {name}-Ref" for name in TEN_TWENTY), "POL E", "POL $A1", "POL X12", "A7", "EEG 26-REF"],
+        [f"POL {name}" for name in TEN_TWENTY],
+    ],
+)
+def test_scalp_electrodes_beside_other_inputs_are_taken(labels: list[str]) -> None:
+    assert all(find_channels(labels, TEN_TWENTY).values())
 
 
 def test_labels_that_were_numbered_because_they_occur_twice_name_one_channel() -> None:

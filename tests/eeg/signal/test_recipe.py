@@ -13,10 +13,10 @@ from brainbrr.eeg.signal.recipe import PRESETS, Recipe, load_recipe
 from brainbrr.errors import ConfigError
 
 GOLDEN = {
-    "default": "1406f4a0d972a426c296fbc3c6603eb1",
-    "10-20-ears": "a6b8fdde0bd323ad3fca046db24122f2",
-    "chb-mit": "e93ee11142fd01913b51d7a027829899",
-    "upstream": "eec5f060f1d5683f9a0a1ba1776ee210",
+    "default": "766ac533504548de38039f6044284f29",
+    "10-20-ears": "50e67f115658481703852303a9207f26",
+    "chb-mit": "3ae4b726bc14ec0c7fd9c9dabc6c6a80",
+    "upstream": "6870cc033ac3382b58f9f182488f15a8",
 }
 
 
@@ -28,6 +28,12 @@ def test_golden_digest_of_each_preset(name: str) -> None:
 def test_the_shipped_recipe_file_spells_out_the_default() -> None:
     file = Path(__file__).parents[3] / "configs" / "recipe.toml"
     assert load_recipe(str(file)) == Recipe()
+
+
+def test_aliases_are_one_value_in_any_order_and_case() -> None:
+    one, other = Recipe(aliases={"fpl": "Fp1", "FPR ": "Fp2"}), Recipe(aliases={"FPR": "Fp2", "FPL": "Fp1"})
+    assert one == other and one.digest == other.digest
+    assert Recipe.from_identity(one.identity(), name="default") == one
 
 
 def test_display_name_is_outside_identity() -> None:
@@ -45,6 +51,8 @@ changed_fields = st.sampled_from(
         {"notch_hz": "50"},
         {"notch_hz": None},
         {"quantum_uv": "0.25"},
+        {"unit": "uV"},
+        {"aliases": {"FPL": "Fp1"}},
     ]
 )
 
@@ -74,6 +82,12 @@ def test_one_number_has_one_text(text: object) -> None:
         ("notch_hz = nan", "finite"),
         ("quantum_uv = '0'", "above 0"),
         ("channels = []", "at least one"),
+        ("unit = 'uv'", "unit"),
+        ("[aliases]\nFPL = 'FP1'", "aliases.FPL: 'FP1': write Fp1"),
+        ("[aliases]\nFPL = 'EKG1'", "aliases.FPL: 'EKG1': not an electrode"),
+        ("[aliases]\nFPL = 'Fp1'\nfpl = 'Fp2'", "each label once, whatever its case"),
+        ("[aliases]\n'' = 'Fp1'", "none empty"),
+        ("aliases = ['FPL']", "aliases: a table"),
         ("channels = ['Cz', 'Cz']", "each once"),
         ("channels = ['Cz', 'T7']", "'T7': write T3"),
         ("channels = ['FP1']", "'FP1': write Fp1"),
