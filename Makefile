@@ -5,6 +5,14 @@ VENV ?= .venv
 DATA ?= data_ext4/tusz
 INTO ?= .bench
 BIN = $(VENV)/bin
+# Where there is no NVIDIA driver, nobody downloads CUDA.
+TORCH ?= $(shell if [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null; then echo cuda; else echo cpu; fi)
+CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+SIZE_cpu = 200 MB and 700 MB more
+SIZE_cuda = 3 GB and 6 GB more
+SIZE_skip = left out
+READY = $(VENV)/.ready$(if $(filter skip,$(TORCH)),-without-torch)
+PIP = $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 BRAINBRR = $(BIN)/brainbrr
 
 .PHONY: help setup demo quick slow test check format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke newest bench bench-ingest bench-loader bench-model parity digests tones torture
@@ -12,16 +20,32 @@ BRAINBRR = $(BIN)/brainbrr
 help:            ## show these lines
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+: *##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 16
 
-setup: $(VENV)/.ready  ## virtual environment with pinned dependencies
+setup: $(READY)  ## virtual environment with pinned dependencies; TORCH=cpu, cuda or skip
 
-$(VENV)/.ready: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "brainbrr needs Python 3.11 or newer; say which: make PYTHON=python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+$(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing what the tests need: 350 MB to download, 1 GB on the disk; with torch ($(TORCH)) $(SIZE_$(TORCH)). A few minutes."
+ifeq ($(TORCH)$(shell uname -s),cpuLinux)
+	$(PIP) --no-deps --retries 1 --timeout 10 --index-url $(CPU_INDEX) "$$(grep ^torch== constraints.txt)" \
+		|| echo "$(CPU_INDEX) cannot be reached: taking torch from pip's own index, where it may bring CUDA (gigabytes)."
+endif
+	$(PIP) --editable '.[$(if $(filter skip,$(TORCH)),test,dev)]'
 	@touch $@
 
-demo: setup      ## the whole journey on a generated corpus, under .demo/
-	$(BRAINBRR) demo --into .demo
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "brainbrr needs Python 3.11 or newer; say which: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing what the first part needs: 60 MB to download, 250 MB on the disk. Less than a minute."
+	$(PIP) --editable '.[demo]'
+	@touch $@
+
+demo: $(if $(wildcard $(READY)),,$(VENV)/.demo)  ## everything on a generated corpus, under .demo/
+	$(BRAINBRR) demo --into .demo --part store
+ifneq ($(TORCH),skip)
+	@$(MAKE) --no-print-directory setup
+	$(BRAINBRR) demo --into .demo --part training
+endif
 
 test: setup      ## all tests
 	$(BIN)/python -m pytest -n 2

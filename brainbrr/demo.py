@@ -1,11 +1,12 @@
-"""`demo`: the whole journey on a generated corpus, with the same verbs that a real one takes."""
+"""`demo`: everything on a generated corpus, with the same functions as a real one. Its first part needs no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from brainbrr.core.progress import Progress
 from brainbrr.eeg.signal.recipe import Recipe
@@ -13,18 +14,28 @@ from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.errors import Fix, UsageError
 from brainbrr.ingest.ingest import ingest
 from brainbrr.ingest.options import IngestOptions
-from brainbrr.learn.start import EvaluateOptions, TrainOptions, evaluate, need_torch, train
+from brainbrr.ingest.repair import repair
+from brainbrr.learn.start import EvaluateOptions, TrainOptions, evaluate, need_torch, ready, train
 from brainbrr.profiles import NAMES
 from brainbrr.settings import Settings
 from brainbrr.store import create
+from brainbrr.store.formats import SHARD_FILE
 from brainbrr.store.store import Store
+from brainbrr.store.verify import verify
 from brainbrr.views.report import ViewReport, ViewRequest, view
 
 if TYPE_CHECKING:
     from brainbrr.learn.config import TrainConfig
 
-
 Show = Callable[[str, Any], None]
+Step = tuple[str, str, Any]
+"""The name of a step's fields, the kind of its report, and the report."""
+
+Part = Literal["store", "training"]
+PARTS: tuple[Part, ...] = ("store", "training")
+"""What the demo shows: the store, without torch, in under a minute; then training and evaluation."""
+
+_BENCH_S = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +45,7 @@ class DemoOptions:
     folder: Path
     settings: Settings
     config: TrainConfig
+    parts: tuple[Part, ...] = PARTS
     n_recordings: int = 18
     seed: int = 0
 
@@ -45,10 +57,10 @@ class DemoOptions:
 
 @dataclass(frozen=True)
 class DemoReport:
-    """Where everything is, and each step's own report."""
+    """Where everything is, and each step's own report. `report` is None where nothing was trained."""
 
     steps: dict[str, Any]
-    report: str
+    report: str | None
     next: str
 
     def to_json(self) -> dict[str, Any]:
@@ -56,12 +68,25 @@ class DemoReport:
         return dict(vars(self))
 
 
-def demo(options: DemoOptions, *, show: Show, progress: Progress) -> DemoReport:
-    """Generate a corpus, ingest it, open its views, train on all of it, and score held-out patients.
+@dataclass(frozen=True)
+class BaselineReport:
+    """The scores of the line-length baseline on held-out patients."""
 
-    `show` is called with each step's name and report as it ends. Raises UsageError where the folder is a store.
+    metrics: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the machine interface's fields."""
+        return vars(self)
+
+
+def demo(options: DemoOptions, *, show: Show, progress: Progress) -> DemoReport:
+    """Generate a corpus, ingest it, open its views, break and repair it, measure the loader; then train and score.
+
+    `show` is called with each step's kind and report as it ends. Raises UsageError where the folder is a store, and
+    DependencyError where training is wanted and torch is not installed.
     """
-    need_torch()
+    if "training" in options.parts:
+        need_torch()
     if create.exists(options.folder):
         raise UsageError(
             "this folder is a store, which cannot hold the demo's corpus and runs",
@@ -69,25 +94,63 @@ def demo(options: DemoOptions, *, show: Show, progress: Progress) -> DemoReport:
             fix="choose another: --into DIR",
         )
     steps: dict[str, Any] = {}
-
-    def done(step: str, report: Any, name: str | None = None) -> None:
-        steps[name or step] = report.to_json()
-        show(step, report)
-
-    write_corpus(options.corpus, n_recordings=options.n_recordings, seed=options.seed, progress=progress)
-    for profile in NAMES:  # each builds only what the one before did not
-        done("ingest", ingest(_ingest_options(options, profile), progress=progress), f"ingest {profile}")
-    for profile in NAMES:
-        done("view", _view(options, profile), f"view {profile}")
-    wanted = TrainOptions(config=options.config, profile="full", corpus=options.corpus.name)
-    trained = train(wanted, options.settings, progress)
-    done("train", trained)
-    done("evaluate", evaluate(trained.run, EvaluateOptions(tune="dev"), options.settings, progress))
+    for part in options.parts:
+        for name, kind, report in _PARTS[part](options, progress):
+            steps[name] = report.to_json()
+            show(kind, report)
+    trained = "training" in options.parts
     return DemoReport(
         steps=steps,
-        report=str(trained.run / "report.html"),
-        next=Fix(("ingest", "YOUR_CORPUS", "--profile", "smoke"), ", then ", ("view", "--profile", "smoke")),
+        report=str(Path(steps["train"]["run"]) / "report.html") if trained else None,
+        next=Fix(("ingest", "YOUR_CORPUS", "--profile", "smoke"), ", then ", ("view", "--profile", "smoke"))
+        if trained
+        else Fix("pip install 'brainbrr[train]', then ", ("demo", "--into", str(options.folder), "--part", "training")),
     )
+
+
+def _store(options: DemoOptions, progress: Progress) -> Iterator[Step]:
+    corpus, settings = options.corpus, options.settings
+    progress.say(f"Generating {options.n_recordings} recordings (2 s)")
+    write_corpus(corpus, n_recordings=options.n_recordings, seed=options.seed, progress=progress)
+    progress.say("Ingesting them profile by profile: each builds only the difference (5 s)")
+    for profile in NAMES:
+        yield f"ingest {profile}", "ingest", ingest(_ingest_options(options, profile), progress=progress)
+    for profile in NAMES:
+        yield f"view {profile}", "view", _view(options, profile)
+    progress.say("Ingesting everything again: nothing is built (1 s)")
+    yield "ingest again", "ingest", ingest(_ingest_options(options, "full"), progress=progress)
+    progress.say("Flipping one byte of a stored recording, then looking for damage, repairing, and looking again (3 s)")
+    store = Store.open(settings.store.value)
+    _flip_a_byte(store, _view(options, "full").view.recordings[0].content)
+    yield "verify damaged", "verify", verify(store, host=settings.host, progress=progress)
+    yield "repair", "repair", repair(store, host=settings.host, workers=1, progress=progress)
+    yield "verify repaired", "verify", verify(store, host=settings.host, progress=progress)
+    yield from _reading(options, progress)
+
+
+def _reading(options: DemoOptions, progress: Progress) -> Iterator[Step]:
+    from brainbrr.look.bench import bench
+
+    training = ready(_view(options, "full", "train"))
+    progress.say("Measuring how many windows a second the loader gives, against copying memory (5 s)")
+    yield "bench", "bench", bench(training, batch=16, device="cpu", seconds=_BENCH_S, progress=progress)
+    if find_spec("timescoring") is None:
+        progress.say("Skipped, scores of the line-length baseline: pip install 'brainbrr[demo]' adds the scorer")
+        return
+    progress.say("Scoring a line-length baseline on held-out patients, its threshold from others (5 s)")
+    yield "baseline", "baseline", _baseline(options, progress)
+
+
+def _training(options: DemoOptions, progress: Progress) -> Iterator[Step]:
+    progress.say("Training a small detector on the CPU (2 min on two idle cores)")
+    wanted = TrainOptions(config=options.config, profile="full", corpus=options.corpus.name)
+    trained = train(wanted, options.settings, progress)
+    yield "train", "train", trained
+    progress.say("Scoring it on patients that it has not seen (10 s)")
+    yield "evaluate", "evaluate", evaluate(trained.run, EvaluateOptions(tune="dev"), options.settings, progress)
+
+
+_PARTS = {"store": _store, "training": _training}
 
 
 def _ingest_options(options: DemoOptions, profile: str) -> IngestOptions:
@@ -96,9 +159,36 @@ def _ingest_options(options: DemoOptions, profile: str) -> IngestOptions:
     return IngestOptions(root=corpus, store=settings.store.value, profile=chosen, host=settings.host)
 
 
-def _view(options: DemoOptions, profile: str) -> ViewReport:
+def _view(options: DemoOptions, profile: str, split: str | None = None) -> ViewReport:
     settings, corpus = options.settings, options.corpus.name
     chosen = settings.profile_of(corpus, profile)
-    request = ViewRequest(chosen, Recipe(), options.config.window_spec(), corpus=corpus)
+    request = ViewRequest(chosen, Recipe(), options.config.window_spec(), corpus=corpus, split=split)
     store = Store.open(settings.store.value)
     return view(store, request, location=store.location, host=settings.host)
+
+
+def _flip_a_byte(store: Store, content: str) -> None:
+    """Damage one object as a bad disk would: a bit of one sample, somewhere in the middle."""
+    file = store.path_of("object", content) / SHARD_FILE
+    mode = file.stat().st_mode
+    file.chmod(mode | 0o200)
+    with file.open("r+b") as opened:
+        opened.seek(file.stat().st_size // 2)
+        byte = opened.read(1)[0]
+        opened.seek(-1, 1)
+        opened.write(bytes([byte ^ 1]))
+    file.chmod(mode)
+
+
+def _baseline(options: DemoOptions, progress: Progress) -> BaselineReport:
+    """Score line length on split eval, with the threshold that is best on split dev."""
+    from brainbrr.learn.series import line_length, scored_by
+    from brainbrr.learn.thresholds import best_level
+    from brainbrr.scoring.metrics import metrics
+
+    rule = options.config.evaluate
+    scored = {
+        split: list(scored_by(ready(_view(options, "full", split)), line_length, f"line length of {split}", progress))
+        for split in ("dev", "eval")
+    }
+    return BaselineReport(metrics(scored["eval"], best_level(scored["dev"], rule), rule, seed=options.seed))

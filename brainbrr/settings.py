@@ -183,3 +183,11 @@ def launched(environ: Mapping[str, str] | None = None) -> Launch | None:
 def make_cuda_deterministic(environ: MutableMapping[str, str] | None = None) -> None:
     """Give cuBLAS workspaces of a fixed size, without which its sums are not the same twice; before CUDA starts."""
     (os.environ if environ is None else environ).setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def let_threads_sleep(environ: MutableMapping[str, str] | None = None) -> None:
+    """Let torch's OpenMP threads sleep while they wait, not spin; before torch is imported.
+
+    Spinning gains nothing on two idle cores, and makes a step many times slower where others use the cores too.
+    """
+    (os.environ if environ is None else environ).setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -8,7 +8,9 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.computing import computed_once
@@ -17,16 +19,46 @@ from hypothesis import settings
 
 import brainbrr
 from brainbrr.eeg.synthetic.corpus import write_corpus
+from brainbrr.errors import DependencyError
 from brainbrr.ingest.ingest import ingest
 from brainbrr.ingest.options import IngestOptions
+from brainbrr.settings import let_threads_sleep
 from brainbrr.store.store import Store
 
 for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):  # a user has neither, and they hide what he would meet
     os.environ.pop(name, None)
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads sleep, not spin, where tests share the cores
+let_threads_sleep()  # before any test imports torch
 settings.register_profile("default", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("default")
+TORCH = find_spec("torch") is not None
+collect_ignore = [] if TORCH else ["learn", "parity"]  # whose conftest.py import it
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which `make test &` ignores, and a child would inherit
+
+
+def pytest_report_header() -> list[str]:
+    """Say at the top what is left out."""
+    return [] if TORCH else ["without torch: tests/learn and tests/parity are left out, and what else needs it skipped"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Any:
+    """Skip a module that imports torch where `make setup TORCH=skip` left it out."""
+    report = yield
+    if not TORCH and report.failed and "No module named 'torch'" in str(report.longrepr):
+        report.outcome = "skipped"
+        report.longrepr = (str(collector.path), 1, "Skipped: needs torch, which is not installed")
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Skip a test that comes upon torch only as it runs."""
+    report = yield
+    error = None if call.excinfo is None else call.excinfo.value
+    if not TORCH and isinstance(error, ModuleNotFoundError | DependencyError) and "torch" in str(error):
+        report.outcome = "skipped"
+        report.longrepr = (str(item.path), item.location[1], "Skipped: needs torch, which is not installed")
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -104,6 +136,8 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
             main()
         captured = capsys.readouterr()
         code = int(ended.value.code or 0)
+        if not TORCH and code == DependencyError.exit_code and "training needs torch" in captured.err + captured.out:
+            pytest.skip("needs torch, which is not installed")
         assert code in exits.get(str(arguments[0]), EXIT_CODES), f"--help does not show that it can end with {code}"
         return Told(code, captured.out, captured.err)
 

@@ -335,6 +335,4 @@ def need_torch() -> None:
 
     lacking = [name for name in ("torch", "safetensors", "timescoring") if find_spec(name) is None]
     if lacking:
-        raise DependencyError(
-            f"training needs {', '.join(lacking)}", fix="pip install 'brainbrr[train]', or '.[train]' in a checkout"
-        )
+        raise DependencyError(f"training needs {', '.join(lacking)}", fix="pip install 'brainbrr[train]'")
