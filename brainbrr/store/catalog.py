@@ -7,85 +7,22 @@ Knows nothing of objects.
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator
-
-from brainbrr.core import files, models
-from brainbrr.core.digest import canonical_json, sha256
+from brainbrr.core import files
+from brainbrr.core.digest import sha256
 from brainbrr.core.failpoints import reach
-from brainbrr.core.models import Count, Digest32, Digest64, Stored
 from brainbrr.errors import Fix, FormatError, IntegrityError, UsageError
 from brainbrr.store import sidecars
+from brainbrr.store.generation import LEAST_SHARE, MOST_DELTAS, Rows, decode, encode
+from brainbrr.store.generation import Catalog as Catalog
+from brainbrr.store.generation import Refusal as Refusal
+from brainbrr.store.generation import Row as Row
 from brainbrr.store.layout import Layout
 from brainbrr.store.sidecars import MAX_CATALOG_BYTES
-
-CATALOG_FORMAT = 1
-
-_WITHOUT = frozenset({"", ".", ".."})
-"""What no part of a path may be: it would not be the one text of its path, or would leave the corpus."""
-_LAST_LINE = re.compile(rb'\{"sha256":"([0-9a-f]{64})"\}\n\Z')
-_LAST_LINE_BYTES = 78
-
-
-class Refusal(Stored):
-    """Why a recording could not be stored, and whether its omission is accepted."""
-
-    error: str
-    reason: str
-    accepted: bool
-    labels: Digest64 | None
-
-
-class Row(Stored):
-    """One recording of a corpus. `source` is None while nobody has hashed it.
-
-    By recipe digest: `refusals`, and `contents`, what the source became.
-    """
-
-    omitted_when_empty = ("contents",)
-
-    path: str
-    patient: str
-    session: str | None
-    split: str
-    source: Digest64 | None
-    n_bytes: Count
-    signal_us: Count | None
-    synthetic: bool
-    labels: Digest64 | None
-    annotations: dict[str, Any] | None
-    refusals: dict[Digest32, Refusal]
-    contents: dict[Digest32, Digest64] = Field(default_factory=dict)
-
-    @field_validator("path")
-    @classmethod
-    def _stays_in_its_corpus(cls, path: str) -> str:
-        if not _WITHOUT.isdisjoint(path.split("/")) or "\0" in path:
-            raise ValueError(f"{path[:80]!r} leaves its corpus")
-        return path
-
-
-class _Header(Stored):
-    """The first line of a generation's file."""
-
-    omitted_when_empty = ("settings",)
-
-    format: Literal[1] = 1
-    kind: Literal["catalog"] = "catalog"
-    corpus: str
-    seq: int
-    parent: str | None
-    layout: str
-    labelled: bool
-    created: str
-    n_rows: int
-    settings: dict[str, str] = Field(default_factory=dict)
 
 
 class _Acknowledgement(sidecars.SmallFile):
@@ -107,58 +44,6 @@ class _Cut(sidecars.SmallFile):
     created: str
 
 
-@dataclass(frozen=True)
-class Catalog:
-    """One generation of a corpus's catalog; `parent` is the SHA-256 of the generation before it.
-
-    `settings`: what an ingest chose for the corpus, and the next one keeps.
-    """
-
-    corpus: str
-    seq: int
-    parent: str | None
-    layout: str
-    labelled: bool
-    created: str
-    rows: Mapping[str, Row]
-    settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-
-def encode(catalog: Catalog) -> bytes:
-    """Return a generation's file: a header, one row per line by path, and the SHA-256 of all that."""
-    header = {name: value for name, value in vars(catalog).items() if name != "rows"}
-    header["settings"] = dict(catalog.settings)
-    rows = [canonical_json(catalog.rows[path].to_json()) for path in sorted(catalog.rows)]
-    lines = [canonical_json(_Header(**header, n_rows=len(rows)).to_json()), *rows]
-    text = b"\n".join(lines) + b"\n"
-    return text + canonical_json({"sha256": sha256(text)}) + b"\n"
-
-
-def _says(catalog: Catalog) -> tuple[str, bool, dict[str, Row], dict[str, str]]:
-    """Return what makes a generation another one than the one before it."""
-    return catalog.layout, catalog.labelled, dict(catalog.rows), dict(catalog.settings)
-
-
-def decode(data: bytes, *, where: object) -> Catalog:
-    """Return what was encoded. Raises IntegrityError when anything is damaged, missing or not ours."""
-    text = data[:-_LAST_LINE_BYTES]
-    last = _LAST_LINE.match(data[-_LAST_LINE_BYTES:])
-    if last is None or sha256(text).encode() != last[1]:
-        raise IntegrityError("the catalog generation is not what its own SHA-256 says", where=where)
-    first, *lines = text.removesuffix(b"\n").split(b"\n")
-    found = models.decode_json(first, where=where)
-    models.check_format(found, CATALOG_FORMAT, kind="a catalog", where=where)
-    header = models.parse(_Header, found, where=where).model_dump(exclude={"format", "kind", "n_rows"})
-    if found["n_rows"] != len(lines):
-        raise IntegrityError(f"{len(lines)} rows, but its header counts others", where=where)
-    with models.many():
-        rows = [models.parse(Row, line, where=where) for line in lines]
-    paths = [row.path for row in rows]
-    if paths != sorted(set(paths)):
-        raise IntegrityError("rows are not sorted by path, each once", where=where)
-    return Catalog(**header, rows=dict(zip(paths, rows, strict=True)))
-
-
 Decoded = dict[str, tuple[str, Catalog]]
 """Each corpus's generation that was read last, with the SHA-256 of its file: the same bytes are not decoded twice."""
 
@@ -173,8 +58,9 @@ def verify(layout: Layout, corpus: str) -> None:
     """Prove every generation of a corpus, the chain between them, and what was acknowledged. Raises IntegrityError."""
     generations = _none_gone(layout, corpus)
     first = max((0, *layout.cuts(corpus)))
+    decoded: Decoded = {}
     # what lies before a cut is being deleted
-    digests = {seq: _generation(layout, corpus, seq, {})[1] for seq in generations if seq >= first}
+    digests = {seq: _generation(layout, corpus, seq, decoded)[1] for seq in generations if seq >= first}
     for seq, digest in digests.items():
         _read_acknowledgement(layout, corpus, seq, digest)
 
@@ -232,6 +118,8 @@ def cut(layout: Layout, corpus: str, seq: int, created: str) -> None:
     _read_acknowledgement(layout, corpus, seq, digest)
     if catalog.parent is None:
         raise UsageError(f"generation {seq} of {corpus!r} has none before it")
+    if catalog.base is not None:
+        raise UsageError(f"generation {seq} of {corpus!r} needs those since {catalog.base}, which it continues")
     said = _Cut(corpus=corpus, seq=seq, parent=catalog.parent, created=created)
     sidecars.publish_checksummed(layout, layout.cut(corpus, seq), said, lambda: cut_parent(layout, corpus, seq))
 
@@ -250,39 +138,66 @@ def cut_parent(layout: Layout, corpus: str, seq: int) -> str | None:
     return found.parent
 
 
-def generation(layout: Layout, corpus: str, seq: int, decoded: Decoded | None = None) -> tuple[Catalog, str]:
-    """Return a generation that is whole by itself, and the SHA-256 of its file; nothing is said of its neighbours.
+def generation(layout: Layout, corpus: str, seq: int) -> tuple[Catalog, str]:
+    """Return what a generation's file says, undamaged by itself, and the file's SHA-256: of a delta its own rows.
 
     Raises IntegrityError when it is missing or damaged.
     """
-    path = layout.generation(corpus, seq)
-    data = _read(layout, corpus, seq)
-    digest = sha256(data)
-    same, catalog = (decoded or {}).get(corpus, ("", None))
-    if catalog is None or same != digest:
-        catalog = decode(data, where=path)
+    data, digest = _read(layout, corpus, seq)
+    return _of(layout, corpus, seq, decode(data, where=layout.generation(corpus, seq))), digest
+
+
+def complete(layout: Layout, corpus: str, seq: int, decoded: Decoded | None = None) -> tuple[Catalog, str]:
+    """Return a generation with all its rows, and the SHA-256 of its file; a delta over those that it continues.
+
+    Raises IntegrityError when one of these is missing or damaged.
+    """
+    data, digest = _read(layout, corpus, seq)
+    same, known = (decoded or {}).get(corpus, ("", None))
+    if known is not None and same == digest:
+        return _of(layout, corpus, seq, known), digest
+    own = _of(layout, corpus, seq, _decoded(layout, corpus, seq, data, digest))
+    if own.base is None:
+        return own, digest
+    before, parent = complete(layout, corpus, seq - 1, decoded)
+    if own.parent != parent or own.base != (before.base or before.seq):
+        raise _not_continued(layout, corpus, seq)
+    return dataclasses.replace(own, rows=Rows.over(before.rows, own.rows, own.removed), removed=()), digest
+
+
+def _of(layout: Layout, corpus: str, seq: int, catalog: Catalog) -> Catalog:
     if (catalog.corpus, catalog.seq) != (corpus, seq):
-        raise IntegrityError(f"this is generation {catalog.seq} of {catalog.corpus!r}", where=path)
-    return catalog, digest
+        where = layout.generation(corpus, seq)
+        raise IntegrityError(f"this is generation {catalog.seq} of {catalog.corpus!r}", where=where)
+    return catalog
+
+
+def _decoded(layout: Layout, corpus: str, seq: int, data: bytes, digest: str) -> Catalog:
+    return decode(data, where=layout.generation(corpus, seq))
+
+
+def _not_continued(layout: Layout, corpus: str, seq: int) -> IntegrityError:
+    where = layout.generation(corpus, max(seq - 1, 1))
+    what = "the generation before this one is not the one that it continues"
+    return IntegrityError(what, where=where, fix=Fix(("repair",)))
 
 
 def _generation(layout: Layout, corpus: str, seq: int, decoded: Decoded) -> tuple[Catalog, str]:
-    catalog, digest = generation(layout, corpus, seq, decoded)
-    before = None if seq == 1 else cut_parent(layout, corpus, seq) or sha256(_read(layout, corpus, seq - 1))
-    if catalog.parent != before:
-        raise IntegrityError(
-            "the generation before this one is not the one that it continues",
-            where=layout.generation(corpus, max(seq - 1, 1)),
-            fix=Fix(("repair",)),
-        )
+    catalog, digest = complete(layout, corpus, seq, decoded)
+    if catalog.base is None:
+        before = None if seq == 1 else cut_parent(layout, corpus, seq) or _read(layout, corpus, seq - 1)[1]
+        if catalog.parent != before:
+            raise _not_continued(layout, corpus, seq)
     decoded[corpus] = digest, catalog
     return catalog, digest
 
 
-def _read(layout: Layout, corpus: str, seq: int) -> bytes:
+def _read(layout: Layout, corpus: str, seq: int) -> tuple[bytes, str]:
+    """Return a generation's file and its SHA-256."""
     path = layout.generation(corpus, seq)
     try:
-        return files.read(path, limit=MAX_CATALOG_BYTES)
+        data = files.read(path, limit=MAX_CATALOG_BYTES)
+        return data, sha256(data)
     except FileNotFoundError:
         raise IntegrityError("a generation of the catalog is missing", where=path) from None
 
@@ -293,11 +208,15 @@ def publish(
     merge: Callable[[Catalog | None], Catalog],
     decoded: Decoded,
     not_before: Callable[[Catalog], str] = lambda _: "",
+    *,
+    whole: bool = False,
 ) -> Catalog:
     """Write the next generation that `merge` makes of the latest one, and return it.
 
-    When another process was faster, its generation is merged again. Nothing is written when rows,
-    layout and labelled are what they were, unless they were written down before `not_before` says of them.
+    Only rows that changed are written (a delta), unless these are many since the last base (see `_base_of`), something
+    else changed than rows, or `whole`.
+    When another process was faster, its generation is merged again. Nothing is written when rows, layout and labelled
+    are what they were, unless they were written down before `not_before` says of them, or `whole`.
     Raises SpaceError when the disk is full.
     """
     while True:
@@ -305,13 +224,25 @@ def publish(
         before, parent = found if found else (None, None)
         merged = merge(before)
         created = not_before(merged)
-        unchanged = before is not None and before.created >= created and _says(merged) == _says(before)
-        if before is not None and parent is not None and unchanged:
+        changed, removed = ({}, ()) if before is None else _changes(before.rows, merged.rows)
+        unchanged = before is not None and not changed and not removed and _says(merged) == _says(before)
+        if before is not None and parent is not None and unchanged and not whole and before.created >= created:
             acknowledge(layout, corpus, before.seq, parent)  # whoever published it may not have come so far
             return before
         created, seq = max(created, merged.created), before.seq + 1 if before else 1
-        mine = dataclasses.replace(merged, corpus=corpus, seq=seq, parent=parent, created=created)
-        path, data = layout.generation(corpus, mine.seq), encode(mine)
+        mine = dataclasses.replace(
+            merged, corpus=corpus, seq=seq, parent=parent, created=created, base=None, removed=()
+        )
+        base = (
+            None
+            if before is None or whole or _says(mine) != _says(before)
+            else _base_of(layout, before, mine, len(changed) + len(removed))
+        )
+        written = mine
+        if base is not None and before is not None:
+            mine = dataclasses.replace(mine, base=base, rows=Rows.over(before.rows, changed, removed))
+            written = dataclasses.replace(mine, rows=changed, removed=removed)
+        path, data = layout.generation(corpus, mine.seq), encode(written)
         decode(data, where=path)  # what cannot be read again is never written
         if len(data) > MAX_CATALOG_BYTES:
             what = f"a catalog of {len(data):,} bytes, where at most {MAX_CATALOG_BYTES:,} are read again"
@@ -324,6 +255,34 @@ def publish(
                 reach("generation linked")
                 acknowledge(layout, corpus, mine.seq, sha256(data))
                 return mine
+
+
+def _says(catalog: Catalog) -> tuple[str, bool, dict[str, str]]:
+    """Return what makes a generation another one than the one before it, beside its rows."""
+    return catalog.layout, catalog.labelled, dict(catalog.settings)
+
+
+def _changes(before: Mapping[str, Row], after: Mapping[str, Row]) -> tuple[dict[str, Row], tuple[str, ...]]:
+    """Return the rows that are new or other ones, and the paths that are gone, sorted."""
+    base, earlier = (before.base, before.changed.keys()) if isinstance(before, Rows) else (before, set())
+    candidates: Iterable[str] = after
+    removed: Iterable[str] = before.keys() - after.keys()
+    if isinstance(after, Rows) and after.base is base:  # made from it: the rest is the same
+        candidates = after.changed
+        removed = [path for path in after.removed | earlier if path in before and path not in after]
+    changed = {path: after[path] for path in sorted(candidates) if before.get(path) != after[path]}
+    return changed, tuple(sorted(removed))
+
+
+def _base_of(layout: Layout, before: Catalog, after: Catalog, n_changes: int) -> int | None:
+    """Return the base that a delta of so many changes has, None where all rows are to be written again."""
+    base = before.base or before.seq
+    if after.seq - base > MOST_DELTAS:
+        return None
+    for seq in range(base + 1, before.seq + 1):
+        delta = generation(layout, after.corpus, seq)[0]
+        n_changes += len(delta.rows) + len(delta.removed)
+    return base if n_changes * LEAST_SHARE <= len(after.rows) else None
 
 
 Bad = tuple[str, IntegrityError | FormatError | OSError]
@@ -355,6 +314,7 @@ def damage(layout: Layout, corpus: str) -> Iterator[Bad]:
     there = sorted(seq for seq in known if seq >= first)
     told: dict[int, str] = {}
     whole: dict[int, tuple[str | None, str]] = {}  # what it continues, and its own SHA-256
+    bases: dict[int, int] = {}
     for seq in there:
         try:
             if (said := acknowledged_digest(layout, corpus, seq)) is not None:
@@ -366,13 +326,19 @@ def damage(layout: Layout, corpus: str) -> Iterator[Bad]:
             catalog, digest = generation(layout, corpus, seq)
             if told.get(seq, digest) != digest:
                 raise IntegrityError(f"generation {seq} of the catalog is not the one that was published", where=path)
-            whole[seq] = catalog.parent, digest
+            if catalog.base is not None and catalog.base < first:
+                raise IntegrityError(f"it continues generation {catalog.base}, before which the catalog was cut")
+            whole[seq], bases[seq] = (catalog.parent, digest), catalog.base or seq
         except (IntegrityError, FormatError, OSError) as error:
             yield name_of(path), error
     for before, seq in pairwise([first - 1, *there]):
         if before != seq - 1:  # a gap is told once, however wide
             yield name_of(layout.generation(corpus, seq - 1)), IntegrityError("a generation of the catalog is missing")
-        elif before in whole and seq in whole and whole[seq][0] != whole[before][1]:
+        elif (
+            before in whole
+            and seq in whole
+            and not (whole[seq][0] == whole[before][1] and bases[seq] in (seq, bases[before]))
+        ):
             # acknowledged is what was published; where neither is, the child is believed, as readers do
             wrong = seq if before in told and seq not in told else before
             what = f"generations {before} and {seq} of the catalog do not continue each other"

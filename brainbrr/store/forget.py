@@ -10,7 +10,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +31,8 @@ from brainbrr.store.store import Store
 
 _NOTE = re.compile(r"forget-[0-9a-f]{32}\.json\Z")
 _LISTS = ("sources", "keys", "contents")
+_BEGIN_BYTES = 128
+"""Hold the name of the corpus in a file of a catalog: names are short."""
 
 
 class _Note(sidecars.SmallFile):
@@ -135,7 +137,7 @@ class _Plan:
         self.names: dict[str, tuple[str, ...]] = dict.fromkeys((*KINDS, "quarantine"), ())
         self.shared: tuple[str, ...] = ()
         self.n_bytes = 0
-        self._first_seq = 0
+        self._first_seq: int | None = None
         self._begun = [note for _, note in _notes(store.layout, corpus)]
         self._known: dict[str, set[str]] = {name: set() for name in _LISTS}
         if not self._begun and corpus not in store.corpora():
@@ -148,11 +150,16 @@ class _Plan:
         return not self.generations and not any(self.names.values())
 
     def add_generations(self, before: str) -> None:
-        """Add the catalog's generations from before a time (ISO 8601, UTC), but never the latest."""
+        """Add the catalog's generations from before a time (ISO 8601, UTC), but never the latest rows.
+
+        A delta cannot stay without its base: where one would be the first, the next base is, or a new one.
+        """
         found = list(generations(self.layout, self.corpus))
         first = next((i for i, (_, _, catalog) in enumerate(found) if catalog.created > before), len(found))
         first = max(0, min(first, len(found) - 1))
-        self._first_seq = found[first][0] if found else 0
+        while 0 < first < len(found) and found[first][2].base is not None:
+            first += 1
+        self._first_seq = found[first][0] if first < len(found) else None
         self.generations = tuple(self._generation(seq, data) for seq, data, _ in found[:first])
         self.n_bytes = sum(map(n_bytes_of, self._paths()))
 
@@ -195,13 +202,13 @@ class _Plan:
 
     def _quarantined(self, digests: set[str], views: list[str]) -> Iterator[str]:
         """Yield files in quarantine that have one of these names, or whose text begins with the corpus."""
-        text = f'{{"corpus":"{self.corpus}",'.encode()
+        begins = re.compile(rb'\{("base":(null|[0-9]+),)?"corpus":"%s",' % re.escape(self.corpus.encode()))
         for path in sorted((self.layout.root / "quarantine").glob("*")):
             if path.name[:64] in digests or path.name[:32] in digests or path.name.partition(".")[0] in views:
                 yield path.name
             elif path.is_file() and not path.is_symlink():
                 with path.open("rb") as file:
-                    if file.read(len(text)) == text:
+                    if begins.match(file.read(_BEGIN_BYTES)):
                         yield path.name
 
     def _paths(self) -> Iterator[Path]:
@@ -215,6 +222,9 @@ class _Plan:
         """Let the catalog begin with the first generation that stays, then delete those before it."""
         layout, corpus = self.layout, self.corpus
         if self.generations:
+            if self._first_seq is None:
+                renewed = self.store.publish(corpus, _as_of_now, whole=True)
+                self._first_seq = renewed.seq
             catalogs.cut(layout, corpus, self._first_seq, sidecars.now())
             running = Deletion(self.reachability, "forget", corpus)
             for each in self.generations:
@@ -250,6 +260,11 @@ class _Plan:
         running.objects(self.names["objects"])
         running.findings(self.names["findings"])
         return running.finish()
+
+
+def _as_of_now(latest: catalogs.Catalog | None) -> catalogs.Catalog:
+    assert latest is not None
+    return replace(latest, created=sidecars.now())
 
 
 def _until_empty(plan: _Plan) -> Callable[[list[Receipt]], bool]:

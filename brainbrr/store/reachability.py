@@ -16,6 +16,7 @@ from brainbrr.core.digest import is_digest, key_of
 from brainbrr.errors import BrainbrrError, Fix, IntegrityError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import sidecars
+from brainbrr.store.generation import decode
 from brainbrr.store.layout import Layout
 from brainbrr.store.records import Record
 
@@ -189,7 +190,8 @@ def frozen_corpus(layout: Layout, digest: str) -> str | None:
 
 
 def generations(layout: Layout, corpus: str) -> Iterator[tuple[int, bytes, catalogs.Catalog]]:
-    """Yield every generation of a corpus by number, with its bytes; each verified alone, without the chain.
+    """Yield every generation of a corpus by number, with its bytes; each verified alone, without the chain; of
+    a delta its own rows.
 
     Raises IntegrityError for a damaged one.
     """
@@ -197,6 +199,6 @@ def generations(layout: Layout, corpus: str) -> Iterator[tuple[int, bytes, catal
         path = layout.generation(corpus, seq)
         data = files.read(path, limit=sidecars.MAX_CATALOG_BYTES)
         try:
-            yield seq, data, catalogs.decode(data, where=path)
+            yield seq, data, decode(data, where=path)
         except BrainbrrError as error:
             raise IntegrityError(error.what, where=path, fix=_FIX) from None

@@ -110,16 +110,19 @@ class _Catalog:
                 lost.append(each)
         yield from map(self._rewritten, self._bad["ack.json"])
         gone = {each.seq for each in lost}
-        whole = [seq for seq in self._layout.generations(self._corpus) if seq not in gone]
-        newest = max((0, *whole))
+        complete = self._complete([seq for seq in self._layout.generations(self._corpus) if seq not in gone])
+        newest = max((0, *complete))
         below = [each for each in lost if each.seq < newest]
         if below:
-            first = min(seq for seq in whole if seq > max(each.seq for each in below))
+            first = min(seq for seq, base in complete.items() if seq == base > max(each.seq for each in below))
             catalogs.cut(self._layout, self._corpus, first, sidecars.now())
             for each in below:
                 self._layout.quarantine(self._layout.generation(self._corpus, each.seq))
                 how = f"cut off: the catalog begins with generation {first} now"
                 yield RepairResult(each.damage, "restored", how)
+        for seq in self._layout.generations(self._corpus):
+            if seq > newest and seq not in gone:  # whole, but a delta over a lost one
+                self._move_aside(seq)
         for each in lost:
             if each.seq > newest:
                 yield self._given_up(each, newest)
@@ -142,9 +145,21 @@ class _Catalog:
         digest = catalogs.generation(self._layout, self._corpus, seq)[1]
         catalogs.acknowledge(self._layout, self._corpus, seq, digest)
 
-    def _given_up(self, each: _File, newest: int) -> RepairResult:
+    def _complete(self, seqs: list[int]) -> dict[int, int]:
+        """Return those generations of which all rows can be read, and the base of each."""
+        found: dict[int, int] = {}
+        for seq in seqs:
+            with suppress(BrainbrrError, OSError):
+                base = catalogs.complete(self._layout, self._corpus, seq)[0].base or seq
+                found[seq] = base
+        return found
+
+    def _move_aside(self, seq: int) -> None:
         for path_of in (self._layout.acknowledgement, self._layout.generation, self._layout.cut):
-            self._layout.quarantine(path_of(self._corpus, each.seq))
+            self._layout.quarantine(path_of(self._corpus, seq))
+
+    def _given_up(self, each: _File, newest: int) -> RepairResult:
+        self._move_aside(each.seq)
         now = f"the catalog is at generation {newest} again" if newest else "the catalog is gone"
         fix = Fix(("ingest", "ROOT", "--corpus", self._corpus), " reads its labels again")
         return RepairResult(each.damage, "not restored", f"moved aside: {now}", fix)

@@ -754,7 +754,7 @@ class Store:
         """
         for seq in reversed(self.layout.generations(corpus)):
             with contextlib.suppress(BrainbrrError, OSError):
-                return catalogs.generation(self.layout, corpus, seq)[0]
+                return catalogs.complete(self.layout, corpus, seq)[0]
         return None
 
     def publish(
@@ -763,6 +763,7 @@ class Store:
         merge: Callable[[Catalog | None], Catalog],
         *,
         not_before: Callable[[Catalog], str] = lambda _: "",
+        whole: bool = False,
     ) -> Catalog:
         """Publish the next generation of a catalog: `merge` makes it of the latest, again when another was faster.
 
@@ -776,13 +777,15 @@ class Store:
             Gets the latest catalog, or None, and returns the next one.
         not_before : callable
             Gets the latest catalog and returns the time (ISO 8601) from which on an unchanged one counts.
+        whole : bool
+            Write all rows, not only those that changed.
 
         Returns
         -------
         Catalog
             The latest one.
         """
-        return catalogs.publish(self.layout, corpus, merge, self._decoded, not_before)
+        return catalogs.publish(self.layout, corpus, merge, self._decoded, not_before, whole=whole)
 
     # Findings
 

@@ -32,7 +32,7 @@ from brainbrr.loading.recordings import Members, Scope, ViewRecording, assemble
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.profiles import load_profiles
 from brainbrr.settings import resolve
-from brainbrr.store import catalog as catalogs
+from brainbrr.store import generation as generation_file
 from brainbrr.store.formats import CODECS, CRC_BYTES, ArrayMeta, Codec, crc32c
 from brainbrr.store.integrity import decode_object, verify_object, verify_record
 from brainbrr.store.integrity import read_record as read_any_record
@@ -221,8 +221,10 @@ def read_findings(place: Place, data: bytes) -> object:
 
 
 def read_generation(_: Place, data: bytes) -> object:
-    found = catalogs.decode(data + b"\n" + canonical_json({"sha256": sha256(data + b"\n")}) + b"\n", where="there")
-    assert catalogs.decode(catalogs.encode(found), where=None) == found
+    found = generation_file.decode(
+        data + b"\n" + canonical_json({"sha256": sha256(data + b"\n")}) + b"\n", where="there"
+    )
+    assert generation_file.decode(generation_file.encode(found), where=None) == found
     for row in found.rows.values():
         if row.annotations is not None:
             Annotations.from_json(row.annotations)
@@ -357,7 +359,7 @@ TARGETS: dict[str, Target] = {
         (IntegrityError, FormatError),
     ),
     "catalog": Target(
-        lambda place: [catalogs.encode(place.store.catalog("demo")).rsplit(b"\n", 2)[0]],  # type: ignore[arg-type]
+        lambda place: [generation_file.encode(place.store.catalog("demo")).rsplit(b"\n", 2)[0]],  # type: ignore[arg-type]
         read_generation,
     ),
     "view": Target(lambda place: [canonical_json(place.view.to_json())], read_frozen),

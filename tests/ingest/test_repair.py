@@ -27,6 +27,7 @@ from brainbrr.ingest.repair import RepairReport
 from brainbrr.ingest.repair import repair as _repair
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import frozen_views
+from brainbrr.store import generation as generation_file
 from brainbrr.store.deletion import Deletion, DeletionCancelled
 from brainbrr.store.forget import forget
 from brainbrr.store.gc import gc
@@ -470,8 +471,8 @@ def test_a_generation_comes_from_another_store_where_a_digest_proves_it(
 
 def test_another_stores_generation_of_the_same_number_is_not_taken(advanced: Store, tmp_path: Path) -> None:
     other = Store.open(Path(shutil.copytree(advanced.location, tmp_path / "other")))
-    catalog = catalogs.decode(generation(other, 4).read_bytes(), where=None)
-    overwrite(generation(other, 4), catalogs.encode(dataclasses.replace(catalog, layout="another")))
+    catalog = generation_file.decode(generation(other, 4).read_bytes(), where=None)
+    overwrite(generation(other, 4), generation_file.encode(dataclasses.replace(catalog, layout="another")))
     flip(generation(advanced, 4), 100)
     assert outcomes(repair(advanced, source=other)) == {"demo/00000004.jsonl": "not restored"}
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from brainbrr.core import models
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import catalog as catalogs
+from brainbrr.store import generation as generation_file
 from brainbrr.store.catalog import Catalog, Refusal, Row, damage
 from brainbrr.store.layout import Layout
 from brainbrr.store.store import Store
@@ -44,16 +45,17 @@ rows = st.builds(
 @given(st.lists(rows, max_size=5))
 def test_a_generation_round_trips(rows: list[Row]) -> None:
     catalog = catalog_of(rows)
-    assert catalogs.decode(catalogs.encode(catalog), where=None) == catalog
+    assert generation_file.decode(generation_file.encode(catalog), where=None) == catalog
 
 
 def test_a_generation_is_json_lines_sorted_by_path() -> None:
-    data = catalogs.encode(catalog_of([row_of("edf/b.edf"), row_of("edf/a.edf")]))
+    data = generation_file.encode(catalog_of([row_of("edf/b.edf"), row_of("edf/a.edf")]))
     header, *rows, last = map(json.loads, data.splitlines())
     assert header == {
+        "base": None,
         "corpus": "demo",
         "created": "2026-01-01T00:00:00+00:00",
-        "format": 1,
+        "format": 2,
         "kind": "catalog",
         "labelled": True,
         "layout": "tusz",
@@ -66,13 +68,13 @@ def test_a_generation_is_json_lines_sorted_by_path() -> None:
 
 
 def test_every_flipped_bit_and_every_truncation_of_a_generation_is_found() -> None:
-    data = catalogs.encode(catalog_of([row_of("a.edf")]))
+    data = generation_file.encode(catalog_of([row_of("a.edf")]))
     for _, damaged in flips(data):
         with pytest.raises(IntegrityError):
-            catalogs.decode(damaged, where="here")
+            generation_file.decode(damaged, where="here")
     for n in range(len(data)):
         with pytest.raises(IntegrityError):
-            catalogs.decode(data[:n], where="here")
+            generation_file.decode(data[:n], where="here")
 
 
 def resealed(data: bytes, old: bytes, new: bytes) -> bytes:
@@ -107,9 +109,9 @@ def resealed(data: bytes, old: bytes, new: bytes) -> bytes:
     ],
 )
 def test_a_generation_that_says_what_no_writer_says_is_refused(old: bytes, new: bytes, reason: str) -> None:
-    data = catalogs.encode(catalog_of([row_of("a.edf"), row_of("b.edf")]))
+    data = generation_file.encode(catalog_of([row_of("a.edf"), row_of("b.edf")]))
     with pytest.raises(IntegrityError, match=reason):
-        catalogs.decode(resealed(data, old, new), where="here")
+        generation_file.decode(resealed(data, old, new), where="here")
 
 
 def test_publishing_chains_generations_and_writes_nothing_when_nothing_changed(store: Store) -> None:
@@ -175,7 +177,7 @@ def test_a_generation_under_another_number_or_corpus_is_damage(store: Store) -> 
 def test_a_missing_or_rewritten_older_generation_is_found_by_verify(store: Store) -> None:
     paths = three_generations(store)
     data = paths[0].read_bytes()
-    overwrite(paths[0], catalogs.encode(catalog_of([row_of("x.edf")])))
+    overwrite(paths[0], generation_file.encode(catalog_of([row_of("x.edf")])))
     assert store.catalog("demo") is not None
     with pytest.raises(IntegrityError, match="not the one that it continues"):
         verify_catalog(store, "demo")
@@ -218,7 +220,7 @@ def test_a_generation_whose_writer_died_before_it_was_acknowledged_counts(store:
 def test_a_replaced_latest_generation_is_found(store: Store) -> None:
     path = three_generations(store)[-1]
     catalog, _ = catalogs.generation(store.layout, "demo", 3)
-    overwrite(path, catalogs.encode(dataclasses.replace(catalog, rows={})))
+    overwrite(path, generation_file.encode(dataclasses.replace(catalog, rows={})))
     [(name, error)] = damage(store.layout, "demo")
     assert name == "demo/00000003.jsonl" and "not the one that was published" in error.what
 
@@ -299,7 +301,7 @@ def test_a_cut_in_the_place_of_another_says_which_it_is(store: Store) -> None:
 def test_of_two_generations_that_do_not_match_the_later_one_is_believed(store: Store) -> None:
     path = three_generations(store)[1]
     catalog, _ = catalogs.generation(store.layout, "demo", 2)
-    other = catalogs.encode(dataclasses.replace(catalog, rows={}))
+    other = generation_file.encode(dataclasses.replace(catalog, rows={}))
     told = store.layout.acknowledgement("demo", 2)
     said = models.from_checksummed(told.read_bytes(), where=told)
     overwrite(path, other)

@@ -24,6 +24,7 @@ from brainbrr.errors import IntegrityError
 from brainbrr.ingest.repair import repair
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import checks, frozen_views, sidecars
+from brainbrr.store import generation as generation_file
 from brainbrr.store.checks import inspect_store
 from brainbrr.store.integrity import DEPTHS, Depth
 from brainbrr.store.sidecars import Receipt
@@ -275,8 +276,8 @@ def test_of_a_catalog_the_file_that_is_damaged_is_told_and_no_other(store: Store
         assert list(told(store, "catalog", "quick")) == [f"demo/{name}"]
         overwrite(path, good)
     other = store.layout.generation("demo", 2)
-    catalog = catalogs.decode(other.read_bytes(), where=None)
-    overwrite(other, catalogs.encode(dataclasses.replace(catalog, layout="another")))
+    catalog = generation_file.decode(other.read_bytes(), where=None)
+    overwrite(other, generation_file.encode(dataclasses.replace(catalog, layout="another")))
     assert list(told(store, "catalog", "quick")) == ["demo/00000002.jsonl"]  # whole, but not what was published
 
 
