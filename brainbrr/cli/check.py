@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from brainbrr.cli.app import PROFILES, Session, command, recipe_option, splits_options
-from brainbrr.cli.output import Output, many
+from brainbrr.cli.output import Output, many, not_read
 from brainbrr.cli.verify import repairs
 from brainbrr.errors import Fix
 
@@ -88,6 +88,10 @@ def table(out: Output, report: CheckReport) -> None:
         rows += [("", problem) for problem in those[:_SHOWN]]
         if len(those) > _SHOWN:
             rows.append(("", f"and {len(those) - _SHOWN} more; --json lists all"))
+    for each in report.not_read:
+        rows += not_read({f"{each['format']} of {each['corpus']}": each["recordings"]}, ())
+    for each in report.labels_unread:
+        rows += not_read({}, each["files"])
     if report.missing and "complete" in report.required:
         corpora = sorted({each["corpus"] for each in report.missing if each["corpus"]})
         rows += [("fix", Fix(("view", "--corpus", corpus), " shows what is missing")) for corpus in corpora[:_SHOWN]]

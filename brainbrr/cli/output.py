@@ -267,6 +267,14 @@ def base_names(paths: Sequence[str]) -> str:
     return some([path.rsplit("/", 1)[-1] for path in paths])
 
 
+def not_read(recordings: Mapping[str, Sequence[str]], labels: Sequence[str]) -> list[tuple[str, str]]:
+    """Return rows that count what of a corpus is not read: recordings by format, and label files."""
+    rows = [("not read", f"{len(paths)} {form}: {base_names(paths)}") for form, paths in recordings.items()]
+    if labels:
+        rows.append(("labels not read", f"{many(len(labels), 'file')} of no recording: {base_names(labels)}"))
+    return rows
+
+
 def recipe_name(described: Mapping[str, Any]) -> str:
     """Return a recipe's name, with a warning where its bytes may differ between machines."""
     return str(described["name"]) + ("" if described["exact"] else " (floats: no promise of equal bytes)")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from brainbrr.cli.app import Session, command, recipe_option, selects, splits_options
-from brainbrr.cli.output import Output, base_names, duration, many, recipe_name, size
+from brainbrr.cli.output import Output, base_names, duration, many, not_read, recipe_name, size
 from brainbrr.errors import Fix, UsageError
 
 if TYPE_CHECKING:
@@ -213,6 +213,7 @@ def _lacking(fields: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("left out", f"{len(fields['left_out'])} of a quality below {least}: {scored}"))
     if fields["omitted"]:
         rows.append(("omitted", f"{len(fields['omitted'])} refused and accepted: {_paths(fields['omitted'])}"))
+    rows += not_read(fields["not_read"], fields["labels_unread"])
     for kind in ("missing", "stale"):
         reasons = Counter(entry["reason"] for entry in fields[kind])
         for reason, n in reasons.most_common(_REASONS_SHOWN):

@@ -53,6 +53,7 @@ def next_generation(
             accept = "refused" in scan.options.accept and path in chosen
             row = _refused(row, recording.error, scan.recipe_digest, accept=accept)
         rows[path] = row
+    settings = {**(latest.settings if latest else {}), **scan.settings}
     merged = Catalog(
         corpus=scan.corpus.name,
         seq=latest.seq + 1 if latest else 1,
@@ -61,7 +62,7 @@ def next_generation(
         labelled=scan.labelled,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         rows=rows,
-        settings={**(latest.settings if latest else {}), **scan.settings},
+        settings={name: text for name, text in settings.items() if text},
     )
     gone = scan.store.deleted_records() if scan.store else None
     return _without_deleted(merged, gone) if gone else merged

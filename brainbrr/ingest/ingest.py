@@ -16,7 +16,8 @@ from typing import Any
 
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.core.statcache import keep
-from brainbrr.eeg.corpus.tree import patient_rule
+from brainbrr.eeg.corpus import census
+from brainbrr.eeg.corpus.patients import patient_rule
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.ingest.build import build_missing, tasks_of
 from brainbrr.ingest.catalog_update import next_generation, publish
@@ -84,6 +85,10 @@ class IngestReport:
     plan: Plan | None = None
     patients: tuple[str, ...] = ()
     patient_rule: str = ""
+    not_read: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    """By format: recordings that no reader is there for, and subjects without any. They are in `failed` too."""
+    labels_unread: tuple[str, ...] = ()
+    """Label files that belong to no recording."""
     contradictions: tuple[tuple[str, ...], ...] = ()
     """Recordings of the corpus that are the same bytes with different labels: no view takes them."""
 
@@ -108,6 +113,8 @@ class IngestReport:
             "entered": list(self.entered),
             "left": list(self.left),
             "patients": list(self.patients),
+            "not_read": {form: list(paths) for form, paths in self.not_read.items()},
+            "labels_unread": list(self.labels_unread),
             "contradictions": [list(paths) for paths in self.contradictions],
             "notes": {path: list(notes) for path, notes in self.notes.items()},
             "seconds": round(self.seconds, 3),
@@ -233,6 +240,8 @@ def report_of(
         bytes_written=sum(each.bytes_written for each in chosen),
         patients=tuple(sorted({each.file.patient for each in chosen})),
         patient_rule=patient_rule(scanned.corpus.layout, scanned.settings.get("patient_from")),
+        not_read=census.by_format(paths),
+        labels_unread=tuple(census.labels_unread(scanned.settings)),
         contradictions=contradictions(published.rows.values()) if published.labelled else (),
     )
 

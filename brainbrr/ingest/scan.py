@@ -20,7 +20,7 @@ from brainbrr.core.access import Guard, guards
 from brainbrr.core.digest import source_digest
 from brainbrr.core.progress import Progress
 from brainbrr.core.statcache import FileFacts, Host, Sources, keep
-from brainbrr.eeg.corpus import tree
+from brainbrr.eeg.corpus import census, tree
 from brainbrr.eeg.corpus.annotations import Annotations, check_length, label_digest, read_annotations
 from brainbrr.eeg.corpus.tree import Corpus, RecordingFile, locate, refuse_outside
 from brainbrr.eeg.corpus.vocabulary import Meaning
@@ -30,7 +30,6 @@ from brainbrr.errors import AnnotationError, BrainbrrError, CollisionError, EdfE
 from brainbrr.ingest.checksums import check_published
 from brainbrr.ingest.options import IngestOptions
 from brainbrr.ingest.reuse import Made, Reusable, reuse
-from brainbrr.profiles import choose
 from brainbrr.store.access import require_narrower
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.store import Store
@@ -145,7 +144,8 @@ def scan(options: IngestOptions, progress: Progress) -> CorpusScan:
     not mounted, and for a retired recipe; AccessError for a store that more people may read than the corpus.
     """
     corpus = locate(options.root, name=options.corpus)
-    files = tree.scan(corpus, patient_from=options.patient_from)
+    survey = tree.survey(corpus, patient_from=options.patient_from)
+    files = survey.recordings
     store = _open_or_create(options, guards(corpus.root))
     if store is not None and (widened := require_narrower(store.layout, corpus.root)):
         progress.say(widened)
@@ -159,6 +159,7 @@ def scan(options: IngestOptions, progress: Progress) -> CorpusScan:
         files = tuple(tree.name_patients(files, settings["patient_from"]))
     refuse_unlabelling(options, corpus, base, files)
     labelled = options.labels != "none"
+    settings[census.LABELS_UNREAD] = "\n".join(survey.labels_unread) if labelled else ""
     if labelled and stays_unlabelled(base, files):
         labelled = False
         progress.say(f"{corpus.name} was declared unlabelled and has no label files: it stays unlabelled")
@@ -222,7 +223,7 @@ def refuse_unlabelling(
 
 def _scanned(file: RecordingFile) -> ScannedRecording:
     if file.refusal is not None:
-        return ScannedRecording(file, 0).failed(RecordingError(file.refusal, where=file.path, fix="rename it"))
+        return ScannedRecording(file, 0).failed(RecordingError(file.refusal, where=file.path, fix=file.fix))
     try:
         return ScannedRecording(file, file.edf.stat().st_size)
     except OSError as error:  # a broken link
@@ -344,7 +345,8 @@ def chosen_paths(scan: CorpusScan, labelled: Mapping[str, ScannedRecording]) -> 
         path: recording.annotations is not None and bool(recording.annotations.seizures)
         for path, recording in labelled.items()
     }
-    return tuple(file.path for file in choose(files, scan.options.profile, has_seizures=seizures))
+    chosen = census.choose_with_unread(files, scan.options.profile, has_seizures=seizures)
+    return tuple(file.path for file in chosen)
 
 
 def look_up(scan: CorpusScan, chosen: Sequence[ScannedRecording], progress: Progress) -> Updates:
@@ -354,6 +356,8 @@ def look_up(scan: CorpusScan, chosen: Sequence[ScannedRecording], progress: Prog
     """
     unread = []
     for recording in chosen:
+        if recording.file.refusal is not None:
+            continue  # nothing of it is read
         try:
             source = remembered_source(scan, recording)
         except OSError as error:
@@ -460,15 +464,17 @@ def refuse_removal(corpus: Corpus, base: Catalog | None, removed: Iterable[str],
     cannot be read, or was all that a folder held, as an empty mount point looks. `accepted` takes all of it for a
     deletion, except a folder that cannot be read.
     """
-    removed = sorted(removed)
+    # what was never read is no loss, and what becomes of a .edf.gz is an .edf
+    removed = sorted(path for path in removed if census.format_of(path) is None)
+    n_known = sum(census.format_of(path) is None for path in base.rows) if base else 0
     empty: dict[Path, bool] = {}
     for path in removed:
         why = _out_of_reach(corpus.root, path, empty)
         if why is not None and not (accepted and why[1]):
             raise UsageError(f"recording {path} is out of reach: {why[0]}", where=corpus.root, fix=_FIX)
-    if base and 2 * len(removed) > len(base.rows) and not accepted:
+    if 2 * len(removed) > n_known and not accepted:
         raise UsageError(
-            f"{len(removed)} of the {len(base.rows)} recordings of corpus {corpus.name!r} are not below this root",
+            f"{len(removed)} of the {n_known} recordings of corpus {corpus.name!r} are not below this root",
             where=corpus.root,
             fix=_FIX,
         )

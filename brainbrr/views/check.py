@@ -9,6 +9,7 @@ from typing import Any
 
 from brainbrr.core.digest import key_of
 from brainbrr.core.progress import Progress, Silent
+from brainbrr.eeg.corpus.census import by_format, labels_unread
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import DuplicateError, IntegrityError, LeakError, UsageError, ViewNotReadyError
 from brainbrr.loading.recordings import assemble, contradictions
@@ -37,6 +38,10 @@ class CheckReport:
     leaks: tuple[dict[str, Any], ...]
     contradictions: tuple[dict[str, Any], ...] = ()
     """Of each corpus, recordings of the same bytes with different labels; `missing` names those of the profile."""
+    not_read: tuple[dict[str, Any], ...] = ()
+    """Of each corpus and format, recordings that no reader is there for; `missing` names those not accepted."""
+    labels_unread: tuple[dict[str, Any], ...] = ()
+    """Of each corpus, label files that belong to no recording."""
 
     @property
     def exit_code(self) -> int:
@@ -110,6 +115,16 @@ def check(
             {"corpus": catalog.corpus, "recordings": paths}
             for catalog, _ in chosen
             for paths in contradictions(catalog.rows.values())
+        ),
+        not_read=tuple(
+            {"corpus": catalog.corpus, "format": form, "recordings": paths}
+            for catalog, rows in chosen
+            for form, paths in by_format(row.path for row in rows).items()
+        ),
+        labels_unread=tuple(
+            {"corpus": catalog.corpus, "files": files}
+            for catalog, _ in chosen
+            if (files := labels_unread(catalog.settings))
         ),
     )
 

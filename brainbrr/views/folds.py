@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from brainbrr.core.access import Guard, write_file
 from brainbrr.core.digest import canonical_json, sha256
 from brainbrr.eeg.corpus.annotations import Annotations
+from brainbrr.eeg.corpus.census import format_of
 from brainbrr.errors import UsageError
 from brainbrr.store.catalog import Row
 from brainbrr.store.store import Store
@@ -139,7 +140,8 @@ def split(
         raise UsageError("there is no recording to split", where=store.location, fix="ingest the corpus first")
     rows: dict[str, list[Row]] = defaultdict(list)
     for row in catalog.rows.values():
-        rows[aliases.person(name, row.patient)].append(row)
+        if format_of(row.path) is None:
+            rows[aliases.person(name, row.patient)].append(row)
     if not MIN_FOLDS <= folds <= len(rows):
         raise UsageError(
             f"{folds} folds of {len(rows)} patients",

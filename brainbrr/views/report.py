@@ -12,6 +12,7 @@ from brainbrr.core.access import Guard, write_file
 from brainbrr.core.digest import canonical_json
 from brainbrr.core.statcache import Host, Sources, keep
 from brainbrr.eeg.corpus.annotations import label_digest
+from brainbrr.eeg.corpus.census import by_format, labels_unread
 from brainbrr.eeg.corpus.tree import RecordingFile, locate, scan
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import Fix, RecordingError, UsageError
@@ -42,6 +43,8 @@ class ViewReport:
     """By name, in how many recordings and channels; None where no quality was requested."""
     contradictions: tuple[tuple[str, ...], ...] = ()
     """Recordings of the corpus that are the same bytes with different labels; `missing` names those of the view."""
+    labels_unread: tuple[str, ...] = ()
+    """Label files of the corpus that belong to no recording."""
 
     @property
     def state(self) -> str:
@@ -67,6 +70,8 @@ class ViewReport:
             "findings": self.findings,
             "omitted": [vars(o) for o in view.omitted],
             "missing": [vars(m) for m in view.missing],
+            "not_read": by_format([each.recording for each in view.missing] + [o.recording for o in view.omitted]),
+            "labels_unread": list(self.labels_unread),
             "stale": [vars(s) for s in view.stale],
             "elsewhere": self.elsewhere,
             "windows": len(view),
@@ -178,6 +183,7 @@ def view(
         leave_out=Fix((*command.commands[0], "--accept", "refused")) if refused else None,
         findings=examined.findings if examined else None,
         contradictions=contradictions(catalog.rows.values()) if catalog and catalog.labelled else (),
+        labels_unread=tuple(labels_unread(catalog.settings)) if catalog else (),
     )
 
 

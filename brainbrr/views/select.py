@@ -9,10 +9,11 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from brainbrr.eeg.corpus.annotations import Annotations
+from brainbrr.eeg.corpus.census import choose_with_unread
 from brainbrr.eeg.quality import detector
 from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.loading.recordings import LeftOut, Missing, ViewRecording
-from brainbrr.profiles import Profile, choose
+from brainbrr.profiles import Profile
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.store import Store
 
@@ -69,8 +70,8 @@ def has_seizures(rows: Iterable[Row]) -> dict[str, bool]:
 
 
 def members(rows: Mapping[str, Row], profile: Profile) -> tuple[Row, ...]:
-    """Return the rows that a profile takes, split after split."""
-    return choose(rows.values(), profile, has_seizures=has_seizures(rows.values()))
+    """Return the rows that a profile takes, split after split, and what is not read."""
+    return choose_with_unread(rows.values(), profile, has_seizures=has_seizures(rows.values()))
 
 
 def select(catalog: Catalog, profile: Profile, *, split: str | None, selection: Selection) -> tuple[Row, ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from brainbrr.core.toml import read_toml
+from brainbrr.eeg.corpus.census import format_of
 from brainbrr.errors import ConfigError, Fix, IntegrityError, LeakError, UsageError
 from brainbrr.profiles import SPLITS
 from brainbrr.store.catalog import Catalog, Row
@@ -101,14 +102,18 @@ class Splits:
                 fix=f"take --corpus {self.corpus}, or the splits of {catalog.corpus}",
             )
         names = sorted({row.patient for row in catalog.rows.values()})
+        readable = {row.patient for row in catalog.rows.values() if format_of(row.path) is None}
         split_of = {name: self._split_of(catalog.corpus, name) for name in names}
-        if lacking := [name for name, split in split_of.items() if split is None]:
+        if lacking := [name for name, split in split_of.items() if split is None and name in readable]:
             raise UsageError(
                 f"no split is given for {len(lacking)} of {len(names)} patients: {', '.join(lacking[:5])}",
                 where=self.source,
                 fix='name each of them, with split "none" to leave it out',
             )
-        rows = {path: row.model_copy(update={"split": split_of[row.patient]}) for path, row in catalog.rows.items()}
+        rows = {
+            path: row.model_copy(update={"split": split_of[row.patient] or "none"})
+            for path, row in catalog.rows.items()
+        }
         return replace(catalog, rows=rows)
 
     def renamed(self, corpus: str, rows: Iterable[Row]) -> tuple[Row, ...]:

@@ -127,6 +127,8 @@ def _source(store: Store, subject: str, corpus: str | None) -> tuple[str, str]:
         )
     source = matches[0].source
     if source is None:
+        if refusal := next(iter(matches[0].refusals.values()), None):
+            raise UsageError(f"{matches[0].path} is refused: {refusal.reason}", where=store.location)
         raise UsageError(
             f"{matches[0].path} was never ingested, so its source is not known", fix=Fix(("ingest", "ROOT"))
         )

@@ -166,3 +166,76 @@ def test_a_catalog_has_settings_only_where_somebody_chose_some(
     assert "settings" not in first.read_text()
     assert '"settings":{"patient_from":"file"}' in second.read_text()
     assert cli("verify").code == 0
+
+
+def test_what_is_not_read_is_counted_and_keeps_a_view_from_being_ready_until_it_is_accepted(
+    cli: Cli, tmp_path: Path, recordings: list[tuple[Path, Path]]
+) -> None:
+    root = tmp_path / "ds"
+    for subject, names in {"01": (".edf",), "02": (".vhdr", ".vmrk", ".eeg"), "03": (".set", ".fdt")}.items():
+        for name in names:
+            path = root / f"sub-{subject}" / "eeg" / f"sub-{subject}_task-rest_eeg{name}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(recordings[0][0], path)
+    (root / "participants.tsv").write_text("participant_id\nsub-01\nsub-02\nsub-03\nsub-04\n")
+    for name in ("sub-01/eeg/sub-01_task-rest_events.tsv", "sub-01/eeg/sub-09_task-rest_events.tsv"):
+        (root / name).write_text("onset\tduration\teventType\trecordingDuration\n0\t5\tbckg\tn/a\n")
+    not_read = {
+        "BrainVision": ["sub-02/eeg/sub-02_task-rest_eeg.vhdr"],
+        "EEGLAB": ["sub-03/eeg/sub-03_task-rest_eeg.set"],
+        "subject without a recording": ["sub-04"],
+    }
+    loose = ["sub-01/eeg/sub-09_task-rest_events.tsv"]
+    for more in (["--dry-run"], []):
+        told = cli("ingest", root, "--workers", 1, "--json", *more)
+        assert (told.code, told.json["recordings"], told.json["new"]) == (1, 4, 1)
+        assert (told.json["not_read"], told.json["labels_unread"]) == (not_read, loose)
+        assert {each["recording"] for each in told.json["failed"]} == {path for [path] in not_read.values()}
+    shutil.rmtree(root / "sub-03")  # what is known of a tree is in the catalog, and the smallest profile has all of it
+    for profile in ("smoke", "full"):
+        viewed = cli("view", "--profile", profile, "--json")
+        assert (viewed.code, viewed.json["state"], viewed.json["ready"]) == (3, "incomplete", 1)
+        assert (viewed.json["not_read"], viewed.json["labels_unread"]) == (not_read, loose)
+    checked = cli("check", "--json")
+    assert checked.code == 3 and len(checked.json["missing"]) == 3
+    assert {each["format"]: each["recordings"] for each in checked.json["not_read"]} == not_read
+    assert checked.json["labels_unread"] == [{"corpus": "ds", "files": loose}]
+    for command in (["ingest", root, "--workers", 1], ["view"], ["check"]):
+        shown = cli(*command).out
+        assert "1 BrainVision" in shown and "sub-02_task-rest_eeg.vhdr" in shown and "sub-09_task-rest_events" in shown
+    assert "BrainVision is not read" in cli("why", "sub-02_task-rest_eeg.vhdr").err
+    assert cli("ingest", root, "--workers", 1, "--accept", "refused", "--profile", "smoke").code == 0
+    viewed = cli("view", "--json")
+    assert (viewed.code, viewed.json["ready"], len(viewed.json["omitted"])) == (0, 1, 3)
+    assert sum(map(len, viewed.json["not_read"].values())) == 3  # accepted, and counted all the same
+    assert cli("check").code == 0
+
+
+def test_compressed_recordings_become_readable_ones_without_more_ado(
+    cli: Cli, place: Path, recordings: list[tuple[Path, Path]]
+) -> None:
+    for n in range(3):
+        put(recordings, n, place / f"p{n}" / f"r{n}")
+        if n:
+            edf = place / f"p{n}" / f"r{n}.edf"
+            edf.rename(edf.with_name(f"r{n}.edf.gz"))
+    told = cli("ingest", place, "--workers", 1)
+    assert told.code == 1 and "2 compressed EDF: r1.edf.gz, r2.edf.gz" in told.out and "decompress it" in told.err
+    for n in (1, 2):
+        (place / f"p{n}" / f"r{n}.edf.gz").rename(place / f"p{n}" / f"r{n}.edf")
+    assert cli("ingest", place, "--workers", 1).code == 0
+    assert cli("view", "--json").json["ready"] == 3
+
+
+def test_patients_whose_recordings_are_not_read_need_no_split(
+    cli: Cli, place: Path, recordings: list[tuple[Path, Path]]
+) -> None:
+    for n in range(3):
+        put(recordings, n, place / f"p{n}" / f"r{n}")
+    (place / "p3").mkdir()
+    (place / "p3" / "r3.xdf").touch()
+    assert cli("ingest", place, "--workers", 1, "--accept", "refused").code == 0
+    folds = cli("split", "--folds", 3, "-o", place.parent / "folds.toml", "--json").json["folds"]
+    assert sorted(patient for fold in folds for patient in fold["patients"]) == ["p0", "p1", "p2"]
+    viewed = cli("view", "--splits", place.parent / "folds.toml", "--split", "train", "--json")
+    assert (viewed.code, viewed.json["recordings"]) == (0, 1)

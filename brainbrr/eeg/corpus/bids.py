@@ -12,6 +12,11 @@ from pathlib import Path
 from brainbrr.eeg.corpus.label_rows import read_lines
 from brainbrr.errors import UsageError
 
+NO_EEG = frozenset({
+    "derivatives", "sourcedata", "code", "stimuli", "phenotype", "anat", "beh", "dwi", "ecg", "emg", "eog", "fmap",
+    "func", "ieeg", "meg", "micr", "motion", "mov", "mrs", "nirs", "perf", "pet", "physio",
+})  # fmt: skip
+"""Folders of a BIDS tree in which no recording of the corpus is: derived or original files, and other data types."""
 _EEG = frozenset({"eeg", "n/a", ""})
 
 
@@ -58,6 +63,23 @@ class Tables:
 def _entities(name: str) -> frozenset[str]:
     """Return the key-value pairs of a BIDS file's name."""
     return frozenset(part for part in name.partition(".")[0].split("_") if "-" in part)
+
+
+def participants(root: Path) -> tuple[str, ...]:
+    """Return the subjects that participants.tsv names, as their folders are called; none where there is no such file.
+
+    Raises AnnotationError for a file that is no text.
+    """
+    path = root / "participants.tsv"
+    if not path.is_file():
+        return ()
+    rows = [[cell.strip() for cell in line.text.split("\t")] for line in read_lines(path)]
+    columns = [name.lower() for name in rows[0]]
+    if "participant_id" not in columns:
+        return ()
+    place = columns.index("participant_id")
+    names = {row[place] for row in rows[1:] if len(row) > place} - {"", "n/a"}
+    return tuple(sorted(name if name.startswith("sub-") else f"sub-{name}" for name in names))
 
 
 @dataclass(frozen=True)

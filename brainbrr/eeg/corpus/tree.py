@@ -1,6 +1,6 @@
 """Where recordings and their labels lie on disk: which corpus a folder is, and every recording in it.
 
-Owns folder layouts and file names. Opens no file: what is in them is for `edf` and `annotations`.
+Owns folder layouts and file names. Opens no recording and no label file: those are for `edf` and `annotations`.
 """
 
 from __future__ import annotations
@@ -8,14 +8,16 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from brainbrr.eeg.corpus import census
 from brainbrr.eeg.corpus.annotations import CHANNELS
-from brainbrr.eeg.corpus.bids import Tables
+from brainbrr.eeg.corpus.bids import NO_EEG, Tables, participants
 from brainbrr.eeg.corpus.label_formats import FORMATS, ROLES, suffix_of
+from brainbrr.eeg.corpus.patients import chosen_patient
 from brainbrr.errors import AnnotationError, UsageError
 
 SPLITS = ("train", "dev", "eval")
@@ -47,9 +49,10 @@ class Corpus:
 
 @dataclass(frozen=True)
 class RecordingFile:
-    """One EDF file of a corpus: what its place says about it, the label files beside it by role, what is odd.
+    """One recording of a corpus: what its place says about it, the label files beside it by role, what is odd.
 
-    `refusal`: why it cannot be stored under its name; `path` has its odd characters as escapes then.
+    `refusal`: why it is not opened: its name (`path` has odd characters as escapes), its place or its format; `fix`:
+    what to do then.
     """
 
     path: str
@@ -60,6 +63,19 @@ class RecordingFile:
     labels: Mapping[str, Path] = field(hash=False)
     notes: tuple[str, ...] = ()
     refusal: str | None = None
+    fix: str = "rename it"
+
+    def refused(self, why: str, *, fix: str) -> RecordingFile:
+        """Return it as one that is not opened; one that is not opened already keeps its reason."""
+        return self if self.refusal is not None else replace(self, notes=(), refusal=why, fix=fix)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All recordings of a corpus, read or not, and the label files that are of none of them."""
+
+    recordings: tuple[RecordingFile, ...]
+    labels_unread: tuple[str, ...]
 
 
 def locate(root: Path, *, name: str | None = None) -> Corpus:
@@ -105,85 +121,109 @@ def locate(root: Path, *, name: str | None = None) -> Corpus:
 
 
 def scan(corpus: Corpus, *, patient_from: str | None = None) -> tuple[RecordingFile, ...]:
-    """Return every recording of a corpus, sorted by path, with the label files that lie beside it.
+    """Return every recording of a corpus, sorted by path, with the label files that lie beside it; see `survey`."""
+    return survey(corpus, patient_from=patient_from).recordings
 
-    Links to files and folders are followed, each folder once; hidden files are no recordings. One whose name is not
-    UTF-8 or holds control characters has a refusal. `patient_from` names patients: "folder", the one that holds the
-    recording; "file", its name up to the first "_"; or a regular expression, searched for in its path, of which the
-    first group counts. By default the layout does. Raises UsageError when there is none, when a folder cannot be
-    read, since a part of the list would pass for the whole, and when an expression does not match a path.
+
+def survey(corpus: Corpus, *, patient_from: str | None = None) -> Survey:
+    """Return what a corpus holds: its recordings, sorted by path, and the label files that are of none of them.
+
+    Links to files and folders are followed, each folder once; hidden files are no recordings. A refusal have those
+    whose name is not UTF-8 or holds control characters, those of another format or in no place where the layout has
+    recordings, and subjects of participants.tsv without any. `patient_from` names patients: "folder", the one that
+    holds the recording; "file", its name up to the first "_"; or a regular expression, searched for in its path, of
+    which the first group counts. By default the layout does. Raises UsageError when there is no EDF, when a folder
+    cannot be read, since a part of the list would pass for the whole, and when an expression does not match a path.
     """
-    prefix = "edf/" if corpus.layout == "tusz" and _has_splits(corpus.root / "edf") else ""
-    starts = [""]
-    if corpus.layout == "bids":
-        starts = _subjects(corpus.root)  # derivatives/ and sourcedata/ are no recordings of this corpus
-    found: list[RecordingFile] = []
-    tables = Tables(corpus.root)
-    for place, folder, names in _folders(corpus.root / prefix, starts):
-        recordings = [name for name in names if name.lower().endswith(_RECORDINGS)]
-        if not recordings or (corpus.layout == "bids" and folder.rpartition("/")[2] != "eeg"):
-            continue
-        labels = _labels(names)
-        above = folder.split("/") if folder else []
-        for name in recordings:
-            found.append(_recording(corpus, prefix, place, [*above, name], labels, tables))
-    if not found:
-        raise UsageError(
-            "no EDF file below this folder",
-            where=corpus.root,
-            fix="give the folder that holds the recordings; is its disk mounted?",
+    root, survey = corpus.root, _Surveyor(corpus, Tables(corpus.root))
+    seen: set[tuple[int, int]] = set()
+    if corpus.layout == "tusz" and _has_splits(root / "edf"):
+        survey.add(_folders(root / "edf", [""], seen), prefix="edf/")
+        survey.add(_folders(root, [""], seen), elsewhere="it is outside edf/")
+    elif corpus.layout == "bids":
+        survey.add(_folders(root, _subjects(root), seen, NO_EEG))
+        survey.add(_folders(root, [""], seen, NO_EEG), elsewhere=_IN_NO_EEG)
+        survey.add_participants()
+    else:
+        survey.add(_folders(root, [""], seen))
+    found = _without_targets(survey.found)
+    if not any(each.path.lower().endswith(_RECORDINGS) for each in found):
+        more = ", ".join(
+            f"{len(paths)} {form}" for form, paths in census.by_format(each.path for each in found).items()
         )
+        raise UsageError(
+            "no EDF file below this folder" + (f", only what is not read: {more}" if more else ""),
+            where=root,
+            fix="convert them to EDF" if more else "give the folder that holds the recordings; is its disk mounted?",
+        )
+    used = {path for recording in found for path in recording.labels.values()}
+    unread = [_shown(path.relative_to(root).as_posix()) for path in survey.loose if path not in used]
     if patient_from is not None:
         found = name_patients(found, patient_from)
-    return tuple(sorted(_each_once(found), key=lambda recording: recording.path))
+    found = [each if each.refusal is None else replace(each, labels={}) for each in _each_once(found)]
+    return Survey(tuple(sorted(found, key=lambda recording: recording.path)), tuple(sorted(unread)))
 
 
-def patient_rule(layout: Layout, patient_from: str | None) -> str:
-    """Return in words what names the patients of a corpus."""
-    if patient_from in ("folder", "file"):
-        return {"folder": "the folder that holds a recording", "file": 'file names up to the first "_"'}[patient_from]
-    if patient_from is not None:
-        return f"paths, by {patient_from}"
-    return {
-        "tusz": "file names, as TUSZ does",
-        "bids": "the sub-* folders",
-        "plain": "the first folder below the root, the file name where there is none",
-    }[layout]
+def _without_targets(found: Sequence[RecordingFile]) -> list[RecordingFile]:
+    """Return recordings without those that are not opened under this name because a link to them is."""
+    if all(each.refusal is None for each in found):
+        return list(found)
+    targets = {each.edf.resolve() for each in found if each.refusal is None and each.edf.is_symlink()}
+    return [each for each in found if each.refusal is None or not targets or each.edf.resolve() not in targets]
+
+
+_IN_NO_EEG = "it is in no eeg folder of a subject"
+
+
+@dataclass
+class _Surveyor:
+    """Collects the recordings of folders, and label files that are named after none of them."""
+
+    corpus: Corpus
+    tables: Tables
+    found: list[RecordingFile] = field(default_factory=list)
+    loose: list[Path] = field(default_factory=list)
+
+    def add(
+        self, folders: Iterator[tuple[Path, str, list[str]]], *, prefix: str = "", elsewhere: str | None = None
+    ) -> None:
+        """Add what folders hold; `elsewhere`: why no recording should be there."""
+        layout = self.corpus.layout
+        for place, folder, names in folders:
+            recordings = [name for name in names if name.lower().endswith(_RECORDINGS)]
+            unread = census.unread(names)
+            if elsewhere is None or layout != "tusz":  # what is beside edf/ describes the corpus
+                loose = census.label_files(names, [*recordings, *unread], nedc=layout == "tusz")
+                self.loose += [place / name for name in loose]
+            if not (recordings or unread):
+                continue
+            above = folder.split("/") if folder else []
+            labels = _labels(names)
+            why = elsewhere or (_IN_NO_EEG if layout == "bids" and above[-1:] != ["eeg"] else None)
+            for name in (*recordings, *unread):
+                file = _recording(self.corpus, prefix, place, [*above, name], labels, self.tables)
+                if name in unread:
+                    file = file.refused(f"{unread[name]} is not read", fix=census.fix_of(unread[name]))
+                elif why is not None:
+                    file = file.refused(why, fix="move it to where this layout has recordings")
+                self.found.append(file)
+
+    def add_participants(self) -> None:
+        """Add the subjects that participants.tsv names and that have no recording."""
+        there = {recording.path.partition("/")[0] for recording in self.found}
+        why, fix = "participants.tsv names it, and it has no recording", "restore its folder, or delete its row"
+        for name in participants(self.corpus.root):
+            if census.format_of(name) == census.WITHOUT_RECORDING and name not in there:
+                place = self.corpus.root / name
+                self.found.append(RecordingFile(name, place, name, None, "none", {}, refusal=why, fix=fix))
 
 
 def name_patients(recordings: Sequence[RecordingFile], patient_from: str) -> list[RecordingFile]:
-    """Return recordings with their patients named by the rule of `scan`. Raises UsageError."""
+    """Return recordings with their patients named by the rule of `survey`. Raises UsageError."""
     return [
-        each if each.refusal is not None else replace(each, patient=_chosen_patient(each, patient_from))
+        each if each.refusal is not None else replace(each, patient=chosen_patient(each.path, patient_from))
         for each in recordings
     ]
-
-
-def _chosen_patient(recording: RecordingFile, patient_from: str) -> str:
-    *folders, name = recording.path.split("/")
-    if patient_from == "file":
-        return name.rpartition(".")[0].partition("_")[0] or name
-    if patient_from == "folder":
-        if not folders:
-            raise UsageError(
-                f"recording {recording.path} is in no folder, which should name its patient",
-                fix="choose --patient-from file, or a regular expression",
-            )
-        return folders[-1]
-    try:
-        found = re.search(patient_from, recording.path)
-    except re.error as error:
-        raise UsageError(
-            f"--patient-from {patient_from}: no regular expression: {error}",
-            fix="give folder, file, or an expression whose first group is the patient, as '(P[0-9]+)_'",
-        ) from None
-    patient = (found[1] if found.re.groups else found[0]) if found else None
-    if not patient:
-        raise UsageError(
-            f"--patient-from {patient_from} finds no patient in {recording.path}",
-            fix="give an expression that matches the path of every recording",
-        )
-    return patient
 
 
 def _each_once(found: Sequence[RecordingFile]) -> Iterator[RecordingFile]:
@@ -251,13 +291,15 @@ def _corpus_around(root: Path) -> Path | None:
     return root.parent if root.name in SPLITS and _is_split_root(root.parent) else None
 
 
-def _folders(top: Path, starts: Sequence[str]) -> Iterator[tuple[Path, str, list[str]]]:
+def _folders(
+    top: Path, starts: Sequence[str], seen: set[tuple[int, int]], passed_over: Collection[str] = ()
+) -> Iterator[tuple[Path, str, list[str]]]:
     """Give each folder below `top` once: itself, its path from there, "" for the top, and the names of its files.
 
     Links come last, so that a folder that is reached both ways goes by its own path; one that leads back to
-    a folder seen before, or above the top, is not followed.
+    a folder seen before, or above the top, is not followed; nor are those of a name in `passed_over`.
     """
-    seen = {_identity(folder) for folder in top.resolve().parents}
+    above = {_identity(folder) for folder in top.resolve().parents}
     folders, links = list(starts), list[str]()
     while folders or links:
         if not folders:
@@ -267,14 +309,19 @@ def _folders(top: Path, starts: Sequence[str]) -> Iterator[tuple[Path, str, list
         names: list[str] = []
         try:
             identity = _identity(place)
-            if identity in seen:
+            if identity in seen or identity in above:
                 continue
             seen.add(identity)
             with os.scandir(place) as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
                         continue
-                    if _is_folder(entry):
+                    lower = entry.name.lower()
+                    if lower.endswith(census.FOLDERS):
+                        names.append(entry.name)
+                    elif _is_folder(entry):
+                        if lower in passed_over or lower.endswith(census.PASSED_OVER):
+                            continue
                         below = f"{relative}/{entry.name}" if relative else entry.name
                         (links if entry.is_symlink() else folders).append(below)
                     elif _is_file(entry):
@@ -339,7 +386,7 @@ def _recording(
     path = prefix + "/".join(parts)
     if odd := _ODD.search(path):
         why = "is not UTF-8" if "\ud800" <= odd[0] <= "\udfff" else "holds a control character"
-        shown = [_ODD.sub(lambda char: char[0].encode("unicode_escape").decode(), part) for part in parts]
+        shown = [_shown(part) for part in parts]
         *folders, name = shown
         patient, split = _patient(corpus.layout, folders, name.rpartition(".")[0], [])
         refusal = f"a file name {why}"
@@ -364,6 +411,10 @@ def _recording(
     if corpus.layout != "plain":
         session = next((folder for folder in folders if _SESSION.fullmatch(folder)), None)
     return RecordingFile(path, place / name, patient, session, split, beside, tuple(notes))
+
+
+def _shown(text: str) -> str:
+    return _ODD.sub(lambda char: char[0].encode("unicode_escape").decode(), text)
 
 
 def _bids_tables(
@@ -391,9 +442,10 @@ def _patient(layout: Layout, folders: Sequence[str], stem: str, notes: list[str]
     if layout == "plain":
         return (folders[0] if folders else stem), "none"
     if layout == "bids":
-        if stem.partition("_")[0] != folders[0]:
-            notes.append(f"the file lies in {folders[0]}, which is taken as its patient")
-        return folders[0], "none"
+        patient = folders[0] if folders else stem.partition("_")[0]
+        if stem.partition("_")[0] != patient:
+            notes.append(f"the file lies in {patient}, which is taken as its patient")
+        return patient, "none"
     split = folders[0] if folders and folders[0] in SPLITS else "none"
     if split == "none":
         notes.append("the file lies in none of train, dev and eval")
