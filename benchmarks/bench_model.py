@@ -32,8 +32,8 @@ from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.errors import DependencyError
 from brainbrr.learn import scans
 from brainbrr.learn.config import ModelConfig, load_train_config
+from brainbrr.learn.distributed import device_of
 from brainbrr.learn.model import Detector
-from brainbrr.learn.train import device_of
 
 PARTS = ("scan", "memory", "error", "length", "loader", "cuda")
 D_MODEL, TOKENS, BATCH, CHUNK = 128, 960, 2, 64

@@ -216,6 +216,7 @@ def train(
     resume: str | Path | None = None,
     init: str | Path | None = None,
     stage: StageOptions | str | Path | None = None,
+    dev: View | str | None = "dev",
     store: Store | Location = None,
     runs: Location = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
@@ -252,6 +253,9 @@ def train(
         A finished run whose weights are the first ones.
     stage : StageOptions or path-like, optional
         A folder on this node's own disk that the objects are first copied to, verified, and read from.
+    dev : View or str, optional
+        What a new run validates on: a view of other patients, or a split of the same corpus. None, and a split that
+        does not exist or has no seizures: the last weights are the result.
     store : Store or path-like, optional
         Where the view is opened, where none is given. Default: the store that ``brainbrr status`` shows.
     runs : path-like, optional
@@ -262,8 +266,9 @@ def train(
     Returns
     -------
     TrainReport
-        The run's folder, its steps and its loss (the mean over the last 50); ``metrics["frozen"]`` says whether the
-        view was frozen.
+        The run's folder, its steps and its loss (the mean over the last 50). ``metrics["frozen"]`` says whether the
+        view was frozen, ``metrics["validation"]`` how the best weights score on `dev`, ``metrics["weights"]`` which
+        weights are the result.
 
     Raises
     ------
@@ -272,7 +277,7 @@ def train(
     UsageError
         View and config differ, or the run to resume is of another view or config.
     LeakError
-        `splits` or `aliases` put a patient into two splits.
+        `splits` or `aliases` put a patient into two splits, or a view `dev` shares one with the training.
     ConfigError
         The config, or a change of it, is not valid.
     DependencyError
@@ -306,6 +311,7 @@ def train(
         resume=resume,
         init=init,
         stage=StageOptions(Path(stage)) if isinstance(stage, str | Path) else stage,
+        dev=dev,
     )
     return _train(options, settings, progress)
 
@@ -320,6 +326,7 @@ def evaluate(
     where: Mapping[str, str] | Iterable[str] | None = None,
     splits: str | Path | None = None,
     aliases: Mapping[str, str] | str | Path | None = None,
+    weights: Literal["best", "last"] = "best",
     store: Store | Location = None,
     runs: Location = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
@@ -343,6 +350,8 @@ def evaluate(
         their split (``"participants.tsv:COLUMN"``). Default: those of the run.
     aliases : path-like or mapping of str to str, optional
         Names that are one patient, as ``{"chb21": "chb01"}`` or a TOML file of them.
+    weights : {"best", "last"}
+        The run's best weights by its validation, where it validated, or its last.
     store : Store or path-like, optional
         Where splits are opened. Default: the store of `view`, else the one that ``brainbrr status`` shows.
     runs : path-like, optional
@@ -385,6 +394,7 @@ def evaluate(
         where=selection_of(where=where).where,
         splits=splits,
         aliases=aliases,
+        weights=weights,
     )
     return _evaluate(run, options, settings, progress)
 
@@ -396,6 +406,7 @@ def predict(
     probabilities: Location = None,
     overwrite: bool = False,
     accept: str | Iterable[str] = (),
+    weights: Literal["best", "last"] = "best",
     runs: Location = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> PredictReport:
@@ -415,6 +426,8 @@ def predict(
         Replace files that exist.
     accept : str or iterable of {"truncated"}
         "truncated": read files that end early up to there.
+    weights : {"best", "last"}
+        The run's best weights by its validation, where it validated, or its last.
     runs : path-like, optional
         The folder of runs. Default: as ``brainbrr train`` chooses it.
     progress : Progress
@@ -446,6 +459,7 @@ def predict(
         probabilities=path_of(probabilities),
         overwrite=overwrite,
         accept_truncated="truncated" in accepted(accept, known=("truncated",)),
+        weights=weights,
         progress=progress,
     )
 

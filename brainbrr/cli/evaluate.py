@@ -12,6 +12,7 @@ from brainbrr.cli.output import Output, many
 
 if TYPE_CHECKING:
     from brainbrr.learn.evaluate import EvaluateReport
+    from brainbrr.learn.runs import Which
 
 
 @command("evaluate", exits=(3, 4, 5, 8), example="brainbrr evaluate runs/20260101-120000-smoke-1a2b3c --split eval")
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="The split that thresholds are chosen on; `none`: keep those of the run.",
 )
+@click.option(
+    "--weights",
+    type=click.Choice(["best", "last"]),
+    default="best",
+    show_default=True,
+    help="The run's best weights by its validation, or its last.",
+)
 def evaluate(
     session: Session,
     *,
@@ -36,6 +44,7 @@ def evaluate(
     splits: str | None,
     aliases: Path | None,
     tune: str,
+    weights: Which,
 ) -> int:
     """Score RUN (a folder or a name) on a split that it was not trained on, beside a line-length baseline.
 
@@ -53,6 +62,7 @@ def evaluate(
         where=where,
         splits=splits,
         aliases=aliases,
+        weights=weights,
     )
     report = score(run, options, session.settings, session.progress())
     session.show(report, table)
@@ -73,7 +83,7 @@ def table(out: Output, report: EvaluateReport) -> None:
     out.table(head, rows, whole=head[2:])
     about(out, found)
     thresholds = f"{found['threshold']:.4g}, line length {found['baseline']['threshold']:.4g}"
-    out.pairs([("thresholds", f"{thresholds}, from {found['threshold_from']}")])
+    out.pairs([("thresholds", f"{thresholds}, from {found['threshold_from']}"), ("weights", found["weights"])])
     for sentence in verdict(found):
         out.note(sentence)
 

@@ -17,6 +17,7 @@ from brainbrr.errors import UsageError
 if TYPE_CHECKING:
     from brainbrr.learn.online import Online
     from brainbrr.learn.predict_files import PredictReport
+    from brainbrr.learn.runs import Which
 
 _STDIN = Path("-")
 
@@ -32,6 +33,13 @@ _STDIN = Path("-")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Events: a .tsv, a .csv_bi, or a folder for both.")
 @click.option("--probabilities", metavar="FILE", type=click.Path(path_type=Path), help="Also these, as safetensors.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@click.option(
+    "--weights",
+    type=click.Choice(["best", "last"]),
+    default="best",
+    show_default=True,
+    help="The run's best weights by its validation, or its last.",
+)
 @accepts(truncated="read truncated files up to their last complete record")
 @click.option("--stream", is_flag=True, help="Online: print probabilities as they become available; `-` is stdin.")
 @click.option(
@@ -55,6 +63,7 @@ def predict(
     stream: bool,
     every: float | None,
     wait: float | None,
+    weights: Which,
 ) -> int:
     """Find seizures in EDF files, or in all below folders, with the detector and threshold of RUN (a folder or name).
 
@@ -83,6 +92,7 @@ def predict(
         probabilities=probabilities,
         overwrite=overwrite,
         accept_truncated="truncated" in accept,
+        weights=weights,
         progress=session.progress(),
     )
     session.show(report, table)
@@ -120,7 +130,8 @@ def table(out: Output, report: PredictReport) -> None:
         out.title("refused")
         out.table(("recording", "reason"), [(failure.recording, failure.reason) for failure in report.failed])
         out.fixes(failure.fix for failure in report.failed)
-    out.pairs([("threshold", f"{report.threshold:.4g}, from {report.threshold_from}")])
+    threshold = f"{report.threshold:.4g}, from {report.threshold_from}"
+    out.pairs([("threshold", threshold), ("weights", report.weights)])
     notes = Counter(note for each in report.predictions for note in each.notes)
     notes["SYNTHETIC data"] = sum(each.synthetic for each in report.predictions)
     for note, n in (+notes).items():

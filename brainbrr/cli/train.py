@@ -38,6 +38,13 @@ _stage_options = options(
 @splits_options
 @click.option("--resume", metavar="RUN", help="Continue this run: its folder, or its name.")
 @click.option("--init", metavar="RUN", help="Start from the weights of this finished run, on this view.")
+@click.option(
+    "--dev",
+    metavar="SPLIT",
+    default="dev",
+    show_default=True,
+    help="The split to validate on, which chooses the best weights; `none`: take the last.",
+)
 @click.option("--name", metavar="NAME", help="Name of the run. If it exists, continue it.")
 @click.option("--runs", metavar="DIR", help="Where runs go. Default: BRAINBRR_RUNS, config file, beside the store.")
 @_stage_options
@@ -54,6 +61,7 @@ def train(
     aliases: Path | None,
     resume: str | None,
     init: str | None,
+    dev: str,
     name: str | None,
     **stage: Any,
 ) -> int:
@@ -78,6 +86,7 @@ def train(
         name=name,
         resume=resume,
         init=init,
+        dev=None if dev == "none" else dev,
         stage=stage_of(**stage),
     )
     report = run(options, session.settings, session.progress())
@@ -117,12 +126,24 @@ def table(out: Output, report: TrainReport) -> None:
             ("view", report.view_digest),
             ("steps", str(report.steps)),
             ("loss", f"{report.loss:.4f}"),
+            ("weights", report.metrics["weights"]),
+            *_validated(report.metrics["validation"]),
             ("learned on", _learned_on(report.metrics)),
             ("scan", report.metrics["scan"]),
             *([("data", "SYNTHETIC: signals and labels were generated")] if report.metrics["synthetic"] else []),
             *_staged(report.metrics.get("stage")),
         ]
     )
+
+
+def _validated(found: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if found is None:
+        return []
+    scores = found["all"]
+    area = "–" if scores["auroc"] is None else f"{scores['auroc']:.3f}"
+    of = f"{many(scores['patients'], 'patient')}, {many(scores['seizures'], 'seizure')}"
+    text = f"event F1 {scores['event_f1']:.3f} at {scores['threshold']:g}, AUROC {area}, loss {scores['loss']:.3f}"
+    return [(f"split {found['split']}", f"{text} ({of}; validating took {found['share_of_time']:.1%} of the time)")]
 
 
 def _learned_on(metrics: dict[str, Any]) -> str:

@@ -141,6 +141,9 @@ class OptimiserConfig(Section):
     epoch; `pos_weight` weighs seizure samples, and `focal` scales a sample's loss by its error to `focal_gamma`: one
     of the three at most. `ema` is the decay of an average of the weights that is the run's result; 0 for none.
     `bf16` counts on CUDA only; `deterministic` makes CUDA add in one order. `log` names loggers to show the steps in.
+    Every `validate_every` steps, and after the last one, the weights are scored on patients of dev; 0 for never. The
+    best ones by `best_by` are the run's result, and a training without a better score in `patience` validations ends;
+    0 for no such end.
     """
 
     steps: int = Field(ge=1)
@@ -161,6 +164,9 @@ class OptimiserConfig(Section):
     compile: bool = False
     deterministic: bool = False
     checkpoint_every: int = Field(default=200, ge=1)
+    validate_every: int = Field(default=500, ge=0)
+    best_by: Literal["event_f1", "auroc", "loss"] = "event_f1"
+    patience: int = Field(default=0, ge=0)
     loader_threads: int = Field(default=1, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     log: tuple[Literal["tensorboard", "wandb"], ...] = ()

@@ -114,6 +114,16 @@ def _all_alive() -> Iterator[None]:
         ) from None
 
 
+def device_of(name: str) -> torch.device:
+    """Return the device that `auto`, `cpu` or `cuda` means here. Raises DependencyError where it is missing."""
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise DependencyError("train.device is cuda, and torch finds no such device", fix='set train.device = "auto"')
+    if has_cuda and name != "cpu":
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
 def this_world(device: torch.device) -> World:
     """Return the world of torch.distributed: of one process where that is not set up."""
     if not (distributed.is_available() and distributed.is_initialized()):

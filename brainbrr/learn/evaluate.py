@@ -14,22 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from brainbrr.core import files
-from brainbrr.core.arrays import Float32
 from brainbrr.core.progress import Progress, Silent
-from brainbrr.errors import Fix, LeakError, UsageError, ViewNotReadyError
+from brainbrr.errors import UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r
-from brainbrr.learn.model import Detector
-from brainbrr.learn.predict import (
-    device_for,
-    load_detector,
-    overlap_add,
-    windows_of,
-    write_events,
-    write_probabilities,
-)
+from brainbrr.learn.held_out import check_apart, probabilities
+from brainbrr.learn.predict import device_for, load_detector, write_events, write_probabilities
 from brainbrr.learn.report import Example, write_report
-from brainbrr.learn.series import SeriesOf, line_length, scored_by
-from brainbrr.learn.thresholds import PROBABILITIES, THRESHOLDS, Thresholds, best_level, best_threshold
+from brainbrr.learn.series import SeriesOf, labelled, line_length, scored_by
+from brainbrr.learn.thresholds import PROBABILITIES, THRESHOLDS, Thresholds, Tuned, best_level
+from brainbrr.learn.validation import people
 from brainbrr.scoring.events import EventRule, Scored, events_of
 from brainbrr.scoring.metrics import SCORER, metrics
 from brainbrr.views.splits import Aliases
@@ -56,13 +49,15 @@ def evaluate(
     *,
     tune: View | None = None,
     aliases: Aliases | None = None,
+    weights: r.Which = "best",
     progress: Progress | None = None,
 ) -> EvaluateReport:
     """Score a finished run on a view of held-out recordings, and write report.html into the run.
 
     With `tune` (the dev split), thresholds are chosen on it, once, and kept in the run; else those in the run are
-    used, unless they were chosen on a patient of this view, else the config's. Recordings without labels are left
-    out and counted; hours are hours of recording.
+    used, unless they were chosen on a patient of this view, else the config's. Patients on whom the best weights were
+    chosen do not take part in it where others have seizures. `weights`: the best or the last ones. Recordings without
+    labels are left out and counted; hours are hours of recording.
     Raises LeakError when the view, the tuning view and the training share a patient (under any of its `aliases`),
     source or content,
     ViewNotReadyError for a view without a digest, UsageError for another recipe or window than the run's, and for
@@ -75,8 +70,8 @@ def evaluate(
         _check_like(opened, each)
     splits = [(f"split {each.split}", each.to_json()) for each in views]
     for seen in opened.seen():
-        _check_apart([seen, *splits], aliases or Aliases())
-    detector = partial(probabilities, load_detector(opened, len(view.channels)).to(device_for(opened)))
+        check_apart([seen, *splits], aliases or Aliases())
+    detector = partial(probabilities, load_detector(opened, len(view.channels), weights).to(device_for(opened)))
     rule, seed = opened.config.evaluate, opened.config.seed
 
     thresholds = _thresholds(opened, view, tune, detector, progress)
@@ -90,6 +85,9 @@ def evaluate(
         "split": view.split,
         "synthetic": view.synthetic,
         "threshold_from": thresholds.chosen,
+        "tuning": thresholds.tuning or None,
+        "weights": opened.which(weights),
+        "chose_weights": len(set(_chose(opened)) & set(people(view, (each.patient for each in view.recordings)))),
         "rule": rule.parameters(),
         "baseline": {"name": "line length", **metrics(baseline, thresholds.baseline, rule, seed=seed)},
     }
@@ -97,22 +95,6 @@ def evaluate(
     _save(opened, view, scored, found, thresholds.detector)
     write_report(opened, view, found, _example(scored, baseline, thresholds, rule))
     return EvaluateReport(run=run, view_digest=str(view.digest), metrics=found, scorer=SCORER)
-
-
-def probabilities(model: Detector, view: View, position: int) -> Float32:
-    """Return the seizure probability of one recording, (steps,): the mean over all windows that hold a sample.
-
-    Windows cover all of the recording, whatever the view does with its tail; padding is left out.
-    """
-    n_samples = view.recordings[position].n_samples
-    return overlap_add(
-        model,
-        lambda start, signal: view.read(position, start, signal),
-        windows_of(n_samples, length=view.length, stride=view.stride),
-        n_samples,
-        shape=(len(view.channels), view.length),
-        rate_hz=view.rate_hz,
-    )
 
 
 def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf, progress: Progress) -> Thresholds:
@@ -124,22 +106,53 @@ def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf,
             return before
     if tuning is None:  # the scale of line length has no meaning, so its threshold is always tuned
         training = View.from_json(view.store, run.view)
-        baseline = best_level(list(scored_by(training, line_length, "line length of the training", progress)), rule)
+        series = list(scored_by(training, line_length, "line length of the training", progress))
+        baseline = best_level(series, rule)
         return Thresholds(rule.threshold, baseline, "config.toml, the baseline's from the training", rule.parameters())
-    series = list(scored_by(tuning, detector, f"tune on {tuning.split}", progress))
-    if not any(recording.seizures for recording in series):
-        raise UsageError(
-            f"split {tuning.split} has no seizures to tune on", fix="choose another --tune, or --tune none"
-        )
+    places, who = _to_tune_on(run, tuning)
+    series = list(scored_by(tuning, detector, f"tune on {tuning.split}", progress, positions=places))
+    baselines = list(scored_by(tuning, line_length, f"line length of {tuning.split}", progress, positions=places))
+    tuned = Tuned.of(series, PROBABILITIES, rule, seed=run.config.seed)
     chosen = Thresholds(
-        detector=best_threshold(series, PROBABILITIES, rule),
-        baseline=best_level(list(scored_by(tuning, line_length, f"line length of {tuning.split}", progress)), rule),
-        chosen=f"split {tuning.split}, view {str(tuning.digest)[:12]}",
+        detector=tuned.threshold,
+        baseline=best_level(baselines, rule),
+        chosen=f"split {tuning.split}, view {str(tuning.digest)[:12]}{who}",
         rule=rule.parameters(),
         tuned_on=tuple(_identities(tuning)),
+        tuning={
+            "patients": len({each.patient for each in series}),
+            "seizures": sum(len(each.seizures) for each in series),
+            "chose_weights": bool(who) and who != _APART,
+            **{name: value for name, value in vars(tuned).items() if name != "threshold"},
+        },
     )
     chosen.write(kept)
     return chosen
+
+
+_APART = ", patients who did not choose the weights"
+
+
+def _to_tune_on(run: r.Run, tuning: View) -> tuple[list[int], str]:
+    """Return the recordings to tune on, and whether their patients chose the weights: others where those suffice.
+
+    Raises UsageError where none has a seizure.
+    """
+    places, chose = labelled(tuning), set(_chose(run))
+    free = [i for i in places if not chose.intersection(people(tuning, [tuning.recordings[i].patient]))]
+    if any(tuning.recordings[i].seizures for i in free):
+        return free, _APART if len(free) < len(places) else ""
+    if not any(tuning.recordings[i].seizures for i in places):
+        raise UsageError(
+            f"split {tuning.split} has no seizures to tune on", fix="choose another --tune, or --tune none"
+        )
+    return places, ", whose patients also chose the weights: no others have seizures"
+
+
+def _chose(run: r.Run) -> tuple[str, ...]:
+    """Return the patients on whom the run's best weights were chosen."""
+    chose = run.chose()
+    return () if chose is None else tuple(chose["patients"])
 
 
 def _identities(view: View) -> list[str]:
@@ -166,34 +179,6 @@ def _check_like(run: r.Run, view: View) -> None:
     differing = [name for name in theirs if name not in ("stride_s", "tail") and ours.get(name) != theirs[name]]
     if differing:
         raise UsageError(f"the view's windows are not the run's: {', '.join(differing)}", where=run.folder)
-
-
-def _check_apart(views: list[tuple[str, Mapping[str, Any]]], aliases: Aliases) -> None:
-    """Raise LeakError when two of the frozen views share a patient, a source or a content.
-
-    The same name in another corpus is another patient, unless an alias says otherwise.
-    """
-
-    def named(view: Mapping[str, Any], kind: str) -> set[str]:
-        if kind != "patient":
-            return {entry[kind] for entry in view["recordings"]}
-        return {aliases.person(view["corpus"], entry["patient"]) for entry in view["recordings"]}
-
-    for i, (one, first) in enumerate(views):
-        for other, second in views[i + 1 :]:
-            for kind in ("patient", "source", "content"):
-                shared = sorted(
-                    name.removeprefix(f"{first['corpus']}/") for name in named(first, kind) & named(second, kind)
-                )
-                if shared:
-                    raise LeakError(
-                        f"{one} and {other} share {len(shared)} of their {kind}s: {', '.join(shared[:3])}",
-                        fix=Fix(
-                            "evaluate on a split with other patients; ",
-                            ("check", "--require", "no-leaks"),
-                            " lists leaks",
-                        ),
-                    )
 
 
 def _save(run: r.Run, view: View, scored: list[Scored], found: dict[str, Any], threshold: float) -> None:

@@ -44,7 +44,7 @@ def opened(names: Sequence[str], run: r.Run, step: int) -> Iterator[Show]:
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in row.items() if name != "step"}
+    return {name: value for name, value in row.items() if name != "step" and value is not None}
 
 
 @contextmanager

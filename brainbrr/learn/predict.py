@@ -19,10 +19,10 @@ from brainbrr.eeg.signal.preprocess import Preprocessed
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import IntegrityError
 from brainbrr.learn import runs as r
+from brainbrr.learn.distributed import device_of
 from brainbrr.learn.model import Detector, require_shapes
 from brainbrr.learn.series import per_step, step_samples
 from brainbrr.learn.thresholds import THRESHOLDS, Thresholds
-from brainbrr.learn.train import device_of
 from brainbrr.loading.build_index import rows_of
 from brainbrr.loading.streaming import StreamedWindows, numbers_of
 from brainbrr.loading.windows import Grid, WindowSpec
@@ -47,20 +47,21 @@ class Predictor:
     rule: EventRule
     threshold: float
     threshold_from: str
+    weights: str = ""
 
     @classmethod
-    def of(cls, run: r.Run, recipe: Recipe) -> Predictor:
+    def of(cls, run: r.Run, recipe: Recipe, which: r.Which = "best") -> Predictor:
         """Return a finished run's, with the thresholds that were tuned for it, or else its config's.
 
         `recipe` is the run's. Raises as `load_detector` and `Thresholds.read`.
         """
         window, rule = WindowSpec.model_validate(run.view["window"]), run.config.evaluate
-        model = load_detector(run, len(rows_of(recipe.channels, (), window)[0])).to(device_for(run))
+        model = load_detector(run, len(rows_of(recipe.channels, (), window)[0]), which).to(device_for(run))
         threshold, chosen = rule.threshold, "config.toml: none was tuned"
         if (kept := run.folder / THRESHOLDS).exists():
             tuned = Thresholds.read(kept, rule)
             threshold, chosen = tuned.detector, tuned.chosen
-        return cls(model, recipe, window, rule, threshold, chosen)
+        return cls(model, recipe, window, rule, threshold, chosen, run.which(which))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -101,18 +102,18 @@ class Predictor:
         return events_of(scored, self.threshold, self.rule)
 
 
-def load_detector(run: r.Run, n_channels: int) -> Detector:
-    """Return a finished run's detector for windows of so many rows.
+def load_detector(run: r.Run, n_channels: int, which: r.Which = "best") -> Detector:
+    """Return a finished run's detector for windows of so many rows, with its best or its last weights.
 
     Raises UsageError for a run that has not finished, IntegrityError for weights that are not its own.
     """
-    tensors = run.weights()
+    tensors, path = run.weights(which), run.result(which)
     config = run.config.model
     if config.scan == "triton":  # the training demanded it; here any scan will do
         config = config.model_copy(update={"scan": "auto"})
-    require_shapes(n_channels, config, {name: each.shape for name, each in tensors.items()}, where=run.model)
+    require_shapes(n_channels, config, {name: each.shape for name, each in tensors.items()}, where=path)
     model = Detector(n_channels, config)
-    r.load_weights(model, tensors, where=run.model)
+    r.load_weights(model, tensors, where=path)
     return model
 
 

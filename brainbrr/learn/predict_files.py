@@ -21,6 +21,7 @@ from brainbrr.learn.start import need_torch, recipe_of
 if TYPE_CHECKING:
     from brainbrr.learn.online import Online
     from brainbrr.learn.predict import Predictor
+    from brainbrr.learn.runs import Which
     from brainbrr.scoring.events import Events, Scored
 
 
@@ -56,6 +57,7 @@ class PredictReport:
     run: Path
     threshold: float
     threshold_from: str
+    weights: str
     predictions: list[Prediction] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
@@ -72,6 +74,7 @@ class PredictReport:
             "run": str(self.run),
             "threshold": self.threshold,
             "threshold_from": self.threshold_from,
+            "weights": self.weights,
             "recordings": [prediction.to_json() for prediction in self.predictions],
             "failed": [vars(failure) for failure in self.failed],
             "written": [str(path) for path in self.written],
@@ -87,14 +90,16 @@ def predict(
     probabilities: Path | None = None,
     overwrite: bool = False,
     accept_truncated: bool = False,
+    weights: Which = "best",
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> PredictReport:
     """Return the seizures that a run's detector finds in EDF files, and in all those below folders.
 
     Samples are those that `ingest` would store, probabilities those that `evaluate` would compute from them. Only a few
     windows of a long recording are in memory: it is read three times instead. Thresholds are the run's, else its
-    config's. With `out` events are written: for one file to a `.tsv` (SzCORE's table) or a `.csv_bi` (TUSZ's), else
-    both for each recording into a folder. `probabilities` is a safetensors file of all, as `evaluate` writes it.
+    config's; `weights` are the run's best, or its last. With `out` events are written: for one file to a `.tsv`
+    (SzCORE's table) or a `.csv_bi` (TUSZ's), else both for each recording into a folder. `probabilities` is a
+    safetensors file of all, as `evaluate` writes it.
     A refused recording is listed in the report, and the others are still computed. Raises UsageError for input files
     that do not exist, output files that do (unless `overwrite`), a folder that is no run, and a run that has not
     finished.
@@ -111,9 +116,9 @@ def predict(
         places.append((probabilities, "probabilities"))
     _need_free(places, found.values(), overwrite=overwrite)
     opened = open_run(run)
-    predictor = Predictor.of(opened, recipe_of(opened.view))
+    predictor = Predictor.of(opened, recipe_of(opened.view), weights)
     seen = {recording["source"] for _, view in opened.seen() for recording in view["recordings"]}
-    report = PredictReport(run, predictor.threshold, predictor.threshold_from)
+    report = PredictReport(run, predictor.threshold, predictor.threshold_from, predictor.weights)
     for name, path in found.items():
         try:
             prediction = _prediction(predictor, name, path, accept_truncated, seen, progress)

@@ -1,8 +1,8 @@
 """A run's folder: how it is created, opened, resumed and written. Knows no EEG.
 
-config.toml · view.json (frozen) · metrics.jsonl · checkpoint.safetensors (the last one) · model.safetensors · later
-the scores. A run that started from another's weights has those in init.safetensors, and the recordings that they were
-trained on in init.json.
+config.toml · view.json (frozen) · dev.json (frozen: what it validates on) · metrics.jsonl · checkpoint.safetensors (the
+last one) · validation.json · best.safetensors · model.safetensors (the last weights) · later the scores. A run that
+started from another's weights has those in init.safetensors, and the recordings that they were trained on in init.json.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -43,6 +43,10 @@ LOSS_OVER = 50
 _ROOT = Path(__file__).resolve().parents[2]
 _COMMIT = ("--always", "--dirty", "--abbrev=40", "--exclude=*")
 _METADATA = "brainbrr"
+VALIDATION = "validation.json"
+"""The file of a finished run that says on whom its best weights were chosen, and how they scored."""
+
+Which = Literal["best", "last"]
 
 
 class _Identity(Stored):
@@ -63,6 +67,15 @@ class _Seen(Stored):
     recordings: Many[_Identity]
 
 
+class _Chose(Stored):
+    """The patients of dev on whom the best weights were chosen."""
+
+    split: str | None
+    by: str
+    patients: Many[str]
+    also: dict[str, Any]
+
+
 class _Init(Stored):
     """What init.json says."""
 
@@ -78,6 +91,8 @@ class Run:
     view: Mapping[str, Any]
     before: tuple[Mapping[str, Any], ...] = ()
     """The recordings that its first weights were trained on, run by run, as in init.json."""
+    dev: Mapping[str, Any] | None = None
+    """The frozen view that it validates on, None where it does not."""
 
     def __repr__(self) -> str:
         return f"<Run {self.folder.resolve().name}: {', '.join(f'{name} {value}' for name, value in self._facts())}>"
@@ -102,8 +117,8 @@ class Run:
         """
         return [("training", self.view), *((f"training of {each['run']}", each) for each in self.before)]
 
-    def weights(self) -> dict[str, Tensor]:
-        """Return the weights of a finished training.
+    def weights(self, which: Which = "best") -> dict[str, Tensor]:
+        """Return the weights of a finished training: the best ones, where it validated, or the last ones.
 
         Raises UsageError for a run that has not finished, IntegrityError for weights that are not its own.
         """
@@ -113,10 +128,31 @@ class Run:
                 where=self.folder,
                 fix=Fix(("train", "--config", self.folder / "config.toml", "--resume", self.folder)),
             )
-        tensors, metadata = read_tensors(self.model)
+        path = self.result(which)
+        tensors, metadata = read_tensors(path)
         if metadata.get("view_digest") != self.view["digest"]:
-            raise IntegrityError("the weights were trained on another view than the run's", where=self.model)
+            raise IntegrityError("the weights were trained on another view than the run's", where=path)
         return tensors
+
+    def result(self, which: Which = "best") -> Path:
+        """Return the file of the best weights, or that of the last ones where there are no others."""
+        return self.best if which == "best" and self.best.exists() else self.model
+
+    def which(self, which: Which = "best") -> str:
+        """Say which weights `weights` returns, and why."""
+        n_steps = self.config.train.steps
+        chose = self.chose()
+        if which == "last":
+            return f"the last of {n_steps} steps"
+        if chose is None or not self.best.exists():
+            return f"the last of {n_steps} steps: the training did not validate"
+        step = chose["also"].get("best", {}).get("step")
+        return f"the best by {chose['by']} on {len(chose['patients'])} patients of {chose['split']}: after step {step}"
+
+    def chose(self) -> Mapping[str, Any] | None:
+        """Return what validation.json says: `split`, `by`, `patients`, and in `also` the scores. None without one."""
+        path = self.folder / VALIDATION
+        return models.parse(_Chose, _read_with_floats(path), where=path).model_dump() if path.exists() else None
 
     @property
     def init(self) -> Path:
@@ -129,8 +165,13 @@ class Run:
         return self.folder / "checkpoint.safetensors"
 
     @property
+    def best(self) -> Path:
+        """The best weights of a finished training that validated."""
+        return self.folder / "best.safetensors"
+
+    @property
     def model(self) -> Path:
-        """The weights of a finished training."""
+        """The last weights of a finished training."""
         return self.folder / "model.safetensors"
 
     @property
@@ -188,6 +229,7 @@ def create(
     *,
     name: str | None = None,
     init: Run | None = None,
+    dev: Mapping[str, Any] | None = None,
     like: Path | None = None,
 ) -> Run:
     """Create a new run's folder, completely or not at all. `init` is the finished run that gives the first weights.
@@ -195,7 +237,7 @@ def create(
     The run is no more readable than the folder `like`, the store; without it only its owner may read it.
     """
     before = () if init is None else tuple(_seen_by(init))
-    run = Run(runs / (name or name_of(config)), config, view, before)
+    run = Run(runs / (name or name_of(config)), config, view, before, dev)
     if run.folder.exists():
         raise UsageError("a run of this name exists", where=run.folder, fix=f"--resume {run.folder}, or another name")
     within = OWNER_ONLY if like is None else (Guard.of(like),)
@@ -205,8 +247,10 @@ def create(
         make_folder(draft.folder, within)
         files.replace(draft.folder / "config.toml", config.to_toml().encode())
         files.replace(draft.folder / "view.json", json.dumps(view, indent=1).encode())
+        if dev is not None:
+            files.replace(draft.folder / "dev.json", json.dumps(dev, indent=1).encode())
         if init is not None:
-            files.replace(draft.init, init.model.read_bytes())
+            files.replace(draft.init, init.result().read_bytes())
             files.replace(draft.folder / "init.json", json.dumps({"seen": before}).encode())
         draft.folder.rename(run.folder)
     return run
@@ -227,7 +271,10 @@ def open_run(folder: Path) -> Run:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"this is no run: {Path(str(error.filename)).name} is missing", where=folder) from None
     check_frozen(view)
-    return Run(folder, config, view, _before(folder))
+    dev = _read(folder / "dev.json") if (folder / "dev.json").exists() else None
+    if dev is not None:
+        check_frozen(dev)
+    return Run(folder, config, view, _before(folder), dev)
 
 
 def _before(folder: Path) -> tuple[Mapping[str, Any], ...]:
@@ -245,6 +292,13 @@ def _before(folder: Path) -> tuple[Mapping[str, Any], ...]:
 
 def _read(path: Path) -> dict[str, Any]:
     return models.decode_json(files.read(path, limit=MAX_CATALOG_BYTES, folders=0), where=path)
+
+
+def _read_with_floats(path: Path) -> Any:
+    try:
+        return json.loads(files.read(path, limit=MAX_CATALOG_BYTES, folders=0))
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"this is no JSON: {error!s:.200}", where=path) from None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
@@ -331,7 +385,15 @@ _FREE_ON_INIT = ("length_s", "stride_s", "tail", "full_fraction")
 
 
 def begin(
-    view: View, config: TrainConfig, runs: Path, *, name: str | None, init: Path | None, weights: Weights, world: World
+    view: View,
+    config: TrainConfig,
+    runs: Path,
+    *,
+    name: str | None,
+    init: Path | None,
+    dev: View | None,
+    weights: Weights,
+    world: World,
 ) -> Run:
     """Return a new run, which rank 0 creates. `init` gives its first weights, in place of `weights`.
 
@@ -342,7 +404,8 @@ def begin(
     before = None if init is None else _startable(init, view, weights)
     name = world.name(name or name_of(config))
     if world.writes:
-        create(runs, config, view.to_json(), name=name, init=before, like=view.store.location)
+        frozen = None if dev is None else dev.to_json()
+        create(runs, config, view.to_json(), name=name, init=before, dev=frozen, like=view.store.location)
     world.meet()
     return open_run(runs / name)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -23,9 +23,11 @@ SeriesOf = Callable[[View, int], Float32]
 """Returns one recording's score, (steps,)."""
 
 
-def scored_by(view: View, series_of: SeriesOf, task: str, progress: Progress) -> Iterator[Scored]:
-    """Yield each labelled recording of a view with its series. Raises UsageError where none is labelled."""
-    positions = _labelled(view)
+def scored_by(
+    view: View, series_of: SeriesOf, task: str, progress: Progress, *, positions: Sequence[int] | None = None
+) -> Iterator[Scored]:
+    """Yield recordings of a view with their series: by default each labelled one, and UsageError where none is."""
+    positions = labelled(view) if positions is None else positions
     progress.start(task, len(positions), "recordings")
     try:
         for position in positions:
@@ -54,7 +56,8 @@ def line_length(view: View, position: int) -> Float32:
     return (smooth / (np.median(smooth) or 1.0)).astype(np.float32)
 
 
-def _labelled(view: View) -> list[int]:
+def labelled(view: View) -> list[int]:
+    """Return the places of the recordings that have labels. Raises UsageError where none has."""
     positions = [i for i, recording in enumerate(view.recordings) if recording.valid_until]
     if not positions:
         raise UsageError(

@@ -39,6 +39,7 @@ from brainbrr.views.view import View
 
 if TYPE_CHECKING:
     from brainbrr.learn.evaluate import EvaluateReport
+    from brainbrr.learn.runs import Which
     from brainbrr.learn.train import TrainReport
 
 _REFREEZE_S = 3600.0
@@ -58,7 +59,8 @@ class TrainOptions:
     (None: those of the resumed run). A view that differs from the config is refused,
     unless `adopt_view` takes window, recipe and split from it. `resume` and `init` are folders of runs or their names:
     a run to continue, and a finished run whose weights are the first ones. `name` names a new run, or continues the
-    run of that name. `stage` reads the view from copies on a disk of this node.
+    run of that name. `stage` reads the view from copies on a disk of this node. `dev` is what a new run validates on: a
+    split of the same corpus, a view, or None.
     """
 
     config: TrainConfig | str | Path | None = None
@@ -75,6 +77,7 @@ class TrainOptions:
     resume: str | Path | None = None
     init: str | Path | None = None
     stage: StageOptions | None = None
+    dev: View | str | None = "dev"
 
     def __post_init__(self) -> None:
         if self.resume and (self.init or self.name):
@@ -101,9 +104,9 @@ def train(options: TrainOptions, settings: Settings, progress: Progress) -> Trai
     run is another one, and what `brainbrr.learn.train.train` raises.
     """
     need_torch()
-    from brainbrr.learn.distributed import joined
-    from brainbrr.learn.train import device_of, trainable
+    from brainbrr.learn.distributed import device_of, joined
     from brainbrr.learn.train import train as learn
+    from brainbrr.learn.train import trainable
 
     runs, launch = settings.runs.value, launched()
     progress = progress if launch is None or launch.rank == 0 else Silent()
@@ -115,6 +118,11 @@ def train(options: TrainOptions, settings: Settings, progress: Progress) -> Trai
         make_cuda_deterministic()
     view = _view(options, config, frozen, settings)
     trainable(view)  # before it is frozen: a view that teaches nothing is not kept
+    dev = None
+    if resumed is not None:
+        dev = _dev_of(resumed, view.store)
+    elif config.train.validate_every:
+        dev = _dev_view(options, view, settings, progress)
     learns = partial(
         learn,
         config=config,
@@ -122,9 +130,12 @@ def train(options: TrainOptions, settings: Settings, progress: Progress) -> Trai
         name=options.name,
         resume=resumed,
         init=run_named(runs, options.init) if options.init else None,
+        dev=dev,
         progress=progress,
     )
     facts: dict[str, Any] = {"frozen": freeze_view(view, progress)}
+    if dev is not None:
+        freeze_view(dev, progress)
     cuda = device_of(config.train.device).type == "cuda"
     with joined(launch, cuda=cuda), _in_use(view) if facts["frozen"] else nullcontext():
         if options.stage is None:
@@ -155,6 +166,46 @@ def _view(options: TrainOptions, config: TrainConfig, resumed: Mapping[str, Any]
     if not options.adopt_view:
         _need_same(options.view, config, recipe, split=resumed["split"] if resumed else options.split)
     return options.view
+
+
+def _dev_view(options: TrainOptions, view: View, settings: Settings, progress: Progress) -> View | None:
+    """Return what to validate on; None, with the reason said, where the split has nothing for it.
+
+    Raises what is wrong with a view that was given.
+    """
+    if isinstance(options.dev, View):
+        return options.dev
+    why = "none was requested"
+    if options.dev is not None:
+        try:
+            found = ready(
+                open_view(
+                    settings,
+                    profile=view.profile,
+                    corpus=view.corpus,
+                    recipe=view.recipe,
+                    window=view.window,
+                    split=options.dev,
+                    where=options.where,
+                    splits=_splits_of(options, view.to_json()),
+                )
+            )
+            why = _not_for(found, view)
+        except (UsageError, ViewNotReadyError) as error:
+            why = f"{error.what}; {error.fix}" if error.fix else error.what
+        else:
+            if not why:
+                return found
+    progress.say(f"no validation on split {options.dev or 'dev'}: {why}. The last weights will be the run's result")
+    return None
+
+
+def _not_for(dev: View, training: View) -> str:
+    """Return why a split cannot validate a training, empty where it can."""
+    ours, theirs = ({each.patient for each in view.recordings} for view in (training, dev))
+    if shared := ours & theirs:
+        return f"it shares {len(shared)} of its patients with the training"
+    return "" if any(each.seizures for each in dev.recordings) else "it has no seizures"
 
 
 def _need_same(view: View, config: TrainConfig, recipe: Recipe, *, split: str | None) -> None:
@@ -241,6 +292,7 @@ class EvaluateOptions:
 
     Without `tune` the run's thresholds stay. `profile`, `corpus` (None: the run's) and `where`, (field, pattern)
     pairs, are those of splits. `splits` and `aliases`, as `load_splits` takes them, are the run's where none are given.
+    `weights` are the best of the run, or its last.
     """
 
     view: View | str = "eval"
@@ -250,6 +302,7 @@ class EvaluateOptions:
     where: Where = ()
     splits: str | Path | None = None
     aliases: Mapping[str, str] | str | Path | None = None
+    weights: Which = "best"
 
     def __post_init__(self) -> None:
         if isinstance(self.view, str) and self.tune == self.view:
@@ -289,7 +342,8 @@ def evaluate(run: str | Path, options: EvaluateOptions, settings: Settings, prog
         )
 
     held_out, tuning = opened(options.view), None if options.tune is None else opened(options.tune)
-    return score(folder, held_out, tune=tuning, aliases=splits.aliases if splits else None, progress=progress)
+    aliases = splits.aliases if splits else None
+    return score(folder, held_out, tune=tuning, aliases=aliases, weights=options.weights, progress=progress)
 
 
 def _splits_of(options: TrainOptions | EvaluateOptions, frozen: Mapping[str, Any] | None) -> Splits | None:
@@ -316,6 +370,14 @@ def view_of(run: Path) -> Mapping[str, Any]:
     from brainbrr.learn.runs import open_run
 
     return open_run(run).view
+
+
+def _dev_of(run: Path, store: Store) -> View | None:
+    """Return the frozen view that a run validates on, None where it does not."""
+    from brainbrr.learn.runs import open_run
+
+    frozen = open_run(run).dev
+    return None if frozen is None else View.from_json(store, frozen)
 
 
 def recipe_of(frozen: Mapping[str, Any]) -> Recipe:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from brainbrr.core import files
+from brainbrr.core.arrays import Float64
 from brainbrr.errors import Fix, IntegrityError, UsageError
-from brainbrr.scoring.bootstrap import Counts, rates
+from brainbrr.scoring.bootstrap import Bootstrap, by_patient, rates
 from brainbrr.scoring.events import EventRule, Pool, Scored
 from brainbrr.scoring.metrics import szcore_event
 
 PROBABILITIES = (*(percent / 100 for percent in range(5, 100, 5)), 0.98, 0.99)
 _N_LEVELS = 40
+PLATEAU = 0.01
+"""Scores that are no farther apart are taken for equal when a threshold is chosen."""
 
 THRESHOLDS = "thresholds.json"
 """The file of a run that holds them."""
@@ -26,13 +30,17 @@ _AGAIN = Fix(("evaluate", "RUN"), " tunes again, on split dev")
 
 @dataclass(frozen=True)
 class Thresholds:
-    """The thresholds of detector and baseline: how they were chosen, under which rule, on which recordings."""
+    """The thresholds of detector and baseline: how they were chosen, under which rule, on which recordings.
+
+    `tuning` says on how much, how well they did there and how certain the detector's is.
+    """
 
     detector: float
     baseline: float
     chosen: str
     rule: Mapping[str, float]
     tuned_on: tuple[str, ...] = ()
+    tuning: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, file: Path) -> None:
         """Save the thresholds in a run."""
@@ -46,7 +54,13 @@ class Thresholds:
             numbers = float(found["detector"]), float(found["baseline"])
             if not np.isfinite(numbers).all():
                 raise ValueError("a threshold is not a number")
-            kept = cls(*numbers, str(found["chosen"]), dict(found["rule"]), tuple(found.get("tuned_on", ())))
+            kept = cls(
+                *numbers,
+                str(found["chosen"]),
+                dict(found["rule"]),
+                tuple(found.get("tuned_on", ())),
+                dict(found.get("tuning", {})),
+            )
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise IntegrityError(f"the run's thresholds cannot be read: {error}", where=file, fix=_AGAIN) from None
         now = rule.parameters()
@@ -62,26 +76,83 @@ class Thresholds:
         return kept
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """SzCORE's event counts of recordings at each of some thresholds: by patient, (n_thresholds, n_patients, 4)."""
+
+    thresholds: tuple[float, ...]
+    counts: Float64
+
+    @classmethod
+    def of(cls, recordings: Sequence[Scored], candidates: Iterable[float], rule: EventRule) -> Sweep:
+        """Score the events at each threshold."""
+        pool, thresholds = Pool.of(recordings), tuple(sorted(set(candidates)))
+        patients = [recording.patient for recording in recordings]
+        rows = []
+        for threshold in thresholds:
+            spans, owner = pool.events(threshold, rule)
+            cuts = np.searchsorted(owner, np.arange(len(recordings) + 1))
+            found = [
+                szcore_event(each.seizures, [(a, b) for a, b in spans[cuts[i] : cuts[i + 1]].tolist()], each.duration_s)
+                for i, each in enumerate(recordings)
+            ]
+            rows.append(by_patient(patients, np.array([each.array() for each in found])))
+        return cls(thresholds, np.array(rows))
+
+    def f1(self, weights: Float64 | None = None) -> Float64:
+        """Return the mean event F1 over the patients that have one, (..., n_thresholds); 0 where none has.
+
+        `weights` (..., n_patients) says how often each patient counts.
+        """
+        each = rates(self.counts)["f1"]
+        there = ~np.isnan(each)
+        weights = np.ones(each.shape[1]) if weights is None else weights
+        total, n = weights @ np.where(there, each, 0).T, weights @ there.T
+        return np.asarray(np.divide(total, n, out=np.zeros_like(total), where=n > 0))
+
+    def best(self, f1: Float64) -> int:
+        """Return the place of the best threshold: the middle of the plateau that holds the highest score.
+
+        A plateau are neighbouring thresholds whose scores are at most PLATEAU below the highest; of several the
+        longest. Its middle is farthest from where the score falls on either side.
+        """
+        near = np.flatnonzero(f1 >= f1.max() - PLATEAU)
+        runs = np.split(near, np.flatnonzero(np.diff(near) > 1) + 1)
+        longest = max((run for run in runs if (f1[run] == f1.max()).any()), key=len)
+        return int(longest[len(longest) // 2])
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A threshold, and how certain it is: its score on the recordings it was chosen on, and both intervals."""
+
+    threshold: float
+    event_f1: float
+    interval: tuple[float, float] | None
+    event_f1_interval: list[float] | None
+
+    @classmethod
+    def of(cls, recordings: Sequence[Scored], candidates: Iterable[float], rule: EventRule, *, seed: int) -> Tuned:
+        """Choose a threshold, and choose it again on each resample of the patients."""
+        sweep = Sweep.of(recordings, candidates, rule)
+        f1 = sweep.f1()
+        best = sweep.best(f1)
+        bootstrap = Bootstrap.of(sweep.counts.shape[1], resamples=rule.resamples, seed=seed)
+        again = sweep.f1(bootstrap.weights)
+        chosen = np.array([sweep.thresholds[sweep.best(each)] for each in again])
+        interval = bootstrap.interval(sweep.thresholds[best], chosen)
+        return cls(
+            threshold=sweep.thresholds[best],
+            event_f1=float(f1[best]),
+            interval=None if interval is None else (interval[0], interval[1]),
+            event_f1_interval=bootstrap.interval(float(f1[best]), again[:, best]),
+        )
+
+
 def best_threshold(recordings: Sequence[Scored], candidates: Iterable[float], rule: EventRule) -> float:
-    """Return the threshold with the best SzCORE event F1 of all recordings together.
-
-    Of several equal ones the middle one: farthest from where the score falls on either side.
-    """
-    pool = Pool.of(recordings)
-
-    def event_f1(threshold: float) -> float:
-        spans, owner = pool.events(threshold, rule)
-        total = Counts()
-        for i, recording in enumerate(recordings):
-            found = [(start, stop) for start, stop in spans[owner == i].tolist()]
-            total += szcore_event(recording.seizures, found, duration_s=recording.duration_s)
-        f1 = float(rates(total.array())["f1"])
-        return 0.0 if np.isnan(f1) else f1  # no seizure and no detection: as good as any other threshold
-
-    thresholds = sorted(set(candidates))
-    qualities = [event_f1(threshold) for threshold in thresholds]
-    best = [t for t, quality in zip(thresholds, qualities, strict=True) if quality == max(qualities)]
-    return best[len(best) // 2]
+    """Return the threshold with the best mean SzCORE event F1 over patients, which is the score that is reported."""
+    sweep = Sweep.of(recordings, candidates, rule)
+    return sweep.thresholds[sweep.best(sweep.f1())]
 
 
 def best_level(recordings: Sequence[Scored], rule: EventRule) -> float:

@@ -21,21 +21,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # its usual name
 
+from brainbrr.core import files
 from brainbrr.core.digest import sha256
 from brainbrr.core.files import check_space
 from brainbrr.core.progress import Progress, Silent
-from brainbrr.errors import BrainbrrError, DependencyError, Fix, IntegrityError, UsageError, ViewNotReadyError
+from brainbrr.errors import BrainbrrError, Fix, IntegrityError, UsageError, ViewNotReadyError
 from brainbrr.learn import loggers
 from brainbrr.learn import runs as r
 from brainbrr.learn.config import OptimiserConfig, TrainConfig, window_fields
-from brainbrr.learn.distributed import World, interrupts, this_world
+from brainbrr.learn.distributed import World, device_of, interrupts, this_world
+from brainbrr.learn.held_out import check_apart
 from brainbrr.learn.model import Detector, n_parameters, require_shapes
 from brainbrr.learn.runs import begin, reopen
 from brainbrr.learn.scans import chosen
+from brainbrr.learn.series import labelled
 from brainbrr.learn.torch_loader import in_this_world, torch_loader
+from brainbrr.learn.validation import Best, Validator, merit, people
 from brainbrr.loading.augment import Augment
 from brainbrr.loading.loader import Choices, Loader
 from brainbrr.loading.windows import FULL, PARTIAL
+from brainbrr.views.splits import Aliases
 from brainbrr.views.view import View
 
 _NO_DECAY = ("A_log", "dt_bias", "D")
@@ -61,21 +66,23 @@ class TrainReport:
 
 @dataclass(frozen=True)
 class State:
-    """All that training changes: weights, the optimiser's moments, and the average of the weights, if any."""
+    """All that training changes: weights, the optimiser's moments, the weights' average, if any, and the best ones."""
 
     model: Detector
     optimiser: torch.optim.Optimizer
     average: dict[str, Tensor] | None
+    best: Best = field(default_factory=Best)
 
     @property
-    def result(self) -> dict[str, Tensor]:
-        """The weights that are the run's result."""
+    def last(self) -> dict[str, Tensor]:
+        """The weights to use after the last step: the average where there is one."""
         return self.model.state_dict() if self.average is None else self.average
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what a checkpoint holds."""
         held = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         held |= {f"average.{name}": value for name, value in (self.average or {}).items()}
+        held |= {f"best.{name}": value for name, value in self.best.weights.items()}
         return held | r.optimiser_tensors(self.model, self.optimiser)
 
 
@@ -91,6 +98,7 @@ class Training:
     threads: int
     losses: deque[float]
     """Of the last steps: their mean is the run's loss."""
+    validator: Validator | None
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -104,14 +112,50 @@ class Training:
             r.write_tensors(self.run.checkpoint, self.state.tensors(), self._metadata(step))
         self.world.meet()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether validations have not improved for as long as the config waits."""
+        patience = self.config.train.patience
+        return self.world.any(bool(patience) and self.state.best.since >= patience)
+
+    def validate(self, step: int) -> dict[str, Any]:
+        """Score the weights after a step, keep them where they are the best; return the scores for metrics.jsonl."""
+        if self.validator is None or not self.world.writes:
+            return {}
+        last = self.state.last
+        scores = self.validator.score(self.state.model, last)
+        self.state.best.offer(step, scores, last, self.config.train.best_by)
+        return {f"dev_{name}": value for name, value in scores.items()}
+
     def finish(self, step: int) -> None:
         """Write the run's weights, where they are not written yet, and return once they are."""
         if self.world.writes and not self.run.model.exists():
-            r.write_tensors(self.run.model, self.state.result, self._metadata(step))
+            if self.validator is not None and self.state.best.weights:
+                best = self.state.best
+                files.replace(self.run.folder / r.VALIDATION, json.dumps(self._chosen(self.validator)).encode())
+                r.write_tensors(self.run.best, best.weights, self._metadata(best.step))
+            r.write_tensors(self.run.model, self.state.last, self._metadata(step))
         self.world.meet()
 
+    def _chosen(self, validator: Validator) -> dict[str, Any]:
+        """Return what validation.json says: on whom the best weights were chosen, and how they score on all of dev."""
+        best = self.state.best
+        everything = validator.score(self.state.model, best.weights, everything=True)
+        return {
+            "split": validator.view.split,
+            "by": self.config.train.best_by,
+            "patients": people(validator.view, validator.patients),
+            "also": {
+                "view_digest": validator.view.digest,
+                "part": validator.described(validator.part),
+                "best": {"step": best.step, **best.scores},
+                "all": {**validator.described(labelled(validator.view)), **everything},
+            },
+        }
+
     def _metadata(self, step: int) -> dict[str, Any]:
-        return self.run.metadata(step, world=self.world.size, threads=self.threads)
+        best = {"best": self.state.best.to_json()} if self.state.best.weights else {}
+        return self.run.metadata(step, world=self.world.size, threads=self.threads) | best
 
 
 def train(
@@ -122,6 +166,7 @@ def train(
     name: str | None = None,
     resume: Path | None = None,
     init: Path | None = None,
+    dev: View | None = None,
     progress: Progress | None = None,
 ) -> TrainReport:
     """Train on every window of a view that is ready, and return where the run is.
@@ -129,19 +174,19 @@ def train(
     The run's config.toml records profile, window and recipe of the view, whatever `config` has: `start.train` refuses
     a view that differs. `resume` is the folder of a run to continue from its last checkpoint, as if it had never
     stopped; `init` that of a finished run whose weights are the first ones; with both, the one that the run started
-    from. `name` names the new run, below `runs`. Where torch.distributed is set up each process gives its own part of
-    every batch, and rank 0 writes.
+    from. `name` names the new run, below `runs`. A new run validates on `dev`, a view of other patients, and a resumed
+    one on that which it began with, read from the store of `dev`; without it, the last weights are the run's result.
+    Where torch.distributed is set up each process gives its own part of every batch, and rank 0 validates and writes.
     Raises ViewNotReadyError for a view without a digest; UsageError for one without seizures, when view, config or
     number of processes are not the run's, or the weights of `init` not for this view; IntegrityError when processes
     find different runs, views, configs or checkpoints; BrainbrrError when the loss is not a number, or another process
     has ended. Ctrl-C, SIGTERM and SIGUSR1 write a checkpoint and raise KeyboardInterrupt.
     """
     progress = progress or Silent()
-    training, first = _set_up(view, config, runs=runs, name=name, resume=resume, init=init)
+    training, first = _set_up(view, config, runs=runs, name=name, resume=resume, init=init, dev=dev)
     if training.world.device.type == "cpu" and training.threads != torch.get_num_threads():
         progress.say(f"torch threads: {training.threads}, as when the run began; another number would give other bits")
-    _learn(training, first, progress)
-    steps = max(first, training.config.train.steps)
+    steps = _learn(training, first, progress)
     training.finish(steps)
     return TrainReport(
         run=training.run.folder,
@@ -154,7 +199,14 @@ def train(
 
 
 def _set_up(
-    view: View, config: TrainConfig, *, runs: Path, name: str | None, resume: Path | None, init: Path | None
+    view: View,
+    config: TrainConfig,
+    *,
+    runs: Path,
+    name: str | None,
+    resume: Path | None,
+    init: Path | None,
+    dev: View | None,
 ) -> tuple[Training, int]:
     """Make or reopen the run, together with the other processes; return the training and its first step."""
     digest = trainable(view)
@@ -177,7 +229,10 @@ def _set_up(
         )
     if resume is None:
         weights = state.model.state_dict()
-        run = begin(view, config, runs, name=name, init=init, weights=weights, world=world)
+        dev = dev if config.train.validate_every else None
+        if dev is not None:
+            _check_held_out(view, dev, init)
+        run = begin(view, config, runs, name=name, init=init, dev=dev, weights=weights, world=world)
     else:
         run = reopen(resume, config, digest, init=init)
     view = View.from_json(view.store, run.view)  # in the run's own order: the digest does not cover that
@@ -189,13 +244,19 @@ def _set_up(
             fix="the same command again, once every node shows the same file",
         )
     losses = deque((row["loss"] for row in run.history() if row["step"] < first), maxlen=r.LOSS_OVER)
-    return Training(run, view, config, state, world, threads, losses), first
+    frozen = run.dev if world.writes else None
+    validator = None if frozen is None else Validator(View.from_json((dev or view).store, frozen), config)
+    return Training(run, view, config, state, world, threads, losses, validator), first
 
 
-def _learn(training: Training, first: int, progress: Progress) -> None:
-    """Take every step from the first on; write checkpoints, also where a signal stops the training."""
+def _learn(training: Training, first: int, progress: Progress) -> int:
+    """Take every step from the first on; write checkpoints, also where a signal stops the training.
+
+    Return the number of steps that were taken in all.
+    """
     view, config, world = training.view, training.config.train, training.world
     forward: Forward = torch.compile(training.state.model) if config.compile else training.state.model
+    done, dev = first, ""
     progress.start("train", config.steps - first, "steps")
     try:
         with (
@@ -206,12 +267,15 @@ def _learn(training: Training, first: int, progress: Progress) -> None:
                 view.index, view.store, _choices(training.config, first), mode="auto", device=world.device
             ) as batches,
         ):
-            for step in range(first, config.steps):
-                row = _step(training, forward, batches, step)
+            while done < config.steps and not (config.patience and training.is_over):
+                row = _step(training, forward, batches, done)
+                done += 1
+                if config.validate_every and (done % config.validate_every == 0 or done == config.steps):
+                    row |= (scores := training.validate(done))
+                    dev = _shown(scores) or dev
                 log({**row, "seconds": round(training.seconds, 3)})
                 training.losses.append(row["loss"])
-                progress.advance(1, note=f"loss {row['loss']:.3f}")
-                done = step + 1
+                progress.advance(1, note=f"loss {row['loss']:.3f}{dev}")
                 stop = world.any(interrupted.is_set())
                 if stop or done % config.checkpoint_every == 0 or done == config.steps:
                     training.save(done)
@@ -221,6 +285,25 @@ def _learn(training: Training, first: int, progress: Progress) -> None:
                     raise KeyboardInterrupt
     finally:
         progress.stop()
+    if done < config.steps:
+        if done > first:
+            training.save(done)
+        progress.say(f"ended after step {done}: no better {config.best_by} in {config.patience} validations")
+    return done
+
+
+def _shown(scores: Mapping[str, Any]) -> str:
+    """Return scores on dev for the progress line."""
+    names = {"dev_event_f1": "F1", "dev_auroc": "AUROC", "dev_loss": "loss"}
+    shown = [f"{name} {scores[key]:.3f}" for key, name in names.items() if scores.get(key) is not None]
+    return f"; dev {', '.join(shown)}" if shown else ""
+
+
+def _check_held_out(view: View, dev: View, init: Path | None) -> None:
+    """Raise LeakError where the patients to validate on are among those that the weights learn from."""
+    seen = [("training", view.to_json()), *(r.open_run(init).seen() if init else [])]
+    for each in seen:
+        check_apart([each, (f"split {dev.split}", dev.to_json())], Aliases())
 
 
 def _metrics(training: Training, *, n_steps: int) -> dict[str, Any]:
@@ -238,7 +321,18 @@ def _metrics(training: Training, *, n_steps: int) -> dict[str, Any]:
         "deterministic": world.device.type == "cpu" or config.train.deterministic,
         "scan": chosen(config.model.scan, world.device),
         "synthetic": training.view.synthetic,
+        "weights": training.run.which(),
+        "validation": _validation(training),
     }
+
+
+def _validation(training: Training) -> dict[str, Any] | None:
+    """Return on whom the weights were validated, their scores, and the share of the time that it took."""
+    validator = training.validator
+    if validator is None or (chose := training.run.chose()) is None:
+        return None
+    share = round(validator.seconds / training.seconds, 4)
+    return {**chose["also"], "split": chose["split"], "by": chose["by"], "share_of_time": share}
 
 
 def trainable(view: View) -> str:
@@ -256,16 +350,6 @@ def trainable(view: View) -> str:
     return view.digest
 
 
-def device_of(name: str) -> torch.device:
-    """Return the device that `auto`, `cpu` or `cuda` means here. Raises DependencyError where it is missing."""
-    has_cuda = torch.cuda.is_available()
-    if name == "cuda" and not has_cuda:
-        raise DependencyError("train.device is cuda, and torch finds no such device", fix='set train.device = "auto"')
-    if has_cuda and name != "cpu":
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("cpu")
-
-
 def _require_own_weights(folder: Path, n_channels: int, config: TrainConfig) -> None:
     """Raise IntegrityError where the checkpoint to continue from is another model's, before any model is made."""
     run = r.open_run(folder)
@@ -275,8 +359,8 @@ def _require_own_weights(folder: Path, n_channels: int, config: TrainConfig) -> 
         require_shapes(n_channels, config.model, shapes, where=path)
 
 
-_COPIES = 9
-"""Times a model's bytes that a run takes: a checkpoint (weights, two moments, an average) twice, and the result."""
+_COPIES = 12
+"""Times a model's bytes that a run takes: a checkpoint (weights, two moments, average, best) twice, best and last."""
 _SMALL_BYTES, _N_FILES = 1 << 20, 32
 
 
@@ -323,6 +407,7 @@ def _restore(run: r.Run, state: State, world: World) -> tuple[int, int]:
     r.load_weights(state.model, _part(tensors, "model."), where=run.checkpoint)
     _take(state.average, _part(tensors, "average."), where=run.checkpoint)
     r.load_optimiser(state.model, state.optimiser, tensors, where=run.checkpoint)
+    _restore_best(state.best, _part(tensors, "best."), metadata.get("best"), where=run.checkpoint)
     step, threads = metadata.get("step"), metadata.get("threads", torch.get_num_threads())
     if type(step) is not int or step < 0 or type(threads) is not int or not 0 < threads <= _MOST_THREADS:
         raise IntegrityError("the checkpoint does not state its step and its number of threads", where=run.checkpoint)
@@ -333,6 +418,18 @@ def _restore(run: r.Run, state: State, world: World) -> tuple[int, int]:
             fix=f"torchrun --nproc-per-node {before}, or start a new run",
         )
     return step, threads
+
+
+def _restore_best(best: Best, weights: dict[str, Tensor], said: Any, *, where: Path) -> None:
+    """Restore the best weights so far, and how they scored."""
+    if not weights:
+        return
+    try:
+        best.step, best.scores, best.since = int(said["step"]), dict(said["scores"]), int(said["since"])
+        merit(best.scores, "event_f1")
+    except (TypeError, ValueError, KeyError) as error:
+        raise IntegrityError("the checkpoint does not state how its best weights scored", where=where) from error
+    best.weights = weights
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -59,6 +59,19 @@ def for_json(values: Mapping[str, Float64]) -> dict[str, float | None]:
 
 
 LEVEL = 0.95
+LEAST_PATIENTS = 10
+"""A bootstrap over fewer is degenerate: with two, the interval is the two."""
+_Z = 1.959963984540054  # of LEVEL, both sides
+
+
+def wilson(hits: float, n: float) -> list[float] | None:
+    """Return the interval of a share of n independent events (Wilson 1927); None without any event."""
+    if n <= 0:
+        return None
+    share, spread = hits / n, _Z * _Z / n
+    middle = (share + spread / 2) / (1 + spread)
+    half = _Z * np.sqrt(max(share * (1 - share), 0.0) / n + spread / (4 * n)) / (1 + spread)
+    return [float(min(max(middle - half, 0.0), share)), float(max(min(middle + half, 1.0), share))]
 
 
 @dataclass(frozen=True)
@@ -77,30 +90,40 @@ class Bootstrap:
     def name(self) -> str:
         """What the intervals are, in words."""
         resamples, n_patients = self.weights.shape
-        return f"{LEVEL:.0%} percentile bootstrap over {n_patients} patients, {resamples} resamples"
+        few = f"none where fewer than {LEAST_PATIENTS} patients have the score: a bootstrap over them is degenerate"
+        return f"{LEVEL:.0%} percentile bootstrap over {n_patients} patients, {resamples} resamples; {few}"
 
     def of_means(self, values: Mapping[str, Float64]) -> dict[str, list[float] | None]:
         """Return the interval of each mean over patients; values (n_patients,), NaN for a patient without one."""
         found = {}
         for name, each in values.items():
             there = ~np.isnan(each)
-            with np.errstate(invalid="ignore"):
-                found[name] = self.interval((self.weights @ np.where(there, each, 0)) / (self.weights @ there))
+            with np.errstate(invalid="ignore", divide="ignore"):
+                resampled = (self.weights @ np.where(there, each, 0)) / (self.weights @ there)
+            point = float(each[there].mean()) if there.any() else np.nan
+            found[name] = self.interval(point, resampled, n_patients=int(there.sum()))
         return found
 
     def of_sums(self, counts: Float64) -> dict[str, list[float] | None]:
         """Return the interval of each rate of all recordings together; counts (n_patients, 4)."""
-        return {name: self.interval(each) for name, each in rates(self.weights @ counts).items()}
+        points, resampled, own = rates(counts.sum(0)), rates(self.weights @ counts), rates(counts)
+        return {
+            name: self.interval(float(points[name]), each, n_patients=int((~np.isnan(own[name])).sum()))
+            for name, each in resampled.items()
+        }
 
-    def interval(self, resampled: Float64) -> list[float] | None:
-        """Return [low, high] of a score's resamples; those without one are left out.
+    def interval(self, point: float, resampled: Float64, *, n_patients: int | None = None) -> list[float] | None:
+        """Return [low, high] of a score's resamples, widened to hold the score itself; those without one are left out.
 
-        None for fewer than two patients, and when half of the resamples have no score.
+        None where fewer than LEAST_PATIENTS have the score (`n_patients`, by default all), and when half of the
+        resamples have none.
         """
         there = resampled[~np.isnan(resampled)]
-        if self.weights.shape[1] < 2 or 2 * len(there) < len(resampled):
+        n_patients = self.weights.shape[1] if n_patients is None else n_patients
+        if n_patients < LEAST_PATIENTS or np.isnan(point) or 2 * len(there) < len(resampled):
             return None
-        return [float(edge) for edge in np.quantile(there, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])]
+        low, high = np.quantile(there, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return [float(min(low, point)), float(max(high, point))]
 
 
 def by_patient(patients: Sequence[str], rows: Float64) -> Float64:

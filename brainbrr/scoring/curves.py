@@ -34,22 +34,44 @@ def curves(
     rows = np.zeros((len(recordings), 2, int(binned.max()) + 1))
     np.add.at(rows, (owner, label.astype(np.intp), binned), 1)
     patients = [recording.patient for recording in recordings]
-    resampled = np.einsum("rp,pcb->crb", bootstrap.weights, by_patient(patients, rows), optimize=True)
+    per_patient = by_patient(patients, rows)
+    resampled = np.einsum("rp,pcb->crb", bootstrap.weights, per_patient, optimize=True)
     at, at_intervals = at_false_alarms(recordings, rule, bootstrap)
+    area, precision = auroc(score, label), auprc(score, label)
     found = {
-        "auroc": auroc(score, label),
-        "auprc": auprc(score, label),
+        "auroc": area,
+        "auprc": precision,
         "step_scorer": STEP_SCORER,
         "seizure_share": float(label.mean()),
         "sensitivity_at": at,
         "rate_scorer": RATE_SCORER,
     }
+    n_ill = int((per_patient[:, 1].sum(1) > 0).sum())
+    areas, precisions = _resampled_areas(score, label, patients, owner, bootstrap), _average_precision(*resampled[::-1])
     intervals = {
-        "auroc": bootstrap.interval(_roc_area(resampled[1], resampled[0])),
-        "auprc": bootstrap.interval(_average_precision(resampled[1], resampled[0])),
+        "auroc": bootstrap.interval(np.nan if area is None else area, areas, n_patients=n_ill),
+        "auprc": bootstrap.interval(np.nan if precision is None else precision, precisions, n_patients=n_ill),
         "sensitivity_at": at_intervals,
     }
     return found, intervals
+
+
+def _resampled_areas(
+    score: Float32, label: Bool, patients: Sequence[str], owner: Int64, bootstrap: Bootstrap
+) -> Float64:
+    """Return the exact AUROC of each resample, (resamples,): a sum over pairs of patients, weighed by their draws."""
+    _, which = np.unique(patients, return_inverse=True)
+    person, n = which[owner], bootstrap.weights.shape[1]
+    seizure, of = score[label], person[label]
+    won = np.zeros((n, n))  # pairs of a seizure step of one and a background step of another, ties by half
+    for other in range(n):
+        rest = np.sort(score[~label & (person == other)])
+        below = np.searchsorted(rest, seizure, "left") + np.searchsorted(rest, seizure, "right")
+        won[:, other] = np.bincount(of, weights=below / 2, minlength=n)
+    n_pairs = np.outer(np.bincount(of, minlength=n), np.bincount(person[~label], minlength=n))
+    drawn = bootstrap.weights
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(((drawn @ won) * drawn).sum(1) / ((drawn @ n_pairs) * drawn).sum(1))
 
 
 def auroc(score: Float32, label: Bool) -> float | None:

@@ -16,7 +16,7 @@ from timescoring.scoring import EventScoring, SampleScoring
 
 from brainbrr.core.arrays import Float64
 from brainbrr.scoring import nedc
-from brainbrr.scoring.bootstrap import Bootstrap, Counts, by_patient, for_json, rates
+from brainbrr.scoring.bootstrap import Bootstrap, Counts, by_patient, for_json, rates, wilson
 from brainbrr.scoring.curves import curves
 from brainbrr.scoring.events import EventRule, Events, Pool, Scored
 from brainbrr.scoring.nedc import Tally
@@ -88,10 +88,10 @@ def szcore(reference: Events, hypothesis: Events, *, duration_s: float) -> tuple
     masks = (_annotation(events, _SAMPLE_HZ, duration_s) for events in (reference, hypothesis))
     sample = SampleScoring(*masks, fs=_SAMPLE_HZ)
     by_sample = Counts(int(sample.tp), int(sample.fp), int(sample.refTrue), duration_s)
-    return szcore_event(reference, hypothesis, duration_s=duration_s), by_sample
+    return szcore_event(reference, hypothesis, duration_s), by_sample
 
 
-def szcore_event(reference: Events, hypothesis: Events, *, duration_s: float) -> Counts:
+def szcore_event(reference: Events, hypothesis: Events, duration_s: float) -> Counts:
     """Return one recording's event counts alone: a threshold is chosen by them."""
     event = EventScoring(*(_annotation(events, _EVENT_HZ, duration_s) for events in (reference, hypothesis)))
     return Counts(int(event.tp), int(event.fp), int(event.refTrue), duration_s)
@@ -129,10 +129,11 @@ def event_metrics(outcomes: Sequence[Outcome], bootstrap: Bootstrap) -> tuple[di
         patients, np.array([[_length(outcome.hypothesis), outcome.duration_s] for outcome in outcomes])
     )
     seconds = float(flagged[:, 1].sum())
+    share = float(flagged[:, 0].sum() / seconds)
     delays = [delay for each in judged for delay in each.latencies]
     found = {
         **for_json({name: _mean(values) for name, values in means.items()}),
-        "flagged_share": float(flagged[:, 0].sum() / seconds),
+        "flagged_share": share,
         "latency_s": float(np.median(delays)) if delays else None,
         "latency_scorer": LATENCY_SCORER,
         "hours": seconds / 3600,
@@ -141,13 +142,24 @@ def event_metrics(outcomes: Sequence[Outcome], bootstrap: Bootstrap) -> tuple[di
         "patients": len(event),
         "patients_scored": {name: int((~np.isnan(values)).sum()) for name, values in means.items()},
         "scorer": SCORER,
-        "micro": {**for_json(_named(rates(event.sum(0)), rates(sample.sum(0)))), "scorer": MICRO_SCORER},
-        "nedc": {name: {**for_json(rates(counts.sum(0))), "scorer": _NEDC[name]} for name, counts in nedcs.items()},
+        "micro": {
+            **for_json(_named(rates(event.sum(0)), rates(sample.sum(0)))),
+            "scorer": MICRO_SCORER,
+            "counts": counted(event.sum(0), events=True),
+        },
+        "nedc": {
+            name: {
+                **for_json(rates(counts.sum(0))),
+                "scorer": _NEDC[name],
+                "counts": counted(counts.sum(0), events=name == "ovlp"),
+            }
+            for name, counts in nedcs.items()
+        },
     }
     weighed = bootstrap.weights @ flagged
     intervals = {
         **bootstrap.of_means(means),
-        "flagged_share": bootstrap.interval(weighed[:, 0] / weighed[:, 1]),
+        "flagged_share": bootstrap.interval(share, weighed[:, 0] / weighed[:, 1]),
         "micro": _named(bootstrap.of_sums(event), bootstrap.of_sums(sample)),
         "nedc": {name: bootstrap.of_sums(counts) for name, counts in nedcs.items()},
     }
@@ -174,6 +186,15 @@ def metrics(recordings: Sequence[Scored], threshold: float, rule: EventRule, *, 
         "intervals": {**their_intervals, **intervals},
         "intervals_by": bootstrap.name,
     }
+
+
+def counted(counts: Float64, *, events: bool) -> dict[str, Any]:
+    """Return counts (4,); of whole events also Wilson's intervals, which take events for independent."""
+    hits, false, reference, _ = counts.tolist()
+    found = {"hits": hits, "false": false, "reference": reference}
+    if not events:
+        return found
+    return {**found, "wilson": {"sensitivity": wilson(hits, reference), "precision": wilson(hits, hits + false)}}
 
 
 def _named(event: dict[str, Any], sample: dict[str, Any]) -> dict[str, Any]:

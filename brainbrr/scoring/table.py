@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from brainbrr.scoring.bootstrap import LEAST_PATIENTS
+
 NO_VALUE = "–"
-_FEW_PATIENTS = 10
 
 _STEPS = {
     "auroc": ("AUROC", "{:.3f}"),
@@ -90,7 +91,7 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
     unsure = [title for name, title in titles.items() if _overlap(found, name)]
     if unsure:
         sentences.append(f"Intervals overlap, so the difference may be chance, in: {', '.join(unsure)}.")
-    if found["patients"] < _FEW_PATIENTS:
+    if found["patients"] < LEAST_PATIENTS:
         sentences.append(
             f"Few seizures ({found['seizures']}) and patients ({found['patients']}): differences may be chance."
         )
@@ -117,4 +118,14 @@ def _group(
         if key in found:
             value, interval = found[key], intervals.get(key)
             shown = NO_VALUE if value is None else form.format(value)
-            yield Row(scorer, name, shown, "" if interval is None else " to ".join(form.format(v) for v in interval))
+            yield Row(scorer, name, shown, _interval(key, form, interval, found.get("counts", {})))
+
+
+def _interval(key: str, form: str, interval: Sequence[float] | None, counts: Mapping[str, Any]) -> str:
+    """Return the text of an interval: that over patients, else Wilson's; with the counts behind it."""
+    wilson = counts.get("wilson", {}).get(key)
+    text = " to ".join(form.format(edge) for edge in interval or wilson or ())
+    if not wilson:
+        return text
+    n = counts["reference"] if key == "sensitivity" else counts["hits"] + counts["false"]
+    return f"{text} ({counts['hits']:g} of {n:g}{'' if interval else ', Wilson'})"

@@ -21,7 +21,7 @@ from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.learn import predict as module
 from brainbrr.learn import runs as r
 from brainbrr.learn.config import TrainConfig
-from brainbrr.learn.evaluate import probabilities
+from brainbrr.learn.held_out import probabilities
 from brainbrr.learn.predict import Predictor
 from brainbrr.learn.predict_files import PredictReport, predict
 from brainbrr.learn.thresholds import Thresholds

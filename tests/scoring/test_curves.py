@@ -7,9 +7,11 @@ import time
 import numpy as np
 import pytest
 from helpers.scored_recordings import PLAIN, scored
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from brainbrr.core.arrays import Bool, Float32
-from brainbrr.scoring.bootstrap import Bootstrap, by_patient
+from brainbrr.scoring.bootstrap import Bootstrap, by_patient, rates, wilson
 from brainbrr.scoring.curves import at_false_alarms, auprc, auroc, curves
 from brainbrr.scoring.events import Scored, events_of
 from brainbrr.scoring.nedc import overlap
@@ -98,23 +100,50 @@ def test_117_hours_of_probabilities_take_seconds() -> None:
     assert low < found["auroc"] < high and high - low < 0.1
 
 
-def test_a_binned_interval_is_that_of_resampling_the_steps() -> None:
-    recordings = noise(12, 300, seed=3)
-    bootstrap = Bootstrap.of(4, resamples=100, seed=0)
-    _, intervals = curves(recordings, PLAIN, bootstrap)
+def test_an_interval_of_auroc_is_that_of_resampling_the_steps() -> None:
+    recordings = noise(36, 120, seed=3)
+    patients = sorted({each.patient for each in recordings})
+    bootstrap = Bootstrap.of(12, resamples=100, seed=0)
+    found, intervals = curves(recordings, PLAIN, bootstrap)
     areas = []
     for weights in bootstrap.weights.astype(int):
-        drawn = [r for r in recordings for _ in range(weights[int(r.patient[1:])])]
+        drawn = [r for r in recordings for _ in range(weights[patients.index(r.patient)])]
         score, label = (np.concatenate([getattr(r, name) for r in drawn]) for name in ("score", "label"))
         areas.append(auroc(score, label))
-    assert intervals["auroc"] == pytest.approx(np.quantile(areas, [0.025, 0.975]), abs=1e-3)
+    assert intervals["auroc"] == pytest.approx(np.quantile(areas, [0.025, 0.975]), abs=1e-12)
+    assert intervals["auprc"][0] <= found["auprc"] <= intervals["auprc"][1]
 
 
-def test_intervals_need_two_patients() -> None:
-    assert Bootstrap.of(1, resamples=100, seed=0).interval(np.ones(100)) is None
-    alone = np.full(100, np.nan)
-    alone[:40] = 1
-    assert Bootstrap.of(2, resamples=100, seed=0).interval(alone) is None
+def test_there_is_no_interval_below_ten_patients_that_have_the_score() -> None:
+    nine, ten = (Bootstrap.of(n, resamples=100, seed=0) for n in (9, 10))
+    assert nine.interval(1.0, np.ones(100)) is None and "fewer than 10 patients" in nine.name
+    assert ten.interval(1.0, np.ones(100)) == [1.0, 1.0]
+    values = np.linspace(0, 1, 10)
+    assert ten.of_means({"x": values})["x"] is not None
+    assert ten.of_means({"x": np.where(values > 0, values, np.nan)})["x"] is None
+    counts = np.tile([1.0, 0, 2, 3600], (10, 1))
+    assert ten.of_sums(counts)["sensitivity"] is not None
+    counts[0, 2] = counts[0, 0] = 0
+    assert ten.of_sums(counts)["sensitivity"] is None and ten.of_sums(counts)["false_alarms_per_day"] is not None
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 5)), min_size=10, max_size=14))
+def test_a_score_is_never_outside_its_own_interval(drawn: list[tuple[int, int, int]]) -> None:
+    counts = np.array([[hits, false, hits + missed, 600.0] for hits, false, missed in drawn])
+    bootstrap = Bootstrap.of(len(counts), resamples=100, seed=0)
+    for name, interval in bootstrap.of_sums(counts).items():
+        assert interval is None or interval[0] <= rates(counts.sum(0))[name] <= interval[1]
+    hits, _, reference, _ = counts.sum(0)
+    if reference:
+        low, high = wilson(hits, reference) or (1.0, 0.0)
+        assert 0 <= low <= hits / reference <= high <= 1
+
+
+def test_wilsons_interval_is_the_one_in_the_books() -> None:
+    assert wilson(8, 10) == pytest.approx([0.4902, 0.9433], abs=1e-4)
+    assert wilson(0, 20) == pytest.approx([0.0, 0.1611], abs=1e-4)
+    assert wilson(0, 0) is None
 
 
 def test_the_interval_of_a_mean_is_as_wide_as_its_standard_error_says() -> None:
