@@ -26,7 +26,7 @@ from brainbrr.store import copy
 from brainbrr.store.catalog import Row
 from brainbrr.store.damage import Restored
 from brainbrr.store.integrity import verify_record, verify_record_file
-from brainbrr.store.restore import place_record
+from brainbrr.store.restore import place_file
 from brainbrr.store.store import Store
 
 _FROM = Fix(("repair", "--from", "STORE"))
@@ -185,7 +185,7 @@ class Rebuild:
         finally:
             for key, path in self._aside.items():
                 if key not in self._results or self._results[key].outcome != "restored":
-                    place_record(self._store, path, key)
+                    place_file(self._store, path, "record", key)
         return self._results
 
     def _restore(self, each: Wanted) -> Restored | Origin:

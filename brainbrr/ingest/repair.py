@@ -9,7 +9,7 @@ import errno
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -26,24 +26,32 @@ from brainbrr.eeg.quality.detector import QUALITY_VERSION
 from brainbrr.errors import BrainbrrError, Fix, IntegrityError, RecordingError, UsageError
 from brainbrr.ingest.examine import keep_findings
 from brainbrr.ingest.provenance import Provenance, Rebuild, Wanted
-from brainbrr.store import reader
+from brainbrr.store import deletion, frozen_views, reader
 from brainbrr.store.checks import Inspection, Scope, inspect_store
 from brainbrr.store.copy import copy_small_file
 from brainbrr.store.damage import REPAIR, REPAIR_LATER, Damage, Kind, Outcome, RepairResult, Restored
 from brainbrr.store.integrity import Depth, decode_object, verify_folder, verify_record
-from brainbrr.store.references import verify_small_file
-from brainbrr.store.restore import place_object, place_record, repair_catalogs, restore_group, restore_mark
+from brainbrr.store.restore import (
+    place_file,
+    place_object,
+    repair_catalogs,
+    repair_small_files,
+    restore_group,
+    restore_mark,
+    succeeds,
+    take_catalog,
+)
 from brainbrr.store.store import Store
 from brainbrr.store.verify import Memory
 from brainbrr.views.select import resolve_corpus
 
 _IMMOVABLE = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM)
 """Errors of moving what is not ours: a disk that is mounted there, another user's folder."""
-_FIX: dict[Kind, str] = {
-    "view": Fix(("repair", "--from", "STORE"), ", or freeze the view again"),
-    "pin": Fix(("pin", "VIEW"), ", once the view exists"),
-    "retired": Fix("retire it again with ", ("recipe", "retire", "RECIPE")),
-    "receipt": Fix(("repair", "--from", "STORE")),
+_SMALL: tuple[Kind, ...] = ("findings", "view", "pin", "retired", "receipt")
+_GONE = Fix(("verify", "--accept", "gone"), " misses it no longer")
+_FIX_FOLDER: dict[str, str] = {
+    "catalog": Fix(("repair", "--from", "STORE"), ", or ", ("ingest", "ROOT"), " for each corpus that was in it"),
+    "views": Fix(("repair", "--from", "STORE"), ", or ", ("pin", "VIEW.json"), " for each view that a run still has"),
 }
 
 
@@ -130,6 +138,8 @@ class _Repair:
         kinds = self._by_kind(damaged)
         for each in kinds["stranger"]:
             self._remove_unexpected(each)
+        for each in kinds["folder"]:
+            self._clear_folder(each)
         self._objects(kinds["object"])
         for each in kinds["group"]:
             restore_group(self._store, each.name)
@@ -141,13 +151,14 @@ class _Repair:
             self._add(result)
         self._records(kinds["record"])
         self._rebuild(workers, progress)
-        for each in kinds["findings"]:
-            self._report(each, *self._findings(each))
-        for kind in _FIX:
-            for each in kinds[kind]:
-                self._report(each, *self._small_file(each))
+        for kind in _SMALL:
+            expected, anew = partial(self._memory.expects, kind), self._anew
+            for result in repair_small_files(
+                self._store, self._source, kind, kinds[kind], expected=expected, anew=anew
+            ):
+                self._add(result)
         for each in kinds["folder"]:
-            self._report(each, "not restored", "nothing says what was in it", each.fix)
+            self._report(each, *self._folder(each))
         for each in kinds["recording"]:
             self._report(each, "not restored", "only its EDF says which length is right", each.fix)
 
@@ -170,8 +181,9 @@ class _Repair:
 
     def _add(self, result: RepairResult) -> None:
         self.results.append(result)
-        # what stays in quarantine is missed no longer; a generation that was given up is reported once
-        if result.outcome == "moved aside" or (result.kind == "catalog" and result.outcome == "not restored"):
+        # what is in quarantine or elsewhere now is missed no longer; a generation that was given up is reported once
+        left = result.repaired and not self._store.layout.has(result.kind, result.name)
+        if left or (result.kind == "catalog" and result.outcome == "not restored"):
             self._memory.forget(result.kind, result.name)
             for other in (".ack.json", ".cut.json"):
                 self._memory.forget(result.kind, result.name.replace(".jsonl", other))
@@ -201,7 +213,7 @@ class _Repair:
         aside: list[tuple[Damage, Path | None, str | None]] = []
         for each in damaged:
             folder = store.path_of(*each.subject)
-            if _succeeds(partial(reader.verify, folder, each.name, codec=store.codec)):
+            if succeeds(partial(reader.verify, folder, each.name, codec=store.codec)):
                 self._report(each, "restored", "another process put it right meanwhile")
                 continue
             content = self._content_of(each.name)
@@ -261,18 +273,18 @@ class _Repair:
         store, back = self._store, dict[str, str]()
         aside: list[tuple[Path | None, str]] = []
         for name, record in self._found.foreign_records.items():
-            if place_record(store, store.path_of("record", name), record.key):
+            if place_file(store, store.path_of("record", name), "record", record.key):
                 back[record.key] = record.content
             else:
                 aside.append((store.quarantine("record", name), name))
         for moved, name in aside:  # the place of what was moved may have become free
             record = self._found.foreign_records[name]
-            if moved is not None and place_record(store, moved, record.key):
+            if moved is not None and place_file(store, moved, "record", record.key):
                 back[record.key] = record.content
         return back
 
     def _is_bound(self, key: str) -> bool:
-        return _succeeds(lambda: verify_record(self._store, key))
+        return succeeds(lambda: verify_record(self._store, key))
 
     def _rebuild(self, workers: int | None, progress: Progress) -> None:
         rebuilding = Rebuild(self._store, self._source, self._provenance)
@@ -285,18 +297,53 @@ class _Repair:
             else:
                 self._report(each, *best)
 
-    # The small files
+    # Folders and small files
+
+    def _clear_folder(self, each: Damage) -> None:
+        """Move aside what is in the place of a folder, and bring back what the other store had in it."""
+        store, source, layout = self._store, self._source, self._store.layout
+        if os.path.lexists(path := store.path_of(*each.subject)) and not files.is_folder(path):
+            store.quarantine(*each.subject)
+        if source is None:
+            return
+        deleted = deletion.deleted(layout)
+        if each.name == "views":
+            for digest in set(source.frozen_views()) - deleted["views"].keys():
+                succeeds(partial(copy_small_file, source, store, "view", digest))
+        if each.name == "catalog":
+            for corpus in set(source.corpora()) - set(store.corpora()):
+                if f"{corpus}/{max(source.layout.generations(corpus), default=0)}" not in deleted["generations"]:
+                    take_catalog(store, source, corpus)
+
+    def _folder(self, each: Damage) -> Restored:
+        top, _, corpus = each.name.partition("/")
+        if self._source is not None or top == "records" or files.is_folder(self._store.path_of(*each.subject)):
+            self._store.layout.make_folder(self._store.path_of(*each.subject))
+            return Restored("restored", "made again; what is missing in it is reported by itself")
+        if corpus:
+            fix = Fix(("repair", "--from", "STORE"), ", or ", ("ingest", "ROOT", "--corpus", corpus))
+            return Restored("not restored", "nothing says what was in it", fix)
+        return Restored("not restored", "nothing says what was in it", _FIX_FOLDER.get(top, each.fix))
+
+    def _anew(self, each: Damage) -> Restored:
+        """Make a small file again that no other store has: findings from the EDF, a pin from its name."""
+        if each.kind == "findings":
+            return self._findings(each)
+        if each.kind == "pin" and succeeds(lambda: frozen_views.pin(self._store, each.name) or True):
+            return Restored("restored", "pinned again, by its name")
+        copies = "" if self._source else Fix(("repair", "--from", "STORE"), ", ")
+        fixes = {
+            "view": Fix(copies, ("pin", "VIEW.json"), " with a run's view.json, or "),
+            "pin": Fix("once its view exists, ", ("pin", each.name), "; or "),
+            "retired": Fix(("recipe", "retire", each.name), ", or "),
+            "receipt": Fix("no command makes a receipt again: ", copies),
+        }
+        return Restored("not restored", "nothing else says what it said", Fix(fixes[each.kind], _GONE))
 
     def _findings(self, each: Damage) -> Restored:
-        """Restore findings from the other store, or by examining the EDF again."""
         key, _, version = each.name.partition("-")
-        if is_digest(key, 32) and self._store.has_findings(key, int(version), prove=True):
-            return Restored("restored", "made again with its record")
-        self._store.quarantine(*each.subject)
         if not is_digest(key, 32):
             return Restored("moved aside", "nothing reads it")
-        if self._copied(*each.subject):
-            return Restored("restored", self._from_source)
         if int(version) != QUALITY_VERSION:
             return Restored("moved aside", f"no detector of version {version} is there to look again")
         try:
@@ -306,35 +353,3 @@ class _Repair:
         except RecordingError as error:
             return Restored("not restored", error.what, error.fix)
         return Restored("restored", f"made again from {origin.edf}")
-
-    def _small_file(self, each: Damage) -> Restored:
-        """Restore a checksummed file from the other store; a whole one that names something missing stays."""
-        fix = _FIX[each.kind]
-        if _succeeds(lambda: verify_small_file(self._store, *each.subject)):
-            if each.kind == "pin" and self._copied("view", each.name):
-                return Restored("restored", f"its view came {self._from_source}")
-            if each.kind == "pin" and os.path.lexists(self._store.path_of("view", each.name)):
-                return Restored("restored", "its view came back")
-            return Restored("not restored", "it is whole, but what it speaks of is not", fix)
-        self._store.quarantine(*each.subject)
-        if self._copied(*each.subject):
-            return Restored("restored", self._from_source)
-        return Restored("not restored", "nothing else says what it said", fix)
-
-    @property
-    def _from_source(self) -> str:
-        return f"from {self._source.location}" if self._source else ""
-
-    def _copied(self, kind: Kind, name: str) -> bool:
-        """Copy a small file from the other store; say whether that has it whole."""
-        source = self._source
-        return source is not None and _succeeds(lambda: copy_small_file(source, self._store, kind, name))
-
-
-def _succeeds(action: Callable[[], object]) -> bool:
-    """Say whether an action raises nothing, and returns nothing or something true."""
-    try:
-        result = action()
-    except (BrainbrrError, OSError):
-        return False
-    return result is None or bool(result)

@@ -179,8 +179,8 @@ class _Objects:
             verify_folder(self._store, name, checksums=depth == "checksums")
             sums = _Sums()
             if depth == "full":
-                self.decoded[name] = decode_object(self._store, name, observer=sums)
-                self.sums[name] = sums.digests()
+                content = self.decoded[name] = decode_object(self._store, name, observer=sums)
+                self.sums[content] = sums.digests()  # of what is in the folder, whatever its name
             verify_place(self._store, name, decoded=self.decoded.get(name))
             return self.sums.get(name)
 

@@ -19,6 +19,10 @@ FORMAT = 2
 
 _MARK: dict[str, object] = {"format": FORMAT, "kind": "brainbrr store"}  # with "codec" too, unless that is "none"
 _FROM_FORMAT_1 = "its keys prove nothing: move it away, and ingest again into a new store; arrays come out the same"
+_PUT_BACK = (
+    f"write {canonical_json(_MARK).decode()} into it, without a line break, "
+    'or with "codec":"zstd" before "format" if the zarr.json files of its objects name zstd'
+)
 GUESTS = {"README.md", ".gitignore", ".gitkeep", "lost+found"}
 
 
@@ -111,7 +115,8 @@ def open_existing(root: Path) -> Layout:
     except PermissionError as error:
         raise _unreadable(root, error) from None
     except IntegrityError as error:
-        raise FormatError(f"the store's format cannot be read: {error.what}", where=layout.mark) from None
+        what = f"the store's format cannot be read: {error.what}"
+        raise FormatError(what, where=layout.mark, fix=_PUT_BACK) from None
     for codec in CODECS:
         if mark == _mark(codec):
             layout.refuse_links()
@@ -163,12 +168,8 @@ def _refuse_foreign(layout: Layout) -> None:
 
 def _refuse_unmarked(layout: Layout) -> None:
     if any(layout.fan_outs(layout.objects)) or any(layout.fan_outs(layout.records)) or layout.corpora():
-        text = canonical_json(_MARK).decode()
-        raise FormatError(
-            "this store has lost its format.json, so its format is not known",
-            where=layout.root,
-            fix=f'put it back: {text}, or with "codec":"zstd" before "format" if its zarr.json files name zstd',
-        )
+        what = "this store has lost its format.json, so its format is not known"
+        raise FormatError(what, where=layout.root, fix=_PUT_BACK)
 
 
 def verify_mark(layout: Layout) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import stat
 import uuid
@@ -108,8 +109,14 @@ class Layout:
     def refuse_links(self) -> None:
         """Refuse a store with a link for one of its own folders; folders in these are checked when a file is opened."""
         for name in (*FOLDERS, *LATER):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                files.refuse_link(self.root / name)
+            path = self.root / name
+            if not path.is_symlink():
+                continue
+            target = path.resolve()
+            here, there = shlex.quote(str(path)), shlex.quote(str(target))
+            then = f"mv {there} {here}" if target.is_dir() else "`brainbrr repair`"
+            what = "a link lies where a folder belongs"
+            raise IntegrityError(what, where=path, fix=f"rm {here}, then {then}")
 
     @property
     def mark(self) -> Path:
@@ -285,9 +292,11 @@ class Layout:
         An object in its place is named by its content; any other folder by its path below `objects.zarr`.
         """
         for fan_out in self.fan_outs(self.objects):
+            if fan_out.name == ARRAY_FILE:  # a group's file, whatever is in its place
+                continue
             if fan_out.is_symlink() or (fan_out / SHARD_FILE).exists():
                 yield fan_out.name
-            for folder in self.fan_outs(fan_out):
+            for folder in (each for each in self.fan_outs(fan_out) if each.name != ARRAY_FILE):
                 yield _name_in(fan_out, folder.name, folder.name, _OBJECT)
 
     def found_records(self) -> Iterator[str]:
@@ -348,6 +357,11 @@ class Layout:
                 return self.root / "catalog" / name
             case _:
                 return self.root / name
+
+    def has(self, kind: str, name: str) -> bool:
+        """Say whether a thing exists in its place; not behind a link in the place of its folder."""
+        path = self.path_of(kind, name)
+        return not path.parent.is_symlink() and files.exists(path)
 
     @property
     def folder_mode(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from brainbrr.core import files
 from brainbrr.core.digest import key_of
 from brainbrr.errors import BrainbrrError, IntegrityError
 from brainbrr.store import catalog as catalogs
@@ -88,7 +87,7 @@ class References:
     def _check_key(self, key: str, content: str, why: str, *, excused: bool = False) -> None:
         if key not in self._known:
             # one that exists now was stored since the records were listed: an ingest is running
-            if excused or files.exists(self.store.path_of("record", key)):
+            if excused or self.store.layout.has("record", key):
                 return
             self.damage.add("record", key, f"{why}, and it is gone")
             self._known.add(key)  # reported once

@@ -1,4 +1,4 @@
-"""Put things back: what is whole into its place, catalogs from another store or without lost generations.
+"""Put things back: what is whole into its place, catalogs and small files from another store, or without what is lost.
 
 Deletes and overwrites nothing: what is damaged moves to quarantine. Knows nothing of EEG; `brainbrr.ingest.repair`
 decides.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from brainbrr.core import files
@@ -18,8 +19,10 @@ from brainbrr.core.digest import sha256
 from brainbrr.core.failpoints import reach
 from brainbrr.errors import BrainbrrError, Fix, IntegrityError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import create, sidecars
-from brainbrr.store.damage import Damage, RepairResult
+from brainbrr.store import copy, create, sidecars
+from brainbrr.store.damage import Damage, Kind, RepairResult, Restored
+from brainbrr.store.layout import Layout
+from brainbrr.store.references import verify_small_file
 from brainbrr.store.store import Store
 
 
@@ -35,11 +38,14 @@ def place_object(store: Store, folder: Path, content: str) -> bool:
     return True
 
 
-def place_record(store: Store, file: Path, key: str) -> bool:
-    """Move a whole record to the place of its key; False when that is occupied."""
-    place = store.path_of("record", key)
+def place_file(store: Store, file: Path, kind: Kind, name: str) -> bool:
+    """Move a whole record or small file to the place of its name; False when that is occupied."""
+    place = store.path_of(kind, name)
     store.layout.ensure_fan_out(place.parent)
-    if not files.link(file, place):
+    try:
+        if not files.link(file, place):
+            return False
+    except FileNotFoundError:  # moved aside with its folder
         return False
     reach("put in place")
     files.sync_folder(place.parent)
@@ -50,7 +56,10 @@ def place_record(store: Store, file: Path, key: str) -> bool:
 
 def restore_group(store: Store, name: str) -> None:
     """Write a group's file again, by the name that `checks` gave it."""
-    store.layout.ensure_group(store.path_of("group", name).parent)
+    folder = store.path_of("group", name).parent
+    store.layout.make_folder(folder)
+    files.refuse_link(folder)
+    store.layout.ensure_group(folder)
 
 
 def restore_mark(store: Store) -> None:
@@ -69,6 +78,85 @@ def replace_generation(store: Store, corpus: str, seq: int, data: bytes) -> None
     catalogs.acknowledge(layout, corpus, seq, catalogs.generation(layout, corpus, seq)[1])
 
 
+def take_catalog(store: Store, source: Store, corpus: str) -> bool:
+    """Replace a corpus's whole catalog by that of another store; False where that has none which is whole.
+
+    The newest generation first: it proves those before it to the next run after a kill.
+    """
+    layout = source.layout
+    first = max((0, *layout.cuts(corpus)))
+    seqs = [seq for seq in layout.generations(corpus) if seq >= first]
+    try:
+        catalogs.verify(layout, corpus)
+        theirs = {seq: files.read(layout.generation(corpus, seq), limit=sidecars.MAX_CATALOG_BYTES) for seq in seqs}
+    except (BrainbrrError, OSError):
+        return False
+    for seq in reversed(seqs):
+        replace_generation(store, corpus, seq, theirs[seq])
+    if first:
+        store.layout.quarantine(store.layout.cut(corpus, first))
+        catalogs.cut(store.layout, corpus, first, sidecars.now())
+    return bool(seqs)
+
+
+def repair_small_files(
+    store: Store,
+    source: Store | None,
+    kind: Kind,
+    damaged: Iterable[Damage],
+    *,
+    expected: Callable[[str], bool],
+    anew: Callable[[Damage], Restored],
+) -> Iterator[RepairResult]:
+    """Repair all damage of a kind of small files; yield the result for each.
+
+    A whole file under another's name goes to its own place. What is missing then comes from `source`, else from
+    `anew`; a name that nothing else knows is moved aside. `expected`: whether the host knows that a name existed.
+    """
+    bad = list(damaged)
+    own: dict[str, str] = {}
+    moved: list[tuple[Path, str]] = []
+    for each in bad:
+        path = store.path_of(*each.subject)
+        if succeeds(partial(verify_small_file, store, *each.subject)):  # a pin whose view is not there, or restored
+            continue
+        name = sidecars.name_inside(kind, path)
+        aside = store.quarantine(*each.subject)
+        if name is not None and aside is not None:
+            own[each.name] = name
+            moved.append((aside, name))
+    for aside, name in moved:
+        if place_file(store, aside, kind, name) and not _is_whole(store, kind, name):
+            store.quarantine(kind, name)
+    for each in bad:
+        if kind == "pin" and source is not None:
+            succeeds(partial(copy.copy_small_file, source, store, "view", each.name))
+        if _is_whole(store, *each.subject):
+            yield RepairResult(each, "restored", "what belongs there is there again")
+        elif source is not None and succeeds(partial(copy.copy_small_file, source, store, *each.subject)):
+            yield RepairResult(each, "restored", f"from {source.location}")
+        elif each.name in own and not expected(each.name):
+            yield RepairResult(each, "moved aside", f"it is {own[each.name][:12]}, which has a place of its own")
+        else:
+            yield RepairResult(each, *anew(each))
+
+
+def _is_whole(store: Store, kind: Kind, name: str) -> bool:
+    """Say whether a small file exists and is whole; a pin, whether its view exists too."""
+    if not succeeds(lambda: verify_small_file(store, kind, name)):
+        return False
+    return kind != "pin" or succeeds(lambda: verify_small_file(store, "view", name))
+
+
+def succeeds(action: Callable[[], object]) -> bool:
+    """Say whether an action raises nothing, and returns nothing or something true."""
+    try:
+        result = action()
+    except (BrainbrrError, OSError):
+        return False
+    return result is None or bool(result)
+
+
 @dataclass(frozen=True)
 class _File:
     """A damaged file of a catalog: what it is, and of which generation."""
@@ -81,15 +169,44 @@ class _File:
 def repair_catalogs(store: Store, source: Store | None, damaged: Iterable[Damage]) -> Iterator[RepairResult]:
     """Repair all damage of kind `catalog`; yield the result for each file.
 
-    Generations come from `source` where a digest verifies them, else the catalog goes on without them.
+    Generations come from `source` where a digest verifies them, or where nothing is left here that could contradict;
+    else the catalog goes on without them.
     """
     corpora: dict[str, list[_File]] = defaultdict(list)
     for damage in damaged:
         corpus, _, name = damage.name.partition("/")
         seq, _, kind = name.partition(".")
         corpora[corpus].append(_File(int(seq), kind, damage))
+    for corpus in sorted(corpora):
+        if own := _corpus_inside(store.layout, corpus):
+            yield from _rename_catalog(store.layout, own, corpora.pop(corpus), corpora)
     for corpus, bad in sorted(corpora.items()):
         yield from _Catalog(store, source, corpus, bad).repair()
+
+
+def _corpus_inside(layout: Layout, corpus: str) -> str | None:
+    """Return the corpus that a catalog's newest generation says it is of, if its folder has another name."""
+    for seq in layout.generations(corpus)[-1:]:
+        path = layout.generation(corpus, seq)
+        with suppress(BrainbrrError, OSError):
+            found = catalogs.decode(files.read(path, limit=sidecars.MAX_CATALOG_BYTES), where=path)
+            return found.corpus if found.corpus != corpus and layout.names_corpus(found.corpus) else None
+    return None
+
+
+def _rename_catalog(
+    layout: Layout, own: str, bad: list[_File], corpora: dict[str, list[_File]]
+) -> Iterator[RepairResult]:
+    """Give a catalog's folder the name of its corpus, or move it aside where that one has a folder."""
+    folder, place = (layout.generation(name, 0).parent for name in (bad[0].damage.name.partition("/")[0], own))
+    if files.exists(place):
+        layout.quarantine(folder)
+        yield from (RepairResult(each.damage, "moved aside", f"it is a copy of corpus {own}") for each in bad)
+        return
+    files.rename_folder(folder, place)
+    files.sync_folder(place.parent)
+    for each in (*bad, *corpora.pop(own, ())):
+        yield RepairResult(each.damage, "restored", f"its folder has the name of corpus {own} again")
 
 
 class _Catalog:
@@ -101,6 +218,14 @@ class _Catalog:
 
     def repair(self) -> Iterator[RepairResult]:
         """Repair generations, the newest first, so that the rest is a catalog at any moment; then what names them."""
+        if (
+            self._source is not None
+            and not self._has_anything_whole()
+            and take_catalog(self._store, self._source, self._corpus)
+        ):
+            for each in (damaged for those in self._bad.values() for damaged in those):
+                yield RepairResult(each.damage, "restored", f"from {self._source.location}")
+            return
         lost = []
         for each in sorted(self._bad["jsonl"], key=lambda each: -each.seq):
             if self._source is not None and (data := self._theirs(self._source, each.seq)) is not None:
@@ -127,6 +252,14 @@ class _Catalog:
             if each.seq > newest:
                 yield self._given_up(each, newest)
         yield from map(self._rewritten, self._bad["cut.json"])
+
+    def _has_anything_whole(self) -> bool:
+        """Say whether a generation is whole, or a digest says which one another store should have."""
+        layout, corpus = self._layout, self._corpus
+        bad = {(kind, each.seq) for kind, those in self._bad.items() for each in those}
+        return any(("jsonl", seq) not in bad for seq in layout.generations(corpus)) or any(
+            ("ack.json", seq) not in bad for seq in layout.acknowledged(corpus)
+        )
 
     def _theirs(self, source: Store, seq: int) -> bytes | None:
         """Return a generation's bytes from another store, if a digest here verifies that it is the same one."""

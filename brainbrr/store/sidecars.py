@@ -19,7 +19,7 @@ from pydantic import field_validator
 from brainbrr.core import files, models
 from brainbrr.core.digest import is_digest, json_digest
 from brainbrr.core.models import Many, Stored
-from brainbrr.errors import Fix, IntegrityError, UsageError
+from brainbrr.errors import BrainbrrError, Fix, IntegrityError, UsageError
 from brainbrr.store.layout import Layout
 
 MAX_CATALOG_BYTES = 1 << 30
@@ -240,9 +240,14 @@ def stamp() -> str:
 
 def write_receipt(layout: Layout, receipt: Receipt) -> Path:
     """Keep a receipt, durable, and return its file. Raises SpaceError when the disk is full."""
-    path = layout.receipt(f"{stamp()}-{_digest_of(receipt)}")
+    path = layout.receipt(_receipt_name(receipt))
     publish_checksummed(layout, path, receipt, lambda: None)
     return path
+
+
+def _receipt_name(receipt: Receipt) -> str:
+    stamped = datetime.fromisoformat(receipt.created).astimezone(UTC)
+    return f"{stamped.strftime('%Y%m%dT%H%M%SZ')}-{_digest_of(receipt)}"
 
 
 def _digest_of(receipt: Receipt) -> str:
@@ -282,6 +287,26 @@ def deleted(layout: Layout) -> Mapping[str, Mapping[str, str]]:
                 name = each if isinstance(each, str) else f"{each.corpus}/{each.seq}"
                 when[kind][name] = max(receipt.created, when[kind].get(name, ""))
     return when
+
+
+_NAME_INSIDE: Mapping[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
+    "findings": ("findings", lambda fields: f"{fields['key']}-{fields['version']}"),
+    "view": ("view", lambda fields: str(fields["name"])),
+    "pin": ("pin", lambda fields: str(fields["view"])),
+    "retired": ("retired recipe", lambda fields: str(fields["recipe"])),
+    "receipt": ("receipt", lambda fields: _receipt_name(models.parse(Receipt, fields, where=None))),
+}
+"""By kind, as `damage.Kind` has it: the kind in the file, and the name that follows from its fields."""
+
+
+def name_inside(kind: str, path: Path) -> str | None:
+    """Return the name that an intact small file of a kind says it has; None for any other file."""
+    kind_inside, name_of = _NAME_INSIDE[kind]
+    try:
+        fields = models.from_checksummed(files.read(path, limit=MAX_CATALOG_BYTES), where=path)
+        return name_of(fields) if fields.get("kind") == kind_inside else None
+    except (BrainbrrError, OSError, KeyError):
+        return None
 
 
 class Pin(SmallFile):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,6 +95,8 @@ class Memory:
         self._passes: Passes | None = host.passes(store.location) if host else None
         self._last: dict[str, Pass] = {}
         self.skipped: dict[str, str | None] = {}
+        seen = self._passes.seen if self._passes else {}
+        self._before = {kind: frozenset(names) for kind, names in seen.items()}
 
     def inspect(self, max_age_s: float | None, until: float | None, progress: Progress) -> Inspection:
         """Inspect the store; skip objects that passed less than `max_age_s` ago."""
@@ -136,7 +137,7 @@ class Memory:
             for name, seen in names.items():
                 if name in found.names.get(kind, ()) or (kind, name) in reported:
                     continue
-                if os.path.lexists(self._store.path_of(kind, name)):  # a cancelled deletion put it back
+                if self._store.layout.has(kind, name):  # a cancelled deletion put it back
                     continue
                 when = self._deletion(kind, name, deleted)
                 if when is None or when < seen:
@@ -163,6 +164,10 @@ class Memory:
             self._passes.forget(kind, [name for name in names if name not in there and (kind, name) not in missed])
         self._passes.see(found.names, now=self._now.isoformat(timespec="seconds"))
         return keep(self._passes.save)
+
+    def expects(self, kind: str, name: str) -> bool:
+        """Say whether something existed before this run."""
+        return name in self._before.get(kind, ())
 
     def forget(self, kind: str, name: str) -> None:
         """Miss something no longer."""

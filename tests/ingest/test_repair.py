@@ -585,7 +585,7 @@ def test_a_lost_frozen_view_is_reported_until_it_is_frozen_again(cli: Cli, store
     flip(store.layout.view(digest), 20)
     for _ in range(2):
         report = repair(store, depth="quick", host=host)
-        assert report.exit_code == 4 and "freeze the view again" in str([each.fix for each in report.mended])
+        assert report.exit_code == 4 and "brainbrr pin VIEW.json" in str([each.fix for each in report.mended])
     with_view(store)
     assert repair(store, depth="quick", host=host).exit_code == 0
     assert verify(store, host=host).corrupt == ()
@@ -603,12 +603,77 @@ def test_what_somebody_deleted_comes_back_since_the_host_remembers_it(
     key = next(store.keys())
     store.layout.record(key).unlink()
     assert repair(store, depth="quick", host=host).exit_code == 4
-    # no catalog says any more where recordings lie; the acknowledgements went with it
-    report = repair(store, depth="quick", source=other, host=host)
-    assert {each.name for each in report.mended if not each.repaired} == {"catalog"}
-    assert {name: data for name, data in everything_of(store).items() if "catalog" not in name} == {
-        name: data for name, data in before.items() if "catalog" not in name
-    }
+    # no catalog says any more where recordings lie, and nothing here contradicts the other store's
+    assert repair(store, depth="quick", source=other, host=host).exit_code == 0
+    assert everything_of(store) == before
+
+
+# Folders, and whole files under another's name
+
+
+def _lose_objects(location: Path) -> None:
+    shutil.rmtree(location / "objects.zarr")
+
+
+def _copy_fan_out(location: Path) -> None:
+    fan_out = next(path for path in sorted((location / "objects.zarr").iterdir()) if path.is_dir())
+    shutil.copytree(fan_out, fan_out.with_name("copy of it"))
+
+
+def _link(kind: str) -> Callable[[Path], None]:
+    def link(location: Path) -> None:
+        folder = next(path for path in sorted(location.glob(kind)) if path.is_dir())
+        folder.rename(location.parent / "moved")
+        folder.symlink_to(location.parent / "moved")
+
+    return link
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("from_store", [True, False], ids=["from a store", "from EDFs"])
+@pytest.mark.parametrize(
+    "damage", [_lose_objects, _copy_fan_out, _link("objects.zarr/??"), _link("objects.zarr/??/?*"), _link("records/??")]
+)
+def test_an_odd_folder_hinders_nothing_and_all_comes_back_in_one_run(
+    store: Store, other: Store, generated: Path, damage: Callable[[Path], None], *, from_store: bool
+) -> None:
+    before = everything_of(store)
+    damage(store.location)
+    assert verify(store).corrupt
+    report = repair(store, source=other) if from_store else from_edf(store, generated)
+    assert report.exit_code == 0, report
+    assert verify(store).corrupt == () and everything_of(store) == before
+
+
+def test_a_damaged_pin_is_pinned_again_by_its_name(store: Store) -> None:
+    digest = with_view(store)
+    flip(store.layout.pin(digest), 20)
+    assert [each.how for each in repair(store, depth="quick").mended] == ["pinned again, by its name"]
+    assert store.pinned_views() == (digest,) and verify(store, depth="quick").corrupt == ()
+
+
+def test_a_receipt_that_nothing_restores_is_said_to_be_that(store: Store, other: Store, tmp_path: Path) -> None:
+    host, digest = Host(tmp_path / "host"), with_view(store)
+    frozen_views.unpin(store, digest)
+    [name] = store.layout.receipts()
+    verify(store, depth="quick", host=host)
+    flip(store.layout.receipt(name), 20)
+    for source in (None, other):
+        [found] = repair(store, depth="quick", source=source, host=host).mended
+        assert not found.repaired and str(found.fix).startswith("no command makes a receipt again")
+    assert "--from" not in str(found.fix)  # that was tried just now
+    assert verify(store, depth="quick", host=host, accept_gone=True).corrupt == ()
+    assert verify(store, depth="quick", host=host).corrupt == ()
+
+
+def test_a_whole_file_under_anothers_name_goes_back_to_its_own(store: Store, tmp_path: Path) -> None:
+    host, digest = Host(tmp_path / "host"), with_view(store)
+    before = everything_of(store)
+    verify(store, depth="quick", host=host)
+    store.layout.view(digest).rename(store.layout.view("ab" * 32))
+    (store.location / "catalog" / "demo").rename(store.location / "catalog" / "other")
+    assert repair(store, depth="quick", host=host).exit_code == 0
+    assert verify(store, depth="quick", host=host).corrupt == () and everything_of(store) == before
 
 
 # Killed at any moment

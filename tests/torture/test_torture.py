@@ -38,9 +38,9 @@ def test_killed_at_random_nothing_that_was_acknowledged_is_lost() -> None:
 
 
 @pytest.mark.slow
-def test_damage_of_every_kind_is_found_and_never_read() -> None:
+def test_damage_of_every_kind_is_found_never_read_and_restored_in_one_repair() -> None:
     told = run("damages.py", "--damages", 100, "--seed", 1)
-    assert "in 13 kinds of files, 0 missed" in told and told.endswith("0 silently")
+    assert "in 17 kinds of files and folders" in told and ", 0 missed; " in told and told.endswith("0 silently")
 
 
 @pytest.mark.slow
