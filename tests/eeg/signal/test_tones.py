@@ -1,4 +1,4 @@
-"""How good the default filters are at every rate: the figures of the README, held against analytic tones."""
+"""How good the default filters are at every rate: the figures of the documentation, held against analytic tones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from brainbrr.eeg.signal.recipe import Recipe
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rate", [*RATES, *ODD_RATES], ids=lambda rate: f"{float(rate):.6g}")
-def test_the_filters_do_what_the_readme_says(rate: Fraction) -> None:
+def test_the_filters_do_what_the_documentation_says(rate: Fraction) -> None:
     found = quality(rate)
     assert found.ripple_db < 0.012
     assert found.notch_db is None or found.notch_db < -73
