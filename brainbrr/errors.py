@@ -144,7 +144,7 @@ class EdfError(RecordingError):
 
 
 class MontageError(RecordingError):
-    """The recipe's channels are not in the file, or cannot be told apart."""
+    """The recipe's channels are not in the file, or cannot be distinguished."""
 
     code = "montage-refused"
 

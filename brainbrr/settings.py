@@ -164,7 +164,7 @@ def _read_user_config(file: Path) -> dict[str, str]:
 
 
 def launched(environ: Mapping[str, str] | None = None) -> Launch | None:
-    """Return what torchrun said of this process, None where nobody did. Raises ConfigError for half of it."""
+    """Return what torchrun set for this process, None where it set nothing. Raises ConfigError for half of it."""
 
     environ = os.environ if environ is None else environ
     if "RANK" not in environ or "WORLD_SIZE" not in environ:

@@ -22,7 +22,7 @@ def init(session: Session, *, group: str | None, public: bool, codec: Codec | No
     """Create an empty store, for yourself or for a group. Optional: `ingest` creates a store of your own.
 
     Without options only you may read it: folders have mode 0700. With --group they have mode 2770 and the group, with
-    --public 0755, with both 2775, whatever the umask of whoever writes; files have mode 0444. What you choose here
+    --public 0755, with both 2775, whatever the umask of the writer; files have mode 0444. What you choose here
     holds for every corpus that is stored later. A store that `ingest` creates is no more readable than the corpus. A
     file system that cannot hold a store is refused, with the reason. Where the store exists already, this shows
     whether it is as requested.

@@ -34,7 +34,7 @@ class Guard:
         return cls(stat.S_IMODE(facts.st_mode), facts.st_gid, _has_acl(folder))
 
     def bits(self, groups: frozenset[int]) -> int:
-        """Return the bits (rwx) of somebody who is in these groups and not the owner."""
+        """Return the bits (rwx) of a user who is in these groups and not the owner."""
         return self.mode >> 3 & 7 if self.group in groups else self.mode & 7
 
 
@@ -49,7 +49,7 @@ def guards(folder: Path) -> tuple[Guard, ...]:
 
 
 def opens_more(guard: Guard, than: Sequence[Guard]) -> bool:
-    """Say whether a folder lets in somebody whom a path (the folder first, then its parents) keeps out."""
+    """Say whether a folder lets in a user whom a path (the folder first, then its parents) keeps out."""
     mode = guard.mode | (_GROUP | _OTHERS if guard.has_acl else 0)  # a list may name anybody
     if not mode & (_GROUP | _OTHERS):
         return False

@@ -128,7 +128,7 @@ def recipe_digest(fields: Mapping[str, Any]) -> str:
 def key_of(*, source: str, recipe: str) -> str:
     """Return the key: what an object is made from, known before the work is done.
 
-    XXH3-128 finds and proves nothing, since anyone can compute a second preimage: whoever finds a record by its key
+    XXH3-128 finds and proves nothing, since anyone can compute a second preimage: who finds a record by its key
     compares source and recipe with the record's.
     """
     return xxh3_128(canonical_json({"recipe": recipe, "source": source}))

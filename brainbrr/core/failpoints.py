@@ -1,4 +1,4 @@
-"""Named moments between the steps of a write, where a test stops or kills the process. Free while nobody listens."""
+"""Named moments between the steps of a write, where a test stops or kills the process. Otherwise they cost nothing."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ POINTS = {
     "object begun": "both files of an object are open in tmp/, with its zarr.json",
     "object written": "all its tiles and its index are written",
     "object flushed": "its files are read-only and on the disk",
-    "object renamed": "it lies in its place",
+    "object renamed": "it is in its place",
     "object durable": "its place is on the disk",
     "record linked": "its record is durable, and it is not yet looked for again",
-    "moved aside": "something damaged lies in quarantine",
+    "moved aside": "something damaged is in quarantine",
     "damage noted": "a repair knows what is damaged, and has moved nothing",
-    "put in place": "something whole lies where it belongs, perhaps not yet on the disk",
-    "damage mended": "one damaged thing is replaced, or given up, and the next one is not begun",
+    "put in place": "something complete is where it belongs, perhaps not yet on the disk",
+    "damage repaired": "one damaged thing is replaced, or given up, and the next one is not begun",
     "generation linked": "a catalog's generation is durable, and not yet acknowledged",
-    "list written": "a list of what is condemned is durable",
+    "list written": "a list of deletion candidates is durable",
     "deletion begun": "a deletion has its folder in trash/, and has not yet read what is alive",
     "taken away": "things of one kind lie in its folder, durably, to be looked at again",
-    "put back": "one of them lies in its place again",
+    "put back": "one of them is in its place again",
     "decided": "those that nothing keeps are decided upon",
     "receipt written": "a receipt names them, durably, and they are there",
     "removed": "one file of them is gone",
@@ -37,6 +37,6 @@ listener: Callable[[str], None] | None = None
 
 
 def reach(point: str) -> None:
-    """Tell whoever listens that a point is reached."""
+    """Tell the listener, if there is one, that a point is reached."""
     if listener is not None:
         listener(point)

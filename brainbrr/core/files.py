@@ -30,7 +30,7 @@ def exists(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Say whether a folder, not a link to one, lies at a path. Raises UsageError where that may not be known."""
+    """Say whether a folder, not a link to one, is at a path. Raises UsageError where that may not be known."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)  # not is_dir(), for which all trouble is absence
     except (FileNotFoundError, NotADirectoryError):
@@ -46,9 +46,9 @@ def unreadable(folder: Path, error: OSError) -> UsageError:
 
 
 def refuse_link(folder: Path | str) -> None:
-    """Raise IntegrityError where a link lies in a folder's place: what is behind it is not the store's."""
+    """Raise IntegrityError where a link is in a folder's place: what is behind it is not the store's."""
     if stat.S_ISLNK(os.lstat(folder).st_mode):
-        raise IntegrityError("a link lies where a folder belongs", where=folder, fix="put the folder itself there")
+        raise IntegrityError("a link is where a folder belongs", where=folder, fix="put the folder itself there")
 
 
 def open_plain(path: Path, *, folders: int = 1, follow: bool = False) -> int:
@@ -65,7 +65,7 @@ def open_plain(path: Path, *, folders: int = 1, follow: bool = False) -> int:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
     except OSError as error:
         if not follow and error.errno in (errno.ELOOP, errno.ENXIO):
-            raise IntegrityError("a link or a device lies where a file belongs", where=path) from None
+            raise IntegrityError("a link or a device is where a file belongs", where=path) from None
         if not follow and error.errno == errno.ENOTDIR:
             raise FileNotFoundError(errno.ENOENT, error.strerror, str(path)) from None
         raise
@@ -159,7 +159,7 @@ def finish(descriptor: int, *, durable: bool = True) -> None:
 def make_folder(folder: Path, mode: int | None = None) -> None:
     """Make a folder and those above it that lack; `mode`: of each, whatever the umask says.
 
-    One of ours that is there gets its mode: whoever made it may have died before that.
+    One of ours that is there gets its mode: its maker may have died before that.
     """
     try:
         folder.mkdir()
@@ -216,7 +216,7 @@ def rename_folder(folder: Path, place: Path) -> bool:
 def publish(temporary: Path, path: Path, data: bytes, *, durable: bool = True) -> bool:
     """Make `data` appear under `path`, whole, durable and once; return False when something is there already.
 
-    Not `durable`: a power cut may leave an empty file or none. For what can be made anew.
+    Not `durable`: a power cut may leave an empty file or none. For what can be made again.
     """
     for last in (False, False, True):
         write(temporary, data, durable=durable)
@@ -262,7 +262,7 @@ def check_space(location: Path, *, n_bytes: int, n_inodes: int) -> None:
 
 
 SMALL_BYTES = 1 << 16
-"""What a few folders and small files take on any disk, generously: nobody is told to free less."""
+"""What a few folders and small files take on any disk, generously: no message asks to free less."""
 
 
 @contextlib.contextmanager

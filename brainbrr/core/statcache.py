@@ -53,7 +53,7 @@ class FileFacts:
         before, began_ns = moves(self._stat(path)), time.time_ns()
         fact = read()
         # began, not now: an edit in the tick of the last one, while a slow read was under way, shows in no stat.
-        # An mtime that somebody put into the future is as far from the tick of any edit as one in the past.
+        # An mtime that was put into the future is as far from the tick of any edit as one in the past.
         _, mtime_ns, ctime_ns, _ = before
         settled = began_ns - ctime_ns > _SETTLED_NS and abs(began_ns - mtime_ns) > _SETTLED_NS
         if settled and before == moves(self._stat(path)):
@@ -78,7 +78,7 @@ class FileFacts:
 
 
 def moves(status: os.stat_result) -> list[int]:
-    """Return what moves when a file is changed or replaced; ctime also when somebody puts its mtime back."""
+    """Return what moves when a file is changed or replaced; ctime also when its mtime is put back."""
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
@@ -188,7 +188,7 @@ class Pass:
 
     @classmethod
     def from_fact(cls, fact: Any) -> Pass | None:
-        """Return what was remembered; what nobody can have written is nothing."""
+        """Return what was remembered; entries that cannot be ours are dropped."""
         if not isinstance(fact, list) or len(fact) < 3 or not all(type(at_s) is int for at_s in fact[2:]):
             return None
         sums = fact[1]

@@ -1,1 +1,1 @@
-"""Files to arrays: EDF, labels, corpora, recipes. A stranger to the store."""
+"""Files to arrays: EDF, labels, corpora, recipes. Does not know the store."""

@@ -264,7 +264,7 @@ class Share:
 
 
 def _require_own(folder: Path) -> None:
-    """Raise ExecutorError unless a folder is ours and nobody else may enter it."""
+    """Raise ExecutorError unless a folder is ours and no other user may enter it."""
     facts = folder.lstat()
     if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
         raise ExecutorError(

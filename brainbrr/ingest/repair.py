@@ -187,7 +187,7 @@ class _Repair:
             self._memory.forget(result.kind, result.name)
             for other in (".ack.json", ".cut.json"):
                 self._memory.forget(result.kind, result.name.replace(".jsonl", other))
-        reach("damage mended")
+        reach("damage repaired")
 
     def _aside(self, each: Damage) -> None:
         self._store.quarantine(*each.subject)

@@ -50,7 +50,7 @@ Which = Literal["best", "last"]
 
 
 class _Identity(Stored):
-    """What tells whether somebody else is in a recording."""
+    """What tells whether another person is in a recording."""
 
     patient: str
     source: str

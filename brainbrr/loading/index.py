@@ -329,7 +329,7 @@ class Index:
 
     @cached_property
     def n_uncovered(self) -> int:
-        """Samples that no window holds: tails, and what lies between windows that do not touch."""
+        """Samples that no window holds: tails, and what is between windows that do not touch."""
         whole, last, n = self.grid.whole(self.n_samples), self.grid.last(self.n_samples), self.n_samples
         length, stride = self.frame.length, self.frame.stride
         end = np.minimum((whole - 1) * stride + length, n)
@@ -457,7 +457,7 @@ class Index:
         path : Path
             An ``.npz`` file.
         like : Path, optional
-            The store's folder: whoever may not read that may not read the file. Default: only its owner may.
+            The store's folder: users who may not read that may not read the file. Default: only its owner may.
 
         Raises
         ------

@@ -18,7 +18,7 @@ SEIZURE = 1
 
 
 class Labeller:
-    """Labels of one kind, uint8, 255 where nobody labelled: unlabelled time is never background.
+    """Labels of one kind, uint8, 255 where there is no label: unlabelled time is never background.
 
     none: 255 everywhere. binary: 0 background, 1 seizure. type: 0 background, else a place in `types`, which begins
     with "bckg". per-channel: 0 or 1 for each row of the view; a seizure marks the rows that its label file names (a
@@ -42,7 +42,7 @@ class Labeller:
     def fill(self, recordings: Int64, starts: Int64, label: UInt8, valid: Bool) -> None:
         """Fill the labels of windows, (windows, ...) in the shape above, and valid bool (windows, length).
 
-        valid is false in padding and, unless the kind is none, where nobody labelled.
+        valid is false in padding and, unless the kind is none, where there is no label.
         """
         index, length = self._index, valid.shape[1]
         known = index.n_samples if self.kind == "none" else index.labelled_until

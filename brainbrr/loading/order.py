@@ -75,7 +75,7 @@ class Order:
     """The windows of each step of one rank. Raises UsageError when there is nothing to take.
 
     `epoch` is a number of places: every window once, or with a balance as long as all partial seizures last (without
-    any of them, the first class that is there). Windows that nobody labelled are taken only where `unlabelled` says so
+    any of them, the first class that is there). Windows without labels are taken only where `unlabelled` says so
     and nothing is balanced.
     """
 
@@ -186,7 +186,7 @@ class Order:
         return windows[order[nth < cap]]
 
     def _blocks(self, windows: Any, random: np.random.Generator) -> Any:
-        """Return ascending windows with their runs shuffled, and then what lies in each pool."""
+        """Return ascending windows with their runs shuffled, and then the windows of each pool."""
         sampling = self._sampling
         recordings = self._index.locate(windows)[0]
         nth = np.arange(len(windows)) - np.searchsorted(recordings, recordings)

@@ -112,7 +112,7 @@ def chosen(layout: Layout) -> Access | None:
 def require_narrower(layout: Layout, folder: Path) -> str | None:
     """Raise AccessError where a store lets in more people than a corpus's folder, and `init` was not asked for that.
 
-    Where it was, return a sentence that says who may read the corpus from now on; None where nobody new may.
+    Where it was, return a sentence that says who may read the corpus from now on; None where no new user may.
     """
     store, corpus = Guard.of(layout.root), access.guards(folder)
     if not access.opens_more(store, corpus):

@@ -59,7 +59,7 @@ def verify(layout: Layout, corpus: str) -> None:
     generations = _none_gone(layout, corpus)
     first = max((0, *layout.cuts(corpus)))
     decoded: Decoded = {}
-    # what lies before a cut is being deleted
+    # generations before a cut are being deleted
     digests = {seq: _generation(layout, corpus, seq, decoded)[1] for seq in generations if seq >= first}
     for seq, digest in digests.items():
         _read_acknowledgement(layout, corpus, seq, digest)
@@ -80,7 +80,7 @@ def _none_gone(layout: Layout, corpus: str) -> list[int]:
 
 
 def acknowledged_digest(layout: Layout, corpus: str, seq: int) -> str | None:
-    """Return the SHA-256 of a generation as it was published, None where nobody wrote it down.
+    """Return the SHA-256 of a generation as it was published, None where it was not written down.
 
     Raises IntegrityError for a damaged acknowledgement.
     """
@@ -227,7 +227,7 @@ def publish(
         changed, removed = ({}, ()) if before is None else _changes(before.rows, merged.rows)
         unchanged = before is not None and not changed and not removed and _says(merged) == _says(before)
         if before is not None and parent is not None and unchanged and not whole and before.created >= created:
-            acknowledge(layout, corpus, before.seq, parent)  # whoever published it may not have come so far
+            acknowledge(layout, corpus, before.seq, parent)  # its publisher may not have come so far
             return before
         created, seq = max(created, merged.created), before.seq + 1 if before else 1
         mine = dataclasses.replace(
@@ -306,25 +306,25 @@ def name_of(path: Path) -> str:
 def damage(layout: Layout, corpus: str) -> Iterator[Bad]:
     """Yield each damaged or missing file once: of two neighbours that disagree, the one that others speak against.
 
-    What lies before the last cut is being deleted, and nobody's loss.
+    Generations before the last cut are being deleted: they are no loss.
     """
     cuts = layout.cuts(corpus)
     first = max((1, *cuts))
     known = {*layout.generations(corpus), *layout.acknowledged(corpus), *cuts}
     there = sorted(seq for seq in known if seq >= first)
-    told: dict[int, str] = {}
+    published: dict[int, str] = {}
     whole: dict[int, tuple[str | None, str]] = {}  # what it continues, and its own SHA-256
     bases: dict[int, int] = {}
     for seq in there:
         try:
             if (said := acknowledged_digest(layout, corpus, seq)) is not None:
-                told[seq] = said
+                published[seq] = said
         except (IntegrityError, FormatError, OSError) as error:
             yield name_of(layout.acknowledgement(corpus, seq)), error
         path = layout.generation(corpus, seq)
         try:
             catalog, digest = generation(layout, corpus, seq)
-            if told.get(seq, digest) != digest:
+            if published.get(seq, digest) != digest:
                 raise IntegrityError(f"generation {seq} of the catalog is not the one that was published", where=path)
             if catalog.base is not None and catalog.base < first:
                 raise IntegrityError(f"it continues generation {catalog.base}, before which the catalog was cut")
@@ -332,7 +332,7 @@ def damage(layout: Layout, corpus: str) -> Iterator[Bad]:
         except (IntegrityError, FormatError, OSError) as error:
             yield name_of(path), error
     for before, seq in pairwise([first - 1, *there]):
-        if before != seq - 1:  # a gap is told once, however wide
+        if before != seq - 1:  # a gap is reported once, however wide
             yield name_of(layout.generation(corpus, seq - 1)), IntegrityError("a generation of the catalog is missing")
         elif (
             before in whole
@@ -340,7 +340,7 @@ def damage(layout: Layout, corpus: str) -> Iterator[Bad]:
             and not (whole[seq][0] == whole[before][1] and bases[seq] in (seq, bases[before]))
         ):
             # acknowledged is what was published; where neither is, the child is believed, as readers do
-            wrong = seq if before in told and seq not in told else before
+            wrong = seq if before in published and seq not in published else before
             what = f"generations {before} and {seq} of the catalog do not continue each other"
             yield name_of(layout.generation(corpus, wrong)), IntegrityError(what)
     if 1 in whole and whole[1][0] is not None:

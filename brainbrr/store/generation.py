@@ -43,7 +43,7 @@ class Refusal(Stored):
 
 
 class Row(Stored):
-    """One recording of a corpus. `source` is None while nobody has hashed it.
+    """One recording of a corpus. `source` is None until it is hashed.
 
     By recipe digest: `refusals`, and `contents`, what the source became.
     """

@@ -115,7 +115,7 @@ class Layout:
             target = path.resolve()
             here, there = shlex.quote(str(path)), shlex.quote(str(target))
             then = f"mv {there} {here}" if target.is_dir() else "`brainbrr repair`"
-            what = "a link lies where a folder belongs"
+            what = "a link is where a folder belongs"
             raise IntegrityError(what, where=path, fix=f"rm {here}, then {then}")
 
     @property

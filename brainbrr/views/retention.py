@@ -1,6 +1,6 @@
 """`pin`: a view that the store keeps for good, with all that it names.
 
-`recipe`: which recipes a store holds, and which of them nobody needs any more.
+`recipe`: which recipes a store holds, and which of them are not needed any more.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class Splits:
         return found
 
     def assigned(self, catalog: Catalog) -> Catalog:
-        """Return a catalog with these splits, whoever is in two of them.
+        """Return a catalog with these splits, even where a patient is in two of them.
 
         Raises UsageError for a patient without a split, and for another corpus.
         """

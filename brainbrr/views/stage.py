@@ -5,7 +5,7 @@ For Lustre and NFS. The copies are an ordinary store; running the same again cop
 Whose copies lie on a node's scratch disk: a folder for each store and user, and a lease for each process that reads.
 
 A lease is a file that its process holds locked: the kernel lets go of it when the process dies, however it dies, so
-nobody has to guess who is alive. Knows nothing of views.
+no process has to guess which others are alive. Knows nothing of views.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class StagingFolder:
 
     @classmethod
     def of(cls, source: Store, into: Path) -> StagingFolder:
-        """Return the folder below `into` for copies of a store; one that lies there already is its own.
+        """Return the folder below `into` for copies of a store; one that is there already is its own.
 
-        Stores are told apart by where they are and by their format, and users by their number, since a scratch disk
+        Stores differ by where they are and by their format, and users by their number, since a scratch disk
         serves many of both. Raises UsageError when the store is gone.
         """
         into, location = into.resolve(), source.location.resolve()
@@ -72,14 +72,14 @@ class StagingFolder:
     def gate(self) -> Iterator[None]:
         """Hold everybody else back who begins or ends to use the folder; makes it where it is not there.
 
-        Raises UsageError for a folder of somebody else, or on a disk without locks.
+        Raises UsageError for a folder of another user, or on a disk without locks.
         """
         with _locked(self.path / "gate", self._make):
             yield
 
     @contextlib.contextmanager
     def claim(self, content: str) -> Iterator[None]:
-        """Be the only one that copies an object; whoever waits finds it done."""
+        """Be the only one that copies an object; those that wait find it done."""
         path = self.path / "claims" / content
         with _locked(path, lambda: path.parent.mkdir(exist_ok=True)):
             try:
@@ -99,19 +99,19 @@ class StagingFolder:
                 f"nothing can be staged here: {error.strerror}", where=self.path.parent, fix=fix
             ) from error
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-            raise UsageError("another user's folder, or a link, lies where the copies should", where=self.path)
+            raise UsageError("another user's folder, or a link, is where the copies should be", where=self.path)
 
-    # The rest is for whoever holds the gate
+    # The rest is for the holder of the gate
 
     def lease(self, objects: Sizes) -> Lease:
         """Say that this process uses these objects, until it lets go or ends."""
         name = f"{os.getpid()}-{uuid.uuid4().hex}"
         path = self.path / "leases" / name
         path.parent.mkdir(exist_ok=True)
-        said = {"pid": os.getpid(), "host": os.uname().nodename, "objects": dict(objects)}
+        fields = {"pid": os.getpid(), "host": os.uname().nodename, "objects": dict(objects)}
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        files.write_all(descriptor, models.to_checksummed(said))
+        files.write_all(descriptor, models.to_checksummed(fields))
         return Lease(path, descriptor)
 
     def in_use(self) -> list[dict[str, int]]:
@@ -119,18 +119,18 @@ class StagingFolder:
         return [found for path in self._below("leases") if (found := _objects_of(path)) is not None]
 
     def sweep(self) -> None:
-        """Remove what dead processes left half done. Only when nobody uses the folder."""
+        """Remove what dead processes left half done. Only while no process uses the folder."""
         for path in [*self._below("store/tmp"), *self._below("claims"), *self.path.glob("removed-*")]:
             _remove(path)
 
     def put_away(self) -> Path:
-        """Return a new folder for what nobody shall see any more; remove it when the gate is open again."""
+        """Return a new folder for what shall not be seen any more; remove it when the gate is open again."""
         path = self.path / f"removed-{uuid.uuid4().hex}"
         path.mkdir()
         return path
 
     def dissolve(self, away: Path) -> None:
-        """Let the whole folder go, its gate last; whoever waits there makes it anew."""
+        """Let the whole folder go, its gate last; those that wait there make it again."""
         for path in (self.store, self.path / "leases", self.path / "claims"):
             with contextlib.suppress(FileNotFoundError):
                 path.rename(away / path.name)
@@ -215,7 +215,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _objects_of(path: Path) -> dict[str, int] | None:
-    """Return what a lease says; None, and remove it, when nobody holds it."""
+    """Return the fields of a lease; None, and remove it, where no process holds it."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:  # let go just now
@@ -236,7 +236,7 @@ def _objects_of(path: Path) -> dict[str, int] | None:
 Objects = Mapping[str, Sequence[Record]]
 """Contents with their records: what reading a view again from its frozen form needs beside the objects."""
 
-_THREADS = 4  # two wait for the source while two prove what came
+_THREADS = 4  # two wait for the source while two verify what came
 _SMALL_BYTES = 1 << 14
 """What an object takes beside its samples: folder, zarr.json and record, each a block or two."""
 
@@ -265,7 +265,7 @@ class Staged:
     bytes_reused: int
     seconds: float
     n_removed: int | None = None
-    """None while nobody asked for it."""
+    """None until it is requested."""
     _objects: Objects = field(repr=False, kw_only=True)
     _folder: StagingFolder = field(repr=False, kw_only=True)
     _lease: Lease = field(repr=False, kw_only=True)
@@ -299,7 +299,7 @@ class Staged:
         }
 
     def release(self) -> None:
-        """Say that nobody reads the copies any more. They stay, for the next one."""
+        """Release the copies: this process reads them no more. They stay, for the next one."""
         self._lease.release()
 
     def remove(self) -> int:
@@ -347,7 +347,7 @@ def stage_objects(
 ) -> Staged:
     """Copy objects of a store, by content, with those of their records that are given, into a store below `into`.
 
-    Every copy is proven against its content before it appears; one that is there already has its checksums proven,
+    Every copy is verified against its content before it appears; one that is there already has its checksums verified,
     and is copied again when it is damaged. `limit_bytes`: how many bytes of this store's objects may lie there.
     Raises SpaceError before anything is copied, IntegrityError for an original that is damaged or gone, UsageError
     for a folder that cannot be used. What was copied until then stays, and the next time goes on.
@@ -407,7 +407,7 @@ def staged(view: View, options: StageOptions, progress: Progress) -> Iterator[St
 
 
 def _sizes(source: Store, target: Store | None, contents: Iterable[str]) -> dict[str, int]:
-    """Return the bytes of each object; the source is asked only for what the target lacks."""
+    """Return the bytes of each object; the source is read only for what the target lacks."""
     sizes = {}
     for content in contents:
         sizes[content] = (target.object_bytes(content) if target else 0) or source.object_bytes(content)
@@ -419,7 +419,7 @@ def _sizes(source: Store, target: Store | None, contents: Iterable[str]) -> dict
 def _check_room(
     wanted: Sizes, present: Sizes, others: Sequence[Sizes], limit_bytes: int | None, folder: StagingFolder
 ) -> None:
-    """Raise SpaceError unless what is wanted fits, beside what lies there and what others are about to copy."""
+    """Raise SpaceError unless what is wanted fits, beside what is there and what others are about to copy."""
     missing: dict[str, int] = {}
     for sizes in (*others, wanted):
         missing.update({content: n_bytes for content, n_bytes in sizes.items() if content not in present})
@@ -429,7 +429,7 @@ def _check_room(
         raise SpaceError(
             f"{takes}, and {all_bytes:,} would then lie there, where {limit_bytes:,} may",
             where=folder.path,
-            fix=f"raise --stage-bytes to {all_bytes}, take a smaller profile, or remove what lies there unused",
+            fix=f"raise --stage-bytes to {all_bytes}, take a smaller profile, or remove what is there unused",
         )
     disk = os.statvfs(next(path for path in (folder.path, *folder.path.parents) if path.exists()))
     n_bytes = to_copy + _SMALL_BYTES * len(missing)

@@ -700,7 +700,7 @@ def test_a_repair_that_is_killed_anywhere_is_finished_by_the_next_one(
     flip(next(store.location.glob("findings/*/*.json")), 20)
     flip(store.layout.acknowledgement("demo", 1), 20)
     points = reached(lambda: from_edf(copied(store, tmp_path / "0"), generated))
-    assert {"damage noted", "moved aside", "put in place", "damage mended", "object renamed"} <= set(points)
+    assert {"damage noted", "moved aside", "put in place", "damage repaired", "object renamed"} <= set(points)
     for n in sorted({points.index(point) + 1 for point in points}):
         opened, host = copied(store, tmp_path / f"{n}"), Host(tmp_path / f"host{n}")
         kill(lambda store=opened, host=host: from_edf(store, generated, host=host), n)

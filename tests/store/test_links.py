@@ -109,10 +109,10 @@ def test_nothing_is_written_or_moved_behind_a_link(store: Store, record: Record,
 def test_a_store_whose_own_folder_is_a_link_is_not_opened(store: Store, tmp_path: Path, folder: str) -> None:
     lead_out(store.location / folder, tmp_path)
     for opening in (Store.open, Store.create):
-        with pytest.raises(IntegrityError, match="a link lies where a folder belongs"):
+        with pytest.raises(IntegrityError, match="a link is where a folder belongs"):
             opening(store.location)
     store.layout.mark.unlink()
-    with pytest.raises(IntegrityError, match="a link lies where a folder belongs"):
+    with pytest.raises(IntegrityError, match="a link is where a folder belongs"):
         Store.create(store.location)
     assert "format.json" not in os.listdir(store.location)
 
@@ -142,5 +142,5 @@ def test_a_link_in_trash_leads_no_deletion_and_no_calling_off_outside(store: Sto
 def test_no_folder_is_made_use_of_behind_a_link(store: Store, tmp_path: Path) -> None:
     folder = store.layout.record("ab" * 16).parent
     folder.symlink_to(tmp_path)
-    with pytest.raises(IntegrityError, match="a link lies where a folder belongs"):
+    with pytest.raises(IntegrityError, match="a link is where a folder belongs"):
         store.layout.ensure_fan_out(folder)

@@ -265,7 +265,7 @@ def check_length(
 def label_digest(files: Mapping[str, Path], *, digest_of: Callable[[Path], str] = source_digest) -> str:
     """Return the SHA-256 of the label files' bytes by role: it changes when any of them is edited.
 
-    `digest_of` gives the SHA-256 of one file; somebody may remember it. Raises AnnotationError for a file that
+    `digest_of` gives the SHA-256 of one file; a caller may remember it. Raises AnnotationError for a file that
     cannot be read.
     """
     digests = {}
@@ -390,5 +390,5 @@ def _not_ours(value: object) -> AnnotationError:
     text = repr(value)
     return AnnotationError(
         f"not annotations as brainbrr writes them: {text if len(text) <= 120 else text[:117] + '...'}",
-        fix="ingest the corpus again; the labels are read anew",
+        fix="ingest the corpus again; the labels are read again",
     )

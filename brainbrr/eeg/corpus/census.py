@@ -1,4 +1,4 @@
-"""What lies in a corpus and is not read: recordings in other formats, and label files that belong to no recording.
+"""What is in a corpus and is not read: recordings in other formats, and label files that belong to no recording.
 
 Knows names only, and opens nothing. What is counted here is refused by name in `tree`, never passed over.
 """

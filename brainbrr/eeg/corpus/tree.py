@@ -399,7 +399,7 @@ def _recording(
         of = "" if FORMATS[role].shared else stem.removesuffix("_eeg") if role == "events.tsv" else stem
         names = labels.get((of, role), ())
         if names and FORMATS[role].shared and beside.keys() - {".edf.seizures"}:
-            continue  # a list of all recordings of a folder says nothing of one that somebody labelled on its own
+            continue  # a list of all recordings of a folder says nothing of one with a label file of its own
         if names:
             beside[role] = place / names[0]
         if len(names) > 1:
@@ -444,11 +444,11 @@ def _patient(layout: Layout, folders: Sequence[str], stem: str, notes: list[str]
     if layout == "bids":
         patient = folders[0] if folders else stem.partition("_")[0]
         if stem.partition("_")[0] != patient:
-            notes.append(f"the file lies in {patient}, which is taken as its patient")
+            notes.append(f"the file is in {patient}, which is taken as its patient")
         return patient, "none"
     split = folders[0] if folders and folders[0] in SPLITS else "none"
     if split == "none":
-        notes.append("the file lies in none of train, dev and eval")
+        notes.append("the file is in none of train, dev and eval")
     if match := _TUSZ_STEM.fullmatch(stem):
         if match[1] not in folders:
             notes.append(f"the file's name says patient {match[1]}, its folders do not; the name is taken")

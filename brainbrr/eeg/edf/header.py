@@ -140,7 +140,7 @@ class EdfHeader:
 
 
 ENDLESS = 1 << 40
-"""How many records a stream has of which nobody knows yet where it ends."""
+"""How many records a stream has whose end is not known yet."""
 
 
 def count_signals(main: bytes, size: int | None) -> int:

@@ -265,7 +265,7 @@ class Records(Protocol):
 
 
 Watch = Callable[[Group, Int16], None]
-"""What is told of new samples: a group, and int16 (channels, any) of it."""
+"""What an observer gets of new samples: a group, and int16 (channels, any) of it."""
 
 
 class Window:

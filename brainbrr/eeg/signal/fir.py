@@ -66,7 +66,7 @@ class Chain:
     from 1.2 Hz away.
 
     The signal is extended at both ends by one odd reflection, and held from there on: repeated, it would grow
-    without end. Sample m lies at m / target seconds.
+    without end. Sample m is at m / target seconds.
     """
 
     def __init__(self, rate_hz: Fraction, target_hz: int, band: Band, certificate: Certificate | None = None) -> None:
@@ -217,7 +217,7 @@ class _Resampler:
         for i in range(min(self._period, n_groups)):
             matrix = self._matrix((group + i) % self._period)
             at = self._at((group + i) * self._group) - self._reach + 1 - first
-            # windows overlap, so every `apart`-th one makes a matrix that BLAS can take as it lies there
+            # windows overlap, so every `apart`-th one makes a matrix that BLAS can take in place
             apart = -(-len(matrix) // stride)
             for j in range(apart):
                 into = y[:, i + j * self._period :: apart * self._period]

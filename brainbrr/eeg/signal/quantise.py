@@ -47,7 +47,7 @@ class Lattice:
     def round(self, y: Float64, out: Int16) -> None:
         """Fill `out` with the stored values of `y`.
 
-        A product in float64 decides all but what lies too close to the middle between two values; there the
+        A product in float64 decides all but what is too close to the middle between two values; there the
         fractions do. So the result is the same wherever it is computed.
         """
         gain, offset = float(self.gain), float(self.offset)

@@ -22,7 +22,7 @@ from brainbrr.errors import EdfError, UsageError
 class Live:
     """The samples of a stream, in steps of quantum_uv: those of `preprocess`, where that needs no larger step.
 
-    A larger one follows from the whole recording. Here what lies beyond ±32767 steps is cut to that.
+    A larger one follows from the whole recording. Here what is beyond ±32767 steps is cut to that.
     Raises UsageError for a recipe that is not exact, EdfError and MontageError as `preprocess` does.
     """
 
