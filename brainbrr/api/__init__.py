@@ -1,6 +1,7 @@
 """The Python API: each command as a function, with the settings that the command line would use.
 
-`data` makes and reads stores, `learn` feeds and trains models, `keep` checks, repairs and deletes.
+`data` makes and reads stores, `learn` feeds and trains models, `keep` checks, repairs and deletes,
+`look` shows.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ from brainbrr.api.learn import predict as predict
 from brainbrr.api.learn import runs as runs
 from brainbrr.api.learn import score as score
 from brainbrr.api.learn import train as train
+from brainbrr.api.look import diff as diff
+from brainbrr.api.look import log as log
+from brainbrr.api.look import ls as ls
+from brainbrr.api.look import usage as usage
 from brainbrr.eeg.signal.recipe import Recipe as Recipe
 from brainbrr.errors import BrainbrrError as BrainbrrError
 from brainbrr.learn.config import TrainConfig as TrainConfig

@@ -11,6 +11,7 @@ from brainbrr.eeg.signal.recipe import Recipe, load_recipe
 from brainbrr.errors import UsageError
 from brainbrr.settings import Settings, resolve
 from brainbrr.store.store import Store
+from brainbrr.views.columns import parse_condition
 from brainbrr.views.select import Selection
 
 Location = str | Path | None
@@ -116,13 +117,7 @@ def _pairs(where: Mapping[str, str] | Iterable[str] | None) -> tuple[tuple[str, 
         return ()
     if isinstance(where, Mapping):
         return tuple(where.items())
-    pairs = []
-    for each in _names("where", where):
-        field, equals, value = each.partition("=")
-        if not equals:
-            raise UsageError(f"--where {each}: FIELD=VALUE is meant")
-        pairs.append((field, value))
-    return tuple(pairs)
+    return tuple(parse_condition(each) for each in _names("where", where))
 
 
 def _lines(file: Path) -> Iterable[str]:

@@ -39,7 +39,7 @@ from brainbrr.views.folds import SplitReport
 from brainbrr.views.folds import split as _split
 from brainbrr.views.report import ViewRequest
 from brainbrr.views.report import view as _view
-from brainbrr.views.select import resolve_corpus
+from brainbrr.views.select import one_of, resolve_corpus
 from brainbrr.views.splits import Aliases, load_splits
 from brainbrr.views.status import StatusReport
 from brainbrr.views.status import status as _status
@@ -264,8 +264,8 @@ def view(
     patients : iterable of str
         Only these patients.
     where : mapping or iterable of str, optional
-        Only rows whose field matches, as ``{"path": "*s001*"}`` or ``["path=*s001*"]``; fields are path, patient,
-        session and split, and shell wildcards are allowed.
+        Only rows of which this holds, as ``{"path": "*s001*"}`` or ``["path=*s001*", "seizures>0"]``; fields are the
+        columns of `ls`, and texts may have shell wildcards.
     exclude : iterable of str, or Path
         Paths of recordings to leave out, or a file with one on each line.
     min_quality : int, optional
@@ -408,8 +408,12 @@ def why(
     recipe: Recipe | str | Path = "default",
     changes: Iterable[str] = (),
     corpus: str | None = None,
+    split: str | None = None,
+    where: Mapping[str, str] | Iterable[str] | None = None,
 ) -> WhyReport:
     """Explain whether a recording is stored under a recipe, and if not, how the nearest stored key differs.
+
+    Its file is compared with what is stored, where this host knows the corpus's folder.
 
     Parameters
     ----------
@@ -423,11 +427,15 @@ def why(
         Changed recipe fields, as ``["notch_hz=50"]``.
     corpus : str, optional
         Where to look for the recording. Default: every corpus.
+    split : {"train", "dev", "eval", "none"}, optional
+        The split of the recording that is meant.
+    where : mapping or iterable of str, optional
+        What else is true of it, as for `view`.
 
     Returns
     -------
     WhyReport
-        Whether it is a hit, the key, and for a miss the reason and the fields that differ.
+        Whether it is a hit, the key, for a miss the reason and the fields that differ, and what became of the file.
 
     Raises
     ------
@@ -442,7 +450,17 @@ def why(
     >>> brainbrr.why(name, store="store", changes=["notch_hz=50"]).nearest["differences"]
     {'notch_hz': ['50', '60']}
     """
-    return _why(store_of(store), str(subject), recipe=recipe_of(recipe), changes=changes, corpus=corpus)
+    at = place(store)
+    chosen, conditions = recipe_of(recipe), selection_of(where=where).where
+    return _why(
+        at.store,
+        str(subject),
+        recipe=chosen,
+        changes=changes,
+        corpus=corpus,
+        among=one_of(at.store, at.settings, profile="full", split=split, where=conditions, recipe=chosen),
+        host=at.settings.host,
+    )
 
 
 def bench(

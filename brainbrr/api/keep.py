@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from brainbrr.api.arguments import Location, accepted, place, recipe_of, seconds_of, store_of
+from brainbrr.api.arguments import Location, accepted, place, recipe_of, seconds_of, selection_of, store_of
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import UsageError
@@ -36,6 +36,8 @@ def check(
     require: Iterable[str] = REQUIREMENTS,
     profile: str = "full",
     corpus: str | None = None,
+    split: str | None = None,
+    where: Mapping[str, str] | Iterable[str] | None = None,
     recipe: Recipe | str | Path = "default",
     splits: str | Path | None = None,
     aliases: Mapping[str, str] | str | Path | None = None,
@@ -55,6 +57,10 @@ def check(
         The recordings that "complete" and "no-leaks" look at.
     corpus : str, optional
         Default: every corpus.
+    split : {"train", "dev", "eval", "none"}, optional
+        Only what of the profile is in this split. Default: all splits.
+    where : mapping or iterable of str, optional
+        Only rows of which this holds, as for `view`.
     recipe : Recipe, str or path-like
         A recipe, the name of a preset, or a TOML file.
     splits : str or path-like, optional
@@ -89,6 +95,8 @@ def check(
         settings=at.settings,
         profile=at.settings.profile_of(None, profile).name,
         corpus=corpus,
+        split=split,
+        where=selection_of(where=where).where,
         recipe=recipe_of(recipe),
         splits=load_splits(splits, aliases) or Splits(),
         progress=progress,

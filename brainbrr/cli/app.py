@@ -39,7 +39,7 @@ ALWAYS = (0, 1, 2, 7, 130, CLOSED)
 
 GROUPS = {
     "Start": ("init", "demo"),
-    "Data": ("ingest", "view", "why", "split"),
+    "Data": ("ingest", "ls", "view", "why", "log", "diff", "split"),
     "Learn": ("train", "runs", "evaluate", "predict", "score"),
     "Keep": ("status", "check", "verify", "repair", "gc", "pin", "forget", "recompress"),
     "Settings": ("recipe", "bench", "help"),
@@ -260,6 +260,24 @@ class Pair(click.ParamType[tuple[str, str]]):
         return name, rest
 
 
+class Condition(click.ParamType[tuple[str, str]]):
+    """A column of `ls` and what its value must be: split=eval, seizures>0."""
+
+    name = "condition"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what help shows."""
+        return "FIELD=VALUE"
+
+    def convert(
+        self, value: str | tuple[str, str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Return column and value."""
+        from brainbrr.views.columns import parse_condition
+
+        return value if isinstance(value, tuple) else parse_condition(value)
+
+
 class Kinds(click.ParamType[frozenset[str]]):
     """One or more of some words, with commas between them."""
 
@@ -285,6 +303,7 @@ class Kinds(click.ParamType[frozenset[str]]):
 
 
 DURATION = Duration()
+CONDITION = Condition()
 PROFILES = click.Choice(["smoke", "dev", "full"])
 
 
@@ -313,9 +332,9 @@ def selects(
         ),
         click.option(
             "--where",
-            type=Pair("FIELD=VALUE"),
+            type=CONDITION,
             multiple=True,
-            help="Select by path, patient, session or split; shell wildcards are allowed.",
+            help="Select by any column of `ls`: patient=aaa*, seizures>0, quality<50, since>=2026-01-31.",
         ),
     ]
     return options(*parts)

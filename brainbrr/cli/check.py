@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brainbrr.cli.app import PROFILES, Session, command, recipe_option, splits_options
+from brainbrr.cli.app import Session, command, recipe_option, selects, splits_options
 from brainbrr.cli.output import Output, many, not_read
 from brainbrr.cli.verify import repairs
 from brainbrr.errors import Fix
@@ -30,25 +30,25 @@ _SHOWN = 10
     metavar="A,B",
     help="What must hold.",
 )
-@click.option("--corpus", metavar="NAME", help="Which corpus. Default: all.")
-@click.option(
-    "--profile", type=PROFILES, default="full", show_default=True, help="What `complete` and `no-leaks` apply to."
-)
+@selects(corpus="all")
 @recipe_option
 @splits_options
 def check(
     session: Session,
     *,
     require: str,
-    profile: str,
     corpus: str | None,
+    profile: str,
+    split: str | None,
+    where: tuple[tuple[str, str], ...],
     recipe: str,
     splits: str | None,
     aliases: Path | None,
 ) -> int:
     """Fail if the store has duplicate arrays, missing or damaged objects, or a patient in two splits.
 
-    Reads the store alone; `view` shows whether EDF or label files changed since.
+    `complete` and `no-leaks` apply to --corpus, --profile, --split and --where, the others to the store. Reads the
+    store alone; `view` shows whether EDF or label files changed since.
     """
     from brainbrr.eeg.signal.recipe import load_recipe
     from brainbrr.views.check import check as run
@@ -60,6 +60,8 @@ def check(
         settings=session.settings,
         profile=profile,
         corpus=corpus,
+        split=split,
+        where=where,
         recipe=load_recipe(recipe),
         splits=load_splits(splits, aliases) or Splits(),
         progress=session.progress(),

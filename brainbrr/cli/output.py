@@ -78,8 +78,21 @@ class Output:
             for line in lines[1:]:
                 click.echo(f"{' ' * (width + 4)}{line}")
 
-    def table(self, head: Sequence[str], rows: Iterable[Sequence[Any]], *, whole: Collection[str] = ()) -> None:
-        """Print rows under a head. Columns named in `whole` stay on one line where a terminal is narrow."""
+    def table(
+        self,
+        head: Sequence[str],
+        rows: Iterable[Sequence[Any]],
+        *,
+        whole: Collection[str] = (),
+        numbers: Collection[str] = (),
+        droppable: Sequence[str] = (),
+        cards: bool = True,
+    ) -> None:
+        """Print rows under a head. Columns named in `whole` stay on one line; `numbers` are aligned at their right.
+
+        Where a terminal is too narrow, the columns of `droppable` go one after the other; if that is not enough, each
+        row becomes a card of names and values, unless `cards` says no.
+        """
         cells = [
             [in_one_line(at(cell, self._store) if isinstance(cell, str) else str(cell)) for cell in row] for row in rows
         ]
@@ -87,16 +100,18 @@ class Output:
             for row in [list(head), *cells]:
                 click.echo("\t".join(row))
             return
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
+        columns, dropped = _fitting(head, cells, droppable)
+        if cards and cells and _width(head, cells, columns, whole) > shutil.get_terminal_size().columns:
+            self._cards(head, cells)
+            return
+        _rich_table([head[i] for i in columns], [[row[i] for i in columns] for row in cells], whole, numbers)
+        if dropped:
+            self.note(f"not shown here: {', '.join(dropped)}")
 
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in head:
-            table.add_column(name, no_wrap=name in whole, overflow="fold")  # broken rather than cut
+    def _cards(self, head: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
         for row in cells:
-            table.add_row(*map(Text, row))  # names of files, in which brackets are no markup
-        Console().print(table)
+            click.echo(click.style(row[0], bold=True))
+            self.pairs([(name, cell) for name, cell in zip(head[1:], row[1:], strict=True) if cell])
 
     def note(self, text: str) -> None:
         """Print a line to stderr."""
@@ -106,6 +121,52 @@ class Output:
         """Print how to fix something, each way once, to stderr."""
         for fix in sorted({at(fix, self._store) for fix in fixes if fix}):
             self.note(f"fix: {fix}")
+
+
+def _rich_table(
+    head: Sequence[str], cells: Iterable[Sequence[str]], whole: Collection[str], numbers: Collection[str]
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in head:  # broken rather than cut
+        table.add_column(name, no_wrap=name in whole, overflow="fold", justify="right" if name in numbers else "left")
+    for row in cells:
+        table.add_row(*(Text(cell, style=_style(cell)) for cell in row))  # names of files: brackets are no markup
+    Console().print(table)
+
+
+_LONGEST_WRAPPED = 24
+"""Cells without a word that is longer than this can be broken at spaces."""
+
+
+def _width(
+    head: Sequence[str], cells: Sequence[Sequence[str]], columns: Iterable[int], whole: Collection[str] = ()
+) -> int:
+    """Return how wide a table is at least, with its long texts broken at spaces."""
+
+    def narrowest(i: int) -> int:
+        texts = [head[i], *(row[i] for row in cells)]
+        if head[i] in whole:
+            return max(map(len, texts))
+        return max(len(max(text.split(), key=len)) if len(text) > _LONGEST_WRAPPED else len(text) for text in texts)
+
+    return sum(narrowest(i) + 2 for i in columns) - 2
+
+
+def _fitting(
+    head: Sequence[str], cells: Sequence[Sequence[str]], droppable: Iterable[str]
+) -> tuple[list[int], list[str]]:
+    """Return the columns that fit the terminal, and the names of those that were left out."""
+    room, kept, dropped = shutil.get_terminal_size().columns, list(range(len(head))), []
+    for name in droppable:
+        if _width(head, cells, kept, head) <= room:
+            break
+        kept.remove(head.index(name))
+        dropped.append(name)
+    return kept, dropped
 
 
 class LineProgress:
@@ -227,6 +288,19 @@ def has_lost_its_reader(*streams: TextIO) -> bool:
 
 def _wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+_STYLES = {
+    "ok": "green", "ready": "green", "stored": "green", "fine": "green", "finished": "green",
+    "refused": "red", "damaged": "red", "missing": "red", "empty": "red", "not restored": "red",
+    "omitted": "yellow", "incomplete": "yellow", "stale": "yellow", "not stored": "yellow", "retired": "yellow",
+    "unfinished": "yellow",
+}  # fmt: skip
+"""What words that are states look like: green is good, yellow waits for somebody, red is wrong."""
+
+
+def _style(text: str) -> str:
+    return _STYLES.get(text, "")
 
 
 def in_one_line(text: str) -> str:

@@ -4,22 +4,49 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from brainbrr.cli.app import Session, command
 from brainbrr.cli.output import Output, size
 from brainbrr.errors import Fix
 
 if TYPE_CHECKING:
     from brainbrr.views.status import StatusReport
+    from brainbrr.views.usage import Usage
+
+_NUMBERS = ("recordings", "objects", "bytes", "shared", "ready", "omitted")
 
 
-@command("status", exits=(4,), example="brainbrr status")
-def status(session: Session) -> int:
+@command("status", exits=(4,), example="brainbrr status --usage")
+@click.option("--usage", is_flag=True, help="Show the bytes of each corpus, recipe and profile instead.")
+def status(session: Session, *, usage: bool) -> int:
     """Show where the store is and why there, what it holds, and how ready each profile is."""
     from brainbrr.views.status import status as run
+    from brainbrr.views.usage import usage as usage_of
 
-    report = run(session.store_if_there(), session.settings)
-    session.show(report, table)
+    if usage:
+        session.show(usage_of(session.store(), profiles=session.settings.profiles_of), usage_table)
+    else:
+        session.show(run(session.store_if_there(), session.settings), table)
     return 0
+
+
+def usage_table(out: Output, report: Usage) -> None:
+    """Show the bytes by corpus, recipe and profile, and what is stored beside objects."""
+    for kind in ("corpus", "recipe", "profile"):
+        rows = [
+            (each.name, each.recordings, each.objects, size(each.n_bytes), size(each.shared_bytes))
+            for each in report.shares
+            if each.kind == kind
+        ]
+        if rows:
+            out.table((kind, "recordings", "objects", "bytes", "shared"), rows, numbers=_NUMBERS)
+    others: list[tuple[str, str]] = [(name, size(n_bytes)) for name, n_bytes in report.beside.items()]
+    if report.unreferenced_objects:
+        held = f"{report.unreferenced_objects} objects, {size(report.unreferenced_bytes)}"
+        others.insert(0, ("in no catalog", Fix(f"{held}; ", ("gc",), " shows what is no longer needed")))
+    out.pairs(others)
+    out.note("shared: bytes of objects that another corpus, recipe or profile of this table has too; stored once")
 
 
 def table(out: Output, report: StatusReport) -> None:
@@ -40,7 +67,7 @@ def table(out: Output, report: StatusReport) -> None:
     out.pairs([*rows, *(("corpus", _corpus(corpus)) for corpus in report.corpora)])
     if report.profiles:
         columns = ("corpus", "profile", "recipe", "recordings", "ready", "omitted")
-        out.table(columns, [[profile[name] for name in columns] for profile in report.profiles])
+        out.table(columns, [[profile[name] for name in columns] for profile in report.profiles], numbers=_NUMBERS)
 
 
 def _corpus(corpus: dict[str, Any]) -> str:

@@ -96,6 +96,14 @@ def write_file(path: Path, data: bytes, within: Sequence[Guard]) -> None:
         file.write(data)
 
 
+def owner_name(path: Path) -> str:
+    """Return the user whom a file belongs to, by name where there is one. Raises OSError."""
+    try:
+        return path.owner()
+    except (KeyError, NotImplementedError):  # a container's user without a name, or a system without names
+        return str(path.stat().st_uid)
+
+
 def _group_in(folder: Path) -> int:
     """Return the group that what is made in a folder gets."""
     facts = folder.stat()

@@ -11,14 +11,15 @@ from brainbrr.core.digest import key_of
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.eeg.corpus.census import by_format, labels_unread
 from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.errors import DuplicateError, IntegrityError, LeakError, UsageError, ViewNotReadyError
+from brainbrr.errors import DuplicateError, Fix, IntegrityError, LeakError, UsageError, ViewNotReadyError
 from brainbrr.loading.recordings import assemble, contradictions
 from brainbrr.settings import Settings
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.checks import Inspection, copies, inspect_store
 from brainbrr.store.damage import Damage
 from brainbrr.store.store import Store
-from brainbrr.views.select import members, resolve_corpus
+from brainbrr.views.columns import Where
+from brainbrr.views.select import members, one_of, resolve_corpus
 from brainbrr.views.splits import Aliases, Splits
 
 REQUIREMENTS = ("no-duplicates", "complete", "verified", "no-leaks")
@@ -66,15 +67,17 @@ def check(
     settings: Settings,
     profile: str = "full",
     corpus: str | None = None,
+    split: str | None = None,
+    where: Where = (),
     recipe: Recipe = Recipe(),  # noqa: B008  # frozen
     splits: Splits = Splits(),  # noqa: B008  # frozen
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> CheckReport:
     """Decode every object once and compare store and catalogs with what is required.
 
-    `verified` is what `verify` checks; `complete` and `no-leaks` look at `profile` of `corpus` (None: of every one)
-    under `recipe`, with patients in `splits` and under their aliases. Raises UsageError for a requirement that does not
-    exist, or for none.
+    `verified` is what `verify` checks. `complete` and `no-leaks` look at `profile` of `corpus` (None: of every one), at
+    what of it is in `split` (None: all) and at what `where` selects, under `recipe`, with patients in `splits` and
+    under their aliases. Raises UsageError for a requirement that does not exist, or for none.
     """
     required = tuple(require)
     known = f"requirements: {', '.join(REQUIREMENTS)}"
@@ -95,6 +98,11 @@ def check(
         *(each for each in found.misplaced if each.name not in excused | excused_records),
     )
     chosen, unread = _members(store, corpora, settings, profile, required, splits)
+    if split is not None or where:
+        selected = one_of(store, settings, profile="full", split=split, where=where, recipe=recipe)
+        chosen = [(catalog, tuple(row for row in rows if selected(catalog.corpus, row))) for catalog, rows in chosen]
+        if chosen and not any(rows for _, rows in chosen):
+            raise UsageError("no recording is in this split or selection", fix=Fix(("ls",), " shows what is there"))
     return CheckReport(
         required=required,
         objects=len(found.contents),

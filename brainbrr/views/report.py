@@ -189,7 +189,14 @@ def view(
 
 def _members(store: Store, catalog: Catalog, request: ViewRequest) -> tuple[Members, Examined | None]:
     """Return the recordings that a request takes, and what their findings say where a quality is requested."""
-    rows = select(catalog, request.profile, split=request.split, selection=request.selection)
+    rows = select(
+        store,
+        catalog,
+        request.profile,
+        split=request.split,
+        selection=request.selection,
+        recipe=request.recipe,
+    )
     rows = rows if request.splits is None else request.splits.renamed(catalog.corpus, rows)
     ready, missing, omitted = assemble(
         store,

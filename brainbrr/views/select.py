@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from brainbrr.eeg.corpus.annotations import Annotations
 from brainbrr.eeg.corpus.census import choose_with_unread
 from brainbrr.eeg.quality import detector
+from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.loading.recordings import LeftOut, Missing, ViewRecording
 from brainbrr.profiles import Profile
+from brainbrr.settings import Settings
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.store import Store
-
-FIELDS = ("path", "patient", "session", "split")
+from brainbrr.views.columns import Recording, Where, check_conditions, condition_text, holds
 
 
 @dataclass(frozen=True)
@@ -25,19 +25,20 @@ class Selection:
     """What narrows a profile further: explicit, shown, and never silent."""
 
     patients: tuple[str, ...] = ()
-    where: tuple[tuple[str, str], ...] = ()
+    where: Where = ()
     exclude: frozenset[str] = frozenset()
     min_quality: int | None = None
 
     def __post_init__(self) -> None:
         if self.min_quality is not None and not 0 <= self.min_quality <= 100:
             raise UsageError(f"min_quality = {self.min_quality}: a score, from 0 to 100")
+        check_conditions(self.where)
 
     def to_json(self) -> dict[str, Any]:
         """Return what was asked for, without what was not."""
         asked: dict[str, Any] = {
             "patients": sorted(self.patients),
-            "where": [f"{field}={value}" for field, value in self.where],
+            "where": [condition_text(field, value) for field, value in self.where],
             "exclude": sorted(self.exclude),
             "min_quality": self.min_quality,
         }
@@ -62,6 +63,38 @@ def resolve_corpus(store: Store, corpus: str | None) -> str | None:
     return corpus
 
 
+def matching_rows(store: Store, subject: str, corpus: str | None = None) -> list[tuple[str, Row]]:
+    """Return the corpus and the row of every recording that a text names: its path, the end of it, or its file name."""
+    return [
+        (name, row)
+        for name in store.corpora()
+        if corpus in (None, name) and (catalog := store.catalog(name)) is not None
+        for row in catalog.rows.values()
+        if row.path == subject
+        or row.path.rsplit("/", 1)[-1] in (subject, f"{subject}.edf")
+        or row.path.endswith(f"/{subject}")
+    ]
+
+
+def one_of(
+    store: Store, settings: Settings, *, profile: str, split: str | None, where: Where, recipe: Recipe
+) -> Callable[[str, Row], bool]:
+    """Return a test whether a corpus's row is selected; without a selection every row is, and nothing is read."""
+    check_conditions(where)
+    chosen: dict[str, set[str]] = {}
+
+    def holds_of(corpus: str, row: Row) -> bool:
+        if profile != "full" and corpus not in chosen:
+            catalog = store.catalog(corpus)
+            taken = members(catalog.rows, settings.profile_of(corpus, profile)) if catalog else ()
+            chosen[corpus] = {each.path for each in taken}
+        if split not in (None, row.split) or row.path not in chosen.get(corpus, {row.path}):
+            return False
+        return not where or holds(Recording(store, corpus, row, recipe.digest), where)
+
+    return holds_of
+
+
 def has_seizures(rows: Iterable[Row]) -> dict[str, bool]:
     """Return for each path whether its labels name a seizure."""
     return {
@@ -74,25 +107,24 @@ def members(rows: Mapping[str, Row], profile: Profile) -> tuple[Row, ...]:
     return choose_with_unread(rows.values(), profile, has_seizures=has_seizures(rows.values()))
 
 
-def select(catalog: Catalog, profile: Profile, *, split: str | None, selection: Selection) -> tuple[Row, ...]:
+def select(
+    store: Store, catalog: Catalog, profile: Profile, *, split: str | None, selection: Selection, recipe: Recipe
+) -> tuple[Row, ...]:
     """Return the profile's rows of one split (None: all), narrowed by the selection.
 
-    Raises UsageError for a split, patient, field or path that is not in the catalog.
+    Raises UsageError for a split, patient or path that is not in the catalog.
     """
     chosen = members(catalog.rows, profile)
     _known("split", [split] if split else [], {row.split for row in catalog.rows.values()}, catalog)
     _known("patient", selection.patients, {row.patient for row in catalog.rows.values()}, catalog)
     _known("recording", selection.exclude, set(catalog.rows), catalog)
-    for field, _ in selection.where:
-        if field not in FIELDS:
-            raise UsageError(f"--where {field}: no such field", fix=f"fields: {', '.join(FIELDS)}")
     selected = tuple(
         row
         for row in chosen
         if (split is None or row.split == split)
         and (not selection.patients or row.patient in selection.patients)
         and row.path not in selection.exclude
-        and all(fnmatchcase(str(getattr(row, field) or ""), value) for field, value in selection.where)
+        and holds(Recording(store, catalog.corpus, row, recipe.digest), selection.where)
     )
     if chosen and not selected:
         raise UsageError(f"profile {profile.name} holds nothing of this selection", fix="widen one of them")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,15 @@ from pydantic import ValidationError
 
 from brainbrr.core.digest import is_digest, key_of, source_digest
 from brainbrr.core.models import explain
+from brainbrr.core.statcache import Host
 from brainbrr.eeg.quality import detector
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import Fix, IntegrityError, UsageError
+from brainbrr.store.catalog import Row
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
+from brainbrr.views.select import matching_rows
+from brainbrr.views.today import Today, today
 
 
 @dataclass(frozen=True)
@@ -31,21 +35,65 @@ class WhyReport:
     quality: dict[str, Any] | None = None
     """What the detector of this version noticed; None for a miss, and where `unexamined` says why."""
     unexamined: str | None = None
+    today: Today | None = None
+    """What became of the file; None for a key, and where nobody knows where the corpus is."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
-        return dict(vars(self))
+        return {**vars(self), "today": self.today.to_json() if self.today else None}
 
 
 def why(
-    store: Store, subject: str, *, recipe: Recipe, changes: Iterable[str] = (), corpus: str | None = None
+    store: Store,
+    subject: str,
+    *,
+    recipe: Recipe,
+    changes: Iterable[str] = (),
+    corpus: str | None = None,
+    among: Among = lambda corpus, row: True,
+    host: Host | None = None,
 ) -> WhyReport:
     """Explain a key, or the key of a recording (an EDF file, or its path in a catalog) under a recipe.
 
-    `changes` (`field=value`) are made to the recipe; a key brings its own recipe. Raises UsageError when the
+    `changes` (`field=value`) are made to the recipe; a key brings its own recipe. `among` says which recordings of
+    a catalog may be meant. `host` knows where the corpus is, whose file is then compared. Raises UsageError when the
     subject is neither, or names several recordings.
     """
-    changes = tuple(changes)
+    report = _explained(store, subject, recipe=recipe, changes=tuple(changes), corpus=corpus, among=among)
+    if host is None or is_digest(subject, 32):
+        return report
+    return replace(report, today=_today(store, subject, corpus, among, host, recipe))
+
+
+Among = Callable[[str, Row], bool]
+"""Whether a row of a corpus may be meant."""
+
+
+def _today(store: Store, subject: str, corpus: str | None, among: Among, host: Host, recipe: Recipe) -> Today | None:
+    """Return what became of the file of the one recording that is meant, where this host knows the corpus's folder."""
+    file = Path(subject)
+    roots = {name: host.root(store.location, name) for name in store.corpora() if corpus in (None, name)}
+    if file.is_file():
+        within = {name: root for name, root in roots.items() if root and file.resolve().is_relative_to(root.resolve())}
+        subjects = [(name, file.resolve().relative_to(root.resolve()).as_posix()) for name, root in within.items()]
+    else:
+        subjects = [(name, subject) for name in roots]
+    found = [
+        (name, row)
+        for name, text in subjects
+        for name, row in matching_rows(store, text, name)
+        if among(name, row) and roots.get(name)
+    ]
+    if len({(name, row.path) for name, row in found}) != 1:
+        return None
+    name, row = found[0]
+    root = roots[name]
+    return today(store, root, name, row, recipe) if root else None
+
+
+def _explained(
+    store: Store, subject: str, *, recipe: Recipe, changes: tuple[str, ...], corpus: str | None, among: Among
+) -> WhyReport:
     path = None
     if is_digest(subject, 32):
         record, reason = _stored(store, subject)
@@ -57,7 +105,7 @@ def why(
             raise UsageError(f"{reason}, so its recipe cannot be changed", fix="name the recording instead")
         source, recipe = record.source, _recipe_of(record)
     else:
-        path, source = _source(store, subject, corpus)
+        path, source = _source(store, subject, corpus, among)
     if changes:
         recipe = changed(recipe, changes)
     key = key_of(source=source, recipe=recipe.digest)
@@ -108,16 +156,10 @@ def _recipe_of(record: Record) -> Recipe:
         ) from None
 
 
-def _source(store: Store, subject: str, corpus: str | None) -> tuple[str, str]:
+def _source(store: Store, subject: str, corpus: str | None, among: Among) -> tuple[str, str]:
     if Path(subject).is_file():
         return subject, source_digest(Path(subject))
-    matches = [
-        row
-        for name in store.corpora()
-        if corpus in (None, name) and (catalog := store.catalog(name)) is not None
-        for row in catalog.rows.values()
-        if row.path == subject or Path(row.path).name in (subject, f"{subject}.edf") or row.path.endswith(f"/{subject}")
-    ]
+    matches = [row for name, row in matching_rows(store, subject, corpus) if among(name, row)]
     sources = {row.source for row in matches}
     if not matches:
         raise UsageError(f"{subject!r} is no EDF file, no recording of a catalog, and no key", where=store.location)

@@ -1,0 +1,162 @@
+"""See what a store holds and what changed: lists, history, differences and bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from brainbrr.api.arguments import Location, place, recipe_of, selection_of
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.look.difference import Difference
+from brainbrr.look.difference import diff as _diff
+from brainbrr.look.history import Log
+from brainbrr.look.history import log as _log
+from brainbrr.look.listing import Listing
+from brainbrr.look.listing import ls as _ls
+from brainbrr.store.store import Store
+from brainbrr.views.usage import Usage
+from brainbrr.views.usage import usage as _usage
+
+
+def ls(
+    store: Store | Location = None,
+    *,
+    corpus: str | None = None,
+    profile: str = "full",
+    split: str | None = None,
+    where: Mapping[str, str] | Iterable[str] | None = None,
+    recipe: Recipe | str | Path | None = None,
+) -> Listing:
+    """List recordings: patient, split, length, rate, montage, seizures, quality, bytes, and since when.
+
+    Parameters
+    ----------
+    store : Store or path-like, optional
+        Default: the store that ``brainbrr status`` shows.
+    corpus : str, optional
+        Default: every corpus.
+    profile : {"smoke", "dev", "full"}
+        How many recordings of each split.
+    split : {"train", "dev", "eval", "none"}, optional
+        Default: all splits.
+    where : mapping or iterable of str, optional
+        Only rows of which this holds, as ``["patient=aaa*", "seizures>0", "since>=2026-01-31"]``.
+    recipe : Recipe, str or path-like, optional
+        Default: for each corpus the recipe that most of its recordings are stored under.
+
+    Returns
+    -------
+    Listing
+        Its `rows` are dictionaries with a value for each column, None where that is not known.
+
+    Raises
+    ------
+    UsageError
+        No such store, corpus, split or column.
+
+    Examples
+    --------
+    >>> listing = brainbrr.ls("store", where=["seizures>0", "split=eval"])
+    >>> [(row["length_s"], row["seizures"], row["state"]) for row in listing.rows]
+    [(23.0, 1, 'stored'), (23.0, 2, 'stored'), (24.0, 1, 'stored')]
+    """
+    at = place(store)
+    return _ls(
+        at.store,
+        profiles=lambda name: at.settings.profile_of(name, profile),
+        corpus=corpus,
+        split=split,
+        where=selection_of(where=where).where,
+        recipe=None if recipe is None else recipe_of(recipe),
+    )
+
+
+def log(subject: str | None = None, *, store: Store | Location = None, last: int | None = None) -> Log:
+    """Report what each ingest added, relabelled, replaced, built and refused, when, by whom and why.
+
+    Parameters
+    ----------
+    subject : str, optional
+        A corpus, or a recording by its path or file name. Default: every corpus.
+    store : Store or path-like, optional
+        Default: the store that ``brainbrr status`` shows.
+    last : int, optional
+        Only the newest generations. Default: all.
+
+    Returns
+    -------
+    Log
+        Its `entries`, the newest first, each with the changes of one generation of a catalog.
+
+    Raises
+    ------
+    UsageError
+        No corpus or recording of this name, or several recordings.
+
+    Examples
+    --------
+    >>> entry = brainbrr.log("demo", store="store").entries[-1]
+    >>> len(entry.changes), entry.changes[0].change, entry.changes[0].why
+    (18, 'added', 'recipe default')
+    """
+    return _log(place(store).store, subject, last=last)
+
+
+def diff(a: str | Path, b: str | Path, *, store: Store | Location = None, runs: Location = None) -> Difference:
+    """Compare two frozen views, two recipes, or two runs.
+
+    Parameters
+    ----------
+    a, b : str or path-like
+        Digests or files of frozen views; names, files or digests of recipes; names or folders of runs.
+    store : Store or path-like, optional
+        Default: the store that ``brainbrr status`` shows.
+    runs : path-like, optional
+        The folder of runs. Default: beside the store.
+
+    Returns
+    -------
+    Difference
+        The settings that differ, as pairs, and what else the kind has: recordings, gains, bytes, scores.
+
+    Raises
+    ------
+    UsageError
+        One of them is none of these, or they are of two kinds.
+
+    Examples
+    --------
+    >>> difference = brainbrr.diff("default", "upstream", store="store")
+    >>> difference.kind, difference.fields
+    ('recipe', {'exact': [True, False]})
+    """
+    at = place(store, runs=runs)
+    return _diff(str(a), str(b), store=at.store_if_there, runs_folder=at.settings.runs.value)
+
+
+def usage(store: Store | Location = None) -> Usage:
+    """Report the bytes of a store by corpus, recipe and profile, and what is shared.
+
+    Parameters
+    ----------
+    store : Store or path-like, optional
+        Default: the store that ``brainbrr status`` shows.
+
+    Returns
+    -------
+    Usage
+        A share for each corpus, recipe and profile; objects in no catalog; and other files.
+
+    Raises
+    ------
+    UsageError
+        There is no store.
+
+    Examples
+    --------
+    >>> share = brainbrr.usage("store").shares[0]
+    >>> share.kind, share.name, share.objects, share.shared_bytes
+    ('corpus', 'demo', 18, 0)
+    """
+    at = place(store)
+    return _usage(at.store, profiles=at.settings.profiles_of)

@@ -1,0 +1,118 @@
+"""`ls`: the recordings of a store as a table, and that table as CSV or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.errors import DependencyError, UsageError
+from brainbrr.profiles import SPLITS, Profile
+from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.store import Store
+from brainbrr.views.columns import COLUMNS, Recording, Value, Where, check_conditions, holds, values
+from brainbrr.views.select import members, resolve_corpus
+
+_ORDER = (*SPLITS, "none")
+FORMATS = ("table", "csv", "parquet", "json")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Recordings, one dictionary of every column each, in the order of corpora, splits and paths."""
+
+    store: Path
+    rows: tuple[dict[str, Value], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the machine interface's fields."""
+        return {"store": str(self.store), "recordings": list(self.rows)}
+
+    def encoded(self, form: str, columns: Sequence[str] = ()) -> bytes:
+        """Return the table as "csv" or "parquet". Raises DependencyError where pyarrow is missing."""
+        names = list(columns or COLUMNS)
+        return _parquet(self.rows, names) if form == "parquet" else _csv(self.rows, names)
+
+    def to_pandas(self) -> Any:
+        """Return the table as a pandas DataFrame. Raises DependencyError where pandas is missing."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise DependencyError("to_pandas() needs pandas", fix="pip install pandas, or use rows") from error
+        return pandas.DataFrame(self.rows, columns=list(COLUMNS))
+
+
+def ls(
+    store: Store,
+    *,
+    profiles: Callable[[str], Profile],
+    corpus: str | None = None,
+    split: str | None = None,
+    where: Where = (),
+    recipe: Recipe | None = None,
+) -> Listing:
+    """List the recordings of a profile; `profiles` gives it for each corpus.
+
+    `recipe` None: for each corpus the one that most of its recordings are stored under. Raises UsageError for a corpus,
+    split or column that does not exist.
+    """
+    check_conditions(where)
+    names = store.corpora() if corpus is None else filter(None, [resolve_corpus(store, corpus)])
+    catalogs = [catalog for name in names if (catalog := store.catalog(name))]
+    splits = {row.split for catalog in catalogs for row in catalog.rows.values()}
+    if split is not None and catalogs and split not in splits:
+        raise UsageError(f"no recording is in split {split!r}", fix=f"splits: {', '.join(sorted(splits))}")
+    found = []
+    for catalog in catalogs:
+        digest = recipe.digest if recipe else usual_recipe(catalog)
+        for row in _taken(catalog, profiles(catalog.corpus), split):
+            each = Recording(store, catalog.corpus, row, digest)
+            if holds(each, where):
+                found.append(values(each))
+    return Listing(store.location, tuple(found))
+
+
+def _taken(catalog: Catalog, profile: Profile, split: str | None) -> Iterable[Row]:
+    rows = (row for row in members(catalog.rows, profile) if split in (None, row.split))
+    return sorted(rows, key=lambda row: (_ORDER.index(row.split), row.path))
+
+
+def usual_recipe(catalog: Catalog) -> str:
+    """Return the digest of the recipe that most recordings of a corpus are stored under, or refused by."""
+    stored = Counter(digest for row in catalog.rows.values() for digest in row.contents)
+    refused = Counter(digest for row in catalog.rows.values() for digest in row.refusals)
+    most = (stored or refused).most_common(1)
+    return most[0][0] if most else Recipe().digest
+
+
+def check_columns(names: Sequence[str]) -> None:
+    """Raise UsageError for a column that does not exist."""
+    for name in names:
+        if name not in COLUMNS:
+            raise UsageError(f"no column is called {name[:40]!r}", fix=f"columns: {', '.join(COLUMNS)}")
+
+
+def _csv(rows: Sequence[dict[str, Value]], names: Sequence[str]) -> bytes:
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, names, extrasaction="ignore")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _parquet(rows: Sequence[dict[str, Value]], names: Sequence[str]) -> bytes:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise DependencyError("--format parquet needs pyarrow", fix="pip install pyarrow") from error
+    types = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64()}
+    columns = {name: pyarrow.array([row[name] for row in rows], types[COLUMNS[name][0]]) for name in names}
+    sink = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), sink)
+    return sink.getvalue()
