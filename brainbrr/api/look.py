@@ -58,7 +58,7 @@ def ls(
     --------
     >>> listing = brainbrr.ls("store", where=["seizures>0", "split=eval"])
     >>> [(row["length_s"], row["seizures"], row["state"]) for row in listing.rows]
-    [(23.0, 1, 'stored'), (23.0, 2, 'stored'), (24.0, 1, 'stored')]
+    [(22.0, 1, 'stored'), (24.0, 1, 'stored'), (21.0, 1, 'stored')]
     """
     at = place(store)
     return _ls(
