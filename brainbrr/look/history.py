@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,28 +82,29 @@ def log(store: Store, subject: str | None = None, *, last: int | None = None) ->
 
 def _entries(store: Store, corpus: str, path: str | None) -> Iterator[Entry]:
     """Yield the generations of a corpus; with a path only those that changed that recording, under its older names."""
-    fields = recipe_fields(store)
     names = {path}
-    generations = store.layout.generations(corpus)
-    newer: tuple[int, Catalog] | None = None
-    for seq in reversed([0, *generations]):
-        catalog = None
-        if seq:
-            try:
-                catalog, _ = catalogs.generation(store.layout, corpus, seq)
-            except (BrainbrrError, OSError) as error:
-                yield Entry(corpus, seq, None, None, damaged=getattr(error, "what", str(error)))
-        if newer is not None and (catalog or not seq):
-            changes = tuple(changes_between(catalog, newer[1], fields))
-            mine = tuple(each for each in changes if path is None or each.recording in names)
-            names |= {each.why.removeprefix("from ") for each in mine if each.change == "moved"}
-            if path is None or mine:
-                yield _entry(store, newer, catalog, mine)
-        newer = (seq, catalog) if catalog else None
+    for entry in reversed(list(_oldest_first(store, corpus))):
+        mine = tuple(each for each in entry.changes if path is None or each.recording in names)
+        names |= {each.why.removeprefix("from ") for each in mine if each.change == "moved"}
+        if path is None or mine or entry.damaged:
+            yield replace(entry, changes=mine)
 
 
-def _entry(store: Store, newer: tuple[int, Catalog], before: Catalog | None, changes: tuple[Change, ...]) -> Entry:
-    seq, catalog = newer
+def _oldest_first(store: Store, corpus: str) -> Iterator[Entry]:
+    fields = recipe_fields(store)
+    decoded: catalogs.Decoded = {}
+    before: Catalog | None = None
+    for seq in store.layout.generations(corpus):
+        try:
+            catalog, digest = catalogs.complete(store.layout, corpus, seq, decoded)
+        except (BrainbrrError, OSError) as error:
+            yield Entry(corpus, seq, None, None, damaged=getattr(error, "what", str(error)))
+            continue
+        yield _entry(store, seq, catalog, before, tuple(changes_between(before, catalog, fields)))
+        before, decoded[corpus] = catalog, (digest, catalog)
+
+
+def _entry(store: Store, seq: int, catalog: Catalog, before: Catalog | None, changes: tuple[Change, ...]) -> Entry:
     known = {"labelled": "yes" if before.labelled else "no", **before.settings} if before else {}
     now = {"labelled": "yes" if catalog.labelled else "no", **catalog.settings}
     by = None

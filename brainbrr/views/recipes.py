@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -62,23 +63,21 @@ def find_recipe(store: Store | None, text: str) -> Recipe:
 
 def to_toml(recipe: Recipe) -> str:
     """Return a recipe as a file that `--recipe` takes, with the same digest."""
-    lines = [f'name = "{_name(recipe)}"']
+    lines = [f"name = {_toml(recipe.name)}"]
     for field, value in recipe.identity().items():
-        if value is None:
+        if value is None and field in ("bandpass_hz", "notch_hz"):
             lines.append(f"{field} = false")
-        elif isinstance(value, list):
-            lines.append(f"{field} = [{', '.join(_toml(each) for each in value)}]")
-        else:
+        elif value not in (None, {}):
             lines.append(f"{field} = {_toml(value)}")
     return "\n".join(lines) + "\n"
 
 
-def _name(recipe: Recipe) -> str:
-    return recipe.name.replace("\\", "").replace('"', "")
-
-
-def _toml(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool | int) else '"' + str(value) + '"'
+def _toml(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{json.dumps(name)} = {_toml(each)}" for name, each in value.items()) + " }"
+    return json.dumps(value)  # a TOML string is a JSON string, and so are true, false and integers
 
 
 def describe_difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:

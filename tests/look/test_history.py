@@ -66,7 +66,10 @@ def test_another_recipe_is_the_reason_of_a_build(cli: Cli, corpus: Path, tmp_pat
 
 
 def test_a_recipe_that_is_written_out_has_the_same_digest(tmp_path: Path) -> None:
-    for recipe in (*PRESETS.values(), Recipe(bandpass_hz=None, notch_hz=None, rate_hz=200)):
+    for recipe in (
+        *PRESETS.values(),
+        Recipe(bandpass_hz=None, notch_hz=None, rate_hz=200, unit="mV", aliases={"EEG 001": "Fp1"}),
+    ):
         file = tmp_path / "own.toml"
         file.write_text(to_toml(recipe.model_copy(update={"name": "own"})))
         assert load_recipe(str(file)).digest == recipe.digest
