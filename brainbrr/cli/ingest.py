@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from brainbrr.cli.app import PROFILES, Session, accepts, command, options, recipe_option
-from brainbrr.cli.output import Output, base_names, duration, many, not_read, recipe_name, size, some
+from brainbrr.cli.output import Output, base_names, duration, many, not_read, quality, recipe_name, size, some
 from brainbrr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -207,6 +207,7 @@ def table(out: Output, report: IngestReport) -> None:
     rows = [("recordings", f"{report.recordings}: {line}")]
     rows.append(("patients", f"{len(report.patients)}: {some(report.patients)} (from {report.patient_rule})"))
     rows += not_read(report.not_read, report.labels_unread)
+    rows += quality(report.worst_quality)
     if report.relabelled_elsewhere:
         rows.append(("relabelled", f"{report.relabelled_elsewhere} more outside the profile"))
     if report.removed:

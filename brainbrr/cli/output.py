@@ -349,6 +349,14 @@ def not_read(recordings: Mapping[str, Sequence[str]], labels: Sequence[str]) -> 
     return rows
 
 
+def quality(worst: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Return a row with the worst quality of some recordings and the reason, none where nothing is against any."""
+    if worst is None:
+        return []
+    name, score, reason = base_names([worst["recording"]]), worst["score"], worst["reason"]
+    return [("quality", f"{score} of 100 or more" + (f"; {name}: {reason}" if score < 100 else ""))]
+
+
 def recipe_name(described: Mapping[str, Any]) -> str:
     """Return a recipe's name, with a warning where its bytes may differ between machines."""
     return str(described["name"]) + ("" if described["exact"] else " (floats: no promise of equal bytes)")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from brainbrr.cli.app import Session, command, recipe_option, selects, splits_options
-from brainbrr.cli.output import Output, base_names, duration, many, not_read, recipe_name, size
+from brainbrr.cli.output import Output, base_names, duration, many, not_read, quality, recipe_name, size
 from brainbrr.errors import Fix, UsageError
 
 if TYPE_CHECKING:
@@ -171,6 +171,7 @@ def _held(fields: dict[str, Any]) -> list[tuple[str, str]]:
         ("signal", f"{duration(fields['hours'] * 3600)}, {many(fields['seizures'], 'seizure')}"),
         ("windows", f"{fields['windows']} of {fields['window']['length_s']} s every {fields['window']['stride_s']} s"),
         ("classes", kinds or "none"),
+        *quality(fields["worst_quality"]),
         ("bytes", f"{size(fields['bytes'])} in the store; the view copies nothing"),
         ("digest", fields["digest"] or "none until complete"),
     ]

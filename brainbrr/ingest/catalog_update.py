@@ -80,6 +80,9 @@ def row_of(recording: ScannedRecording, before: Row | None, *, base: Row | None,
     known = before if before and before.source == source else None
     signal_us, synthetic = (known.signal_us, known.synthetic) if known else (None, False)
     contents = dict(known.contents) if known else {}
+    quality = dict(known.quality) if known else {}
+    if recording.quality is not None:
+        quality[recipe] = recording.quality
     if recording.reusable is not None:
         signal_us, synthetic = recording.reusable.signal_us, recording.reusable.synthetic
         contents[recipe] = recording.reusable.content
@@ -101,6 +104,7 @@ def row_of(recording: ScannedRecording, before: Row | None, *, base: Row | None,
             and (refusal.error != AnnotationError.__name__ or refusal.labels == recording.labels)
         },
         contents=contents,
+        quality=quality,
     )
 
 

@@ -6,15 +6,18 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from brainbrr.core.progress import Progress
 from brainbrr.core.threads import one_blas_thread
 from brainbrr.eeg.quality import detector
+from brainbrr.eeg.quality.rules import reason_of
 from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.errors import RecordingError
+from brainbrr.errors import IntegrityError, RecordingError
 from brainbrr.ingest.scan import CorpusScan, Outcome, ScannedRecording, Updates
+from brainbrr.store.generation import Quality
 from brainbrr.store.store import Store
 
 
@@ -33,8 +36,32 @@ def keep_findings(store: Store, key: str, edf: Path, recipe: Recipe, *, source: 
 def examine(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecording], progress: Progress) -> Updates:
     """Yield each recording that is stored without findings of this version, after examining its EDF.
 
-    Costs one stat for each recording that has them; to rehash, they are read, and damaged ones made again.
+    Costs one stat for each recording that has them; to rehash, they are read, and damaged ones made again. Those whose
+    quality the catalog does not have yet are yielded with it.
     """
+    examined = {each.path: each for each in _examined(scan, store, chosen, progress)}
+    for each in (examined.get(each.path, each) for each in chosen):
+        if each.key is not None and each.reusable is not None and (rated := _rated(scan, store, each)) is not None:
+            yield rated
+        elif each.path in examined:
+            yield each
+
+
+def _rated(scan: CorpusScan, store: Store, recording: ScannedRecording) -> ScannedRecording | None:
+    """Return a stored recording with its quality, None where the catalog has that already, or there is none."""
+    before = scan.base.rows.get(recording.path) if scan.base else None
+    known = before.quality.get(scan.recipe_digest) if before and before.source == recording.source else None
+    if known is not None and known.version == detector.QUALITY_VERSION and not scan.options.rehash:
+        return None
+    with suppress(IntegrityError):
+        if (found := store.findings(str(recording.key), detector.QUALITY_VERSION)) is not None:
+            score, reason = found["score"], reason_of(found)
+            quality = Quality(version=detector.QUALITY_VERSION, score=score, reason=reason)
+            return dataclasses.replace(recording, quality=quality)
+    return None
+
+
+def _examined(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecording], progress: Progress) -> Updates:
     waiting: dict[str, ScannedRecording] = {}
     for each in chosen:
         if each.key is None or each.key in waiting or each.outcome not in (Outcome.REUSED, Outcome.RELABELLED):

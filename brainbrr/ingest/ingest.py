@@ -38,7 +38,7 @@ from brainbrr.ingest.scan import (
 from brainbrr.loading.recordings import contradictions
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.store import Store
-from brainbrr.views.select import members
+from brainbrr.views.select import members, worst_quality
 
 Recordings = dict[str, ScannedRecording]
 """By path: each as the last stage left it."""
@@ -89,6 +89,8 @@ class IngestReport:
     """By format: recordings that no reader is there for, and subjects without any. They are in `failed` too."""
     labels_unread: tuple[str, ...] = ()
     """Label files that belong to no recording."""
+    worst_quality: Mapping[str, Any] | None = None
+    """The chosen recording that scores least, its score from 0 to 100, and what lowers it most."""
     contradictions: tuple[tuple[str, ...], ...] = ()
     """Recordings of the corpus that are the same bytes with different labels: no view takes them."""
 
@@ -242,6 +244,7 @@ def report_of(
         patient_rule=patient_rule(scanned.corpus.layout, scanned.settings.get("patient_from")),
         not_read=census.by_format(paths),
         labels_unread=tuple(census.labels_unread(scanned.settings)),
+        worst_quality=worst_quality([published.rows[path] for path in paths], scanned.recipe_digest),
         contradictions=contradictions(published.rows.values()) if published.labelled else (),
     )
 

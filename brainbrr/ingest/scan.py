@@ -32,6 +32,7 @@ from brainbrr.ingest.options import IngestOptions
 from brainbrr.ingest.reuse import Made, Reusable, reuse
 from brainbrr.store.access import require_narrower
 from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.generation import Quality
 from brainbrr.store.store import Store
 from brainbrr.views.retention import refuse_retired
 
@@ -70,6 +71,7 @@ class ScannedRecording:
     out_of_reach: bool = False
     bytes_written: int = 0
     computed_twice: int = 0
+    quality: Quality | None = None
     notes: tuple[str, ...] = ()
 
     @property

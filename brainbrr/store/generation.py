@@ -42,13 +42,21 @@ class Refusal(Stored):
     labels: Digest64 | None
 
 
+class Quality(Stored):
+    """A summary of a recording's findings: which version of them, the score, and in words what lowers it most."""
+
+    version: Count
+    score: Count
+    reason: str
+
+
 class Row(Stored):
     """One recording of a corpus. `source` is None until it is hashed.
 
-    By recipe digest: `refusals`, and `contents`, what the source became.
+    By recipe digest: `refusals`, `contents`, what the source became, and its `quality`.
     """
 
-    omitted_when_empty = ("contents",)
+    omitted_when_empty = ("contents", "quality")
 
     path: str
     patient: str
@@ -62,6 +70,7 @@ class Row(Stored):
     annotations: dict[str, Any] | None
     refusals: dict[Digest32, Refusal]
     contents: dict[Digest32, Digest64] = Field(default_factory=dict)
+    quality: dict[Digest32, Quality] = Field(default_factory=dict)
 
     @field_validator("path")
     @classmethod

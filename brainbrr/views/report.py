@@ -24,7 +24,7 @@ from brainbrr.profiles import Profile
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.integrity import read_record
 from brainbrr.store.store import Store
-from brainbrr.views.select import Examined, Selection, by_quality, resolve_corpus, select
+from brainbrr.views.select import Examined, Selection, by_quality, resolve_corpus, select, worst_quality
 from brainbrr.views.splits import Splits
 from brainbrr.views.view import View
 
@@ -43,6 +43,8 @@ class ViewReport:
     """By name, in how many recordings and channels; None where no quality was requested."""
     contradictions: tuple[tuple[str, ...], ...] = ()
     """Recordings of the corpus that are the same bytes with different labels; `missing` names those of the view."""
+    worst_quality: Mapping[str, Any] | None = None
+    """The recording that scores least, its score from 0 to 100, and what lowers it most, as of its last ingest."""
     labels_unread: tuple[str, ...] = ()
     """Label files of the corpus that belong to no recording."""
 
@@ -72,6 +74,7 @@ class ViewReport:
             "missing": [vars(m) for m in view.missing],
             "not_read": by_format([each.recording for each in view.missing] + [o.recording for o in view.omitted]),
             "labels_unread": list(self.labels_unread),
+            "worst_quality": self.worst_quality,
             "stale": [vars(s) for s in view.stale],
             "elsewhere": self.elsewhere,
             "windows": len(view),
@@ -183,6 +186,9 @@ def view(
         leave_out=Fix((*command.commands[0], "--accept", "refused")) if refused else None,
         findings=examined.findings if examined else None,
         contradictions=contradictions(catalog.rows.values()) if catalog and catalog.labelled else (),
+        worst_quality=worst_quality([catalog.rows[each.path] for each in found.recordings], request.recipe.digest)
+        if catalog
+        else None,
         labels_unread=tuple(labels_unread(catalog.settings)) if catalog else (),
     )
 

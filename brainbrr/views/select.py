@@ -95,6 +95,16 @@ def one_of(
     return holds_of
 
 
+def worst_quality(rows: Iterable[Row], recipe: str) -> dict[str, Any] | None:
+    """Return the recording that scores least of those examined under a recipe, with its score and the reason."""
+    rated = [(row.quality[recipe].score, row.path) for row in rows if recipe in row.quality]
+    if not rated:
+        return None
+    score, path = min(rated)
+    reason = next(row.quality[recipe].reason for row in rows if row.path == path)
+    return {"recording": path, "score": score, "reason": reason}
+
+
 def has_seizures(rows: Iterable[Row]) -> dict[str, bool]:
     """Return for each path whether its labels name a seizure."""
     return {

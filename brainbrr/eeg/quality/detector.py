@@ -24,7 +24,7 @@ from brainbrr.errors import EdfError
 
 Rows = slice | Int64
 
-QUALITY_VERSION = 1
+QUALITY_VERSION = 2
 """Raised whenever the same samples would give other findings or another score."""
 
 

@@ -10,6 +10,8 @@ line_noise    50 or 60 Hz stand out by 10 dB and are 2.5 µV rms: 1 mm high at 7
               guideline 1). Its time is where the line is louder than the whole EEG band
 quantised     moves in steps of 4 digital ones or more, and of 0.5 µV or more, the resolution asked of digital EEG
               (IFCN: Nuwer et al. 1998); useless from 10 µV on, above which `preprocess` refuses a header's own step
+spike         4,000 steps or more from end to end, while in half of the places the signal is below 4 steps rms, and a
+              step is 0.5 µV or more: the range was made for one peak, and what is beside it is lost in rounding
 duplicate     the samples of another channel
 interpolated  what the other channels say it must be, to half a step rms; rounding leaves 0.3 to 0.4
 gap           seconds in which all channels are flat, in a recording that is not flat throughout
@@ -19,7 +21,8 @@ header        what the header's reader noted: truncation, timestamps, ...
 
 The last four are about the recording. The score is the per cent of channel-time that is usable, rounded down: 100 says
 that nothing counts against it. Flat, railed, saturated and silent seconds are lost; so are the places of a disconnected
-or line_noise channel that gave it the finding, and all of a duplicate, interpolated or useless one. These overlap, so
+or line_noise channel that gave it the finding, and all of a duplicate, interpolated or useless one, and of a spiked one
+whose signal is below one step. These overlap, so
 a channel loses the largest of the three. Absent channels do not count: the header tells of them without any samples,
 and what to do about them is the view's to say.
 """
@@ -47,6 +50,7 @@ MIN_CORRELATION = 0.4
 DISCONNECTED_PER_MILLE = 250
 LINE_DB, LINE_UV = 10, 2.5
 COARSE_STEPS, COARSE_UV, USELESS_UV = 4, Fraction(1, 2), 10
+SPIKE_STEPS, SPIKED_RMS_STEPS = 4000, 4
 RESIDUAL_STEPS, JUDGED_STEPS = 0.5, 5
 _MIN_CHANNELS = 4  # fewer can hardly be asked whether they resemble each other
 _MIN_PLACES = 3  # one or two spectra are too rough to call a peak a line
@@ -108,6 +112,7 @@ def judge(channels: Sequence[Evidence], notes: Iterable[str]) -> dict[str, Any]:
     for channel in channels:
         _seconds(channel, verdict)
     _steps(channels, verdict)
+    _spikes(channels, verdict)
     for same_rate in _by_rate(_copies(channels, verdict)):
         _interpolated(same_rate, verdict)
     _places(channels, verdict)
@@ -119,6 +124,21 @@ def judge(channels: Sequence[Evidence], notes: Iterable[str]) -> dict[str, Any]:
         "n_seconds": max(len(channel.flags) for channel in channels),
         "findings": verdict.findings,
     }
+
+
+def reason_of(found: Mapping[str, Any]) -> str:
+    """Return in words what costs a recording most of its score: the finding with most channel-time, its channels."""
+    cost: Counter[str] = Counter()
+    names: dict[str, list[str]] = {}
+    for each in found["findings"]:
+        if each["channel"] is not None:
+            cost[each["name"]] += 1000 if each["per_mille"] is None else each["per_mille"]
+            names.setdefault(each["name"], []).append(each["channel"])
+    if not cost:
+        return "nothing found against it"
+    name, _ = max(cost.items(), key=lambda pair: (pair[1], pair[0]))
+    channels = ", ".join(names[name][:3]) + (" ..." if len(names[name]) > 3 else "")
+    return f"{name} in {len(names[name])} of {found['n_channels']} channels: {channels}"
 
 
 def _per_mille(mask: Bool) -> int:
@@ -170,6 +190,28 @@ def _steps(channels: Sequence[Evidence], verdict: _Verdict) -> None:
                 threshold={"step_uv": _text(float(COARSE_UV), 2), "header_steps": COARSE_STEPS},
             )
             if step_uv >= USELESS_UV:
+                verdict.lose(channel.name, 1000)
+
+
+def _spikes(channels: Sequence[Evidence], verdict: _Verdict) -> None:
+    for channel in channels:
+        reach = channel.highest - int(channel.low.min())
+        if reach < SPIKE_STEPS or channel.gain_uv < COARSE_UV:
+            continue
+        rms_steps = float(np.median(channel.segments.std(axis=1, dtype=np.float64)))
+        if 0 < rms_steps < SPIKED_RMS_STEPS:
+            measured = {
+                "rms_steps": _text(rms_steps),
+                "reach_steps": reach,
+                "step_uv": _text(float(channel.gain_uv), 2),
+            }
+            threshold = {
+                "rms_steps": SPIKED_RMS_STEPS,
+                "reach_steps": SPIKE_STEPS,
+                "step_uv": _text(float(COARSE_UV), 2),
+            }
+            verdict.add("spike", channel.name, measured=measured, threshold=threshold)
+            if rms_steps < 1:
                 verdict.lose(channel.name, 1000)
 
 

@@ -18,6 +18,7 @@ from brainbrr.core.digest import canonical_json
 from brainbrr.eeg.edf.reader import EdfFile
 from brainbrr.eeg.quality import detector
 from brainbrr.eeg.quality.detector import Channel, Examiner, examine
+from brainbrr.eeg.quality.rules import reason_of
 from brainbrr.eeg.signal.channels import select
 from brainbrr.eeg.signal.montage import TEN_TWENTY
 from brainbrr.eeg.signal.recipe import PRESETS, Recipe
@@ -171,6 +172,37 @@ def test_a_step_far_coarser_than_the_headers_is_quantised_and_useless_from_10_uv
     steps = {name: each["measured"]["step_uv"] for name, each in coarse.items()}
     assert steps == {"T5": "2.00", "T6": "0.70", "Cz": "12.00"} and names(told) == {"quantised"}
     assert told["score"] == 94
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rms_uv", [4, 20, 200])
+def test_one_spike_that_coarsens_a_channel_is_a_finding_and_all_of_it_is_lost_below_one_step(
+    tmp_path: Path, rms_uv: float
+) -> None:
+    """The range of T5 and T6 is 320 mV, and a step 9.8 µV."""
+    channels = brains()
+    channels["C3"][700] = 30_000  # a spike that costs nothing: 3 mV in steps of 0.1 µV
+    steps = {name: channels[name] * (rms_uv / 20.6 / 98) for name in ("T5", "T6")}
+    for name in steps:
+        channels[name] = np.rint(steps[name])
+    channels["T5"][300] = 32_000
+    made = [
+        Made(
+            f"EEG {name}-REF",
+            samples.astype(np.int16),
+            RATE,
+            **({"physical": ("-320000", "320000")} if name in steps else {}),
+        )
+        for name, samples in channels.items()
+    ]
+    told = examine(File(made).write(tmp_path), DEFAULT)
+    spikes = named(told, "spike")
+    assert set(spikes) == ({"T5"} if rms_uv < 100 else set())
+    if spikes:
+        assert spikes["T5"]["measured"]["step_uv"] == "9.77" and spikes["T5"]["measured"]["reach_steps"] > 32_000
+        lost = reason_of({**told, "findings": [spikes["T5"]]})
+        assert lost == "spike in 1 of 19 channels: T5"
+        assert (told["score"] < 95) == (rms_uv == 4)
 
 
 @pytest.mark.slow
