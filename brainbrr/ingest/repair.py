@@ -132,6 +132,8 @@ class _Repair:
         self._wanted: dict[str, Wanted] = {}
         self._waiting: list[tuple[Damage, tuple[str, ...]]] = []
         """Damage that is repaired when one of these keys is restored."""
+        self._unnamed: list[tuple[Damage, str]] = []
+        """Objects that no whole record names, and why that is."""
 
     def repair(self, damaged: Iterable[Damage], workers: int | None, progress: Progress) -> None:
         """Repair all of it."""
@@ -227,7 +229,7 @@ class _Repair:
             if each.name in keys:
                 self._waiting.append((each, tuple(keys[each.name])))
             else:
-                self._report(each, "moved aside", why)
+                self._unnamed.append((each, why))
         for content, those in keys.items():
             if ("object", content) not in self._unreadable and not os.path.lexists(store.path_of("object", content)):
                 self._wanted |= {key: Wanted(key, content) for key in those}
@@ -296,6 +298,11 @@ class _Repair:
                 self._report(each, "restored", "put in its place")
             else:
                 self._report(each, *best)
+        for each, why in self._unnamed:
+            if is_digest(each.name, 64) and self._store.layout.has("object", each.name):
+                self._report(each, "restored", "with a record that names it")
+            else:
+                self._report(each, "moved aside", why)
 
     # Folders and small files
 
