@@ -40,7 +40,7 @@ HOMES = {
     "click": {"cli"},
     "rich": {"cli"},
     "mne": {"views"},
-    "edfio": set(),
+    "edfio": {"share"},
     "distributed": {"engines"},
     "dask": {"engines"},
     "submitit": {"engines"},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from brainbrr.api.data import bench as bench
 from brainbrr.api.data import demo as demo
+from brainbrr.api.data import export as export
 from brainbrr.api.data import ingest as ingest
 from brainbrr.api.data import init as init
 from brainbrr.api.data import open_store as open_store

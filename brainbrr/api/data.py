@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from brainbrr.api.arguments import (
     Location,
@@ -31,6 +31,8 @@ from brainbrr.learn.config import load_train_config
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.look.bench import BenchReport
 from brainbrr.look.bench import bench as _bench
+from brainbrr.share.export import ExportReport
+from brainbrr.share.export import export as _export
 from brainbrr.store.formats import Codec
 from brainbrr.store.init import InitReport
 from brainbrr.store.init import init as _init
@@ -563,3 +565,47 @@ def demo(
         seed=seed,
     )
     return _demo(options, show=show or (lambda step, report: None), progress=progress)
+
+
+def export(
+    view: View,
+    into: str | Path,
+    *,
+    kind: Literal["edf", "bids"] = "edf",
+    progress: Progress = Silent(),  # noqa: B008
+) -> ExportReport:
+    """Write the recordings of a view as EDF+ files with their events, for tools that read no zarr.
+
+    The samples are those stored, in µV, whatever the view's windows do to them; absent channels are left out.
+
+    Parameters
+    ----------
+    view : View
+        Which recordings.
+    into : path-like
+        The folder to write. Files that are there with the same bytes stay.
+    kind : {"edf", "bids"}
+        Files under their paths in the corpus, or a BIDS derivative.
+    progress : Progress
+        Is called while the work runs.
+
+    Returns
+    -------
+    ExportReport
+        How many files were written.
+
+    Raises
+    ------
+    UsageError
+        A file of another content is in the way.
+    ViewNotReadyError
+        The view is not ready.
+    DependencyError
+        edfio is not installed.
+
+    Examples
+    --------
+    >>> brainbrr.export(brainbrr.view(profile="smoke"), "edfs").recordings
+    6
+    """
+    return _export(view, Path(into), kind=kind, progress=progress)

@@ -42,6 +42,7 @@ GROUPS = {
     "Data": ("ingest", "ls", "view", "why", "log", "diff", "split"),
     "Learn": ("train", "runs", "evaluate", "predict", "score"),
     "Keep": ("status", "check", "verify", "repair", "gc", "pin", "forget", "recompress"),
+    "Share": ("export",),
     "Settings": ("recipe", "bench", "help"),
 }
 """The commands, each in the file of its name."""

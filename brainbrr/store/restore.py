@@ -19,7 +19,7 @@ from brainbrr.core.digest import sha256
 from brainbrr.core.failpoints import reach
 from brainbrr.errors import BrainbrrError, Fix, IntegrityError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import copy, create, sidecars
+from brainbrr.store import copy, create, generation, sidecars
 from brainbrr.store.damage import Damage, Kind, RepairResult, Restored
 from brainbrr.store.layout import Layout
 from brainbrr.store.references import verify_small_file
@@ -189,7 +189,7 @@ def _corpus_inside(layout: Layout, corpus: str) -> str | None:
     for seq in layout.generations(corpus)[-1:]:
         path = layout.generation(corpus, seq)
         with suppress(BrainbrrError, OSError):
-            found = catalogs.decode(files.read(path, limit=sidecars.MAX_CATALOG_BYTES), where=path)
+            found = generation.decode(files.read(path, limit=sidecars.MAX_CATALOG_BYTES), where=path)
             return found.corpus if found.corpus != corpus and layout.names_corpus(found.corpus) else None
     return None
 

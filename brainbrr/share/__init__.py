@@ -1,0 +1,1 @@
+"""Giving data to others: files of other tools."""
