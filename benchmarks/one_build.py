@@ -25,7 +25,7 @@ def task_of(edf: Path, recipe: Recipe) -> Task:
     """Hash a file; return the build that it needs."""
     source = source_digest(edf)
     key = key_of(source=source, recipe=recipe.digest)
-    return Task(edf.name, edf, source, edf.stat().st_size, key, accept_truncated=False)
+    return Task(edf.name, edf, source, edf.stat().st_size, key, accept=())
 
 
 def ours(edf: Path, folder: Path, recipe: Recipe) -> Callable[[], object]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cached_property, update_wrapper
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -200,6 +201,21 @@ def epilog(example: str, exits: Sequence[int] = ()) -> str:
     return f"\b\nExample:\n  {example}\n\n\b\nExit codes:\n{codes}"
 
 
+def _note_verbose(context: click.Context, _option: click.Parameter, value: bool) -> None:
+    context.meta["verbose"] = value
+
+
+def _show_version(context: click.Context, _option: click.Parameter, value: bool) -> None:
+    if not value:
+        return
+    click.echo(f"brainbrr, version {version('brainbrr')}")
+    if context.meta["verbose"]:
+        from brainbrr.core.compiled import described
+
+        click.echo(f"kernels: {described()}")
+    context.exit()
+
+
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -209,7 +225,8 @@ def epilog(example: str, exits: Sequence[int] = ()) -> str:
         "  brainbrr help exit-codes  all exit codes"
     ),
 )
-@click.version_option(package_name="brainbrr")
+@click.option("--verbose", is_flag=True, is_eager=True, expose_value=False, callback=_note_verbose, hidden=True)
+@click.option("--version", is_flag=True, expose_value=False, callback=_show_version, help="Show the version and exit.")
 def cli() -> None:
     """Store EEG recordings once, open verified views of them, and train a seizure detector."""
 

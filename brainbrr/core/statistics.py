@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainbrr.core.arrays import Int16, Int64
+from brainbrr.core.compiled import has_numba
 
 MOST = 32767
 """What no stored sample exceeds, either way."""
@@ -30,21 +31,30 @@ class Statistics:
     def update(self, block: Int16) -> None:
         """Take the next samples: int16 (rows, any)."""
         rows = self._rows
+        if has_numba():
+            from brainbrr.core.statistics_compiled import sums_and_products
+
+            sums, products = sums_and_products(block, rows)
+            self._sums[rows] += sums
+            self._products[np.ix_(rows, rows)] += products
+        else:
+            self._multiply(block)
+        for i in rows.tolist():
+            self._count(i, block[i])
+        self._n += block.shape[1]
+
+    def _multiply(self, block: Int16) -> None:
+        rows = self._rows
         present = block if len(rows) == len(block) else block[rows]
         for start in range(0, block.shape[1], _BLOCK):
             part = present[:, start : start + _BLOCK].astype(np.float64)
             self._sums[rows] += part.sum(axis=1).astype(np.int64)
             self._products[np.ix_(rows, rows)] += (part @ part.T).astype(np.int64)
-        for i in rows.tolist():
-            self._count(i, block[i])
-        self._n += block.shape[1]
 
     def _count(self, i: int, row: Int16) -> None:
         if not len(row):
             return
-        lowest = int(row.min())
-        # the difference to the lowest, as unsigned: it fits in 16 bits
-        counts = np.bincount(row.view(np.uint16) - np.uint16(lowest & 0xFFFF))
+        lowest, counts = counts_of(row)
         if i in self._counts:
             low, before = self._counts[i]
             first = min(low, lowest)
@@ -77,6 +87,17 @@ class Statistics:
     def _quartiles(self, lowest: int, counts: Int64) -> list[int]:
         at_most = np.cumsum(counts)
         return [int(np.searchsorted(at_most, -(-quarter * self._n // 4))) + lowest for quarter in (1, 2, 3)]
+
+
+def counts_of(row: Int16) -> tuple[int, Int64]:
+    """Return the lowest value of a row, and how often it, and each value up to the highest, occurs: of int16 (any,)."""
+    if has_numba():
+        from brainbrr.core.statistics_compiled import counts
+
+        return counts(row)
+    lowest = int(row.min())
+    # the difference to the lowest, as unsigned: it fits in 16 bits
+    return lowest, np.bincount(row.view(np.uint16) - np.uint16(lowest & 0xFFFF))
 
 
 def check(statistics: Mapping[str, Any], *, present: Sequence[bool], n: int) -> None:

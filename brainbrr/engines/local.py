@@ -62,7 +62,7 @@ class Processes:
         """Do every task."""
         context = multiprocessing.get_context("forkserver")
         # a worker then starts in 15 ms, not 300; never __main__: without a guard, the server would run it
-        context.set_forkserver_preload([type(work).__module__])
+        context.set_forkserver_preload([type(work).__module__, *getattr(work, "preload", ())])
         waiting = deque(tasks)
         idle: list[_Worker[T, R]] = []
         busy: dict[Any, _Worker[T, R]] = {}

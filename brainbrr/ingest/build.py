@@ -10,17 +10,18 @@ import dataclasses
 import math
 import os
 import platform
+import threading
 import time
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from brainbrr.core.files import check_space
 from brainbrr.core.progress import Progress
@@ -28,7 +29,7 @@ from brainbrr.core.statcache import keep
 from brainbrr.core.threads import one_blas_thread
 from brainbrr.eeg.edf.header import EdfHeader
 from brainbrr.eeg.quality.detector import QUALITY_VERSION
-from brainbrr.eeg.signal.preprocess import Preprocessed, check, preprocess
+from brainbrr.eeg.signal.preprocess import Preprocessed, check, preprocess, prove
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.engines.engine import Ended, Engine, Notify, Transferable
 from brainbrr.engines.local import local_engine
@@ -137,6 +138,7 @@ def _versions() -> dict[str, str]:
     return {**own, **{name: version(name) for name in names}}
 
 
+_LONG_S = 2.0  # loading compiled kernels takes less
 _POLL_S, _POLL_AT_MOST_S = 0.5, 4.0
 _SAME_BRAINBRR = "install the same version on every machine"
 
@@ -157,6 +159,7 @@ class Builder:
     version: str
     store_made: int
     lease_s: float = leases.TTL_S
+    preload: ClassVar[tuple[str, ...]] = ("brainbrr.ingest.ready",)
 
     @classmethod
     def for_ingest(
@@ -328,6 +331,8 @@ def build_missing(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecord
     _check_space(store, tasks, options.recipe)
     builder = Builder.for_ingest(store.location, scan.corpus.root, options.recipe, verify=options.rehash)
     engine = options.engine or local_engine(options.workers, len(tasks))
+    if tasks and options.engine is None:
+        compile_kernels(progress.say)
     progress.start("building", sum(task.n_bytes for task in tasks), "B")
     try:
         with closing(build_all(tasks, builder, engine=engine, notify=progress.say)) as ended:
@@ -342,6 +347,20 @@ def build_missing(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecord
         remember(store, (Made(task.source, scan.recipe_digest) for task in tasks), scan.records)
         if trouble := keep(scan.records.save):
             progress.say(trouble)
+
+
+def compile_kernels(say: Callable[[str], None]) -> None:
+    """Compile what this processor's kernels lack, here, so that no two workers do the same; say so where it takes long.
+
+    Raises BrainbrrError as `prove`.
+    """
+    text = "compiling the kernels for this processor: once, which takes about 20 s"
+    timer = threading.Timer(_LONG_S, say, (text,))
+    timer.start()
+    try:
+        prove()
+    finally:
+        timer.cancel()
 
 
 def tasks_of(recordings: Iterable[ScannedRecording], options: IngestOptions) -> list[Task]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
 
 from brainbrr.core.arrays import Float32, Int16, Int32
+from brainbrr.core.compiled import has_numba
 from brainbrr.loading.rows import MIXED, Places, Rows
 
 
@@ -96,7 +96,7 @@ def kernels(*, compiled: bool | None = None) -> Kernels:
 
     Raises ModuleNotFoundError where numba is missing and `compiled` is true.
     """
-    if compiled or (compiled is None and find_spec("numba") is not None):
+    if compiled or (compiled is None and has_numba()):
         from brainbrr.loading.kernels_numba import Compiled
 
         return Compiled()

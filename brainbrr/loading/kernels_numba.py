@@ -6,23 +6,23 @@ reading a line only to overwrite it would double the traffic. Imported only wher
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from brainbrr.core.arrays import Float32, Int16, Int32
+from brainbrr.core.compiled import compiled
+from brainbrr.core.vectors import LINE, pointer, splat
 from brainbrr.loading.rows import MIXED, Places, Rows, check_tiles
 
-_LINE = 64
 _CACHED = 8 << 20
 """Bytes of output that may still be in the caches when they are read: those go there."""
 
-_FLOATS, _SHORTS = _LINE // 4, _LINE // 2
+_FLOATS, _SHORTS = LINE // 4, LINE // 2
 _MIXED = MIXED
 
 
@@ -57,28 +57,9 @@ class Compiled:
         _raw(tiles, tile, first, n, source, np.int16(fill), out)
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    """Compile a function at its first call; other processes reuse the result where it can be cached on disk."""
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # no folder can be written to: each process compiles for itself
-        return njit(nogil=True)(function)
-
-
-def _splat(builder: Any, value: Any, kind: Any) -> Any:
-    """Return a vector of `kind` with one value in each place."""
-    undefined = ir.Constant(kind, ir.Undefined)
-    one = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(one, undefined, ir.Constant(ir.VectorType(ir.IntType(32), kind.count), None))
-
-
-def _pointer(builder: Any, address: Any, kind: Any) -> Any:
-    return builder.inttoptr(address, kind.as_pointer())
-
-
 def _store(builder: Any, vector: Any, address: Any, *, past: bool) -> None:
     """Store a full, aligned cache line past the caches, or a vector in the ordinary way."""
-    store = builder.store(vector, _pointer(builder, address, vector.type), align=_LINE if past else 2)
+    store = builder.store(vector, pointer(builder, address, vector.type), align=LINE if past else 2)
     if past:
         store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
 
@@ -94,13 +75,13 @@ def _converting(*, past: bool) -> Any:
             i64, n_lanes = ir.IntType(64), _FLOATS
             shorts, ints = ir.VectorType(ir.IntType(16), n_lanes), ir.VectorType(ir.IntType(32), n_lanes)
             floats = ir.VectorType(ir.FloatType(), n_lanes)
-            centres, gains = _splat(builder, centre, ints), _splat(builder, gain, floats)
-            high = _splat(builder, clip, floats)
+            centres, gains = splat(builder, centre, ints), splat(builder, gain, floats)
+            high = splat(builder, clip, floats)
             low = builder.fneg(high)
             with cgutils.for_range(builder, builder.sdiv(n, ir.Constant(i64, n_lanes))) as loop:
-                read = builder.add(source, builder.mul(loop.index, ir.Constant(i64, _LINE // 2)))
-                write = builder.add(out, builder.mul(loop.index, ir.Constant(i64, _LINE)))
-                x = builder.load(_pointer(builder, read, shorts), align=2)
+                read = builder.add(source, builder.mul(loop.index, ir.Constant(i64, LINE // 2)))
+                write = builder.add(out, builder.mul(loop.index, ir.Constant(i64, LINE)))
+                x = builder.load(pointer(builder, read, shorts), align=2)
                 y = builder.fmul(builder.sitofp(builder.sub(builder.sext(x, ints), centres), floats), gains)
                 y = builder.select(builder.fcmp_ordered(">", y, high), high, y)  # NaN is not greater: it stays
                 y = builder.select(builder.fcmp_ordered("<", y, low), low, y)
@@ -122,8 +103,8 @@ def _copying(*, past: bool) -> Any:
             source, out, n = arguments
             i64, shorts = ir.IntType(64), ir.VectorType(ir.IntType(16), _SHORTS)
             with cgutils.for_range(builder, builder.sdiv(n, ir.Constant(i64, _SHORTS))) as loop:
-                shift = builder.mul(loop.index, ir.Constant(i64, _LINE))
-                x = builder.load(_pointer(builder, builder.add(source, shift), shorts), align=2)
+                shift = builder.mul(loop.index, ir.Constant(i64, LINE))
+                x = builder.load(pointer(builder, builder.add(source, shift), shorts), align=2)
                 _store(builder, x, builder.add(out, shift), past=past)
             return context.get_dummy_value()
 
@@ -141,7 +122,7 @@ def _short_at(_typing: Any, address: Any) -> Any:
     """Return the int16 at an address."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.load(_pointer(builder, arguments[0], ir.IntType(16)), align=2)
+        return builder.load(pointer(builder, arguments[0], ir.IntType(16)), align=2)
 
     return types.int16(types.int64), generate
 
@@ -157,7 +138,7 @@ def _fence(_typing: Any) -> Any:
     return types.void(), generate
 
 
-@_compiled
+@compiled
 def _clipped(y: Any, clip: Any) -> Any:
     if y > clip:
         return clip
@@ -166,7 +147,7 @@ def _clipped(y: Any, clip: Any) -> Any:
     return y
 
 
-@_compiled
+@compiled
 def _floats(x: Any, to: Any, centre: Any, gain: Any, clip: Any, past: Any) -> None:
     """Fill `to` float32 from int16 at address x: vectors at once, the ends sample by sample."""
     n = to.size
@@ -182,7 +163,7 @@ def _floats(x: Any, to: Any, centre: Any, gain: Any, clip: Any, past: Any) -> No
         to[i] = _clipped(np.float32(np.int32(_short_at(x + 2 * i)) - centre) * gain, clip)  # type: ignore[call-arg]
 
 
-@_compiled
+@compiled
 def _shorts(x: Any, to: Any, past: Any) -> None:
     """Fill `to` int16 from address x in the same way."""
     n = to.size
@@ -198,7 +179,7 @@ def _shorts(x: Any, to: Any, past: Any) -> None:
         to[i] = _short_at(x + 2 * i)  # type: ignore[call-arg]
 
 
-@_compiled
+@compiled
 def _window(place: Any, source: Any, centre: Any, gain: Any, clip: Any, out: Any, past: Any) -> None:
     """Fill the rows of a window that are one channel; `place` is one of `Places`, as a tuple."""
     address, step, tile, first, n = place
@@ -216,7 +197,7 @@ def _window(place: Any, source: Any, centre: Any, gain: Any, clip: Any, out: Any
             out[row, n:] = np.float32(0.0)
 
 
-@_compiled
+@compiled
 def _mixed_row(tiles: Any, place: Any, weights: Any, offset: Any, clip: Any, to: Any) -> None:
     """Fill a row that mixes channels from tiles of one recording."""
     _, _, tile, first, n = place
@@ -238,7 +219,7 @@ def _mixed_row(tiles: Any, place: Any, weights: Any, offset: Any, clip: Any, to:
     to[n:] = np.float32(0.0)
 
 
-@_compiled
+@compiled
 def _raw_window(place: Any, source: Any, fill: Any, out: Any, past: Any) -> None:
     address, step, tile, first, n = place
     at = 0
@@ -252,7 +233,7 @@ def _raw_window(place: Any, source: Any, fill: Any, out: Any, past: Any) -> None
     out[:, n:] = fill
 
 
-@_compiled
+@compiled
 def _rows(tiles: Any, tile: Any, first: Any, n: Any, rows: Any, out: Any) -> None:
     place = tiles.ctypes.data, tiles.strides[0], tile, first, n
     _window(place, rows.source, rows.centre, rows.gain, rows.clip, out, False)
@@ -261,17 +242,17 @@ def _rows(tiles: Any, tile: Any, first: Any, n: Any, rows: Any, out: Any) -> Non
             _mixed_row(tiles, place, rows.weights[row], rows.offset[row], rows.clip, out[row])
 
 
-@_compiled
+@compiled
 def _raw(tiles: Any, tile: Any, first: Any, n: Any, source: Any, fill: Any, out: Any) -> None:
     _raw_window((tiles.ctypes.data, tiles.strides[0], tile, first, n), source, fill, out, False)
 
 
-@_compiled
+@compiled
 def _place(places: Any, i: Any) -> Any:
     return places.address[i], places.step[i], places.tile[i], places.first[i], places.n[i]
 
 
-@_compiled
+@compiled
 def _many_rows(places: Any, source: Any, centre: Any, gain: Any, clip: Any, out: Any, past: Any) -> None:
     for i in range(len(places.address)):
         if places.address[i]:
@@ -279,7 +260,7 @@ def _many_rows(places: Any, source: Any, centre: Any, gain: Any, clip: Any, out:
     _fence()  # type: ignore[call-arg]
 
 
-@_compiled
+@compiled
 def _many_raw(places: Any, source: Any, fill: Any, out: Any, past: Any) -> None:
     for i in range(len(places.address)):
         if places.address[i]:

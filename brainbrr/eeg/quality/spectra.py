@@ -12,6 +12,7 @@ from fractions import Fraction
 import numpy as np
 
 from brainbrr.core.arrays import Complex128, Float64, Int16
+from brainbrr.core.statistics import counts_of
 
 SEGMENT_S = 2
 N_SEGMENTS = 24
@@ -108,16 +109,13 @@ def step_of(segments: Int16, limits: tuple[int, int]) -> int:
     off the lattice, and against a lattice that was rounded to digital steps. Values at the limits are left out. Only
     where values repeat: samples that are all different say nothing.
     """
-    values = np.sort(segments, axis=None)
-    values = values[np.searchsorted(values, limits[0], side="right") : np.searchsorted(values, limits[1])]
-    gaps = np.diff(values).view(np.uint16)  # differences wrap around to what they are
-    n_gaps = int(np.count_nonzero(gaps))
-    if not n_gaps or 2 * (n_gaps + 1) > len(values):
+    lowest, counts = counts_of(segments.reshape(-1))
+    first, last = (min(max(edge - lowest, 0), len(counts)) for edge in (limits[0] + 1, limits[1]))
+    counts = counts[first:last]
+    gaps = np.diff(np.flatnonzero(counts))
+    if not len(gaps) or 2 * (len(gaps) + 1) > counts.sum():
         return 1
-    rank = n_gaps // 20
-    if np.count_nonzero(gaps == 1) > rank:
-        return 1
-    return int(np.sort(gaps[gaps > 0])[rank])
+    return int(np.sort(gaps)[len(gaps) // 20])
 
 
 def dependent(channels: Sequence[Int16], *, below: float, above: float) -> list[int]:

@@ -9,17 +9,22 @@ the first sample, and the resampler takes the recording's end to be followed by 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
 
-from brainbrr.core.arrays import Float64
+from brainbrr.core.arrays import Float64, Int16
+from brainbrr.core.compiled import has_numba
 from brainbrr.eeg.signal.channels import Channel, Group
 from brainbrr.eeg.signal.fir import Certificate, Chain
+from brainbrr.eeg.signal.quantise import Lattice, doubtful
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import ConfigError
+
+TOGETHER = 4
+"""Channels that numpy filters at once: as complex numbers two by two, two of those per SIMD register."""
 
 ORDER = 3
 """Of the Butterworth prototype; the band-pass has twice as many poles."""
@@ -75,6 +80,28 @@ def apply_upstream(
     return np.asarray(y, dtype=np.float64)
 
 
+class Filtered(Protocol):
+    """Output samples of one channel: whole numbers, or microvolts of a recipe that is not exact."""
+
+    lowest: float
+    highest: float
+    """Between what its numbers are: of those that compiled filters give, the larger of both away from zero."""
+
+    def round(self, lattice: Lattice, out: Int16) -> None:
+        """Fill `out` int16 (any,) with the values that a lattice stores."""
+
+
+class Numbers:
+    """Output samples in memory."""
+
+    def __init__(self, y: Float64) -> None:
+        self._y, self.lowest, self.highest = y, float(y.min()), float(y.max())
+
+    def round(self, lattice: Lattice, out: Int16) -> None:
+        """Round them."""
+        lattice.round(self._y, out)
+
+
 class Filtering(Protocol):
     """Filters of a group of channels, over the samples that are in memory."""
 
@@ -87,8 +114,12 @@ class Filtering(Protocol):
     def inputs(self, start: int, stop: int) -> tuple[int, int]:
         """Return the span of input samples that output samples start to stop depend on."""
 
-    def apply(self, rows: Sequence[int], start: int, stop: int) -> Float64:
-        """Return output samples start to stop of some of the group's channels: float64 (rows, stop − start)."""
+    def filtered(self, rows: Sequence[int], start: int, stop: int, into: Int16 | None = None) -> Iterator[Filtered]:
+        """Yield output samples start to stop of some of the group's channels.
+
+        With `into` int16 (channels of the recipe, stop − start), their stored values may be there before they are asked
+        for: give `Filtered.round` the channel's row of it.
+        """
 
     def scale(self, channel: Channel) -> tuple[Fraction, Fraction]:
         """Return the gain and the offset that make microvolts of what apply() gives."""
@@ -108,6 +139,14 @@ class Exact:
         self._group = group
         self._chain = Chain(group.rate, recipe.rate_hz, group.channels[0].band, certificate)
         self.n_samples = self._chain.length(group.n)
+        self._fitting: dict[int, Lattice] = {}
+        if group.channels[0].band.low_hz is not None and has_numba():
+            from brainbrr.eeg.signal import fir_compiled  # here: numba takes half a second to import
+
+            if fir_compiled.fits(self._chain):
+                quantum_uv = Fraction(recipe.quantum_uv)
+                for row, channel in enumerate(group.channels):
+                    self._fitting[row] = Lattice(self.scale(channel)[0] / quantum_uv, Fraction(0))
 
     @property
     def look_ahead_s(self) -> Fraction:
@@ -123,11 +162,66 @@ class Exact:
         group = self._group
         return self._chain.apply(group.samples[rows], first=group.first, n=group.n, start=start, stop=stop)
 
+    def filtered(self, rows: Sequence[int], start: int, stop: int, into: Int16 | None = None) -> Iterator[Filtered]:
+        """Exact integers, by numba where it is installed."""
+        if self._fitting and rows:
+            yield from self._quantised(rows, start, stop, into)
+            return
+        for i in range(0, len(rows), TOGETHER):
+            yield from map(Numbers, self.apply(rows[i : i + TOGETHER], start, stop))
+
+    def _quantised(self, rows: Sequence[int], start: int, stop: int, into: Int16 | None) -> Iterator[Filtered]:
+        from brainbrr.eeg.signal.fir_compiled import Channels, quantised
+
+        group = self._group
+        if into is None:
+            into, places = np.empty((len(rows), stop - start), dtype=np.int16), list(range(len(rows)))
+        else:
+            places = [group.channels[row].row for row in rows]
+        lattices = [self._fitting[row] for row in rows]
+        gains = np.array([float(lattice.gain) for lattice in lattices])
+        channels = Channels(np.array(rows, dtype=np.intp), np.array(places, dtype=np.intp), gains)
+        span = {"first": group.first, "n": group.n, "start": start, "stop": stop}
+        found = quantised(self._chain, group.samples, channels, doubtful(0.0), **span, out=into)
+        for i, (row, place) in enumerate(zip(rows, places, strict=True)):
+            ties = found.ties if found.ties is None else [(at, y) for channel, at, y in found.ties if channel == i]
+            yield _Stored(self, row, (start, stop), into[place], float(found.largest[i]), ties)
+
+    def again(self, row: int, span: tuple[int, int], lattice: Lattice, out: Int16) -> None:
+        """Fill `out` with one channel as another lattice than the last one stores it, which it takes from now on."""
+        self._fitting[row] = lattice
+        lattice.round(self.apply([row], *span)[0], out)
+
+    def takes(self, row: int, lattice: Lattice) -> bool:
+        """Say whether compiled filters round a channel to a lattice."""
+        return self._fitting[row] == lattice
+
     def scale(self, channel: Channel) -> tuple[Fraction, Fraction]:
         """What the header says, over the bits of fraction."""
         signal = channel.signal
         offset_uv = signal.offset_uv if channel.band.low_hz is None else Fraction(0)
         return signal.gain_uv / 2**self._chain.fraction_bits, offset_uv
+
+
+class _Stored:
+    """Output samples of one channel that are stored values already, of the lattice that fitted so far."""
+
+    def __init__(
+        self, filters: Exact, row: int, span: tuple[int, int], stored: Int16, largest: float,
+        ties: list[tuple[int, float]] | None,
+    ) -> None:  # fmt: skip
+        self._filters, self._row, self._span, self._stored, self._ties = filters, row, span, stored, ties
+        self.lowest, self.highest = -largest, largest
+
+    def round(self, lattice: Lattice, out: Int16) -> None:
+        """Decide the ties, or compute all again by the exact path: for another lattice, or where ties are too many."""
+        if self._ties is None or not self._filters.takes(self._row, lattice):
+            self._filters.again(self._row, self._span, lattice, out)
+            return
+        if out.ctypes.data != self._stored.ctypes.data:
+            out[:] = self._stored
+        for at, y in self._ties:
+            out[at] = lattice.exact(y)
 
 
 class Floats:
@@ -143,8 +237,12 @@ class Floats:
         """All of it."""
         return 0, self._group.n
 
-    def apply(self, rows: Sequence[int], start: int, stop: int) -> Float64:
+    def filtered(self, rows: Sequence[int], start: int, stop: int, into: Int16 | None = None) -> Iterator[Filtered]:
         """Microvolts."""
+        for i in range(0, len(rows), TOGETHER):
+            yield from map(Numbers, self._apply(rows[i : i + TOGETHER])[:, start:stop])
+
+    def _apply(self, rows: Sequence[int]) -> Float64:
         group, recipe = self._group, self._recipe
         y = np.empty((len(rows), self.n_samples))
         for i, row in enumerate(rows):
@@ -156,7 +254,7 @@ class Floats:
                 bandpass_hz=recipe.bandpass_hz,
                 notch_hz=recipe.notch_hz,
             )
-        return y[:, start:stop]
+        return y
 
     def scale(self, channel: Channel) -> tuple[Fraction, Fraction]:
         """They are microvolts already."""

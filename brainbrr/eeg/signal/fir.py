@@ -16,11 +16,11 @@ from functools import lru_cache
 import numpy as np
 import scipy.fft
 
-from brainbrr.core.arrays import Float64, Int16, Int64
+from brainbrr.core.arrays import Float64, Int16, Int32, Int64
 from brainbrr.eeg.signal.recipe import MAX_RATIO_TERM, NOTCH_PASS_HZ, NOTCH_STOP_HZ, Band
 from brainbrr.eeg.signal.taps import Kernel, cosine, normalised, scaled
 
-MAX_DISTANCE = 0.1
+MAX_DISTANCE = 2**-4
 """How far a convolution may be from whole numbers: beyond, its rounding would be no proof."""
 
 _ALIAS_DB = 84  # low-pass, resampling and notch are designed for this, so that together they stay below 80
@@ -29,6 +29,9 @@ _RESAMPLER_BITS, _BETWEEN_BITS, _FILTER_BITS = 20, 6, 22  # of fraction: resampl
 _GROUPS = (16, 32)  # output samples per matrix product: below four times the target rate, and above
 _LARGEST = 3 << 15  # an odd reflection of 16-bit samples
 _SIZE = 1 << 14
+
+FEW_PHASES = 1 << 12
+"""As many are designed at once, so that what sums could reach is the same for every recording of a rate."""
 
 
 @dataclass
@@ -76,26 +79,26 @@ class Chain:
             pass_hz = band.high_hz
             stop_hz = pass_hz + min((limit_hz - pass_hz) / 2, max(pass_hz / 4, Fraction(2)))
         self._target_hz, self._ratio = target_hz, Fraction(target_hz) / rate_hz
-        self._filter = _filter_taps(target_hz, band, stop_hz)
-        self._margin = len(self._filter) // 2
-        self._resampler = None
+        self.taps = _filter_taps(target_hz, band, stop_hz)
+        self.margin = len(self.taps) // 2
+        self.resampler = None
         if rate_hz != target_hz:
             # Images and aliases that land above stop_hz are the low-pass's; that of an offset is at the rate itself.
             alias_hz = min(target_hz - stop_hz, rate_hz) if band.high_hz is not None else limit_hz
-            self._resampler = _resampler(rate_hz, self._ratio, pass_hz, alias_hz)
+            self.resampler = _resampler_of(rate_hz, self._ratio, pass_hz, alias_hz)
         self.certificate = certificate or Certificate()
 
     @property
     def fraction_bits(self) -> int:
         """Bits of fraction of what `apply` returns."""
-        between = _BETWEEN_BITS if self._resampler else 0
-        return between + (_FILTER_BITS if self._margin else 0)
+        between = _BETWEEN_BITS if self.resampler else 0
+        return between + (_FILTER_BITS if self.margin else 0)
 
     @property
     def look_ahead_s(self) -> Fraction:
         """Seconds of input that an output may need after its own time, at most."""
-        beyond_s = self._resampler.look_ahead_s if self._resampler else Fraction(0)
-        return Fraction(self._margin, self._target_hz) + beyond_s
+        beyond_s = self.resampler.look_ahead_s if self.resampler else Fraction(0)
+        return Fraction(self.margin, self._target_hz) + beyond_s
 
     def length(self, n: int) -> int:
         """Return how many samples n input samples become."""
@@ -111,8 +114,8 @@ class Chain:
 
     def _window(self, start: int, stop: int) -> tuple[int, int]:
         """Return the span of the extended input that output samples start to stop depend on."""
-        start, stop = start - self._margin, stop + self._margin
-        return self._resampler.inputs(start, stop) if self._resampler else (start, stop)
+        start, stop = start - self.margin, stop + self.margin
+        return self.resampler.inputs(start, stop) if self.resampler else (start, stop)
 
     def apply(self, x: Int16, *, first: int, n: int, start: int, stop: int) -> Float64:
         """Return output samples start to stop, exact integers in units of 2^-fraction_bits digital steps.
@@ -123,39 +126,60 @@ class Chain:
         """
         out = np.empty((len(x), stop - start))
         # what one FFT takes is resampled at once: it stays in the second-level cache
-        piece = stop - start if not self._margin else self._size(stop - start) - 2 * self._margin
+        piece = stop - start if not self.margin else self._size(stop - start) - 2 * self.margin
         for begin in range(start, stop, piece):
             end = min(begin + piece, stop)
             low, high = self._window(begin, end)
             y: Float64 = _extended(x, first, n, low, high)
-            if self._resampler:
-                y = self._resampler.apply(y, low, begin - self._margin, end + self._margin)
-            if self._margin:
+            if self.resampler:
+                y = self.resampler.apply(y, low, begin - self.margin, end + self.margin)
+            if self.margin:
                 self._convolve(y, out[:, begin - start : end - start])
             else:
                 np.rint(y, out=out[:, begin - start : end - start])
-        self._bound()
+        self.bound()
         return out
 
-    def _bound(self) -> None:
-        """Take note of what sums could reach, whatever the samples. Raises ArithmeticError from 2^53 on."""
+    def inner(self, start: int, stop: int, first: int, last: int) -> tuple[int, int]:
+        """Return the span of what lies between the filters, for outputs start to stop, that inputs first to last give.
+
+        It needs no extension of the signal.
+        """
+        low, high = start - self.margin, stop + self.margin
+        inside = self.resampler.inside(first, last) if self.resampler else (first, last)
+        low = min(max(low, inside[0]), high)
+        return low, max(min(high, inside[1]), low)
+
+    def between(self, x: Int16, first: int, n: int, start: int, stop: int) -> Int32:
+        """Return what lies between the filters at times start to stop: whole numbers, of the extended signal."""
+        if start >= stop:
+            return np.empty((len(x), 0), dtype=np.int32)
+        if not self.resampler:
+            return _extended(x, first, n, start, stop).astype(np.int32)
+        low, high = self.resampler.inputs(start, stop)
+        return np.rint(self.resampler.apply(_extended(x, first, n, low, high), low, start, stop)).astype(np.int32)
+
+    def bound(self) -> int:
+        """Return what sums could reach, whatever the samples, and note it. Raises ArithmeticError from 2^53 on."""
         reached = _LARGEST
-        if self._resampler:
-            reached *= self._resampler.gain
+        if self.resampler:
+            reached *= self.resampler.gain
             self.certificate.bound(reached)
             reached = (reached >> (_RESAMPLER_BITS - _BETWEEN_BITS)) + 1
-        self.certificate.bound(reached * sum(map(abs, self._filter)))
+        reached *= sum(map(abs, self.taps))
+        self.certificate.bound(reached)
+        return reached
 
     def _size(self, n: int) -> int:
         """Return the length of the FFTs for n output samples."""
-        whole = n + 2 * self._margin
-        return min(max(_SIZE, 1 << (8 * self._margin).bit_length()), 1 << (whole - 1).bit_length())
+        whole = n + 2 * self.margin
+        return min(max(_SIZE, 1 << (8 * self.margin).bit_length()), 1 << (whole - 1).bit_length())
 
     def _convolve(self, x: Float64, out: Float64) -> None:
         """Fill `out` (channels, n) from `x` (channels, margin + n + margin): round, overlap-save, round."""
         size = self._size(out.shape[1])
-        step = size - 2 * self._margin
-        response = _response(self._filter, size)
+        step = size - 2 * self.margin
+        response = _response(self.taps, size)
         pairs = np.zeros((-(-len(x) // 2), size), dtype=np.complex128)
         for start in range(0, out.shape[1], step):
             part = x[:, start : start + size]
@@ -166,14 +190,14 @@ class Chain:
             spectrum.view(np.float64)[...] *= response  # a symmetric filter's response is real
             n = min(step, out.shape[1] - start)
             found = scipy.fft.ifft(spectrum, overwrite_x=True).view(np.float64)
-            found = found[:, 2 * self._margin : 2 * (self._margin + n)]
+            found = found[:, 2 * self.margin : 2 * (self.margin + n)]
             whole = np.rint(found)
             self.certificate.measure(np.subtract(found, whole, out=found))
             out[0::2, start : start + n] = whole[:, 0::2]
             out[1::2, start : start + n] = whole[: len(x) // 2, 1::2]
 
 
-class _Resampler:
+class Resampler:
     """Polyphase resampling by up / down as matrix products: some outputs each from one window of inputs.
 
     Each phase has taps of its own that sum to 2^20 exactly; they are designed when they are first needed, since
@@ -181,42 +205,42 @@ class _Resampler:
     """
 
     def __init__(self, rate_hz: Fraction, ratio: Fraction, pass_hz: Fraction, stop_hz: Fraction) -> None:
-        self._rate_hz, self._phases, self._step = rate_hz, ratio.numerator, ratio.denominator
-        if max(self._phases, self._step) > MAX_RATIO_TERM:
+        self._rate_hz, self.phases, self.step = rate_hz, ratio.numerator, ratio.denominator
+        if max(self.phases, self.step) > MAX_RATIO_TERM:
             raise ValueError(f"resampling by {ratio} needs too many phases")
-        self._kernel = Kernel(pass_hz, stop_hz, _ALIAS_DB, rate_hz * self._phases)
-        self._reach = -(-self._kernel.reach // self._phases)
-        self._taps = np.empty((self._phases, 2 * self._reach), dtype=np.int32)  # memory is used where it is written
-        self._known = np.zeros(self._phases, dtype=np.bool_)
+        self._kernel = Kernel(pass_hz, stop_hz, _ALIAS_DB, rate_hz * self.phases)
+        self.reach = -(-self._kernel.reach // self.phases)
+        self._taps = np.empty((self.phases, 2 * self.reach), dtype=np.int32)  # memory is used where it is written
+        self._known = np.zeros(self.phases, dtype=np.bool_)
         self.gain = 0  # the largest sum of absolute taps of a phase, in units of 2^-20
         self._group = _GROUPS[ratio < Fraction(1, 4)]
-        self._period = math.lcm(self._phases, self._group) // self._group  # groups after which the same taps come again
+        self._period = math.lcm(self.phases, self._group) // self._group  # groups after which the same taps come again
         self._matrix = lru_cache(maxsize=64)(self._matrix_of)
         self._lock = threading.Lock()  # recordings of one rate share it, in threads too
 
     @property
     def look_ahead_s(self) -> Fraction:
         """Seconds of input that an output's group may need after the output's own time, at most."""
-        return (self._group * Fraction(self._step, self._phases) + self._reach + 1) / self._rate_hz
+        return (self._group * Fraction(self.step, self.phases) + self.reach + 1) / self._rate_hz
 
     def inputs(self, start: int, stop: int) -> tuple[int, int]:
         """Return the span of inputs that whole groups of outputs around start to stop depend on."""
         first, last = start // self._group * self._group, -(-stop // self._group) * self._group - 1
-        return self._at(first) - self._reach + 1, self._at(last) + self._reach + 1
+        return self._at(first) - self.reach + 1, self._at(last) + self.reach + 1
 
     def _at(self, output: int) -> int:
         """Return the input at or before an output."""
-        return output * self._step // self._phases
+        return output * self.step // self.phases
 
     def apply(self, x: Float64, first: int, start: int, stop: int) -> Float64:
         """Return outputs start to stop in units of 2^-6, not yet rounded, from inputs that begin at `first`."""
         group, n_groups = start // self._group, -(-stop // self._group) - start // self._group
         self._design(np.arange(start // self._group * self._group, (group + n_groups) * self._group))
         y = np.empty((len(x), n_groups, self._group))
-        stride = self._period * self._group * self._step // self._phases
+        stride = self._period * self._group * self.step // self.phases
         for i in range(min(self._period, n_groups)):
             matrix = self._matrix((group + i) % self._period)
-            at = self._at((group + i) * self._group) - self._reach + 1 - first
+            at = self._at((group + i) * self._group) - self.reach + 1 - first
             # windows overlap, so every `apart`-th one makes a matrix that BLAS can take in place
             apart = -(-len(matrix) // stride)
             for j in range(apart):
@@ -237,23 +261,34 @@ class _Resampler:
         offset = start - group * self._group
         return y.reshape(len(x), -1)[:, offset : offset + stop - start]
 
+    def inside(self, first: int, stop: int) -> tuple[int, int]:
+        """Return the span of outputs that need no inputs but those from first to stop."""
+        low = -(-(first + self.reach - 1) * self.phases // self.step)
+        return low, -(-(stop - self.reach) * self.phases // self.step)
+
+    def every_phase(self) -> Int32:
+        """Return the taps of each phase in units of 2^-20: int32 (phases, 2 · reach). At most FEW_PHASES."""
+        self._design(np.arange(self.phases))
+        return self._taps
+
     def _matrix_of(self, group: int) -> Float64:
         """Return the matrix (window, group) of a group of outputs, in units that make its products whole numbers."""
-        outputs = np.arange(group * self._group, (group + 1) * self._group, dtype=np.int64) * self._step
-        inputs, phases = np.divmod(outputs, self._phases)
+        outputs = np.arange(group * self._group, (group + 1) * self._group, dtype=np.int64) * self.step
+        inputs, phases = np.divmod(outputs, self.phases)
         inputs -= inputs[0]
-        matrix = np.zeros((int(inputs[-1]) + 2 * self._reach, self._group))
-        rows = inputs[:, None] + np.arange(2 * self._reach)
+        matrix = np.zeros((int(inputs[-1]) + 2 * self.reach, self._group))
+        rows = inputs[:, None] + np.arange(2 * self.reach)
         matrix[rows, np.arange(self._group)[:, None]] = self._taps[phases] * 2.0 ** (_BETWEEN_BITS - _RESAMPLER_BITS)
         return matrix
 
     def _design(self, outputs: Int64) -> None:
-        """Make the taps of the phases that some outputs have."""
+        """Make the taps of the phases that some outputs have; of all where they are few."""
         if self._known.all():
             return
-        phases = np.unique(outputs * self._step % self._phases)
+        few = self.phases <= FEW_PHASES
+        phases = np.arange(self.phases) if few else np.unique(outputs * self.step % self.phases)
         phases = phases[~self._known[phases]]
-        points = np.arange(self._reach - 1, -self._reach - 1, -1, dtype=np.int64) * self._phases
+        points = np.arange(self.reach - 1, -self.reach - 1, -1, dtype=np.int64) * self.phases
         for start in range(0, len(phases), 1024):
             some = phases[start : start + 1024]
             taps = normalised(self._kernel.at(some[:, None] + points), 1 << _RESAMPLER_BITS)
@@ -263,7 +298,7 @@ class _Resampler:
                 self._known[some] = True
 
 
-_resampler = lru_cache(maxsize=8)(_Resampler)
+_resampler_of = lru_cache(maxsize=8)(Resampler)
 
 
 @lru_cache(maxsize=16)

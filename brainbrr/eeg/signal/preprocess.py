@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from brainbrr.core.arrays import Float64, Int16
-from brainbrr.core.digest import xxh3_128
+from brainbrr.core.arrays import Int16
+from brainbrr.core.compiled import has_numba
+from brainbrr.core.digest import decimal_text, xxh3_128
 from brainbrr.core.statistics import Statistics
 from brainbrr.eeg.edf.header import EdfHeader
 from brainbrr.eeg.edf.reader import EdfFile, located, read_header
@@ -37,35 +38,52 @@ from brainbrr.eeg.signal.channels import (
     records_of,
     select,
 )
-from brainbrr.eeg.signal.filters import Filtering, filtering_of
-from brainbrr.eeg.signal.fir import Certificate, Chain
+from brainbrr.eeg.signal.filters import TOGETHER, Filtered, Filtering, filtering_of
+from brainbrr.eeg.signal.fir import MAX_DISTANCE, Certificate, Chain
 from brainbrr.eeg.signal.montage import need_half
-from brainbrr.eeg.signal.quantise import Lattice
+from brainbrr.eeg.signal.quantise import Lattice, doubtful
 from brainbrr.eeg.signal.recipe import Recipe, effective_band
 from brainbrr.errors import BrainbrrError, EdfError
 
 _RATE_HZ = 250
-_ANSWER = "b01ff9a1b8479d26d6c27342a94432f2"
+_GAIN = 2.0**-30
+_ANSWERS = {False: "b01ff9a1b8479d26d6c27342a94432f2", True: "7b98c6cef55eaf07d4fb68be09340d9d"}
 
 
 @cache
 def prove() -> None:
-    """Raise BrainbrrError unless two seconds of noise at 250 Hz come out of the default filters as they must."""
-    if (answer := compute()) != _ANSWER:
-        raise BrainbrrError(
-            f"this machine computes other numbers than it must: {answer}, not {_ANSWER}",
-            fix="nothing was stored; try another build of numpy and scipy, and tell the makers of brainbrr",
-        )
+    """Raise BrainbrrError unless two seconds of noise at 250 Hz come out of the default filters as they must.
+
+    By numpy, and by the compiled filters where there is numba; these are compiled at the first call of all.
+    """
+    for compiled in (False, True) if has_numba() else (False,):
+        if (answer := compute(compiled=compiled)) != _ANSWERS[compiled]:
+            libraries = "numba and llvmlite" if compiled else "numpy and scipy"
+            raise BrainbrrError(
+                f"this machine computes other numbers than it must: {answer}, not {_ANSWERS[compiled]}",
+                fix=f"nothing was stored; try another build of {libraries}, and tell the makers of brainbrr",
+            )
 
 
-def compute() -> str:
-    """Return the XXH3-128 of the filtered numbers, as little-endian 64-bit integers."""
+def compute(*, compiled: bool = False) -> str:
+    """Return the XXH3-128 of the filtered numbers, as little-endian 64-bit integers.
+
+    Of compiled filters those that are largest, and all of them quantised, as 16-bit integers.
+    """
     n = 2 * _RATE_HZ
     noise = (np.arange(1, 4 * n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(48)
     x = noise.astype(np.uint16).view(np.int16).reshape(4, n)
     band = effective_band(Fraction(_RATE_HZ), 256, bandpass_hz=("0.5", "120"), notch_hz="60")
-    y = Chain(Fraction(_RATE_HZ), 256, band).apply(x, first=0, n=n, start=0, stop=512)
-    return xxh3_128(y.astype("<i8").tobytes())
+    filters = Chain(Fraction(_RATE_HZ), 256, band)
+    if not compiled:
+        y = filters.apply(x, first=0, n=n, start=0, stop=512)
+        return xxh3_128(y.astype("<i8").tobytes())
+    from brainbrr.eeg.signal.fir_compiled import Channels, quantised
+
+    rows, stored = np.arange(4), np.zeros((4, 512), dtype=np.int16)
+    channels = Channels(rows, rows, np.full(4, _GAIN))
+    found = quantised(filters, x, channels, doubtful(0.0), first=0, n=n, start=0, stop=512, out=stored)
+    return xxh3_128(found.largest.astype("<i8").tobytes() + stored.astype("<i2").tobytes())
 
 
 ABSENT = -32768
@@ -74,7 +92,6 @@ ABSENT = -32768
 _WHOLE_BYTES = 1 << 27  # what a recording may take to be computed in one block; a longer one is computed twice
 _BLOCK_BYTES = 1 << 25
 _COARSE = 1 / 4  # of its rms: a step above this is noted
-_TOGETHER = 4  # channels that are filtered at once: as complex numbers two by two, two of those per SIMD register
 
 
 def check(path: Path, recipe: Recipe, *, accept: Collection[str] = ()) -> EdfHeader:
@@ -146,16 +163,16 @@ class Preprocessed:
         if len(spans) == 1:
             window.move(0, edf.header.n_records)
             self._whole = self._empty(self.n_samples)
-            for channel, filters, y in self._filtered(*spans[0], only=self._varying()):
-                lattices[channel.name] = self._lattice(channel, filters, float(y.min()), float(y.max()))
-                lattices[channel.name].round(y, out=self._whole[channel.row])
+            for channel, filters, y in self._filtered(*spans[0], only=self._varying(), into=self._whole):
+                lattices[channel.name] = self._lattice(channel, filters, y.lowest, y.highest)
+                y.round(lattices[channel.name], out=self._whole[channel.row])
             return lattices
         reached: dict[str, tuple[float, float]] = {}
         for start, stop in spans:
             self._move(window, start, stop)
             for channel, _, y in self._filtered(start, stop, only=self._seen):
                 low, high = reached.get(channel.name, (np.inf, -np.inf))
-                reached[channel.name] = min(low, float(y.min())), max(high, float(y.max()))
+                reached[channel.name] = min(low, y.lowest), max(high, y.highest)
         varying = self._varying()
         for group, filters in zip(self._groups, self._filters, strict=True):
             for channel in group.channels:
@@ -211,8 +228,8 @@ class Preprocessed:
             for start, stop in self._spans():
                 self._move(window, start, stop)
                 block = self._empty(stop - start)
-                for channel, _, y in self._filtered(start, stop, only=self._lattices):
-                    self._lattices[channel.name].round(y, out=block[channel.row])
+                for channel, _, y in self._filtered(start, stop, only=self._lattices, into=block):
+                    y.round(self._lattices[channel.name], out=block[channel.row])
                 yield block
             if edf.source() != self.source:
                 raise EdfError("the file changed while it was read", fix="ingest again when it is at rest")
@@ -233,14 +250,14 @@ class Preprocessed:
 
     @property
     def certificate(self) -> dict[str, Any]:
-        """What proves the numbers: the largest distance from whole numbers, the bits left below 2^53.
+        """What proves the numbers: what every distance from whole numbers is below, the bits left below 2^53.
 
-        Empty for a recipe that is not exact.
+        The same whatever computed them. Empty for a recipe that is not exact.
         """
         if not self._recipe.exact:
             return {}
         return {
-            "distance": f"{self._certificate.distance:.9f}",
+            "distance": decimal_text(MAX_DISTANCE),
             "headroom_bits": 53 - self._certificate.magnitude.bit_length(),
         }
 
@@ -282,7 +299,7 @@ class Preprocessed:
     def _spans(self) -> list[tuple[int, int]]:
         """Return the output samples of each block; one block where everything fits into the memory allowed."""
         n_inputs = sum(len(group.channels) * group.n for group in self._groups)
-        n_bytes = 2 * n_inputs + self.n_samples * (2 * len(self.channels) + 8 * _TOGETHER)
+        n_bytes = 2 * n_inputs + self.n_samples * (2 * len(self.channels) + 8 * TOGETHER)
         in_one = n_bytes <= _WHOLE_BYTES or not all(filters.in_blocks for filters in self._filters)
         n_blocks = 1 if in_one else -(-n_bytes // _BLOCK_BYTES)
         return list(pairwise(i * self.n_samples // n_blocks for i in range(n_blocks + 1)))
@@ -293,18 +310,19 @@ class Preprocessed:
         window.move(*records_of(self._groups, spans))
 
     def _filtered(
-        self, start: int, stop: int, *, only: Collection[str]
-    ) -> Iterator[tuple[Channel, Filtering, Float64]]:
-        """Yield each of some channels and its filtered samples, from the records that are in memory."""
+        self, start: int, stop: int, *, only: Collection[str], into: Int16 | None = None
+    ) -> Iterator[tuple[Channel, Filtering, Filtered]]:
+        """Yield each of some channels and its filtered samples, from the records that are in memory.
+
+        With `into` int16 (channels, stop − start), `Filtered.round` is to be given the channel's row of it.
+        """
         for group, filters in zip(self._groups, self._filters, strict=True):
             rows = [row for row, channel in enumerate(group.channels) if channel.name in only]
-            for i in range(0, len(rows), _TOGETHER):
-                some = rows[i : i + _TOGETHER]
-                try:
-                    y = filters.apply(some, start, stop)
-                except ArithmeticError as error:
-                    raise EdfError(f"its numbers cannot be proven to be exact: {error}") from None
-                yield from ((group.channels[row], filters, each) for row, each in zip(some, y, strict=True))
+            try:
+                for row, y in zip(rows, filters.filtered(rows, start, stop, into), strict=True):
+                    yield group.channels[row], filters, y
+            except ArithmeticError as error:
+                raise EdfError(f"its numbers cannot be proven to be exact: {error}") from None
 
 
 def _bands(channels: Sequence[Channel]) -> Mapping[str, Any]:

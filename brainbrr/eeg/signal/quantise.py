@@ -14,6 +14,14 @@ LARGEST = 32767
 _PIECE = 1 << 15  # samples at a time: they stay in the cache
 
 
+def doubtful(offset: float) -> float:
+    """Return how far from a whole number a product in float64 may be and still decide what it is rounded to.
+
+    Factor, product and sum each lose at most 2^-53 of what they are: no more than 32768 and twice the offset.
+    """
+    return 0.5 - (LARGEST + 1 + 2 * abs(offset)) * 2.0**-50
+
+
 @dataclass(frozen=True)
 class Lattice:
     """A channel's stored value is y · gain + offset, rounded to a whole number, half to even; both are exact.
@@ -51,8 +59,7 @@ class Lattice:
         fractions do. So the result is the same wherever it is computed.
         """
         gain, offset = float(self.gain), float(self.offset)
-        # factor, product and sum each lose at most 2^-53 of what they are: no more than 32768 and twice the offset
-        doubtful = 0.5 - (LARGEST + 1 + 2 * abs(offset)) * 2.0**-50
+        near = doubtful(offset)
         for start in range(0, len(y), _PIECE):
             part = y[start : start + _PIECE]
             value = part * gain
@@ -61,7 +68,7 @@ class Lattice:
             whole = np.rint(value)
             out[start : start + _PIECE] = whole
             value -= whole
-            if value.max() > doubtful or value.min() < -doubtful:
-                at = np.flatnonzero(np.abs(value) > doubtful)
+            if value.max() > near or value.min() < -near:
+                at = np.flatnonzero(np.abs(value) > near)
                 numbers, which = np.unique(part[at], return_inverse=True)
                 out[start + at] = np.array([self.exact(number) for number in numbers.tolist()], dtype=np.int16)[which]

@@ -29,10 +29,10 @@ GOLDEN = {
 def digest_of(rate: Fraction) -> str:
     """The taps of both stages, as little-endian 64-bit integers."""
     chain = chain_of(rate)
-    taps = np.array(chain._filter, dtype="<i8").tobytes()
-    if chain._resampler:
-        chain._resampler._design(np.arange(chain._resampler._phases))
-        taps += chain._resampler._taps.astype("<i8").tobytes()
+    taps = np.array(chain.taps, dtype="<i8").tobytes()
+    if chain.resampler:
+        chain.resampler._design(np.arange(chain.resampler.phases))
+        taps += chain.resampler._taps.astype("<i8").tobytes()
     return xxh3_128(taps)
 
 
@@ -44,13 +44,13 @@ def test_golden_taps(rate: Fraction) -> None:
 @pytest.mark.parametrize("rate", [*RATES, ODD_RATES[0]], ids=lambda rate: f"{float(rate):.6g}")
 def test_sums_of_taps_are_exact_and_the_filter_is_symmetric(rate: Fraction) -> None:
     chain = chain_of(rate)
-    assert sum(chain._filter) == 0
-    assert chain._filter == chain._filter[::-1]
-    if chain._resampler:
-        phases = np.arange(0, chain._resampler._phases, max(1, chain._resampler._phases // 500))
-        chain._resampler._design(phases)
-        done = phases * chain._resampler._step % chain._resampler._phases
-        assert set(chain._resampler._taps[done].sum(axis=1).tolist()) == {1 << 20}
+    assert sum(chain.taps) == 0
+    assert chain.taps == chain.taps[::-1]
+    if chain.resampler:
+        phases = np.arange(0, chain.resampler.phases, max(1, chain.resampler.phases // 500))
+        chain.resampler._design(phases)
+        done = phases * chain.resampler.step % chain.resampler.phases
+        assert set(chain.resampler._taps[done].sum(axis=1).tolist()) == {1 << 20}
 
 
 @pytest.mark.parametrize("turns", [Fraction(60, 256), Fraction(1, 3), Fraction(1, 1 << 20), Fraction(7, 5)])
