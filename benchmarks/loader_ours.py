@@ -21,9 +21,9 @@ AHEAD = 3
 """Batches of a loader's ring: some may have been filled in another's turn, and do not count."""
 
 
-def reader(corpus: Corpus, *, every: bool = False, store: Store | None = None) -> Fill:
-    """Windows straight from the tiles, one thread: proven on first touch, or on every read."""
-    windows = WindowReader(corpus.index, Shards(corpus.index, store or corpus.view.store, every=every))
+def reader(corpus: Corpus, *, store: Store | None = None) -> Fill:
+    """Windows straight from the tiles, one thread, each proven on every read."""
+    windows = WindowReader(corpus.index, Shards(corpus.index, store or corpus.view.store))
 
     def fill(asked: Picks, out: Floats) -> Picks:
         windows.fill_many(*corpus.index.locate(np.asarray(asked)), out)

@@ -74,7 +74,7 @@ def profile_rows(corpus: Corpus, batch: int) -> Iterator[Row]:
                 if turn:
                     found.setdefault(step.__name__, []).append(took)
     us = {name: float(np.median(each)) for name, each in found.items()}
-    yield Row("one window: crc32c of its tiles", us["crc"], "µs", "paid on first touch, or on every read if asked for")
+    yield Row("one window: crc32c of its tiles", us["crc"], "µs", "paid on every read, in the pass that converts")
     yield Row(
         "one window: copy, dequantise, normalise", us["copy"], "µs", "the kernel alone, on tiles that are at hand"
     )

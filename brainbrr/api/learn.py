@@ -59,7 +59,6 @@ def loader(
     depth: int = 2,
     rank: int | None = None,
     world: int | None = None,
-    verify: Literal["first", "every"] = "first",
     store: Store | Location = None,
     stage: str | Path | None = None,
 ) -> Loader | WindowDataset:
@@ -110,8 +109,6 @@ def loader(
         Threads that read, and how many batches ahead.
     rank, world : int, optional
         Which part of each batch this process takes. Default: as `torch.distributed` says, else all of it.
-    verify : {"first", "every"}
-        When the checksum of a tile is compared: the first time a process reads it, or each time.
     store : Store or path-like, optional
         For an index: the store with its objects.
     stage : path-like, optional
@@ -156,7 +153,6 @@ def loader(
         labels=labels,
         per=per,
         augment=augment,
-        verify=verify,
         start_step=start_step,
         epochs=epochs,
         threads=threads,

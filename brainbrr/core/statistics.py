@@ -30,17 +30,19 @@ class Statistics:
 
     def update(self, block: Int16) -> None:
         """Take the next samples: int16 (rows, any)."""
-        rows = self._rows
+        largest = 1
+        for i in self._rows.tolist() if block.shape[1] else ():
+            lowest, counts = counts_of(block[i])
+            values = np.arange(lowest, lowest + len(counts))
+            largest = max(largest, -lowest, lowest + len(counts) - 1)
+            self._sums[i] += values @ counts
+            self._count(i, lowest, counts)
         if has_numba():
-            from brainbrr.core.statistics_compiled import sums_and_products
+            from brainbrr.core.statistics_compiled import products
 
-            sums, products = sums_and_products(block, rows)
-            self._sums[rows] += sums
-            self._products[np.ix_(rows, rows)] += products
+            self._products[np.ix_(self._rows, self._rows)] += products(block, self._rows, largest)
         else:
             self._multiply(block)
-        for i in rows.tolist():
-            self._count(i, block[i])
         self._n += block.shape[1]
 
     def _multiply(self, block: Int16) -> None:
@@ -48,13 +50,9 @@ class Statistics:
         present = block if len(rows) == len(block) else block[rows]
         for start in range(0, block.shape[1], _BLOCK):
             part = present[:, start : start + _BLOCK].astype(np.float64)
-            self._sums[rows] += part.sum(axis=1).astype(np.int64)
             self._products[np.ix_(rows, rows)] += (part @ part.T).astype(np.int64)
 
-    def _count(self, i: int, row: Int16) -> None:
-        if not len(row):
-            return
-        lowest, counts = counts_of(row)
+    def _count(self, i: int, lowest: int, counts: Int64) -> None:
         if i in self._counts:
             low, before = self._counts[i]
             first = min(low, lowest)

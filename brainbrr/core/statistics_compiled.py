@@ -1,4 +1,4 @@
-"""Exact sums of products and counts of values of int16 rows, compiled. Imported only where numba is."""
+"""Exact sums of products, and counts of values, of int16 rows, compiled. Imported only where numba is."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _BLOCK = 32 * SHORTS  # samples of a row at a time: those of some rows stay in t
 _TOGETHER = 4
 
 
-def sums_and_products(block: Int16, rows: Any) -> tuple[Int64, Int64]:
-    """Return the sums of some rows of int16 (any, any), int64 (rows,), and of their products, (rows, rows).
+def products(block: Int16, rows: Any, largest: int) -> Int64:
+    """Return the sums of products of some rows of int16 (any, any) with each other: int64 (rows, rows).
 
-    Samples are within ±32767.
+    No sample is larger than `largest`, which is at most 32767.
     """
     n = len(rows)
-    sums, products = np.zeros(n, dtype=np.int64), np.zeros((n, -(-n // _TOGETHER) * _TOGETHER), dtype=np.int64)
-    _gram(block, rows, sums, products)
-    products = np.triu(products[:, :n])
-    return sums, products + np.triu(products, 1).T
+    found = np.zeros((n, -(-n // _TOGETHER) * _TOGETHER), dtype=np.int64)
+    _gram(block, rows, max(((1 << 31) - 1) // (2 * largest * largest), 1), found)
+    found = np.triu(found[:, :n])
+    return found + np.triu(found, 1).T
 
 
 def counts(row: Int16) -> tuple[int, Int64]:
@@ -36,7 +36,8 @@ def counts(row: Int16) -> tuple[int, Int64]:
     tables: Int32 | None = getattr(_threads, "tables", None)
     if tables is None:
         tables = _threads.tables = np.zeros((2, 1 << 16), dtype=np.int32)
-    lowest, highest = _count(row, tables)
+    lowest, highest = int(row.min()), int(row.max())
+    _count(row, tables)
     found = tables[:, lowest + 32_768 : highest + 32_769]
     total = found.sum(axis=0, dtype=np.int64)
     found[...] = 0
@@ -84,21 +85,11 @@ def _dots(_typing: Any, a: Any, b: Any, c: Any, d: Any, e: Any, n: Any, each: An
 
 
 @compiled
-def _gram(block: Any, rows: Any, sums: Any, products: Any) -> None:
+def _gram(block: Any, rows: Any, each: Any, products: Any) -> None:
     n_rows, n = len(rows), block.shape[1]
     base, stride = block.ctypes.data, block.strides[0]
     for start in range(0, n, _BLOCK):
         stop = min(start + _BLOCK, n)
-        largest = np.int64(1)
-        for i in range(n_rows):
-            low, high, total = np.int32(0), np.int32(0), np.int64(0)
-            for v in block[rows[i], start:stop]:
-                low = min(low, np.int32(v))
-                high = max(high, np.int32(v))
-                total += np.int64(v)
-            largest = max(largest, np.int64(high), -np.int64(low))
-            sums[i] += total
-        each = max(((1 << 31) - 1) // (2 * largest * largest), 1)
         n_whole = (stop - start) // SHORTS
         for i in range(n_rows):
             here = base + stride * rows[i] + 2 * start
@@ -120,15 +111,10 @@ def _gram(block: Any, rows: Any, sums: Any, products: Any) -> None:
 
 
 @compiled
-def _count(row: Any, tables: Any) -> Any:
-    lowest, highest = np.int64(row[0]), np.int64(row[0])
-    for v in row:
-        lowest = min(lowest, np.int64(v))
-        highest = max(highest, np.int64(v))
+def _count(row: Any, tables: Any) -> None:
     # two tables: the next sample is often the same, and would wait for its count
     for i in range(0, len(row) - 1, 2):
         tables[0, np.int64(row[i]) + 32768] += 1
         tables[1, np.int64(row[i + 1]) + 32768] += 1
     if len(row) % 2:
         tables[0, np.int64(row[-1]) + 32768] += 1
-    return lowest, highest

@@ -20,14 +20,18 @@ from brainbrr.loading.rows import MIXED, Places, Rows
 class ManyKernels(Protocol):
     """Fill many windows from memory, in one call."""
 
-    def rows(self, places: Places, source: Int32, centre: Int32, gain: Float32, clip: Any, out: Any) -> None:
+    verifies: bool
+    """Whether they compare the checksum of each tile that they read; else its reader must have done so."""
+
+    def rows(self, places: Places, source: Int32, centre: Int32, gain: Float32, clip: Any, out: Any) -> int:
         """Fill those windows of `out` float32 (windows, rows, length) whose places have an address; padding is 0.
 
-        source, centre int32 and gain float32 (windows, rows): no row is mixed.
+        source, centre int32 and gain float32 (windows, rows): no row is mixed. Returns the first window with a damaged
+        tile, −1 where all are intact.
         """
 
-    def raw(self, places: Places, source: Int32, fill: int, out: Any) -> None:
-        """Fill those windows of `out` int16 (windows, rows, length) whose places have an address."""
+    def raw(self, places: Places, source: Int32, fill: int, out: Any) -> int:
+        """Fill those windows of `out` int16 (windows, rows, length) whose places have an address; returns as rows()."""
 
 
 class Kernels(Protocol):

@@ -206,7 +206,6 @@ Mode = Literal["auto", "resident", "stream", "map"]
 class Choices:
     """What a loader gives, and how.
 
-    `verify`: the checksum of a tile is compared when a process first reads it, or on "every" read.
     `start_step` continues a loader of the same view, seed, batch and world; without `epochs` it never ends.
     `threads` read up to `depth` batches ahead. `rank` of `world` takes its part of each global batch.
     """
@@ -217,7 +216,6 @@ class Choices:
     labels: Kind = "binary"
     per: Per = "sample"
     augment: Augment = field(default_factory=Augment)
-    verify: Literal["first", "every"] = "first"
     start_step: int = 0
     epochs: int | None = None
     threads: int = 2
@@ -227,7 +225,6 @@ class Choices:
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
-            ("verify", self.verify, ("first", "every")),
             ("labels", self.labels, ("none", "binary", "type", "per-channel")),
             ("per", self.per, ("sample", "window")),
         ):
@@ -325,7 +322,7 @@ def order_of(index: Index, choices: Choices) -> Order:
 
 def filler_of(index: Index, store: Store, choices: Choices, *, memory: Memory = host_memory) -> Filler:
     """Return what fills windows from a store's objects."""
-    shards = Shards(index, store, every=choices.verify == "every")
+    shards = Shards(index, store)
     augment = choices.augment
     return Filler(
         reader=WindowReader(index, shards),

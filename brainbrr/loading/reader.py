@@ -22,8 +22,8 @@ from brainbrr.loading.augment import Variation, varied
 from brainbrr.loading.index import Index
 from brainbrr.loading.kernels import kernels
 from brainbrr.loading.recordings import name_of
-from brainbrr.loading.rows import Places, Rows
-from brainbrr.store.formats import FILL, TILE_S, ArrayMeta
+from brainbrr.loading.rows import PROVEN, UNKNOWN, Places, Rows
+from brainbrr.store.formats import CRC_BYTES, FILL, TILE_S, ArrayMeta
 from brainbrr.store.reader import Scratch, ShardReader
 from brainbrr.store.store import Store
 
@@ -48,8 +48,11 @@ class Source(Protocol):
     def span(self, recording: int, start: int, stop: int) -> tuple[Int16, int, int]:
         """Return tiles that hold samples [start, stop), the samples of a tile, and where `start` is in the first."""
 
-    def at(self, recordings: Int64, starts: Int64, n: Int64) -> tuple[Places, object]:
-        """Return where windows are in memory, address 0 where only span() gives them, and the owner of that memory."""
+    def at(self, recordings: Int64, starts: Int64, n: Int64, *, verify: bool) -> tuple[Places, object]:
+        """Return where windows are in memory, address 0 where only span() gives them, and the owner of that memory.
+
+        `verify`: their tiles are verified before; else by who reads them, as `Places.checks` says.
+        """
 
     def advise(self, recordings: Int64, starts: Int64, n: Int64) -> None:
         """Announce that these windows will be read soon."""
@@ -58,8 +61,8 @@ class Source(Protocol):
 class Shards:
     """The objects of a store, opened when first read. Raises IntegrityError for a missing or damaged one."""
 
-    def __init__(self, index: Index, store: Store, *, every: bool = False) -> None:
-        self._index, self._store, self._every = index, store, every
+    def __init__(self, index: Index, store: Store) -> None:
+        self._index, self._store = index, store
         self._tile = TILE_S * index.frame.rate_hz
         self._tile_bytes = meta_of(index, 0).tile_bytes if len(index.n_samples) else 0
         self._tiles = np.concatenate([[0], np.cumsum(-(-index.n_samples // self._tile))])
@@ -68,8 +71,7 @@ class Shards:
         self._most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2, 16)
         self._open: OrderedDict[int, ShardReader] = OrderedDict()
         self._lock, self._threads = threading.Lock(), threading.local()
-        # a shard that is closed to open others need not be verified again
-        self._verified = np.zeros(self._tiles[-1], dtype=np.bool_)
+        self._announced = np.zeros(self._tiles[-1], dtype=np.bool_)
 
     def span(self, recording: int, start: int, stop: int) -> tuple[Int16, int, int]:
         """Return verified tiles of one recording; a stretch of the file itself where it is mapped."""
@@ -77,37 +79,42 @@ class Shards:
             tiles, first = self._shard(recording).span(start, stop, self._scratch())
         return tiles, self._tile, first
 
-    def at(self, recordings: Int64, starts: Int64, n: Int64) -> tuple[Places, object]:
-        """Return where windows are in mapped files, their tiles verified; 0 for those that are read or decoded."""
+    def at(self, recordings: Int64, starts: Int64, n: Int64, *, verify: bool) -> tuple[Places, object]:
+        """Return where windows are in mapped files; 0 for those that are read or decoded."""
         shards = [self._shard(recording) for recording in recordings.tolist()]
         first = starts // self._tile
         address = np.array([shard.address for shard in shards], dtype=np.int64)
-        wanted = address != 0
-        if not self._every:
-            wanted &= self._untouched(recordings, starts, n)
-        unverified = [(i, int(starts[i]), int(starts[i] + n[i])) for i in np.flatnonzero(wanted).tolist()]
-        for ask in (ShardReader.advise, ShardReader.span):  # all of a batch at once, before the first is waited for
-            for i, start, stop in unverified:
+        self._announce(recordings, starts, n, (address != 0) & self._unannounced(recordings, starts, n))
+        if verify:
+            for i in np.flatnonzero(address).tolist():
                 with self._naming(int(recordings[i])):
-                    ask(shards[i], start, stop)
+                    shards[i].span(int(starts[i]), int(starts[i] + n[i]))
+        checks = np.array([shard.checks_address for shard in shards], dtype=np.int64)
+        checks = np.where(verify, PROVEN, np.where(checks, checks + first * CRC_BYTES, UNKNOWN))
         address = np.where(address, address + first * self._tile_bytes, 0)
         same = np.ones_like(address)
-        places = Places(address, self._tile_bytes * same, self._tile * same, starts - first * self._tile, n)
+        places = Places(address, self._tile_bytes * same, self._tile * same, starts - first * self._tile, n, checks)
         return places, shards
 
     def advise(self, recordings: Int64, starts: Int64, n: Int64) -> None:
         """Let the system fetch these windows meanwhile."""
-        wanted = self._untouched(recordings, starts, n) if self._fits else n > 0
-        for i in np.flatnonzero(wanted).tolist():
-            self._shard(int(recordings[i])).advise(int(starts[i]), int(starts[i] + n[i]))
+        self._announce(recordings, starts, n, self._unannounced(recordings, starts, n) if self._fits else n > 0)
 
-    def _untouched(self, recordings: Int64, starts: Int64, n: Int64) -> Bool:
-        """Return which windows have a tile that was never verified in this process."""
+    def _announce(self, recordings: Int64, starts: Int64, n: Int64, wanted: Bool) -> None:
+        for i in np.flatnonzero(wanted).tolist():
+            start, stop = int(starts[i]), int(starts[i] + n[i])
+            self._shard(int(recordings[i])).advise(start, stop)
+            base = self._tiles[recordings[i]]
+            self._announced[base + start // self._tile : base - (-stop // self._tile)] = True
+
+    def _unannounced(self, recordings: Int64, starts: Int64, n: Int64) -> Bool:
+        """Return which windows have a tile that this process never asked the system for."""
         low = self._tiles[recordings] + starts // self._tile
         last = np.maximum(self._tiles[recordings] - (-(starts + n) // self._tile) - 1, low)
         width = np.arange(int((last - low).max(initial=0)) + 1)
-        untouched: Bool = ~self._verified[np.minimum(low[:, None] + width, last[:, None])].all(axis=1)
-        return untouched
+        announced = self._announced[np.minimum(low[:, None] + width, last[:, None])]
+        unannounced: Bool = ~announced.all(axis=1)
+        return unannounced
 
     def _shard(self, recording: int) -> ShardReader:
         return self._open.get(recording) or self._opened(recording)
@@ -117,13 +124,12 @@ class Shards:
             shard = self._open.get(recording)
             if shard is None:
                 content = self._index.content[recording].tobytes().hex()
-                verified = self._verified[self._tiles[recording] : self._tiles[recording + 1]]
                 meta = meta_of(self._index, recording)
                 # not in the index: they would take as much of it as all the rest
                 record = self._store.record(self._index.key[recording].tobytes().hex())
                 checks = bytes.fromhex(record.checks) if record and record.content == content else b""
                 with self._naming(recording):
-                    shard = self._store.reader(content, meta, every=self._every, verified=verified, checks=checks)
+                    shard = self._store.reader(content, meta, checks=checks)
                 self._open[recording] = shard
                 if len(self._open) > self._most:
                     self._open.popitem(last=False)  # another thread may still read it: it closes with its last user
@@ -148,11 +154,7 @@ class Shards:
         return scratch
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _shards, (self._index, self._store, self._every)  # what this process has opened stays its own
-
-
-def _shards(index: Index, store: Store, every: bool) -> Shards:
-    return Shards(index, store, every=every)
+        return Shards, (self._index, self._store)  # what this process has opened stays its own
 
 
 def meta_of(index: Index, recording: int) -> ArrayMeta:
@@ -199,7 +201,8 @@ class WindowReader:
         places, owner = self._places(recordings, starts, out.shape[2], alone)
         if self._many is not None and places.address.any():
             table = index.table(recordings)
-            self._many.rows(places, *(varied(table, variations) if variations else table), index.clip, out)
+            chosen = varied(table, variations) if variations else table
+            self._refuse(self._many.rows(places, *chosen, index.clip, out), recordings, starts, places.n)
         for i in np.flatnonzero(places.address == 0).tolist():
             recording = int(recordings[i])
             rows = variations[i].rows(index.rows(recording)) if variations else None
@@ -210,10 +213,17 @@ class WindowReader:
         """Fill `out` int16 (windows, channels, n) with stored integers."""
         places, owner = self._places(recordings, starts, out.shape[2], np.zeros(len(starts), dtype=np.bool_))
         if self._many is not None and places.address.any():
-            self._many.raw(places, self._every_channel, FILL, out)
+            self._refuse(self._many.raw(places, self._every_channel, FILL, out), recordings, starts, places.n)
         for i in np.flatnonzero(places.address == 0).tolist():
             self.raw(int(recordings[i]), int(starts[i]), out[i])
         del owner
+
+    def _refuse(self, damaged: int, recordings: Int64, starts: Int64, n: Int64) -> None:
+        """Raise IntegrityError for a window that a kernel found to be damaged; −1: none was."""
+        if damaged >= 0:
+            start = int(starts[damaged])
+            self._source.span(int(recordings[damaged]), start, start + int(n[damaged]))  # it names the tile
+            raise IntegrityError("stored samples changed while they were read")
 
     def _places(self, recordings: Int64, starts: Int64, length: int, alone: Bool) -> tuple[Places, object]:
         """Return where windows are, address 0 for those that are read one by one, and an owner of that memory."""
@@ -221,8 +231,8 @@ class WindowReader:
         if (starts < 0).any() or (n < 0).any():
             raise IndexError(f"windows from samples {starts.tolist()} of {self.index.n_samples[recordings].tolist()}")
         if alone.all() or self._many is None:
-            return Places(*np.zeros((5, len(n)), dtype=np.int64)), None
-        places, owner = self._source.at(recordings, starts, n)
+            return Places(*np.zeros((6, len(n)), dtype=np.int64)), None
+        places, owner = self._source.at(recordings, starts, n, verify=not self._many.verifies)
         return places._replace(address=np.where(alone, 0, places.address)), owner
 
     def advise(self, recordings: Int64, starts: Int64) -> None:
@@ -272,10 +282,12 @@ class Resident:
         n = int(self._n_samples[recording])
         return self._recording(recording).reshape(1, -1), n, start
 
-    def at(self, recordings: Int64, starts: Int64, n: Int64) -> tuple[Places, object]:
-        """Return where windows are."""
+    def at(self, recordings: Int64, starts: Int64, n: Int64, *, verify: bool) -> tuple[Places, object]:
+        """Return where windows are. They were verified when they were copied."""
         address = self.flat.ctypes.data + 2 * self.bases[recordings]
-        return Places(address, np.zeros_like(address), self._n_samples[recordings], starts, n), self.flat
+        return Places(
+            address, np.zeros_like(address), self._n_samples[recordings], starts, n, np.full_like(address, PROVEN)
+        ), self.flat
 
     def advise(self, recordings: Int64, starts: Int64, n: Int64) -> None:
         """Nothing is fetched: all of it is here."""

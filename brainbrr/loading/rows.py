@@ -11,6 +11,8 @@ from brainbrr.core.arrays import Float32, Float64, Int16, Int32, Int64
 MIXED = -1
 """The source of a row that is no single recorded channel."""
 
+UNKNOWN, PROVEN = 0, -1
+
 NO_WEIGHTS: Float64 = np.zeros((0, 0))
 NO_OFFSETS: Float64 = np.zeros(0)
 
@@ -39,6 +41,9 @@ class Places(NamedTuple):
     The tile that holds a window's first sample begins at `address`, the next one `step` bytes after it; each holds
     `tile` samples of every channel, channel after channel. The window is n samples from `first` of that tile on.
     Address 0: this window cannot be read from memory. The maker of places keeps the memory until they are read.
+
+    `checks`: where the checksum is that the first tile must have, the next one four bytes after it; UNKNOWN where only
+    those are known that follow each tile, PROVEN where there is nothing to verify.
     """
 
     address: Int64
@@ -46,6 +51,7 @@ class Places(NamedTuple):
     tile: Int64
     first: Int64
     n: Int64
+    checks: Int64
 
 
 def check_tiles(tiles: Int16, tile: int, first: int, n: int, n_channels: int, length: int) -> None:

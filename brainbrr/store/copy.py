@@ -106,7 +106,7 @@ def take_out(target: Store, content: str, into: Path, *, records: Iterable[Recor
 
 def _recode(source: Store, target: Store, content: str, folder: Path) -> int:
     """Write an object in the target's codec into a new folder, durable; return its bytes."""
-    with source.reader(content, every=True) as original:
+    with source.reader(content) as original:
         meta = original.meta
         step = max(1, _BLOCK_BYTES // meta.tile_bytes) * meta.tile
         block = np.empty((meta.n_channels, min(step, meta.n_samples)), dtype=np.int16)

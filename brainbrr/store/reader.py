@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from brainbrr.core import files
-from brainbrr.core.arrays import Bool, Int16, UInt8
+from brainbrr.core.arrays import Int16, UInt8
 from brainbrr.core.digest import RowHasher, RowSums, content_digest
 from brainbrr.errors import BrainbrrError, Fix, IntegrityError, UsageError
 from brainbrr.store import filesystem
@@ -186,12 +186,11 @@ Observer = Callable[[ArrayMeta], Callable[[Int16], None]]
 class ShardReader:
     """Read any span of one object's samples.
 
-    Opening checks the shard's size and index; a tile's crc32c is checked when it is first touched (`every`:
-    on each read). With `meta` None it comes from zarr.json, which must be a template's bytes; with `meta` none is
-    read, and `codec` is the store's (`Store.reader` gives it). `mapped` None: memory maps on local file systems,
-    reads on network ones. Either holds a descriptor, so open thousands with a limit: `verified` bool (n_tiles,) then
-    remembers for the next reader of this process what this one has verified. `checks`: the crc32c that each tile must
-    have, as the record has them; without them, tiles that change places within the shard, checksum and all, pass.
+    Opening checks the shard's size and index; every read checks the crc32c of the tiles that it touches. With `meta`
+    None it comes from zarr.json, which must be a template's bytes; with `meta` none is read, and `codec` is the store's
+    (`Store.reader` gives it). `mapped` None: memory maps on local file systems, reads on network ones. Either holds a
+    descriptor, so open thousands with a limit. `checks`: the crc32c that each tile must have, as the record has them;
+    without them, tiles that change places within the shard, checksum and all, pass.
     Safe under threads, fork and pickle. Raises IntegrityError naming the folder, and the time of a bad tile.
     """
 
@@ -201,12 +200,10 @@ class ShardReader:
         meta: ArrayMeta | None = None,
         *,
         codec: Codec | None = None,
-        every: bool = False,
         mapped: bool | None = None,
-        verified: Bool | None = None,
         checks: bytes = b"",
     ) -> None:
-        self.folder, self.every, self.mapped, self._checks = folder, every, mapped, checks
+        self.folder, self.mapped, self._checks = folder, mapped, checks
         if meta is None:
             meta, codec = _array_of(folder, codec)
         self.meta, self.codec = meta, codec or "none"
@@ -217,8 +214,9 @@ class ShardReader:
         self._tile, self._n_tiles = meta.tile, meta.n_tiles
         if checks and len(checks) != CRC_BYTES * self._n_tiles:
             raise IntegrityError(f"its record checks {len(checks) // CRC_BYTES} tiles of {self._n_tiles}", where=folder)
-        self._verified = np.zeros(self._n_tiles, dtype=np.bool_) if verified is None else verified
-        # only for tiles that span() has verified, and while this reader is referenced
+        # where the checksums of `checks` are; 0 without them
+        self.checks_address = np.frombuffer(checks, dtype=np.uint8).ctypes.data if checks else 0
+        # for whoever verifies what is read there, and while this reader is referenced
         self.address = file.bytes.ctypes.data if self.codec == "none" and isinstance(file, MappedFile) else 0
 
     def read(self, start: int, stop: int, out: Int16 | None = None) -> Int16:
@@ -273,7 +271,6 @@ class ShardReader:
     def verify(self) -> None:
         """Check the crc32c of every tile. Raises IntegrityError naming the time of the first bad one."""
         scratch = Scratch()
-        self._verified[:] = False
         for n in range(self._n_tiles):
             self._rows(n, n + 1, scratch)
 
@@ -298,44 +295,37 @@ class ShardReader:
         """Return tiles [first, last), verified: int16 (tiles, elements), checksums at the end where they lie there."""
         edges = self._edges
         stored = self._open.read(int(edges[first]), int(edges[last]), scratch)
-        verified = not self.every and bool(self._verified[first:last].all())
         if self.codec != "none":
-            return self._decoded(stored, first, last, scratch, verified=verified)
+            return self._decoded(stored, first, last, scratch)
         tiles = stored.reshape(last - first, self._tiling.lengths[0])
-        if not verified:
-            for n in range(first, last):
-                self._verify(tiles[n - first], n)
-                self._place(tiles[n - first, -CRC_BYTES:].tobytes(), n)
+        for n in range(first, last):
+            self._verify(tiles[n - first], n)
+            self._place(tiles[n - first, -CRC_BYTES:].tobytes(), n)
         return tiles.view("<i2")
 
-    def _decoded(self, stored: UInt8, first: int, last: int, scratch: Scratch | None, *, verified: bool) -> Int16:
+    def _decoded(self, stored: UInt8, first: int, last: int, scratch: Scratch | None) -> Int16:
         n_bytes = (last - first) * self._tiling.n_bytes
         tiles = np.empty(n_bytes, dtype=np.uint8) if scratch is None else scratch.take("tiles", n_bytes)
         tiles = tiles.reshape(last - first, self._tiling.n_bytes)
         edges: list[int] = (self._edges[first : last + 1] - self._edges[first]).tolist()
         for n, tile in enumerate(tiles):
             frame = stored[edges[n] : edges[n + 1]]
-            if not verified:
-                self._verify(frame, first + n)
+            self._verify(frame, first + n)
             try:
                 self._tiling.decode(frame, tile)
             except IntegrityError as error:
                 raise self._damage(first + n, error.what) from None
-            if self._checks and not verified:
+            if self._checks:
                 self._place(crc32c(tile), first + n)
         return tiles.view("<i2")
 
     def _verify(self, tile: UInt8, n: int) -> None:
-        if not self.every and self._verified[n]:
-            return
         if crc32c(tile[:-CRC_BYTES]) != tile[-CRC_BYTES:].tobytes():
             raise self._damage(n, "crc32c")
-        self._verified[n] = True  # two threads may both get here: they write the same
 
     def _place(self, check: bytes, n: int) -> None:
         """Raise IntegrityError when a whole tile is not the one that belongs here."""
         if self._checks and self._checks[CRC_BYTES * n : CRC_BYTES * (n + 1)] != check:
-            self._verified[n] = False
             raise self._damage(n, "another tile in the place")
 
     def _damage(self, n: int, what: str) -> IntegrityError:
@@ -353,13 +343,11 @@ class ShardReader:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_reopen, (self.folder, self.meta, self.codec, self.every, self.mapped, self._checks))
+        return (_reopen, (self.folder, self.meta, self.codec, self.mapped, self._checks))
 
 
-def _reopen(
-    folder: Path, meta: ArrayMeta, codec: Codec, every: bool, mapped: bool | None, checks: bytes
-) -> ShardReader:
-    return ShardReader(folder, meta, codec=codec, every=every, mapped=mapped, checks=checks)
+def _reopen(folder: Path, meta: ArrayMeta, codec: Codec, mapped: bool | None, checks: bytes) -> ShardReader:
+    return ShardReader(folder, meta, codec=codec, mapped=mapped, checks=checks)
 
 
 def _array_of(folder: Path, codec: Codec | None) -> tuple[ArrayMeta, Codec]:
@@ -396,7 +384,7 @@ def decode(folder: Path, *, sums: RowSums | None = None, observer: Observer | No
 
     `sums`: what its samples must add up to. `observer` gets all of them.
     """
-    with ShardReader(folder, every=True, mapped=False) as reader:
+    with ShardReader(folder, mapped=False) as reader:
         meta = reader.meta
         observe = None if observer is None else observer(meta)
         rows, found = RowHasher(meta.n_channels), RowSums(meta.n_channels)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from brainbrr.core import files, models
 from brainbrr.core.access import OWNER_ONLY, Guard
-from brainbrr.core.arrays import Bool, Int16
+from brainbrr.core.arrays import Int16
 from brainbrr.core.digest import is_digest, key_of, recipe_digest
 from brainbrr.core.display import counted, html_table
 from brainbrr.core.failpoints import reach
@@ -626,9 +626,7 @@ class Store:
         content: str,
         meta: ArrayMeta | None = None,
         *,
-        every: bool = False,
         mapped: bool | None = None,
-        verified: Bool | None = None,
         checks: bytes = b"",
     ) -> ShardReader:
         """Return a reader of an object.
@@ -641,12 +639,8 @@ class Store:
             64 hex digits.
         meta : ArrayMeta, optional
             As the object's record has it.
-        every : bool
-            Compare the checksum of a tile on every read, not only on the first.
         mapped : bool, optional
             Whether the shard is mapped into memory. Default: where that is faster.
-        verified : ndarray of bool, optional
-            Shared by readers of one object: which tiles were verified.
         checks : bytes
             The record's checksums of the samples of each tile.
 
@@ -669,7 +663,7 @@ class Store:
         ((19, 512), dtype('int16'))
         """
         folder = self.layout.object(content)
-        return ShardReader(folder, meta, codec=self.codec, every=every, mapped=mapped, verified=verified, checks=checks)
+        return ShardReader(folder, meta, codec=self.codec, mapped=mapped, checks=checks)
 
     def open_array(self, content: str) -> zarr.Array[Any]:
         """Return an object as a read-only zarr array, after its structure is verified.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import google_crc32c
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainbrr.loading.kernels import Numpy, kernels
-from brainbrr.loading.rows import MIXED, NO_OFFSETS, NO_WEIGHTS, Places, Rows
+from brainbrr.loading.rows import MIXED, NO_OFFSETS, NO_WEIGHTS, PROVEN, UNKNOWN, Places, Rows
 
 N_CHANNELS = 5
 
@@ -106,14 +107,16 @@ def test_many_windows_at_once_are_the_same_as_one_by_one(
         tiles,
         firsts % tiles,
         np.array(n),
+        np.full(n_windows, PROVEN),
     )
+    table = np.zeros((4, 256), dtype=np.uint32)
     source = random.integers(0, N_CHANNELS, (n_windows, 3)).astype(np.int32)
     centre = random.integers(-99, 99, (n_windows, 3)).astype(np.int32)
     gain = random.normal(size=(n_windows, 3)).astype(np.float32)
     memory, raw = np.full(n_windows * 3 * length + 32, 7, np.float32), np.full(n_windows * 3 * length + 32, 7, np.int16)
     out, raw_out = (m[: n_windows * 3 * length].reshape(n_windows, 3, length) for m in (memory, raw))
-    kernels_numba._many_rows(places, source, centre, gain, np.float32(clip), out, past)
-    kernels_numba._many_raw(places, source[0], np.int16(-32768), raw_out, past)
+    kernels_numba._many_rows(places, table, source, centre, gain, np.float32(clip), out, past)
+    kernels_numba._many_raw(places, table, source[0], np.int16(-32768), raw_out, past)
     for i in range(n_windows):
         expected, raw_expected = np.full((3, length), 7, np.float32), np.full((3, length), 7, np.int16)
         if here[i]:
@@ -122,6 +125,38 @@ def test_many_windows_at_once_are_the_same_as_one_by_one(
             Numpy().raw(shards[i], *at[i], n[i], source[0], -32768, raw_expected)
         assert np.array_equal(out[i], expected) and np.array_equal(raw_out[i], raw_expected)
     assert (memory[-32:] == 7).all() and (raw[-32:] == 7).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_bytes", [2, 30, 97_280])
+def test_a_damaged_tile_is_found_in_the_pass_that_reads_it(n_bytes: int) -> None:
+    pytest.importorskip("numba", reason="numba is not installed")
+    many = kernels(compiled=True).many
+    assert many is not None
+    if not many.verifies:
+        pytest.skip("this processor has no instruction for checksums")
+    random, n = np.random.default_rng(3), n_bytes // 2
+    tiles = random.integers(0, 256, (6, n_bytes + 4)).astype(np.uint8)
+    checks = np.array([google_crc32c.value(tile[:-4].tobytes()) for tile in tiles], dtype="<u4")
+    tiles[:, -4:] = checks.view(np.uint8).reshape(6, 4)
+
+    def damaged(known: int, *, checks_at: int = 0) -> int:
+        address = tiles.ctypes.data + 2 * np.arange(3) * tiles.strides[0]  # two tiles each
+        column = np.ones(3, dtype=np.int64)
+        places = Places(address, column * (n_bytes + 4), column * n, 0 * column, column * 2 * n, known + 0 * column)
+        if known:
+            places = places._replace(checks=checks_at + 8 * np.arange(3))
+        rows, out = np.zeros((3, 1), dtype=np.int32), np.empty((3, 1, 2 * n), dtype=np.float32)
+        raw = np.empty((3, 1, 2 * n), dtype=np.int16)
+        found = many.rows(places, rows, rows, rows.astype(np.float32), np.float32(1), out)
+        assert found == many.raw(places, rows[0], -1, raw)
+        return found
+
+    assert damaged(UNKNOWN) == -1 == damaged(1, checks_at=checks.ctypes.data)
+    tiles[3, int(random.integers(n_bytes))] ^= 4
+    assert damaged(UNKNOWN) == 1 == damaged(1, checks_at=checks.ctypes.data)
+    tiles[3] = tiles[2]  # intact, and in another's place
+    assert damaged(UNKNOWN) == -1 and damaged(1, checks_at=checks.ctypes.data) == 1
 
 
 @pytest.mark.slow
