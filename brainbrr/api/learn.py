@@ -323,6 +323,7 @@ def evaluate(
     splits: str | Path | None = None,
     aliases: Mapping[str, str] | str | Path | None = None,
     weights: Literal["best", "last"] = "best",
+    tune_rule: bool = False,
     store: Store | Location = None,
     runs: Location = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
@@ -348,6 +349,8 @@ def evaluate(
         Names that are one patient, as ``{"chb21": "chb01"}`` or a TOML file of them.
     weights : {"best", "last"}
         The run's best weights by its validation, where it validated, or its last.
+    tune_rule : bool
+        Choose the rule of events (shortest length, gap, hysteresis) together with the threshold.
     store : Store or path-like, optional
         Where splits are opened. Default: the store of `view`, else the one that ``brainbrr status`` shows.
     runs : path-like, optional
@@ -391,6 +394,7 @@ def evaluate(
         splits=splits,
         aliases=aliases,
         weights=weights,
+        tune_rule=tune_rule,
     )
     return _evaluate(run, options, settings, progress)
 

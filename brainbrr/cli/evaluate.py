@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="The split that thresholds are chosen on; `none`: keep those of the run.",
 )
+@click.option("--tune-rule", is_flag=True, help="With --tune: choose shortest length and gap of events, too.")
 @click.option(
     "--weights",
     type=click.Choice(["best", "last"]),
@@ -44,6 +45,7 @@ def evaluate(
     splits: str | None,
     aliases: Path | None,
     tune: str,
+    tune_rule: bool,
     weights: Which,
 ) -> int:
     """Score RUN (a folder or a name) on a split that it was not trained on, beside a line-length baseline.
@@ -63,6 +65,7 @@ def evaluate(
         splits=splits,
         aliases=aliases,
         weights=weights,
+        tune_rule=tune_rule,
     )
     report = score(run, options, session.settings, session.progress())
     session.show(report, table)

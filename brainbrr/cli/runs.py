@@ -42,6 +42,9 @@ def table(out: Output, report: RunsReport) -> None:
     scored = [scores for line in report.runs for scores in line.scores.values() if "scorer" in scores]
     for name, scorer in sorted({(name, each[key]) for each in scored for name, key in _SCORERS.items()}):
         out.note(f"{name} by {scorer}")
+    for line in report.runs:
+        for split, pair in line.paired.items():
+            out.note(f"{line.run.name} minus the reference on {split}, event F1 by patient: {_pair(pair)}")
     for folder, reason in report.broken:
         out.note(f"warning: {folder}: {reason}")
 
@@ -60,6 +63,15 @@ def _row(line: RunLine, *, is_reference: bool) -> tuple[str, ...]:
         ", ".join(f"{name}={value}" for name, value in line.differs.items()),
         "; ".join(marks),
     )
+
+
+def _pair(found: Mapping[str, Any]) -> str:
+    if found["mean"] is None:
+        return "no patient has it in both"
+    low_high = found["interval"]
+    interval = f"95 % {low_high[0]:+.3f} to {low_high[1]:+.3f}" if low_high else "no interval below 10 patients"
+    signs = f"better in {found['better']}, worse in {found['worse']} of {found['patients']} patients"
+    return f"{found['mean']:+.3f} ({interval}); {signs}, sign test p = {found['p']:.2g}"
 
 
 def _split(split: str, scores: Mapping[str, Any]) -> str:

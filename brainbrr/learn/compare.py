@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SCORES = ("event_f1", "auroc", "sensitivity", "false_alarms_per_day")
 """The scores of an evaluation that are shown."""
+
+_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class RunLine:
     settings: Mapping[str, Any]
     differs: Mapping[str, Any]
     not_comparable: tuple[str, ...] = ()
+    paired: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By split: event F1 minus the reference's, patient by patient, where both were scored on the same view."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
@@ -135,6 +139,11 @@ def _scores(run: Run) -> dict[str, dict[str, Any]]:
             if not all(isinstance(value, str) for value in words.values()):
                 raise TypeError("a scorer is not a name")
             scores: dict[str, Any] = {"view_digest": fields["view_digest"], **numbers, **words}
+            scores["by_patient"] = {
+                str(row["patient"]): float(row["event_f1"])
+                for row in fields["metrics"].get("by_patient", ())
+                if row["event_f1"] is not None
+            }
         except (ValueError, TypeError, KeyError, RecursionError):
             scores = {"unreadable": file.name}
         found[file.stem.removeprefix("evaluation-")] = scores
@@ -148,7 +157,18 @@ def _against(reference: RunLine, lines: Iterable[RunLine]) -> Iterable[RunLine]:
         ours, theirs = line.settings, reference.settings
         names = [name for name in {**theirs, **ours} if name not in WEIGHTLESS]
         differs = {name: ours.get(name) for name in names if ours.get(name) != theirs.get(name)}
-        yield replace(line, differs=differs, not_comparable=tuple(_reasons(reference, line)))
+        pairs = dict(_paired(reference, line)) if line.run != reference.run else {}
+        yield replace(line, differs=differs, not_comparable=tuple(_reasons(reference, line)), paired=pairs)
+
+
+def _paired(reference: RunLine, line: RunLine) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    """Yield the difference to the reference on each split that both were scored on, as the same view."""
+    from brainbrr.scoring.breakdown import paired
+
+    for split in sorted(line.scores.keys() & reference.scores.keys()):
+        ours, theirs = line.scores[split], reference.scores[split]
+        if ours.get("by_patient") and theirs.get("by_patient") and ours["view_digest"] == theirs["view_digest"]:
+            yield split, paired(ours["by_patient"], theirs["by_patient"], resamples=_RESAMPLES, seed=0)
 
 
 def _reasons(reference: RunLine, line: RunLine) -> Iterable[str]:

@@ -8,23 +8,28 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from brainbrr.core import files
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.errors import UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r
+from brainbrr.learn.figures import Example
 from brainbrr.learn.held_out import check_apart, probabilities
 from brainbrr.learn.predict import device_for, load_detector, write_events, write_probabilities
-from brainbrr.learn.report import Example, write_report
+from brainbrr.learn.report import write_report
 from brainbrr.learn.series import SeriesOf, labelled, line_length, scored_by
-from brainbrr.learn.thresholds import PROBABILITIES, THRESHOLDS, Thresholds, Tuned, best_level
+from brainbrr.learn.thresholds import PROBABILITIES, THRESHOLDS, Thresholds, Tuned, best_level, best_rule
 from brainbrr.learn.validation import people
+from brainbrr.scoring.breakdown import by_seizure, latency_spread, operating_curves, patient_rows, recording_rows
+from brainbrr.scoring.calibration import NO_CALIBRATION, Calibration, reliability
 from brainbrr.scoring.events import EventRule, Scored, events_of
-from brainbrr.scoring.metrics import SCORER, metrics
+from brainbrr.scoring.metrics import SCORER, Judged, metrics, outcomes_at
 from brainbrr.views.splits import Aliases
 from brainbrr.views.view import View
 
@@ -37,6 +42,8 @@ class EvaluateReport:
     view_digest: str
     metrics: dict[str, Any]
     scorer: str
+    recordings: list[dict[str, Any]] = field(default_factory=list)
+    """For each recording its seizures, its events, and what each scorer counted."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
@@ -50,13 +57,15 @@ def evaluate(
     tune: View | None = None,
     aliases: Aliases | None = None,
     weights: r.Which = "best",
+    tune_rule: bool = False,
     progress: Progress | None = None,
 ) -> EvaluateReport:
     """Score a finished run on a view of held-out recordings, and write report.html into the run.
 
     With `tune` (the dev split), thresholds are chosen on it, once, and kept in the run; else those in the run are
     used, unless they were chosen on a patient of this view, else the config's. Patients on whom the best weights were
-    chosen do not take part in it where others have seizures. `weights`: the best or the last ones. Recordings without
+    chosen do not take part in it where others have seizures; `tune_rule` chooses the rule of events with them.
+    `weights`: the best or the last ones. Recordings without
     labels are left out and counted; hours are hours of recording.
     Raises LeakError when the view, the tuning view and the training share a patient (under any of its `aliases`),
     source or content,
@@ -72,11 +81,12 @@ def evaluate(
     for seen in opened.seen():
         check_apart([seen, *splits], aliases or Aliases())
     detector = partial(probabilities, load_detector(opened, len(view.channels), weights).to(device_for(opened)))
-    rule, seed = opened.config.evaluate, opened.config.seed
-
-    thresholds = _thresholds(opened, view, tune, detector, progress)
+    thresholds = _thresholds(opened, view, tune, detector, progress, tune_rule=tune_rule)
+    rule, seed = thresholds.event_rule(opened.config.evaluate), opened.config.seed
     scored = list(scored_by(view, detector, f"score {view.split}", progress))
     baseline = list(scored_by(view, line_length, f"line length of {view.split}", progress))
+    outcomes = outcomes_at(scored, thresholds.detector, rule)
+    judged = [Judged.of(each) for each in outcomes]
     found = {
         **metrics(scored, thresholds.detector, rule, seed=seed),
         "unlabelled": len(view.recordings) - len(scored),
@@ -90,14 +100,32 @@ def evaluate(
         "chose_weights": len(set(_chose(opened)) & set(people(view, (each.patient for each in view.recordings)))),
         "rule": rule.parameters(),
         "baseline": {"name": "line length", **metrics(baseline, thresholds.baseline, rule, seed=seed)},
+        "by_patient": patient_rows(outcomes, judged),
+        "by_seizure": by_seizure(outcomes),
+        "latencies": latency_spread(judged),
+        "curves": operating_curves(scored, PROBABILITIES, rule),
+        "calibration": _calibrated(scored, thresholds.calibration),
     }
     found["beats_baseline"] = {name: _beats(found, name) for name in ("auroc", "auprc", "event_f1")}
-    _save(opened, view, scored, found, thresholds.detector)
+    rows = recording_rows(outcomes, judged)
+    _save(opened, view, scored, {"metrics": found, "recordings": rows}, thresholds, rule)
     write_report(opened, view, found, _example(scored, baseline, thresholds, rule))
-    return EvaluateReport(run=run, view_digest=str(view.digest), metrics=found, scorer=SCORER)
+    return EvaluateReport(run=run, view_digest=str(view.digest), metrics=found, scorer=SCORER, recordings=rows)
 
 
-def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf, progress: Progress) -> Thresholds:
+def _calibrated(scored: list[Scored], calibration: Calibration | None) -> dict[str, Any]:
+    """Return how well probabilities mean what they say, as the detector gives them and calibrated."""
+    label = np.concatenate([each.label for each in scored])
+    score = np.concatenate([each.score for each in scored])
+    found: dict[str, Any] = {"detector": reliability(score, label), "calibrated": None}
+    if calibration is not None:
+        found |= {"calibrated": reliability(calibration.apply(score), label), **vars(calibration)}
+    return found
+
+
+def _thresholds(
+    run: r.Run, view: View, tuning: View | None, detector: SeriesOf, progress: Progress, *, tune_rule: bool
+) -> Thresholds:
     """Choose thresholds on the tuning view and keep them in the run; without one, take what the run has."""
     kept, rule = run.folder / THRESHOLDS, run.config.evaluate
     if tuning is None and kept.exists():
@@ -112,7 +140,9 @@ def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf,
     places, who = _to_tune_on(run, tuning)
     series = list(scored_by(tuning, detector, f"tune on {tuning.split}", progress, positions=places))
     baselines = list(scored_by(tuning, line_length, f"line length of {tuning.split}", progress, positions=places))
+    rule = best_rule(series, rule) if tune_rule else rule
     tuned = Tuned.of(series, PROBABILITIES, rule, seed=run.config.seed)
+    score, label = (np.concatenate([getattr(each, name) for each in series]) for name in ("score", "label"))
     chosen = Thresholds(
         detector=tuned.threshold,
         baseline=best_level(baselines, rule),
@@ -125,6 +155,8 @@ def _thresholds(run: r.Run, view: View, tuning: View | None, detector: SeriesOf,
             "chose_weights": bool(who) and who != _APART,
             **{name: value for name, value in vars(tuned).items() if name != "threshold"},
         },
+        joint=tune_rule,
+        calibration=Calibration.fit(score, label),
     )
     chosen.write(kept)
     return chosen
@@ -181,8 +213,10 @@ def _check_like(run: r.Run, view: View) -> None:
         raise UsageError(f"the view's windows are not the run's: {', '.join(differing)}", where=run.folder)
 
 
-def _save(run: r.Run, view: View, scored: list[Scored], found: dict[str, Any], threshold: float) -> None:
-    """Save probabilities, events in TUSZ's and SzCORE's format, and the scores.
+def _save(
+    run: r.Run, view: View, scored: list[Scored], found: dict[str, Any], thresholds: Thresholds, rule: EventRule
+) -> None:
+    """Save probabilities, events with their calibrated confidence in TUSZ's and SzCORE's format, and the scores.
 
     It replaces an earlier evaluation once it is complete: the scores are removed first and written last.
     """
@@ -192,7 +226,7 @@ def _save(run: r.Run, view: View, scored: list[Scored], found: dict[str, Any], t
         "view_digest": view.digest,
         "corpus": view.corpus,
         "omitted": [vars(omission) for omission in view.omitted],
-        "metrics": found,
+        **found,
     }
     with tempfile.TemporaryDirectory(prefix=".new-", dir=run.folder) as scratch:
         new, old = (Path(scratch) / age for age in ("new", "old"))
@@ -201,7 +235,8 @@ def _save(run: r.Run, view: View, scored: list[Scored], found: dict[str, Any], t
         scores, events, probabilities = (new / name for name in names)
         write_probabilities(probabilities, scored)
         for recording in scored:
-            write_events(events, recording, events_of(recording, threshold, run.config.evaluate))
+            sure = replace(recording, score=(thresholds.calibration or NO_CALIBRATION).apply(recording.score))
+            write_events(events, sure, events_of(recording, thresholds.detector, rule))
         files.replace(scores, json.dumps(fields, indent=1).encode())
         for name in names:
             if (run.folder / name).exists():

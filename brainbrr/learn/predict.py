@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from brainbrr.learn.thresholds import THRESHOLDS, Thresholds
 from brainbrr.loading.build_index import rows_of
 from brainbrr.loading.streaming import StreamedWindows, numbers_of
 from brainbrr.loading.windows import Grid, WindowSpec
+from brainbrr.scoring.calibration import NO_CALIBRATION, Calibration
 from brainbrr.scoring.events import EventRule, Events, Scored, events_of
 from brainbrr.scoring.files import bids_tsv, csv_bi
 
@@ -48,6 +49,7 @@ class Predictor:
     threshold: float
     threshold_from: str
     weights: str = ""
+    calibration: Calibration = NO_CALIBRATION
 
     @classmethod
     def of(cls, run: r.Run, recipe: Recipe, which: r.Which = "best") -> Predictor:
@@ -57,11 +59,12 @@ class Predictor:
         """
         window, rule = WindowSpec.model_validate(run.view["window"]), run.config.evaluate
         model = load_detector(run, len(rows_of(recipe.channels, (), window)[0]), which).to(device_for(run))
-        threshold, chosen = rule.threshold, "config.toml: none was tuned"
+        threshold, chosen, calibration = rule.threshold, "config.toml: none was tuned", NO_CALIBRATION
         if (kept := run.folder / THRESHOLDS).exists():
             tuned = Thresholds.read(kept, rule)
-            threshold, chosen = tuned.detector, tuned.chosen
-        return cls(model, recipe, window, rule, threshold, chosen, run.which(which))
+            threshold, chosen, rule = tuned.detector, tuned.chosen, tuned.event_rule(rule)
+            calibration = tuned.calibration or calibration
+        return cls(model, recipe, window, rule, threshold, chosen, run.which(which), calibration)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -96,6 +99,10 @@ class Predictor:
             duration_s=n_samples / rate_hz,
             seizures=[],
         )
+
+    def confident(self, scored: Scored) -> Scored:
+        """Return a recording with calibrated probabilities, for the confidence of its events."""
+        return replace(scored, score=self.calibration.apply(scored.score))
 
     def events(self, scored: Scored) -> Events:
         """Return a recording's seizures by the threshold and the rule of the run."""

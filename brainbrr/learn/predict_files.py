@@ -37,13 +37,18 @@ class Prediction:
     source: str
     synthetic: bool
     notes: tuple[str, ...]
+    calibrated: Scored
+    """The same probabilities, calibrated: the confidence of the events."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields: all but the probabilities."""
+        from brainbrr.scoring.files import mean_score
+
         return {
             "recording": self.scored.path,
             "duration_s": self.scored.duration_s,
             "events": self.events,
+            "confidences": [round(mean_score(self.calibrated, *span), 4) for span in self.events],
             "source": self.source,
             "synthetic": self.synthetic,
             "notes": list(self.notes),
@@ -171,7 +176,9 @@ def _prediction(
         notes.append(f"recorded too slowly for the recipe's {edge_hz} Hz: up to {', '.join(lower)} Hz")
     if made.source in seen:
         notes.append("the detector was trained on this recording")
-    return Prediction(scored, predictor.events(scored), made.source, facts["synthetic"], tuple(notes))
+    return Prediction(
+        scored, predictor.events(scored), made.source, facts["synthetic"], tuple(notes), predictor.confident(scored)
+    )
 
 
 def _recordings(files: Sequence[Path]) -> dict[str, Path]:
@@ -202,7 +209,7 @@ def _writer(found: dict[str, Path], out: Path) -> tuple[Callable[[Prediction], l
     formats = {".tsv": bids_tsv, ".csv_bi": csv_bi}
     if out.is_dir() or not out.suffix:
         places = [(file, name) for name in found for file in event_paths(out, name)]
-        return (lambda prediction: write_events(out, prediction.scored, prediction.events)), places
+        return (lambda prediction: write_events(out, prediction.calibrated, prediction.events)), places
     if out.suffix not in formats:
         raise UsageError(f"events are written as {' or '.join(formats)}, or into a folder", where=out)
     if len(found) > 1:
@@ -210,7 +217,7 @@ def _writer(found: dict[str, Path], out: Path) -> tuple[Callable[[Prediction], l
     _need_folder(out)
 
     def one(prediction: Prediction) -> list[Path]:
-        files.replace(out, formats[out.suffix](prediction.scored, prediction.events).encode())
+        files.replace(out, formats[out.suffix](prediction.calibrated, prediction.events).encode())
         return [out]
 
     return one, [(out, "events")]

@@ -1,25 +1,18 @@
-"""One run's report: a self-contained HTML file, figures drawn as SVG. Draws; computes no score."""
+"""One run's report: a self-contained HTML file, its tables, around the figures. Draws; computes no score."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from brainbrr.core import files
-from brainbrr.core.arrays import Float32
+from brainbrr.learn import figures
 from brainbrr.learn import runs as r
-from brainbrr.scoring.events import Events, Scored
+from brainbrr.learn.figures import Example
 from brainbrr.scoring.table import NO_VALUE, score_rows, scorers, verdict
 from brainbrr.views.view import View
-
-_WIDTH, _LEFT, _RIGHT = 860, 56, 12
-_DETECTOR, _BASELINE, _SEIZURE, _EVENT = "#1f6fc4", "#8a8a8a", "#f4c7b5", "#1f6fc4"
-_MAX_POINTS = 1200
 
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1c1c1c;max-width:900px;margin:2rem auto;padding:0 1rem}
@@ -30,17 +23,6 @@ td.i{color:#777;font-size:.8em;white-space:nowrap}th[colspan='5']{padding-top:.9
 .synthetic{background:#7a1f00;color:#fff;padding:.5rem .8rem;font-weight:600}.note{color:#555;font-size:.9em}
 svg{width:100%;height:auto;overflow:visible}tr,svg{break-inside:avoid}text{font:11px system-ui,sans-serif;fill:#444}
 """
-
-
-@dataclass(frozen=True)
-class Example:
-    """One recording to look at: the scores of detector and baseline, and the detected events."""
-
-    detector: Scored
-    baseline: Scored
-    threshold: float
-    baseline_threshold: float
-    events: Events
 
 
 def write_report(run: r.Run, view: View, found: Mapping[str, Any], example: Example) -> Path:
@@ -62,9 +44,21 @@ def write_report(run: r.Run, view: View, found: Mapping[str, Any], example: Exam
         _scores(found),
         _scorer(found),
         "<h2>One recording</h2>",
-        _recording(example),
+        figures.recording(example),
+        "<h2>Operating points</h2>",
+        figures.curves(found["curves"], found["threshold"]),
+        '<p class="note">All recordings together, thresholds from 0.05 to 0.99; the circles are near the one used.</p>',
+        "<h2>Each patient</h2>",
+        _patients(found["by_patient"]),
+        "<h2>Each kind of seizure</h2>",
+        *(_seizures(f"by {name}", rows) for name, rows in found["by_seizure"].items()),
+        "<h2>Latency</h2>",
+        figures.histogram(found["latencies"]["seconds"]),
+        "<h2>Calibration</h2>",
+        figures.reliability(found["calibration"]),
+        _calibration(found["calibration"]),
         "<h2>Training loss</h2>",
-        _loss([row["loss"] for row in history]),
+        figures.loss([row["loss"] for row in history]),
         "<h2>Data and model</h2>",
         _views(run, view, found),
         _omissions(run, view),
@@ -122,6 +116,7 @@ def _views(run: r.Run, view: View, found: Mapping[str, Any]) -> str:
         ("recipe", f"{trained['recipe']['name']}, {trained['recipe']['digest']}"),
         ("windows", f"{trained['window']['length_s']} s every {trained['window']['stride_s']} s"),
         ("steps", f"{run.config.train.steps} of {run.config.train.batch * run.config.train.accumulate} windows"),
+        ("weights", found["weights"]),
         (
             "reproducible",
             "on a CPU, with the same number of threads"
@@ -161,92 +156,49 @@ def _omissions(run: r.Run, view: View) -> str:
     return f"<h2>Omitted: {len(omitted)} refused recordings, accepted as omitted</h2><table>{rows}</table>"
 
 
-def _recording(example: Example) -> str:
-    """Draw probability, reference and events of one recording over time."""
-    detector = example.detector
-    end = detector.duration_s
+def _patients(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Draw a row for each patient, so that nobody hides in a mean."""
+    head = ("patient", "h", "seizures", "found", "F1", "precision", "false alarms / 24 h", "time flagged")
+    forms = ("{}", "{:.2f}", "{}", "{}", "{:.3f}", "{:.3f}", "{:.1f}", "{:.1%}")
+    names = ("patient", "hours", "seizures", "found", "event_f1", "precision", "false_alarms_per_day", "flagged_share")
+    return _table(head, [[_shown(form, row[name]) for form, name in zip(forms, names, strict=True)] for row in rows])
 
-    def x(seconds: float) -> float:
-        return _LEFT + seconds / end * (_WIDTH - _LEFT - _RIGHT)
 
-    shades = "".join(
-        f'<rect x="{x(a):.1f}" y="30" width="{max(x(b) - x(a), 1):.1f}" height="280" fill="{_SEIZURE}"/>'
-        for a, b in detector.seizures
-    )
-    bars = "".join(
-        f'<rect x="{x(a):.1f}" y="188" width="{max(x(b) - x(a), 1):.1f}" height="7" fill="{_EVENT}"/>'
-        for a, b in example.events
-    )
-    top = max(float(example.baseline.score.max()), example.baseline_threshold) * 1.05
-    lines = [
-        _trace(detector.score, _DETECTOR, low=180, high=30, top=1.0),
-        _rule(example.threshold, low=180, high=30, top=1.0),
-        _axis("probability", low=180, high=30, top=1.0),
-        _trace(example.baseline.score, _BASELINE, low=310, high=215, top=top),
-        _rule(example.baseline_threshold, low=310, high=215, top=top),
-        _axis("line length", low=310, high=215, top=top),
+def _seizures(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    head = (title, "seizures", "patients", "found", "sensitivity", "Wilson 95 %")
+    cells = [
+        (
+            row["name"],
+            str(row["seizures"]),
+            str(row["patients"]),
+            str(row["found"]),
+            f"{row['sensitivity']:.3f}",
+            " to ".join(f"{edge:.3f}" for edge in row["wilson"]),
+        )
+        for row in rows
     ]
-    ticks = "".join(f'<text x="{x(t):.1f}" y="326" text-anchor="middle">{t:g}</text>' for t in _ticks(end))
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} 350" role="img" aria-label="probability over time">'
-        f"{shades}{bars}{''.join(lines)}{ticks}"
-        f'<text x="{_WIDTH - _RIGHT}" y="343" text-anchor="end">seconds</text></svg>'
-        f'<p class="note"><code>{escape(detector.path)}</code>, the recording with the most seizures. '
-        "Reference: shaded; detected events: bars; thresholds: dashed.</p>"
+    return _table(head, cells)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    top = "".join(f"<th{' class=n' if i else ''}>{escape(name)}</th>" for i, name in enumerate(head))
+    body = "".join(
+        "<tr>" + "".join(f"<td{' class=n' if i else ''}>{escape(cell)}</td>" for i, cell in enumerate(row)) + "</tr>"
+        for row in rows
     )
+    return f"<table><tr>{top}</tr>{body}</table>"
 
 
-def _loss(losses: Sequence[float]) -> str:
-    if not losses:
-        return "<p>No steps.</p>"
-    values = np.array(losses, dtype=np.float32)
-    box = np.ones(min(len(values), 20))
-    smooth = np.convolve(values, box, "same") / np.convolve(np.ones(len(values)), box, "same")
-    top = float(values.max()) * 1.05 or 1.0
-    ticks = "".join(
-        f'<text x="{_LEFT + t / len(values) * (_WIDTH - _LEFT - _RIGHT):.1f}" y="196" text-anchor="middle">{t:g}</text>'
-        for t in _ticks(len(values))
-    )
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} 215" role="img" aria-label="training loss">'
-        + _trace(values, "#bcd6f2", low=180, high=15, top=top)
-        + _trace(smooth.astype(np.float32), _DETECTOR, low=180, high=15, top=top)
-        + _axis("loss", low=180, high=15, top=top)
-        + ticks
-        + f'<text x="{_WIDTH - _RIGHT}" y="211" text-anchor="end">steps</text></svg>'
-        + '<p class="note">The loss of each step, and its mean over 20 steps.</p>'
-    )
+def _shown(form: str, value: Any) -> str:
+    return NO_VALUE if value is None else form.format(value)
 
 
-def _trace(values: Float32, colour: str, *, low: float, high: float, top: float) -> str:
-    """Draw a series over the full width; where many points share a place, keep the lowest and the highest."""
-    n = len(values)
-    size = -(-n // _MAX_POINTS)
-    points = []
-    for first in range(0, n, size):
-        part = values[first : first + size]
-        for place in sorted({int(part.argmin()), int(part.argmax())}):
-            along = (first + place + 0.5) / n
-            up = float(part[place]) / top
-            points.append(f"{_LEFT + along * (_WIDTH - _LEFT - _RIGHT):.1f},{low - up * (low - high):.1f}")
-    return f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" stroke-width="1.3"/>'
-
-
-def _rule(value: float, *, low: float, high: float, top: float) -> str:
-    y = low - value / top * (low - high)
-    return f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#444" stroke-dasharray="4 3"/>'
-
-
-def _axis(title: str, *, low: float, high: float, top: float) -> str:
-    return (
-        f'<line x1="{_LEFT}" x2="{_LEFT}" y1="{low}" y2="{high}" stroke="#999"/>'
-        f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{low}" y2="{low}" stroke="#999"/>'
-        f'<text x="{_LEFT - 6}" y="{high + 4}" text-anchor="end">{top:.3g}</text>'
-        f'<text x="{_LEFT - 6}" y="{low + 4}" text-anchor="end">0</text>'
-        f'<text x="{_LEFT}" y="{high - 6}">{title}</text>'
-    )
-
-
-def _ticks(end: float) -> list[float]:
-    step = next((s for s in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600) if end / s <= 10), end / 8)
-    return [i * step for i in range(int(end // step) + 1)]
+def _calibration(found: Mapping[str, Any]) -> str:
+    if not found["calibrated"]:
+        text = "Not calibrated: thresholds were not tuned on another split. Confidences are the detector's own."
+    else:
+        text = (
+            f"Fitted where the threshold was tuned: temperature {found['temperature']:.2f}, shift of the log odds "
+            f"{found['prior']:+.2f}. The confidence of events is the calibrated probability."
+        )
+    return f'<p class="note">{text}</p>'

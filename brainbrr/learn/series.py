@@ -10,7 +10,7 @@ from brainbrr.core.arrays import Float32, Float64
 from brainbrr.core.progress import Progress
 from brainbrr.errors import UsageError
 from brainbrr.loading.recordings import ViewRecording
-from brainbrr.scoring.events import Events, Scored
+from brainbrr.scoring.events import UNTYPED, Events, Scored
 from brainbrr.views.view import View
 
 STEPS_PER_SECOND = 4
@@ -18,6 +18,7 @@ STEPS_PER_SECOND = 4
 
 _LINE_LENGTH_S = 5.0
 _BLOCK_S = 60
+_NO_TYPES = ("seiz", "bckg")
 
 SeriesOf = Callable[[View, int], Float32]
 """Returns one recording's score, (steps,)."""
@@ -87,13 +88,28 @@ def _scored(view: View, position: int, series_of: SeriesOf) -> Scored:
         score=score,
         step_s=step / view.rate_hz,
         duration_s=duration_s,
-        seizures=_seizures(recording, duration_s),
+        seizures=(seizures := _seizures(recording, duration_s)),
+        types=_types(recording, seizures),
     )
 
 
 def _seizures(recording: ViewRecording, duration_s: float) -> Events:
     events = [(start / 1e6, min(stop / 1e6, duration_s)) for start, stop in recording.seizures]
     return [(start, stop) for start, stop in events if start < stop]
+
+
+def _types(recording: ViewRecording, seizures: Events) -> tuple[str, ...]:
+    """Return the type of each seizure: that of the events which overlap it longest; none where no event has a type."""
+    typed = [each for each in recording.annotations.typed if each.label not in _NO_TYPES]
+    found = []
+    for start, stop in seizures if typed else ():
+        seconds: dict[str, float] = {}
+        for each in typed:
+            shared = min(stop, each.stop_us / 1e6) - max(start, each.start_us / 1e6)
+            seconds[each.label] = seconds.get(each.label, 0.0) + max(shared, 0.0)
+        name = max(seconds, key=lambda label: (seconds[label], label))
+        found.append(name if seconds[name] else UNTYPED)
+    return tuple(found)
 
 
 def step_samples(rate_hz: int) -> int:

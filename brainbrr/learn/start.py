@@ -13,6 +13,9 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
+from brainbrr.core.models import explain
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.eeg.signal.recipe import Recipe, load_recipe
 from brainbrr.errors import (
@@ -292,7 +295,7 @@ class EvaluateOptions:
 
     Without `tune` the run's thresholds stay. `profile`, `corpus` (None: the run's) and `where`, (field, pattern)
     pairs, are those of splits. `splits` and `aliases`, as `load_splits` takes them, are the run's where none are given.
-    `weights` are the best of the run, or its last.
+    `weights` are the best of the run, or its last. `tune_rule` chooses the rule of events with the threshold.
     """
 
     view: View | str = "eval"
@@ -303,6 +306,7 @@ class EvaluateOptions:
     splits: str | Path | None = None
     aliases: Mapping[str, str] | str | Path | None = None
     weights: Which = "best"
+    tune_rule: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.view, str) and self.tune == self.view:
@@ -343,7 +347,15 @@ def evaluate(run: str | Path, options: EvaluateOptions, settings: Settings, prog
 
     held_out, tuning = opened(options.view), None if options.tune is None else opened(options.tune)
     aliases = splits.aliases if splits else None
-    return score(folder, held_out, tune=tuning, aliases=aliases, weights=options.weights, progress=progress)
+    return score(
+        folder,
+        held_out,
+        tune=tuning,
+        aliases=aliases,
+        weights=options.weights,
+        tune_rule=options.tune_rule,
+        progress=progress,
+    )
 
 
 def _splits_of(options: TrainOptions | EvaluateOptions, frozen: Mapping[str, Any] | None) -> Splits | None:
@@ -381,8 +393,13 @@ def _dev_of(run: Path, store: Store) -> View | None:
 
 
 def recipe_of(frozen: Mapping[str, Any]) -> Recipe:
-    """Return the recipe of a frozen view."""
-    return Recipe.from_identity(frozen["recipe"]["fields"], name=frozen["recipe"]["name"])
+    """Return the recipe of a frozen view. Raises UsageError for one of a revision that is not built any more."""
+    try:
+        return Recipe.from_identity(frozen["recipe"]["fields"], name=frozen["recipe"]["name"])
+    except ValidationError as error:
+        raise UsageError(
+            f"the run's recipe cannot be computed here: {explain(error)}", fix="the version of brainbrr that trained it"
+        ) from None
 
 
 def ready(report: ViewReport) -> View:

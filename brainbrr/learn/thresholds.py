@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from brainbrr.core import files
 from brainbrr.core.arrays import Float64
 from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.scoring.bootstrap import Bootstrap, by_patient, rates
+from brainbrr.scoring.calibration import Calibration
 from brainbrr.scoring.events import EventRule, Pool, Scored
 from brainbrr.scoring.metrics import szcore_event
 
@@ -32,7 +34,9 @@ _AGAIN = Fix(("evaluate", "RUN"), " tunes again, on split dev")
 class Thresholds:
     """The thresholds of detector and baseline: how they were chosen, under which rule, on which recordings.
 
-    `tuning` says on how much, how well they did there and how certain the detector's is.
+    `tuning` says on how much, how well they did there and how certain the detector's is; `joint`, that the rule was
+    tuned with them and is not the config's. `calibration` makes a confidence of a probability; None where none was
+    fitted.
     """
 
     detector: float
@@ -41,10 +45,17 @@ class Thresholds:
     rule: Mapping[str, float]
     tuned_on: tuple[str, ...] = ()
     tuning: Mapping[str, Any] = field(default_factory=dict)
+    joint: bool = False
+    calibration: Calibration | None = None
+
+    def event_rule(self, rule: EventRule) -> EventRule:
+        """Return the rule of events that goes with the thresholds, the rest of it as in the config's."""
+        return EventRule.model_validate({**rule.model_dump(), **self.rule})
 
     def write(self, file: Path) -> None:
         """Save the thresholds in a run."""
-        files.replace(file, json.dumps(vars(self), indent=1).encode())
+        calibration = None if self.calibration is None else vars(self.calibration)
+        files.replace(file, json.dumps({**vars(self), "calibration": calibration}, indent=1).encode())
 
     @classmethod
     def read(cls, file: Path, rule: EventRule) -> Thresholds:
@@ -60,10 +71,13 @@ class Thresholds:
                 dict(found["rule"]),
                 tuple(found.get("tuned_on", ())),
                 dict(found.get("tuning", {})),
+                bool(found.get("joint")),
+                _calibration(found),
             )
+            kept.event_rule(rule)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise IntegrityError(f"the run's thresholds cannot be read: {error}", where=file, fix=_AGAIN) from None
-        now = rule.parameters()
+        now = kept.rule if kept.joint else rule.parameters()
         others = [
             f"{name} was {kept.rule.get(name)}, is {now[name]}" for name in now if kept.rule.get(name) != now[name]
         ]
@@ -74,6 +88,14 @@ class Thresholds:
                 fix=_AGAIN,
             )
         return kept
+
+
+def _calibration(found: Mapping[str, Any]) -> Calibration | None:
+    said = found.get("calibration")
+    calibration = None if said is None else Calibration(float(said["temperature"]), float(said["prior"]))
+    if calibration is not None and not (0 < calibration.temperature < np.inf and np.isfinite(calibration.prior)):
+        raise ValueError("the calibration is not one")
+    return calibration
 
 
 @dataclass(frozen=True)
@@ -147,6 +169,21 @@ class Tuned:
             interval=None if interval is None else (interval[0], interval[1]),
             event_f1_interval=bootstrap.interval(float(f1[best]), again[:, best]),
         )
+
+
+MIN_DURATIONS_S, MERGE_GAPS_S, LOW_SHARES = (0.0, 5.0, 10.0, 20.0), (0.0, 10.0, 30.0), (1.0, 0.5)
+"""The rules of events that are tried when the rule is tuned with the threshold."""
+
+
+def best_rule(recordings: Sequence[Scored], rule: EventRule) -> EventRule:
+    """Return the rule of events with the best threshold's event F1: the given one unless another is clearly better."""
+    tried = [
+        rule.model_copy(update={"min_duration_s": shortest, "merge_gap_s": gap, "low_share": low})
+        for shortest, gap, low in product(MIN_DURATIONS_S, MERGE_GAPS_S, LOW_SHARES)
+    ]
+    f1 = {each: float(Sweep.of(recordings, PROBABILITIES, each).f1().max()) for each in (rule, *tried)}
+    best = max(f1, key=lambda each: f1[each])
+    return best if f1[best] > f1[rule] + PLATEAU else rule
 
 
 def best_threshold(recordings: Sequence[Scored], candidates: Iterable[float], rule: EventRule) -> float:

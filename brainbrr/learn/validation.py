@@ -30,9 +30,11 @@ from brainbrr.views.view import View
 
 SHARE = 0.05
 """The most of a training's time that validations take, all of dev at the end not counted."""
-_FORWARD = 1.5
-"""Windows that are only computed forwards in the time of a window of a training step; two to three are usual."""
+_FORWARD = 2.5
+"""Windows that are only computed forwards in the time of a window of a training step: 3.4 were measured on a CPU."""
 _LEAST = 1e-7
+_LEAST_ILL = 2
+"""Patients with seizures that each half of dev needs: on a single one nothing can be chosen."""
 
 Scores = dict[str, Any]
 """`loss`, `auroc`, `event_f1` and the `threshold` of the events; None where a score is not defined."""
@@ -72,7 +74,7 @@ class Validator:
     """Scores weights on recordings of a dev view: a fixed part of it, or all.
 
     `patients` are those on whom the best weights are chosen: half of those of dev, so that thresholds can be tuned on
-    the others; all of them where a half would be without seizures.
+    the others; all of them where a half would have a single patient with seizures.
     """
 
     def __init__(self, view: View, config: TrainConfig) -> None:
@@ -135,7 +137,7 @@ def _trained_s(config: OptimiserConfig, view: View) -> float:
 def halves(view: View) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the patients on whom the best weights are chosen, and the others, each with half of those with seizures.
 
-    All of them, and none, where one half would have no seizures.
+    All of them, and none, where a half would have fewer than two patients with seizures.
     """
     recordings = [view.recordings[i] for i in labelled(view)]
     ill = {each.patient for each in recordings if each.seizures}
@@ -144,7 +146,7 @@ def halves(view: View) -> tuple[tuple[str, ...], tuple[str, ...]]:
     for group in ([each for each in by_digest if each in ill], [each for each in by_digest if each not in ill]):
         for i, patient in enumerate(group):
             parts[i % 2].append(patient)
-    if len(ill) < 2:
+    if len(ill) < 2 * _LEAST_ILL:
         return tuple(sorted(by_digest)), ()
     return tuple(sorted(parts[0])), tuple(sorted(parts[1]))
 

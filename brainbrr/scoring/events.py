@@ -18,9 +18,16 @@ Events = list[tuple[float, float]]
 """Seizures of one recording as (start, stop) in seconds: sorted, disjoint."""
 
 
+UNTYPED = "not typed"
+"""The type of a seizure that only says that it is one."""
+
+
 @dataclass(frozen=True)
 class Scored:
-    """One recording's output and truth over its labelled time: `score` (n,) has one value per `step_s` seconds."""
+    """One recording's output and truth over its labelled time: `score` (n,) has one value per `step_s` seconds.
+
+    `types` names each seizure's type, and is empty where none is known.
+    """
 
     path: str
     patient: str
@@ -28,6 +35,7 @@ class Scored:
     step_s: float
     duration_s: float
     seizures: Events
+    types: tuple[str, ...] = ()
 
     @property
     def label(self) -> Bool:

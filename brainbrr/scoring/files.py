@@ -25,7 +25,7 @@ def csv_bi(recording: Scored, events: Events) -> str:
         "channel,start_time,stop_time,label,confidence",
     ]
     for start, stop, seizure in _with_background(events, recording.duration_s):
-        mean = _mean(recording, start, stop)
+        mean = mean_score(recording, start, stop)
         label, confidence = ("seiz", mean) if seizure else ("bckg", 1 - mean)
         lines.append(f"TERM,{start:.4f},{stop:.4f},{label},{confidence:.4f}")
     return "\n".join(lines) + "\n"
@@ -39,14 +39,15 @@ def bids_tsv(recording: Scored, events: Events) -> str:
     rows = [(start, stop, "sz") for start, stop in events] or [(0.0, recording.duration_s, "bckg")]
     lines = ["\t".join(_BIDS_COLUMNS)]
     for start, stop, label in rows:
-        mean = _mean(recording, start, stop)
+        mean = mean_score(recording, start, stop)
         confidence = mean if label == "sz" else 1 - mean
         fields = (f"{start:.4f}", f"{stop - start:.4f}", label, f"{confidence:.4f}", "all", "n/a")
         lines.append("\t".join((*fields, f"{recording.duration_s:.4f}")))
     return "\n".join(lines) + "\n"
 
 
-def _mean(recording: Scored, start: float, stop: float) -> float:
+def mean_score(recording: Scored, start: float, stop: float) -> float:
+    """Return the mean of a recording's probabilities over an event, in seconds."""
     first, last = round(start / recording.step_s), math.ceil(stop / recording.step_s - 1e-6)  # the last may be short
     part = recording.score[first:last]
     return float(part.mean()) if len(part) else 0.0

@@ -41,6 +41,7 @@ class Outcome:
     duration_s: float
     reference: Events
     hypothesis: Events
+    types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -166,15 +167,20 @@ def event_metrics(outcomes: Sequence[Outcome], bootstrap: Bootstrap) -> tuple[di
     return found, intervals
 
 
-def metrics(recordings: Sequence[Scored], threshold: float, rule: EventRule, *, seed: int) -> dict[str, Any]:
-    """Return every score of a set of series: of all thresholds, and of the events at one."""
+def outcomes_at(recordings: Sequence[Scored], threshold: float, rule: EventRule) -> list[Outcome]:
+    """Return the events of each recording at one threshold, beside its seizures."""
     spans, owner = Pool.of(recordings).events(threshold, rule)
-    outcomes = [
-        Outcome(
-            each.path, each.patient, each.duration_s, each.seizures, [(a, b) for a, b in spans[owner == i].tolist()]
-        )
+    cuts = np.searchsorted(owner, np.arange(len(recordings) + 1))
+    events = [[(a, b) for a, b in spans[cuts[i] : cuts[i + 1]].tolist()] for i in range(len(recordings))]
+    return [
+        Outcome(each.path, each.patient, each.duration_s, each.seizures, events[i], each.types)
         for i, each in enumerate(recordings)
     ]
+
+
+def metrics(recordings: Sequence[Scored], threshold: float, rule: EventRule, *, seed: int) -> dict[str, Any]:
+    """Return every score of a set of series: of all thresholds, and of the events at one."""
+    outcomes = outcomes_at(recordings, threshold, rule)
     n_patients = len({each.patient for each in recordings})
     bootstrap = Bootstrap.of(n_patients, resamples=rule.resamples, seed=seed)
     over_all, their_intervals = curves(recordings, rule, bootstrap)

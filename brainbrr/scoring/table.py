@@ -9,6 +9,8 @@ from typing import Any
 from brainbrr.scoring.bootstrap import LEAST_PATIENTS
 
 NO_VALUE = "–"
+ENOUGH_SEIZURES = 30
+"""Below this number of seizures a tuned threshold is said to be uncertain."""
 
 _STEPS = {
     "auroc": ("AUROC", "{:.3f}"),
@@ -95,6 +97,14 @@ def verdict(found: Mapping[str, Any]) -> list[str]:
         sentences.append(
             f"Few seizures ({found['seizures']}) and patients ({found['patients']}): differences may be chance."
         )
+    tuning = found.get("tuning")
+    if tuning and tuning["seizures"] < ENOUGH_SEIZURES:
+        sentences.append(
+            f"The threshold was tuned on {tuning['seizures']} seizures of {tuning['patients']} patients: fewer than "
+            f"{ENOUGH_SEIZURES}, so other patients would give another one."
+        )
+    if found.get("chose_weights"):
+        sentences.append(f"{found['chose_weights']} of these patients chose the weights: the scores are too good.")
     return sentences
 
 

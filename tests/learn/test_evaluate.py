@@ -328,7 +328,7 @@ def test_the_report_stands_alone_and_says_that_the_data_is_synthetic(scored: Eva
         low, high = found["nedc"]["ovlp"]["counts"]["wilson"]["sensitivity"]
         for said in (f"{found['auroc']:.3f}", f"{low:.3f} to {high:.3f}", found["nedc"]["taes"]["scorer"]):
             assert said in page, said
-    assert page.count("<svg") == page.count("</svg>") == 2
+    assert page.count("<svg") == page.count("</svg>") == 5
     tensors, learned = r.read_tensors(scored.run / "model.safetensors")
     for told in (
         f"{sum(each.numel() for each in tensors.values()):,} parameters",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.learn import predict as module
 from brainbrr.learn import runs as r
 from brainbrr.learn.config import TrainConfig
+from brainbrr.learn.evaluate import evaluate
 from brainbrr.learn.held_out import probabilities
 from brainbrr.learn.predict import Predictor
 from brainbrr.learn.predict_files import PredictReport, predict
@@ -108,6 +110,25 @@ def test_the_threshold_is_the_one_that_was_tuned(run: Path, generated: Path, vie
     (run / "thresholds.json").write_text("{}")
     with pytest.raises(IntegrityError, match="thresholds cannot be read"):
         predict(run, [edf])
+
+
+def test_the_confidence_of_an_event_is_the_calibrated_probability(
+    run: Path, generated: Path, view_of: ViewOf, tmp_path: Path
+) -> None:
+    evaluate(run, view_of("eval"), tune=view_of("dev"))
+    kept = json.loads((run / "thresholds.json").read_text())
+    edf = next((generated / "edf" / "eval").rglob("*.edf"))
+    told = []
+    for prior in (0.0, -2.0):
+        said = {**kept, "detector": 1e-6, "calibration": {"temperature": 1.0, "prior": prior}}
+        (run / "thresholds.json").write_text(json.dumps(said))
+        report = predict(run, [edf], out=tmp_path / f"{prior}.csv_bi")
+        [prediction] = report.predictions
+        [confidence] = prediction.to_json()["confidences"]
+        assert f",seiz,{confidence:.4f}" in (tmp_path / f"{prior}.csv_bi").read_text()
+        told.append((confidence, prediction.scored.score))
+    (sure, score), (less, same) = told
+    assert less < sure == pytest.approx(float(score.mean()), abs=1e-4) and (score == same).all()
 
 
 def test_what_the_detector_was_trained_on_is_said(trained: Path, generated: Path, view_of: ViewOf) -> None:
