@@ -50,8 +50,8 @@ def choose(rows: Iterable[C], profile: Profile, *, has_seizures: Mapping[str, bo
     for row in rows:
         by_split.setdefault(row.split, []).append(row)
     chosen: list[C] = []
-    for split in sorted(by_split, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name)):
-        ordered = sorted(by_split[split], key=_order)
+    for split in by_rank(by_split):
+        ordered = sorted(by_split[split], key=place_in_profile)
         with_seizures = [row for row in ordered if has_seizures[row.path]]
         without = [row for row in ordered if not has_seizures[row.path]]
         turns = (row for row in chain.from_iterable(zip_longest(with_seizures, without)) if row is not None)
@@ -59,7 +59,13 @@ def choose(rows: Iterable[C], profile: Profile, *, has_seizures: Mapping[str, bo
     return tuple(chosen)
 
 
-def _order(row: Candidate) -> tuple[str, str]:
+def by_rank(splits: Iterable[str]) -> list[str]:
+    """Return the names of splits in the order in which profiles take them."""
+    return sorted(splits, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
+
+
+def place_in_profile(row: Candidate) -> tuple[str, str]:
+    """Return what orders the recordings of a split: a hash of patient and path, and the path."""
     return xxh3_128(canonical_json([row.patient, row.path])), row.path
 
 

@@ -122,6 +122,23 @@ def check(statistics: Mapping[str, Any], *, present: Sequence[bool], n: int) -> 
             raise ValueError("quartiles differ where nothing varies")
 
 
+def means_and_gains(statistics: Mapping[str, Any]) -> tuple[list[int], list[float]]:
+    """Return each row's mean as the nearest integer, ties to even, and one over its standard deviation, 0 for none."""
+    n, sums, means, gains = statistics["n"], statistics["sums"], [], []
+    for total, square in zip(sums, squares(statistics), strict=True):
+        mean, rest = divmod(total, n)
+        means.append(mean + (2 * rest > n or (2 * rest == n and mean % 2)))
+        spread = n * square - total * total
+        gains.append(n / math.sqrt(spread) if spread else 0.0)
+    return means, gains
+
+
+def squares(statistics: Mapping[str, Any]) -> list[int]:
+    """Return each row's sum of squares: the diagonal of the stored upper triangle."""
+    n_rows, products = len(statistics["sums"]), statistics["products"]
+    return [products[i * n_rows - i * (i - 1) // 2] for i in range(n_rows)]
+
+
 def _integers(values: object, name: str) -> list[int]:
     if not isinstance(values, list) or not all(type(value) is int for value in values):
         raise ValueError(f"{name} are no integers")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from itertools import chain
 from typing import Any, NamedTuple
@@ -45,25 +45,8 @@ def index_of(
     k = np.array([r.record.array.k for r in recordings], dtype=np.int8).reshape(len(recordings), len(channels))
     step_uv: Float64 = float(Fraction(recipe.quantum_uv)) * 2.0 ** k.astype(np.float64)
     events = _events(recordings, rate_hz)
-    frame = Frame(
-        digest=digest,
-        rate_hz=rate_hz,
-        length=window.samples("length_s", rate_hz),
-        stride=window.samples("stride_s", rate_hz),
-        tail=window.tail,
-        full_fraction=window.full_fraction,
-        clip=window.clip,
-        quantum_uv=str(recipe.quantum_uv),
-        channels=tuple(channels),
-        rows=rows,
-        absent=tuple(absent),
-        matrices=tuple(tuple(map(tuple, matrix.tolist())) for matrix in matrices),
-        patients=tuple(patients),
-        types=events.types,
-        places=events.places,
-    )
-    return Index(
-        frame=frame,
+    return index_from(
+        frame_of(recipe, window, absent=absent, matrices=matrices, patients=patients, events=events, digest=digest),
         key=_digests([r.key for r in recordings], n_bytes=16),
         content=_digests([r.content for r in recordings], n_bytes=32),
         n_samples=np.array([r.n_samples for r in recordings], dtype=np.int64),
@@ -72,15 +55,50 @@ def index_of(
         layout=layout,
         patient=patient,
         k=k,
-        **_numbers(
+        numbers=_numbers(
             recordings,
             [matrices[i] for i in layout],
             step_uv,
             window,
             n_rows=len(rows),
         ),
-        **events.arrays,
+        events=events,
     )
+
+
+def frame_of(
+    recipe: Recipe,
+    window: WindowSpec,
+    *,
+    absent: Sequence[tuple[str, ...]],
+    matrices: Sequence[Float64],
+    patients: Sequence[str],
+    events: Events,
+    digest: str | None,
+) -> Frame:
+    """Return what the recordings of an index share."""
+    return Frame(
+        digest=digest,
+        rate_hz=recipe.rate_hz,
+        length=window.samples("length_s", recipe.rate_hz),
+        stride=window.samples("stride_s", recipe.rate_hz),
+        tail=window.tail,
+        full_fraction=window.full_fraction,
+        clip=window.clip,
+        quantum_uv=str(recipe.quantum_uv),
+        channels=tuple(recipe.channels),
+        rows=rows_of(recipe.channels, (), window)[0],
+        absent=tuple(absent),
+        matrices=tuple(tuple(map(tuple, matrix.tolist())) for matrix in matrices),
+        patients=tuple(patients),
+        types=events.types,
+        places=events.places,
+    )
+
+
+def index_from(frame: Frame, *, numbers: Mapping[str, AnyArray], events: Events, **arrays: AnyArray) -> Index:
+    """Return an index of these arrays."""
+    return Index(frame=frame, **arrays, **numbers, **events.arrays)
 
 
 def _check(recording: ViewRecording, recipe: Recipe) -> None:
@@ -124,7 +142,7 @@ def _numbers(
     return {"centre": centre, "gain": gain, "mixed": mixed, "offset": offset, "scale": scale}
 
 
-class _Events(NamedTuple):
+class Events(NamedTuple):
     """The labels of all recordings: the frame's types and places, and the index's arrays."""
 
     types: tuple[str, ...]
@@ -132,7 +150,7 @@ class _Events(NamedTuple):
     arrays: dict[str, AnyArray]
 
 
-def _events(recordings: Sequence[ViewRecording], rate_hz: int) -> _Events:
+def _events(recordings: Sequence[ViewRecording], rate_hz: int) -> Events:
     typed = [_inside(r.annotations.typed or r.annotations.seizures, r, rate_hz) for r in recordings]
     events = list(chain.from_iterable(typed))
     types = sorted({label for _, _, label, _ in events} | {SEIZURE_TYPE})
@@ -141,7 +159,7 @@ def _events(recordings: Sequence[ViewRecording], rate_hz: int) -> _Events:
     event_place[[bool(names) for _, _, _, names in events]] = place
     seizures = [seizure_samples(r.seizures, rate_hz=rate_hz, n_samples=r.valid_until) for r in recordings]
     unknown = [seizure_samples(r.unknown, rate_hz=rate_hz, n_samples=r.valid_until) for r in recordings]
-    return _Events(
+    return Events(
         tuple(types),
         # a name that is no electrode stays as the file has it
         tuple(tuple(electrode_of(name) or name for name in names) for names in named),

@@ -5,11 +5,12 @@ Reads records, no signal; knows nothing of windows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from brainbrr.core.digest import json_digest
 from brainbrr.core.display import counted, html_table
@@ -221,12 +222,28 @@ class ViewRecording:
         return json_digest(labels)
 
 
-class Recordings(tuple[ViewRecording, ...]):
-    """The recordings of a view, a tuple that shows itself as a table.
+@dataclass(frozen=True)
+class Totals:
+    """What the recordings of a view have together; `absent` and `flat`: recordings by channel."""
+
+    seconds: float
+    seizures: int
+    clipped: int
+    patients: int
+    short: int
+    synthetic: bool
+    absent: Mapping[str, int]
+    flat: Mapping[str, int]
+    n_bytes: int | None = None
+    """Of their objects, None where it is not known without a look at each."""
+
+
+class Recordings(Sequence[ViewRecording]):
+    """The recordings of a view, a sequence that shows itself as a table.
 
     Parameters
     ----------
-    iterable : iterable of ViewRecording
+    recordings : iterable of ViewRecording
         The recordings.
 
     Examples
@@ -238,11 +255,38 @@ class Recordings(tuple[ViewRecording, ...]):
     23.0
     """
 
-    __slots__ = ()
+    def __init__(self, recordings: Iterable[ViewRecording] = ()) -> None:
+        self._recordings = tuple(recordings)
+
+    def __len__(self) -> int:
+        return len(self._recordings)
+
+    @overload
+    def __getitem__(self, place: int) -> ViewRecording: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[ViewRecording, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> ViewRecording | tuple[ViewRecording, ...]:
+        if isinstance(place, slice):
+            return tuple(map(self._one, range(len(self))[place]))
+        return self._one(range(len(self))[place])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _one(self, place: int) -> ViewRecording:
+        return self._recordings[place]
 
     def __repr__(self) -> str:
-        hours, patients = sum(each.duration_s for each in self) / 3600, {each.patient for each in self}
-        return f"<{counted(len(self), 'recording')}, {counted(len(patients), 'patient')}, {hours:.2f} h>"
+        found = self._totals()
+        held = f"{counted(len(self), 'recording')}, {counted(found.patients, 'patient')}"
+        return f"<{held}, {found.seconds / 3600:.2f} h>"
+
+    def _totals(self) -> Totals:
+        return totals_of(self, 0)
 
     def _repr_html_(self) -> str:
         rows = [each.to_dict() for each in self[:_ROWS_SHOWN]]
@@ -281,6 +325,22 @@ class Recordings(tuple[ViewRecording, ...]):
         return pandas.DataFrame(self.to_dicts())
 
 
+def totals_of(recordings: Sequence[ViewRecording], length: int) -> Totals:
+    """Return what recordings have together; windows have `length` samples."""
+    names = [each.record.signal.get("flat") for each in recordings]
+    flat = [name for each in names if isinstance(each, list) for name in each if isinstance(name, str)]
+    return Totals(
+        seconds=sum(each.duration_s for each in recordings),
+        seizures=sum(len(each.seizures) for each in recordings),
+        clipped=sum(each.n_clipped for each in recordings),
+        patients=len({each.patient for each in recordings}),
+        short=sum(each.n_samples < length for each in recordings),
+        synthetic=any(each.synthetic for each in recordings),
+        absent=Counter(name for each in recordings for name in each.absent),
+        flat=Counter(flat),
+    )
+
+
 @dataclass(frozen=True)
 class Scope:
     """Which part of a corpus a view is: corpus, profile, split (None: all), and what narrows them further."""
@@ -295,7 +355,7 @@ class Scope:
 class Members:
     """The recordings that a view reads, and those that it lacks, with the reasons."""
 
-    recordings: tuple[ViewRecording, ...]
+    recordings: Sequence[ViewRecording]
     missing: tuple[Missing, ...] = ()
     omitted: tuple[Omission, ...] = ()
     stale: tuple[Stale, ...] = ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -16,8 +17,8 @@ from brainbrr.core import files
 from brainbrr.core.digest import sha256
 from brainbrr.core.failpoints import reach
 from brainbrr.errors import Fix, FormatError, IntegrityError, UsageError
-from brainbrr.store import sidecars
-from brainbrr.store.generation import LEAST_SHARE, MOST_DELTAS, Rows, decode, encode
+from brainbrr.store import columns, sidecars
+from brainbrr.store.generation import LEAST_SHARE, MOST_DELTAS, Rows, decode, decode_lazily, encode
 from brainbrr.store.generation import Catalog as Catalog
 from brainbrr.store.generation import Refusal as Refusal
 from brainbrr.store.generation import Row as Row
@@ -173,7 +174,12 @@ def _of(layout: Layout, corpus: str, seq: int, catalog: Catalog) -> Catalog:
 
 
 def _decoded(layout: Layout, corpus: str, seq: int, data: bytes, digest: str) -> Catalog:
-    return decode(data, where=layout.generation(corpus, seq))
+    """Return what a generation's file says; where it has columns, its rows are decoded when they are used."""
+    where = layout.generation(corpus, seq)
+    with suppress(IntegrityError):  # damaged ones: readers do without
+        if (found := columns.read(layout, corpus, seq, digest)) is not None:
+            return decode_lazily(data, found, where=where)
+    return decode(data, where=where)
 
 
 def _not_continued(layout: Layout, corpus: str, seq: int) -> IntegrityError:
@@ -228,6 +234,7 @@ def publish(
         unchanged = before is not None and not changed and not removed and _says(merged) == _says(before)
         if before is not None and parent is not None and unchanged and not whole and before.created >= created:
             acknowledge(layout, corpus, before.seq, parent)  # its publisher may not have come so far
+            ensure_columns(layout, before)
             return before
         created, seq = max(created, merged.created), before.seq + 1 if before else 1
         mine = dataclasses.replace(
@@ -254,7 +261,17 @@ def publish(
             if published:
                 reach("generation linked")
                 acknowledge(layout, corpus, mine.seq, sha256(data))
+                if base is None:
+                    columns.write(layout, corpus, mine.seq, sha256(data), mine.rows)
                 return mine
+
+
+def ensure_columns(layout: Layout, catalog: Catalog) -> None:
+    """Write the columns of a catalog's base again where they are missing."""
+    seq = catalog.base or catalog.seq
+    if len(catalog.rows) >= columns.LEAST_ROWS and not layout.columns(catalog.corpus, seq).exists():
+        base, digest = generation(layout, catalog.corpus, seq)
+        columns.write(layout, catalog.corpus, seq, digest, base.rows)
 
 
 def _says(catalog: Catalog) -> tuple[str, bool, dict[str, str]]:
@@ -352,3 +369,11 @@ def damage(layout: Layout, corpus: str) -> Iterator[Bad]:
                 raise IntegrityError("the cut names another generation than the one that was cut off")
         except (IntegrityError, FormatError, OSError) as error:
             yield name_of(layout.cut(corpus, seq)), error
+    for seq in layout.with_columns(corpus):
+        try:
+            if seq >= first and seq in whole:
+                columns.read(layout, corpus, seq, whole[seq][1])
+            elif seq >= first and seq not in there:
+                raise IntegrityError("columns of a generation that does not exist")
+        except (IntegrityError, OSError) as error:
+            yield name_of(layout.columns(corpus, seq)), error

@@ -114,7 +114,9 @@ def inspect_store(store: Store, scope: Scope = Scope(), *, progress: Progress = 
     records = _Records(store, objects.sums, broken, misplaced)
     records.verify()
     deleted = deletion.deleted(store.layout)
-    references = References(store, records.whole, records.names, deleted["records"], broken)
+    references = References(
+        store, records.whole, records.names, deleted["records"], broken, columns_too=scope.depth == "full"
+    )
     references.check_catalogs()
     references.check_views()
     names: dict[str, Iterable[str]] = {"object": objects.names, "record": records.names}

@@ -234,6 +234,9 @@ class _Plan:
         for seq in layout.acknowledged(corpus):
             if seq < first:
                 remove(layout.acknowledgement(corpus, seq))
+        for seq in layout.with_columns(corpus):
+            if seq < first:
+                remove(layout.columns(corpus, seq))
         for seq in layout.cuts(corpus):
             if seq < first:
                 remove(layout.cut(corpus, seq))

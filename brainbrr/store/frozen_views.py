@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from brainbrr.core import files, models
-from brainbrr.core.digest import is_digest, json_digest, recipe_digest
+from brainbrr.core.digest import canonical_json, is_digest, json_digest, recipe_digest, sha256
 from brainbrr.core.models import Many, Stored
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import sidecars
@@ -186,5 +186,13 @@ def digest_of_view(
     recipe: str, window: Mapping[str, Any], recordings: Iterable[list[str]], omitted: Iterable[list[str]]
 ) -> str:
     """Return the SHA-256 of what a view consists of; the order of recordings does not matter."""
-    said = {"recipe": recipe, "window": window, "recordings": sorted(recordings), "omitted": sorted(omitted)}
-    return json_digest(said)
+    return digest_of_texts(recipe, window, map(canonical_json, sorted(recordings)), omitted)
+
+
+def digest_of_texts(
+    recipe: str, window: Mapping[str, Any], recordings: Iterable[bytes], omitted: Iterable[list[str]]
+) -> str:
+    """Return the SHA-256 of a view, of recordings that are sorted and canonical JSON already."""
+    rest = canonical_json({"omitted": sorted(omitted), "recipe": recipe, "window": window})
+    before, window_too = rest.split(b',"window":', 1)
+    return sha256(before + b',"recordings":[' + b",".join(recordings) + b'],"window":' + window_too)

@@ -100,7 +100,7 @@ def gc(
     began = time.monotonic()
     layout = store.layout
     unfinished, leftovers = len(deletion.folders(layout)), _leftovers(layout, _now_ns(layout, yes=yes))
-    collection = _Collection(store, grace_s, views_older_than_s, progress)
+    collection = _Collection(store, grace_s, views_older_than_s, progress, by_columns=not yes)
     receipts: list[Receipt] = []
     if yes:
         with files.writing(layout.root, n_bytes=1):
@@ -200,11 +200,13 @@ class _Survey:
 class _Collection:
     """One gc: it surveys the store and deletes, again after each time that a writer cancels it."""
 
-    def __init__(self, store: Store, grace_s: int, views_older_than_s: int | None, progress: Progress) -> None:
+    def __init__(
+        self, store: Store, grace_s: int, views_older_than_s: int | None, progress: Progress, *, by_columns: bool
+    ) -> None:
         self.found: dict[tuple[str, str], Unneeded] = {}
         self._store, self._layout, self._progress = store, store.layout, progress
         self._grace_s, self._views_older_than_s = grace_s, views_older_than_s
-        self._reachability = Reachability(store.layout)
+        self._reachability = Reachability(store.layout, by_columns=by_columns)
 
     def survey(self, now_ns: int) -> _Survey:
         """Return what is unreachable; old frozen views are deleted without a list of candidates."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import merge
 from typing import Annotated, Any, Literal
@@ -117,6 +117,8 @@ class Rows(Mapping[str, Row]):
 
     def __init__(self, base: Mapping[str, Row], changed: Mapping[str, Row], removed: frozenset[str]) -> None:
         self.base, self.changed, self.removed = base, changed, removed
+        self.columns: Any = None
+        """Of these rows, once they were asked for: see columns.py."""
 
     @classmethod
     def over(cls, rows: Mapping[str, Row], changed: Mapping[str, Row], removed: Iterable[str] = ()) -> Rows:
@@ -190,25 +192,25 @@ def decode(data: bytes, *, where: object) -> Catalog:
     return dataclasses.replace(catalog, rows=dict(zip(paths, rows, strict=True)))
 
 
-def decode_lazily(data: bytes, paths: Sequence[str], *, where: object) -> Catalog:
-    """Return what was encoded, of rows whose paths are known: each is decoded when it is used.
+def decode_lazily(data: bytes, columns: Any, *, where: object) -> Catalog:
+    """Return what was encoded, of rows that have columns: each is decoded when it is used.
 
     Raises IntegrityError as `decode`, for a row when it is used.
     """
     _verified(data, where=where)
     ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
     catalog = _opened(data[: ends[0]], n_rows=len(ends) - 2, where=where)
-    if len(paths) != len(ends) - 2:
-        raise IntegrityError(f"{len(ends) - 2} rows, where {len(paths)} belong", where=where)
-    return dataclasses.replace(catalog, rows=_Lines(data, ends, paths, where))
+    if len(columns) != len(ends) - 2:
+        raise IntegrityError(f"{len(ends) - 2} rows, where {len(columns)} belong", where=where)
+    return dataclasses.replace(catalog, rows=_Lines(data, ends, columns, where))
 
 
 class _Lines(Mapping[str, Row]):
     """Rows by path, each decoded from its line when it is used."""
 
-    def __init__(self, data: bytes, ends: Int64, paths: Sequence[str], where: object) -> None:
-        self._data, self._ends, self._where = data, ends, where
-        self._places = {path: i for i, path in enumerate(paths)}
+    def __init__(self, data: bytes, ends: Int64, columns: Any, where: object) -> None:
+        self._data, self._ends, self._where, self.columns = data, ends, where, columns
+        self._places = {path: i for i, path in enumerate(columns.paths)}
 
     def __getitem__(self, path: str) -> Row:
         i = self._places[path]

@@ -93,6 +93,7 @@ _RECORD = re.compile(r"[0-9a-f]{32}\.json\Z")
 _FINDINGS = re.compile(r"[0-9a-f]{32}-[1-9][0-9]{0,5}\.json\Z")
 _GENERATION = re.compile(r"([0-9]{8})\.jsonl\Z")
 _ACKNOWLEDGED = re.compile(r"([0-9]{8})\.ack\.json\Z")
+_COLUMNS = re.compile(r"([0-9]{8})\.columns\Z")
 _CUT = re.compile(r"([0-9]{8})\.cut\.json\Z")
 _RECEIPT = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}\.json\Z")
 _FAN_OUT = re.compile(r"[0-9a-f]{2}\Z")
@@ -238,6 +239,14 @@ class Layout:
         """Return the numbers of the generations that a catalog was cut at, ascending."""
         return self._numbers(corpus, _CUT)
 
+    def columns(self, corpus: str, seq: int) -> Path:
+        """Return the file of the columns of a catalog's base."""
+        return self.generation(corpus, seq).with_name(f"{seq:08d}.columns")
+
+    def with_columns(self, corpus: str) -> list[int]:
+        """Return the numbers of the generations that have columns, ascending."""
+        return self._numbers(corpus, _COLUMNS)
+
     @staticmethod
     def names_fan_out(name: str) -> bool:
         """Say whether a folder between a kind's own and its things can have this name."""
@@ -251,7 +260,7 @@ class Layout:
     @staticmethod
     def names_catalog_file(name: str) -> bool:
         """Say whether a file of a catalog can have this name."""
-        return any(kind.match(name) for kind in (_GENERATION, _ACKNOWLEDGED, _CUT))
+        return any(kind.match(name) for kind in (_GENERATION, _ACKNOWLEDGED, _CUT, _COLUMNS))
 
     @staticmethod
     def names_receipt(name: str) -> bool:
@@ -296,8 +305,9 @@ class Layout:
                 continue
             if fan_out.is_symlink() or (fan_out / SHARD_FILE).exists():
                 yield fan_out.name
-            for folder in (each for each in self.fan_outs(fan_out) if each.name != ARRAY_FILE):
-                yield _name_in(fan_out, folder.name, folder.name, _OBJECT)
+            for name in () if fan_out.is_symlink() else _folders(fan_out):
+                if name != ARRAY_FILE:
+                    yield _name_in(fan_out, name, name, _OBJECT)
 
     def found_records(self) -> Iterator[str]:
         """Yield every record's key; a misplaced file by its path below `records`."""
@@ -457,9 +467,20 @@ def _below(folder: Path, name: str) -> Path:
     return folder / path
 
 
+def _folders(folder: Path) -> list[str]:
+    """Return the names of folders in a folder, sorted; of links too, so that they are reported."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(each.name for each in entries if each.is_symlink() or each.is_dir(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError as error:
+        raise files.unreadable(folder, error) from error
+
+
 def _names(folder: Path) -> list[str]:
     try:
-        return sorted(path.name for path in folder.iterdir())
+        return sorted(os.listdir(folder))  # noqa: PTH208  # a tenth of the time of iterdir()
     except (FileNotFoundError, NotADirectoryError):
         return []
     except PermissionError as error:

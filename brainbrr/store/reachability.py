@@ -16,6 +16,7 @@ from brainbrr.core.digest import is_digest, key_of
 from brainbrr.errors import BrainbrrError, Fix, IntegrityError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import sidecars
+from brainbrr.store.columns import columns_of, digests, incomplete, objects_of
 from brainbrr.store.generation import decode
 from brainbrr.store.layout import Layout
 from brainbrr.store.records import Record
@@ -58,10 +59,13 @@ class LiveSet:
 
 
 class Reachability:
-    """Reads the live set of a store repeatedly: an unchanged file is opened once."""
+    """Reads the live set of a store repeatedly: an unchanged file is opened once.
 
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+    `by_columns`: a record that a catalog's columns know is not opened, which is enough to list, not to delete.
+    """
+
+    def __init__(self, layout: Layout, *, by_columns: bool = False) -> None:
+        self.layout, self._by_columns = layout, by_columns
         self._decoded: catalogs.Decoded = {}
         self._known: dict[Path, tuple[tuple[int, ...], Any]] = {}
 
@@ -78,8 +82,20 @@ class Reachability:
         keys: set[str] = set()
         contents: set[str] = set()
         corpora = [corpus for corpus in layout.corpora() if corpus != without_corpus]
+        summaries: dict[str, RecordSummary] = {}
         for _, catalog in _read_each(corpora, self._latest, damaged):
-            for row in catalog.rows.values():
+            columns = columns_of(layout, catalog.rows) if self._by_columns else None
+            rows: Iterable[catalogs.Row] = catalog.rows.values()
+            if columns is not None:
+                sources.update(digests(columns.arrays["source"][columns.arrays["has_source"]]))
+                for stored, *named in objects_of(columns):
+                    for source, key, content in zip(*named, strict=True):
+                        summaries[key] = RecordSummary(source, stored.recipe, content)
+                    if stored.recipe not in retired:
+                        keys.update(named[1])
+                        contents.update(named[2])
+                rows = (catalog.rows[path] for path in incomplete(columns))
+            for row in rows:
                 if row.source is not None:
                     sources.add(row.source)
                     for recipe in row.contents.keys() - retired:
@@ -89,7 +105,10 @@ class Reachability:
         for _, view in _read_each(views, self._needed_view, damaged):
             keys |= view.keys()
             contents |= set(view.values())
-        records = dict(_read_each(layout.found_records(), self._record_in_place, damaged))
+        there = list(layout.found_records())
+        records = {key: summaries[key] for key in there if key in summaries}
+        unknown = (key for key in there if key not in summaries)
+        records.update(_read_each(unknown, self._record_in_place, damaged))
         if damaged:
             more = f", and {len(damaged) - 1} more like it" if len(damaged) > 1 else ""
             what = f"nothing is deleted from a store that cannot be read wholly: {damaged[0].what}{more}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from brainbrr.core.digest import key_of
 from brainbrr.errors import BrainbrrError, IntegrityError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import frozen_views, sidecars
+from brainbrr.store import columns, frozen_views, sidecars
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.damage import Collector, Damage, Kind
 from brainbrr.store.records import Record
@@ -41,7 +41,8 @@ class References:
     """Compare what catalogs and frozen views reference with the records of a store.
 
     `records`: those that are verified, by key; `keys`: all that exist, damaged or not; `deleted`: when records were
-    deleted, by key. `wanted` is the content that each key should have, as far as catalogs and views name it.
+    deleted, by key. `columns_too`: derive the columns of catalogs again and compare. `wanted` is the content that each
+    key should have, as far as catalogs and views name it.
     """
 
     store: Store
@@ -49,6 +50,7 @@ class References:
     keys: Collection[str]
     deleted: Mapping[str, str]
     damage: Collector
+    columns_too: bool = False
     wanted: dict[str, str] = field(default_factory=dict)
     _known: set[str] = field(default_factory=set)
 
@@ -67,6 +69,18 @@ class References:
                 continue
             if catalog is not None:
                 self._check_rows(catalog, retired)
+                if self.columns_too:
+                    self._check_columns(catalog)
+
+    def _check_columns(self, catalog: Catalog) -> None:
+        """Compare the columns of a base with its rows and their records."""
+        layout, seq = self.store.layout, catalog.base or catalog.seq
+        path = layout.columns(catalog.corpus, seq)
+        with self.damage.collecting("catalog", catalogs.name_of(path)):
+            base, digest = catalogs.generation(layout, catalog.corpus, seq)
+            found = columns.read(layout, catalog.corpus, seq, digest)
+            if found is not None and columns.differ(found, columns.derived(layout, base.rows.values())):
+                raise IntegrityError("the columns are not what the catalog's rows and records say", where=path)
 
     def _check_rows(self, catalog: Catalog, retired: set[str]) -> None:
         for path, row in catalog.rows.items():

@@ -21,6 +21,7 @@ from brainbrr.errors import BrainbrrError, Fix, IntegrityError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import copy, create, generation, sidecars
 from brainbrr.store.damage import Damage, Kind, RepairResult, Restored
+from brainbrr.store.deletion import remove
 from brainbrr.store.layout import Layout
 from brainbrr.store.references import verify_small_file
 from brainbrr.store.store import Store
@@ -214,7 +215,9 @@ class _Catalog:
 
     def __init__(self, store: Store, source: Store | None, corpus: str, bad: list[_File]) -> None:
         self._store, self._layout, self._source, self._corpus = store, store.layout, source, corpus
-        self._bad = {kind: [each for each in bad if each.kind == kind] for kind in ("jsonl", "ack.json", "cut.json")}
+        self._bad = {
+            kind: [each for each in bad if each.kind == kind] for kind in ("jsonl", "ack.json", "cut.json", "columns")
+        }
 
     def repair(self) -> Iterator[RepairResult]:
         """Repair generations, the newest first, so that the rest is a catalog at any moment; then what names them."""
@@ -252,6 +255,15 @@ class _Catalog:
             if each.seq > newest:
                 yield self._given_up(each, newest)
         yield from map(self._rewritten, self._bad["cut.json"])
+        yield from map(self._derived_again, self._bad["columns"])
+
+    def _derived_again(self, each: _File) -> RepairResult:
+        """Delete damaged columns, and write those of the catalog's base."""
+        remove(self._layout.columns(self._corpus, each.seq))
+        with suppress(BrainbrrError, OSError):
+            if (catalog := self._store.catalog(self._corpus)) is not None:
+                catalogs.ensure_columns(self._layout, catalog)
+        return RepairResult(each.damage, "restored", "made again from the catalog and its records")
 
     def _has_anything_whole(self) -> bool:
         """Say whether a generation is whole, or a digest says which one another store should have."""

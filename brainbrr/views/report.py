@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from brainbrr.core.access import Guard, write_file
 from brainbrr.core.digest import canonical_json
 from brainbrr.core.statcache import Host, Sources, keep
@@ -16,15 +18,25 @@ from brainbrr.eeg.corpus.census import by_format, labels_unread
 from brainbrr.eeg.corpus.tree import RecordingFile, locate, scan
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import Fix, RecordingError, UsageError
+from brainbrr.loading.columnar import Assembled, StoredRecordings, contradicting
 from brainbrr.loading.index import Index
 from brainbrr.loading.labels import not_shown
 from brainbrr.loading.recordings import Members, Scope, Stale, assemble, contradictions
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.profiles import Profile
 from brainbrr.store.catalog import Catalog
+from brainbrr.store.columns import Columns, columns_of, digests
 from brainbrr.store.integrity import read_record
 from brainbrr.store.store import Store
-from brainbrr.views.select import Examined, Selection, by_quality, resolve_corpus, select, worst_quality
+from brainbrr.views.select import (
+    Examined,
+    Selection,
+    by_quality,
+    resolve_corpus,
+    select,
+    select_places,
+    worst_quality,
+)
 from brainbrr.views.splits import Splits
 from brainbrr.views.view import View
 
@@ -56,9 +68,8 @@ class ViewReport:
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
         view = self.view
-        classes = Counter(int(c) for c in view.classes())
-        absent = Counter(name for r in view.recordings for name in r.absent)
-        flat = Counter(name for r in view.recordings for name in _names(r.record.signal.get("flat")))
+        classes = np.bincount(view.classes(), minlength=4).tolist()
+        found = view.totals
         return {
             "state": self.state,
             "corpus": view.corpus,
@@ -81,20 +92,20 @@ class ViewReport:
             "window_classes": {
                 name: classes[i] for i, name in enumerate(("background", "partial", "full", "unlabelled"))
             },
-            "hours": round(sum(r.duration_s for r in view.recordings) / 3600, 4),
+            "hours": round(found.seconds / 3600, 4),
             "hours_dropped": round(view.n_dropped / view.rate_hz / 3600, 4),
-            "seizures": sum(len(r.seizures) for r in view.recordings),
-            "patients": len({r.patient for r in view.recordings}),
-            "short": sum(r.n_samples < view.length for r in view.recordings),
-            "labels_clipped": sum(r.n_clipped for r in view.recordings),
+            "seizures": found.seizures,
+            "patients": found.patients,
+            "short": found.short,
+            "labels_clipped": found.clipped,
             "hours_unlabelled": round(_unlabelled(view.index) / view.rate_hz / 3600, 4),
             "event_channels_not_shown": list(not_shown(view.index)),
-            "channels_missing": dict(sorted(absent.items())),
-            "channels_flat": dict(sorted(flat.items())),
+            "channels_missing": dict(sorted(found.absent.items())),
+            "channels_flat": dict(sorted(found.flat.items())),
             "window": view.window.identity(),
             "synthetic": view.synthetic,
             "digest": view.digest,
-            "bytes": sum(view.store.object_bytes(c) for c in {r.content for r in view.recordings}),
+            "bytes": _object_bytes(view),
             "extra_bytes": 0,
             "contradictions": [list(paths) for paths in self.contradictions],
             "root": str(self.checked_root) if self.checked_root else None,
@@ -109,9 +120,10 @@ def _unlabelled(index: Index) -> int:
     return int(past + (index.unknown[:, 1] - index.unknown[:, 0]).sum())
 
 
-def _names(value: object) -> list[str]:
-    """Return a list of names; anything else, which a foreign record may hold, gives none."""
-    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
+def _object_bytes(view: View) -> int:
+    if view.totals.n_bytes is not None:
+        return view.totals.n_bytes
+    return sum(view.store.object_bytes(content) for content in {r.content for r in view.recordings})
 
 
 @dataclass(frozen=True)
@@ -157,14 +169,14 @@ def view(
     """
     name = resolve_corpus(store, request.corpus) if store else request.corpus
     catalog = store.catalog(name) if store and name else None
+    columns = columns_of(store.layout, catalog.rows) if store and catalog else None
     if catalog and request.splits:
         catalog = request.splits.apply(catalog)
     members, examined = _members(store, catalog, request) if store and catalog else (Members(()), None)
     root = host.root(location, name) if host and name else None
     stale = None
     if host and catalog and root and members.recordings and not members.missing:
-        paths = [r.path for r in members.recordings] + [o.recording for o in members.omitted]
-        stale = _stale(catalog, paths, root, host)
+        stale = _stale(catalog, columns, [*_paths_of(members), *(o.recording for o in members.omitted)], root, host)
         members = replace(members, stale=stale or ())
     found = View(
         store,
@@ -185,16 +197,31 @@ def view(
         mend=found.fix,
         leave_out=Fix((*command.commands[0], "--accept", "refused")) if refused else None,
         findings=examined.findings if examined else None,
-        contradictions=contradictions(catalog.rows.values()) if catalog and catalog.labelled else (),
-        worst_quality=worst_quality([catalog.rows[each.path] for each in found.recordings], request.recipe.digest)
-        if catalog
-        else None,
+        contradictions=_contradictions(store, catalog) if store and catalog and catalog.labelled else (),
+        worst_quality=_worst_quality(catalog, found) if catalog else None,
         labels_unread=tuple(labels_unread(catalog.settings)) if catalog else (),
     )
 
 
+def _worst_quality(catalog: Catalog, found: View) -> dict[str, Any] | None:
+    given = found.recordings
+    paths = given.worst_paths() if isinstance(given, StoredRecordings) else [each.path for each in given]
+    return worst_quality([catalog.rows[path] for path in paths], found.recipe.digest)
+
+
+def _contradictions(store: Store, catalog: Catalog) -> tuple[tuple[str, ...], ...]:
+    columns = columns_of(store.layout, catalog.rows)
+    return contradictions(catalog.rows.values()) if columns is None else contradicting(catalog, columns)
+
+
 def _members(store: Store, catalog: Catalog, request: ViewRequest) -> tuple[Members, Examined | None]:
     """Return the recordings that a request takes, and what their findings say where a quality is requested."""
+    columns = columns_of(store.layout, catalog.rows)
+    if columns is not None and request.splits is None and not request.selection.where:
+        some = select_places(catalog, columns, request.profile, split=request.split, selection=request.selection)
+        found = Assembled(store, catalog, columns, request.recipe)
+        members = found.members(some, labelled=catalog.labelled, contradicting=contradicting(catalog, columns))
+        return _by_quality(store, members, request)
     rows = select(
         store,
         catalog,
@@ -211,14 +238,40 @@ def _members(store: Store, catalog: Catalog, request: ViewRequest) -> tuple[Memb
         labelled=catalog.labelled,
         contradicting=contradictions(catalog.rows.values()),
     )
-    if request.selection.min_quality is None or not ready:
-        return Members(ready, missing, omitted), None
-    examined = by_quality(store, ready, request.selection.min_quality)
-    members = Members(examined.kept, (*missing, *examined.missing), omitted, left_out=examined.left_out)
-    return members, examined
+    return _by_quality(store, Members(ready, missing, omitted), request)
 
 
-def _stale(catalog: Catalog, paths: Sequence[str], root: Path, host: Host) -> tuple[Stale, ...] | None:
+def _by_quality(store: Store, members: Members, request: ViewRequest) -> tuple[Members, Examined | None]:
+    if request.selection.min_quality is None or not members.recordings:
+        return members, None
+    examined = by_quality(store, members.recordings, request.selection.min_quality)
+    missing = (*members.missing, *examined.missing)
+    return replace(members, recordings=examined.kept, missing=missing, left_out=examined.left_out), examined
+
+
+def _paths_of(members: Members) -> Sequence[str]:
+    found = members.recordings
+    return found.paths if isinstance(found, StoredRecordings) else [each.path for each in found]
+
+
+_Known = tuple[int, str | None, str | None]
+"""What a catalog says of a recording's files: bytes and source of the EDF, digest of the labels."""
+
+
+def _known(catalog: Catalog, columns: Columns | None) -> Mapping[str, _Known]:
+    if columns is None:
+        return {path: (row.n_bytes, row.source, row.labels) for path, row in catalog.rows.items()}
+    arrays = columns.arrays
+    texts = [
+        [name if there else None for name, there in zip(digests(arrays[kind]), arrays[f"has_{kind}"], strict=True)]
+        for kind in ("source", "labels")
+    ]
+    return dict(zip(columns.paths, zip(arrays["n_bytes"].tolist(), *texts, strict=True), strict=True))
+
+
+def _stale(
+    catalog: Catalog, columns: Columns | None, paths: Sequence[str], root: Path, host: Host
+) -> tuple[Stale, ...] | None:
     """Return the recordings whose files differ from the catalog; None when the root is out of reach.
 
     Sizes and remembered stats come first, bytes when in doubt.
@@ -227,23 +280,23 @@ def _stale(catalog: Catalog, paths: Sequence[str], root: Path, host: Host) -> tu
         files = {file.path: file for file in scan(locate(root, name=catalog.corpus))}
     except UsageError:  # not mounted, or empty: nothing can be compared
         return None
-    sources = host.sources(root)
-    reasons = {path: _difference(catalog, path, files.get(path), sources) for path in paths}
+    sources, known = host.sources(root), _known(catalog, columns)
+    reasons = {path: _difference(known[path], files.get(path), sources, catalog.labelled) for path in paths}
     keep(sources.save)
     return tuple(Stale(path, reason) for path, reason in reasons.items() if reason)
 
 
-def _difference(catalog: Catalog, path: str, file: RecordingFile | None, sources: Sources) -> str | None:
-    row = catalog.rows[path]
+def _difference(known: _Known, file: RecordingFile | None, sources: Sources, labelled: bool) -> str | None:
+    n_bytes, source, labels = known
     if file is None:
         return "the EDF is gone"
     if file.refusal is not None:  # nothing of it was read
-        return None if row.source is None else "the EDF changed"
+        return None if source is None else "the EDF changed"
     try:
-        if file.edf.stat().st_size != row.n_bytes or sources.digest(file.edf) != row.source:
+        if file.edf.stat().st_size != n_bytes or sources.digest(file.edf) != source:
             return "the EDF changed"
-        labels = label_digest(file.labels, digest_of=sources.digest) if catalog.labelled and file.labels else None
-        if catalog.labelled and labels != row.labels:
+        found = label_digest(file.labels, digest_of=sources.digest) if labelled and file.labels else None
+        if labelled and found != labels:
             return "the label file changed"
     except (OSError, RecordingError) as error:
         return f"cannot be read: {error}"

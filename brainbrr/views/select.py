@@ -7,15 +7,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from brainbrr.core.arrays import Int64
 from brainbrr.eeg.corpus.annotations import Annotations
-from brainbrr.eeg.corpus.census import choose_with_unread
+from brainbrr.eeg.corpus.census import choose_with_unread, format_of
 from brainbrr.eeg.quality import detector
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.loading.recordings import LeftOut, Missing, ViewRecording
-from brainbrr.profiles import Profile
+from brainbrr.profiles import Profile, by_rank
 from brainbrr.settings import Settings
 from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.columns import Columns
 from brainbrr.store.store import Store
 from brainbrr.views.columns import Recording, Where, check_conditions, condition_text, holds
 
@@ -66,13 +70,11 @@ def resolve_corpus(store: Store, corpus: str | None) -> str | None:
 def matching_rows(store: Store, subject: str, corpus: str | None = None) -> list[tuple[str, Row]]:
     """Return the corpus and the row of every recording that a text names: its path, the end of it, or its file name."""
     return [
-        (name, row)
+        (name, catalog.rows[path])
         for name in store.corpora()
         if corpus in (None, name) and (catalog := store.catalog(name)) is not None
-        for row in catalog.rows.values()
-        if row.path == subject
-        or row.path.rsplit("/", 1)[-1] in (subject, f"{subject}.edf")
-        or row.path.endswith(f"/{subject}")
+        for path in catalog.rows
+        if path == subject or path.endswith(f"/{subject}") or path.rpartition("/")[2] == f"{subject}.edf"
     ]
 
 
@@ -137,8 +139,53 @@ def select(
         and holds(Recording(store, catalog.corpus, row, recipe.digest), selection.where)
     )
     if chosen and not selected:
-        raise UsageError(f"profile {profile.name} holds nothing of this selection", fix="widen one of them")
+        raise _nothing_of(profile)
     return selected
+
+
+def member_places(columns: Columns, profile: Profile) -> Int64:
+    """Return the places of the rows that a profile takes, as `members` orders them."""
+    arrays, words = columns.arrays, columns.words["split"]
+    unread = [i for i, path in enumerate(columns.paths) if not path.endswith(".edf") and format_of(path)]
+    high, low = arrays["order"].view(">u8").reshape(-1, 2).T
+    order = np.lexsort((np.arange(len(columns)), low, high))
+    order = order[~np.isin(order, unread)] if unread else order
+    with_seizures = (arrays["annotated"] & (np.diff(arrays["seizures_bounds"]) > 0))[order]
+    split = arrays["split"][order]
+    chosen = [np.zeros(0, dtype=np.int64)]
+    for name in by_rank(words):
+        here = split == words.index(name)
+        ones, others = order[here & with_seizures], order[here & ~with_seizures]
+        turns = np.concatenate([2 * np.arange(len(ones)), 2 * np.arange(len(others)) + 1])
+        both = np.concatenate([ones, others])[np.argsort(turns)]
+        chosen.append(both[: profile.quota.get(name)])
+    return np.concatenate([*chosen, unread]).astype(np.int64)
+
+
+def select_places(
+    catalog: Catalog, columns: Columns, profile: Profile, *, split: str | None, selection: Selection
+) -> Int64:
+    """Return the places of the rows that `select` takes without conditions, and raise what it raises."""
+    chosen, arrays, words = member_places(columns, profile), columns.arrays, columns.words
+    used = {name: {words[name][i] for i in np.unique(arrays[name]).tolist()} for name in ("split", "patient")}
+    _known("split", [split] if split else [], used["split"], catalog)
+    _known("patient", selection.patients, used["patient"], catalog)
+    _known("recording", selection.exclude, set(columns.paths) if selection.exclude else set(), catalog)
+    keep = np.ones(len(columns), dtype=np.bool_)
+    if split is not None:
+        keep &= arrays["split"] == words["split"].index(split)
+    if selection.patients:
+        keep &= np.isin(arrays["patient"], [words["patient"].index(name) for name in selection.patients])
+    if selection.exclude:
+        keep &= np.array([path not in selection.exclude for path in columns.paths])
+    selected = chosen[keep[chosen]]
+    if len(chosen) and not len(selected):
+        raise _nothing_of(profile)
+    return selected
+
+
+def _nothing_of(profile: Profile) -> UsageError:
+    return UsageError(f"profile {profile.name} holds nothing of this selection", fix="widen one of them")
 
 
 def _known(kind: str, asked: Iterable[str], there: set[str], catalog: Catalog) -> None:

@@ -23,12 +23,13 @@ from brainbrr.eeg.corpus.annotations import Annotations
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import Fix, IntegrityError, UsageError, ViewNotReadyError
 from brainbrr.loading.build_index import index_of, rows_of
+from brainbrr.loading.columnar import StoredRecordings
 from brainbrr.loading.index import Index
 from brainbrr.loading.labels import Labeller
 from brainbrr.loading.reader import Shards, WindowReader
-from brainbrr.loading.recordings import LeftOut, Members, Omission, Recordings, Scope, ViewRecording
+from brainbrr.loading.recordings import LeftOut, Members, Omission, Recordings, Scope, Totals, ViewRecording, totals_of
 from brainbrr.loading.windows import WindowSpec
-from brainbrr.store.frozen_views import VIEW_FORMAT, check_frozen, digest_of_view
+from brainbrr.store.frozen_views import VIEW_FORMAT, check_frozen, digest_of_texts, digest_of_view
 from brainbrr.store.store import Store
 
 if TYPE_CHECKING:
@@ -164,7 +165,8 @@ class View:
     ) -> None:
         self._store = store
         self.members, self.scope, self.recipe, self.window, self.fix = members, scope, recipe, window, fix
-        self.recordings = Recordings(members.recordings)
+        given = members.recordings
+        self.recordings = given if isinstance(given, Recordings) else Recordings(given)
         self.missing, self.omitted, self.stale = members.missing, members.omitted, members.stale
         self.left_out = members.left_out
         self.corpus, self.profile, self.split = scope.corpus, scope.profile, scope.split
@@ -172,12 +174,12 @@ class View:
         self.rate_hz = recipe.rate_hz
         self.length = window.samples("length_s", recipe.rate_hz)
         self.stride = window.samples("stride_s", recipe.rate_hz)
-        for recorded, absent in {(r.record.array.channels, r.absent) for r in self.recordings}:
+        for recorded, absent in self._layouts():
             rows_of(recorded, absent, window)  # a view that cannot be read is an error now, not at its first window
 
     def __repr__(self) -> str:
         split = f", split {self.split}" if self.split else ""
-        hours = sum(recording.duration_s for recording in self.recordings) / 3600
+        hours = self.totals.seconds / 3600
         cut = f"{counted(len(self), 'window')} of {self.window.length_s} s every {self.window.stride_s} s"
         lacks = f" ({counted(len(self.missing), 'recording')} missing)" if self.missing else ""
         holds = f"{counted(len(self.recordings), 'recording')}, {hours:.2f} h, {cut} at {self.rate_hz} Hz"
@@ -188,9 +190,9 @@ class View:
             "corpus, profile, split": f"{self.corpus or '?'}, {self.profile}, {self.split or 'all'}",
             "state": self.state,
             "recordings": f"{len(self.recordings)} ({len(self.missing)} missing, {len(self.omitted)} omitted)",
-            "patients": len({recording.patient for recording in self.recordings}),
-            "hours": f"{sum(recording.duration_s for recording in self.recordings) / 3600:.2f}",
-            "seizures": sum(len(recording.seizures) for recording in self.recordings),
+            "patients": self.totals.patients,
+            "hours": f"{self.totals.seconds / 3600:.2f}",
+            "seizures": self.totals.seizures,
             "windows": f"{len(self):,} of {self.window.length_s} s every {self.window.stride_s} s",
             "signal": f"{len(self.channels)} channels at {self.rate_hz} Hz, normalise {self.window.normalise}",
             "recipe": f"{self.recipe.name} {self.recipe.digest[:12]}",
@@ -246,12 +248,28 @@ class View:
         """SHA-256 of the view's recordings, labels, recipe and window; None until every object exists."""
         if self.missing or not self.recordings:
             return None
+        if isinstance(self.recordings, StoredRecordings):
+            omitted = ([o.source or "", o.split, o.error] for o in self.omitted)
+            return digest_of_texts(self.recipe.digest, self.window.identity(), self.recordings.named(), omitted)
         return view_digest(self.recipe, self.window, self.recordings, self.omitted)
 
     @property
     def synthetic(self) -> bool:
         """Whether any of the signal was generated."""
-        return any(recording.synthetic for recording in self.recordings)
+        return self.totals.synthetic
+
+    @cached_property
+    def totals(self) -> Totals:
+        """Hours, seizures, patients and more of all recordings together."""
+        if isinstance(self.recordings, StoredRecordings):
+            return self.recordings.totals(self.length)
+        return totals_of(self.recordings, self.length)
+
+    def _layouts(self) -> set[tuple[tuple[str, ...], tuple[str, ...]]]:
+        """Return every pair of recorded and absent channels."""
+        if isinstance(self.recordings, StoredRecordings):
+            return self.recordings.layouts()
+        return {(recording.record.array.channels, recording.absent) for recording in self.recordings}
 
     @cached_property
     def channels(self) -> tuple[str, ...]:
@@ -262,6 +280,8 @@ class View:
     def index(self) -> Index:
         """All that reading needs beside the objects, as flat arrays; windows are numbered as it numbers them."""
         digest = None if self.missing else self.digest
+        if isinstance(self.recordings, StoredRecordings):
+            return self.recordings.to_index(recipe=self.recipe, window=self.window, digest=digest)
         return index_of(self.recordings, recipe=self.recipe, window=self.window, digest=digest)
 
     @cached_property

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from brainbrr.core.digest import is_digest, key_of, source_digest
@@ -15,7 +17,8 @@ from brainbrr.core.statcache import Host
 from brainbrr.eeg.quality import detector
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import Fix, IntegrityError, UsageError
-from brainbrr.store.catalog import Row
+from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.columns import columns_of, objects_of
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.views.select import matching_rows
@@ -131,8 +134,16 @@ def _findings(store: Store, key: str) -> tuple[dict[str, Any] | None, str | None
 
 def _refusal(store: Store, source: str, recipe: Recipe) -> str | None:
     catalogs = (store.catalog(corpus) for corpus in store.corpora())
-    rows = (row for catalog in catalogs if catalog for row in catalog.rows.values() if row.source == source)
+    rows = (row for catalog in catalogs if catalog for row in _of_source(store, catalog, source))
     return next((f"refused: {r.reason}" for row in rows if (r := row.refusals.get(recipe.digest))), None)
+
+
+def _of_source(store: Store, catalog: Catalog, source: str) -> Iterable[Row]:
+    columns = columns_of(store.layout, catalog.rows)
+    if columns is None:
+        return [row for row in catalog.rows.values() if row.source == source]
+    same = (columns.arrays["source"] == np.frombuffer(bytes.fromhex(source), dtype=np.uint8)).all(axis=1)
+    return [catalog.rows[columns.paths[i]] for i in np.flatnonzero(same & columns.arrays["has_source"])]
 
 
 def _stored(store: Store, key: str) -> tuple[Record | None, str | None]:
@@ -180,17 +191,38 @@ def _source(store: Store, subject: str, corpus: str | None, among: Among) -> tup
 def _nearest(store: Store, asked: dict[str, Any]) -> dict[str, Any] | None:
     """Return the stored key with the fewest differing fields; the same source wins a tie."""
     best: tuple[int, bool, str, dict[str, list[Any]]] | None = None
-    for record in store.records():
-        theirs = {"source": record.source, **record.recipe_fields}
+    for key, source, fields in _stored_keys(store, asked["source"]):
+        theirs = {"source": source, **fields}
         differences = {
             name: [asked.get(name), theirs.get(name)]
             for name in sorted(asked.keys() | theirs.keys())
             if asked.get(name) != theirs.get(name)
         }
-        candidate = (len(differences), "source" in differences, record.key, differences)
+        candidate = (len(differences), "source" in differences, key, differences)
         if best is None or candidate[:3] < best[:3]:
             best = candidate
     return None if best is None else {"key": best[2], "differences": best[3]}
+
+
+def _stored_keys(store: Store, source: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield key, source and recipe of every record that could be the nearest: of those that columns know, the first
+    of each recipe and that of the source.
+    """
+    known: set[str] = set()
+    there = set(store.keys())
+    for corpus in store.corpora():
+        catalog = store.catalog(corpus)
+        columns = columns_of(store.layout, catalog.rows) if catalog else None
+        for stored, sources, keys, _ in objects_of(columns) if columns else ():
+            existing = [(key, its) for key, its in zip(keys, sources, strict=True) if key in there]
+            known.update(keys)
+            same = [each for each in existing if each[1] == source]
+            for key, its in (*same, *([min(existing)] if existing else [])):
+                yield key, its, stored.fields
+    for key in there - known:
+        with suppress(IntegrityError):
+            if is_digest(key, 32) and (record := store.record(key)) is not None:
+                yield record.key, record.source, record.recipe_fields
 
 
 def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
