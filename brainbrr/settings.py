@@ -13,15 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
-from brainbrr.core.statcache import Host
-from brainbrr.core.toml import read_toml
 from brainbrr.errors import ConfigError, UsageError
-from brainbrr.profiles import Profile, load_profiles
 
 if TYPE_CHECKING:
-    pass
+    from brainbrr.core.statcache import Host
+    from brainbrr.profiles import Profile
 
 
 @dataclass(frozen=True)
@@ -62,6 +58,8 @@ class Settings:
 
     def profiles_of(self, corpus: str | None) -> dict[str, Profile]:
         """Return smoke, dev and full as they are for a corpus."""
+        from brainbrr.profiles import load_profiles
+
         return load_profiles(self.profiles.value, corpus=corpus)
 
     def profile_of(self, corpus: str | None, name: str) -> Profile:
@@ -89,6 +87,10 @@ def resolve(
     user's data folder; never simply the working directory. Raises ConfigError for keys it does not know and for a
     BRAINBRR_CONFIG that is not there: only the default config file may be missing.
     """
+    import platformdirs
+
+    from brainbrr.core.statcache import Host
+
     environ = os.environ if environ is None else environ
     file = _user_config(environ)
     configured = _read_user_config(file)
@@ -137,10 +139,14 @@ def _default_store(cwd: Path) -> Setting:
     checkout = _PACKAGE.parent
     if (checkout / "pyproject.toml").is_file() and (checkout / "store").is_dir():
         return Setting(checkout / "store", "default, the checkout's store")
+    import platformdirs
+
     return Setting(Path(platformdirs.user_data_dir("brainbrr", appauthor=False)) / "store", "default, user data folder")
 
 
 def _user_config(environ: Mapping[str, str]) -> Path:
+    import platformdirs
+
     if not environ.get("BRAINBRR_CONFIG"):
         return Path(platformdirs.user_config_dir("brainbrr", appauthor=False)) / "config.toml"
     named = Path(environ["BRAINBRR_CONFIG"]).expanduser()
@@ -150,6 +156,8 @@ def _user_config(environ: Mapping[str, str]) -> Path:
 
 
 def _read_user_config(file: Path) -> dict[str, str]:
+    from brainbrr.core.toml import read_toml
+
     known = ("store", "runs", "jobs", "profiles")
     try:
         table = read_toml(file)
