@@ -73,7 +73,7 @@ class Assembled:
         self.stored = self.columns.stored.get(recipe.digest)
 
     def _with_unknown(self, columns: Columns) -> Columns:
-        """Return the columns with records that exist and that they do not know."""
+        """Return the columns with records that exist and that they do not know; rows keep their places."""
         known, recipe = columns.stored.get(self.recipe.digest), self.recipe.digest
         at = known.at(len(columns)) if known else np.full(len(columns), NONE)
         rows = np.flatnonzero(columns.arrays["has_source"] & (at == NONE))

@@ -12,6 +12,7 @@ from brainbrr.core.progress import Progress, Silent
 from brainbrr.eeg.corpus.census import by_format, labels_unread
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import DuplicateError, Fix, IntegrityError, LeakError, UsageError, ViewNotReadyError
+from brainbrr.loading.columnar import Assembled, contradicting
 from brainbrr.loading.recordings import assemble, contradictions
 from brainbrr.settings import Settings
 from brainbrr.store.catalog import Catalog, Row
@@ -19,7 +20,8 @@ from brainbrr.store.checks import Inspection, copies, inspect_store
 from brainbrr.store.damage import Damage
 from brainbrr.store.store import Store
 from brainbrr.views.columns import Where
-from brainbrr.views.select import members, one_of, resolve_corpus
+from brainbrr.views.listed import Listed, in_two_splits, unread_of
+from brainbrr.views.select import member_places, members, one_of, resolve_corpus
 from brainbrr.views.splits import Aliases, Splits
 
 REQUIREMENTS = ("no-duplicates", "complete", "verified", "no-leaks")
@@ -75,6 +77,8 @@ def check(
 ) -> CheckReport:
     """Decode every object once and compare store and catalogs with what is required.
 
+    Without `verified`, where all catalogs have columns, only objects that no record names are decoded: the others are
+    taken for what their names say, and no damage is reported.
     `verified` is what `verify` checks. `complete` and `no-leaks` look at `profile` of `corpus` (None: of every one), at
     what of it is in `split` (None: all) and at what `where` selects, under `recipe`, with patients in `splits` and
     under their aliases. Raises UsageError for a requirement that does not exist, or for none.
@@ -88,6 +92,10 @@ def check(
         raise UsageError(f"no requirement is called {unknown[0]!r}", fix=known)
 
     corpora = _corpora(store, corpus, splits)
+    if "verified" not in required and split is None and not where and splits == Splits():
+        listed = Listed.of(store, corpora)
+        if listed is not None:
+            return _by_columns(store, listed, required=required, settings=settings, profile=profile, recipe=recipe)
     found = inspect_store(store, progress=progress)
     doubles = copies(found.decoded)
     # a duplicate is reported as one: that its name must be wrong is no second finding
@@ -132,6 +140,53 @@ def check(
         labels_unread=tuple(
             {"corpus": catalog.corpus, "files": files}
             for catalog, _ in chosen
+            if (files := labels_unread(catalog.settings))
+        ),
+    )
+
+
+def _by_columns(
+    store: Store, listed: Listed, *, required: tuple[str, ...], settings: Settings, profile: str, recipe: Recipe
+) -> CheckReport:
+    """Return the report for catalogs that have columns, without reading records."""
+    doubles = copies(listed.decoded)
+    excused = {name for names in doubles for name in names}
+    places = {each.corpus: member_places(columns, settings.profiles_of(each.corpus)[profile])
+              for each, columns in listed.catalogs}  # fmt: skip
+    contradict = {catalog.corpus: contradicting(catalog, columns) for catalog, columns in listed.catalogs}
+    missing: list[dict[str, str]] = []
+    for catalog, columns in listed.catalogs:
+        rows = Assembled(store, catalog, columns, recipe)
+        found = rows.members(
+            places[catalog.corpus],
+            labelled=catalog.labelled,
+            contradicting=contradict[catalog.corpus],
+        )
+        missing += ({"corpus": catalog.corpus, **vars(each)} for each in found.missing)
+        if not found.recordings and not found.missing:
+            reason = f"profile {profile} has no recording of it, so its view is empty"
+            missing.append({"corpus": catalog.corpus, "recording": "", "reason": reason})
+    suspects = [(catalog, columns, places[catalog.corpus]) for catalog, columns in listed.catalogs]
+    return CheckReport(
+        required=required,
+        objects=len(listed.contents),
+        duplicate_objects=(*({"content": names[0], "copies": names[1:]} for names in doubles), *listed.twice()),
+        duplicate_bytes=sum(store.object_bytes(name) for names in doubles for name in names[1:]),
+        orphans=tuple(sorted(listed.unnamed - excused)),
+        missing=tuple(missing),
+        corrupt=(),
+        leaks=tuple(_leaks(in_two_splits(suspects, recipe), listed.content_of, recipe, Aliases())),
+        contradictions=tuple(
+            {"corpus": corpus, "recordings": paths} for corpus, found in contradict.items() for paths in found
+        ),
+        not_read=tuple(
+            {"corpus": catalog.corpus, "format": form, "recordings": paths}
+            for catalog, columns in listed.catalogs
+            for form, paths in unread_of(columns).items()
+        ),
+        labels_unread=tuple(
+            {"corpus": catalog.corpus, "files": files}
+            for catalog, _ in listed.catalogs
             if (files := labels_unread(catalog.settings))
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from brainbrr.store.store import Store
 from brainbrr.store.verify import VerifyReport, verify
 from brainbrr.views.why import why
 
+MOST = ["no-duplicates", "no-leaks", "complete"]
 WINDOWS = (
     {},
     {"normalise": "none"},
@@ -108,7 +110,10 @@ def test_status_why_and_gc_say_the_same_with_columns_and_without(
         "gc": lambda store: gc(store).to_json() | {"seconds": 0},
         "hit": lambda store: why(store, path, recipe=Recipe()).to_json(),
         "miss": lambda store: why(store, path, recipe=Recipe(), changes=("notch_hz=50",)).to_json(),
-        "no duplicates": lambda store: brainbrr.check(store.location, require=["no-duplicates", "no-leaks"]).to_json(),
+        "check": lambda store: (
+            brainbrr.check(store.location, require=["no-duplicates", "no-leaks", "complete"]).to_json()
+            | {"corrupt": []}
+        ),
     }
     for name, act in acts.items():
         fast = act(Store.open(varied.location))
@@ -192,3 +197,13 @@ def test_columns_of_a_generation_that_is_cut_off_go_with_it(varied: Store) -> No
     assert len(varied.layout.with_columns("demo")) == 1
     forget(varied, "demo", older_than_s=0, yes=True)
     assert varied.layout.with_columns("demo") == varied.layout.generations("demo")
+
+
+def test_a_check_without_verified_finds_a_copy_that_no_record_names(varied: Store) -> None:
+    record = brainbrr.view(varied.location).recordings[0].record
+    copy = varied.layout.object("ff" * 32)
+    copy.parent.mkdir(exist_ok=True)
+    shutil.copytree(varied.layout.object(record.content), copy)
+    report = brainbrr.check(varied.location, require=["no-duplicates"])
+    assert report.duplicate_objects == ({"content": record.content, "copies": ("ff" * 32,)},) and report.exit_code == 5
+    assert not report.corrupt and "ff" * 32 not in report.orphans

@@ -1,0 +1,116 @@
+"""What `check` learns of a store from listings and columns: which object each record names, and who is in two splits.
+
+Opens records that no column knows, and decodes objects that no record names.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from brainbrr.core.arrays import Int64
+from brainbrr.core.digest import is_digest
+from brainbrr.eeg.corpus.census import by_format
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.errors import BrainbrrError
+from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.columns import Columns, columns_of, digests, objects_of
+from brainbrr.store.integrity import decode_object
+from brainbrr.store.store import Store
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Catalogs with their columns, the objects that exist, and the origin and content of each record, by key.
+
+    `decoded`: by folder, the content of objects that no record names, and of those that hold the same.
+    """
+
+    catalogs: Sequence[tuple[Catalog, Columns]]
+    contents: frozenset[str]
+    records: Mapping[str, tuple[str, str, str]]
+    unnamed: frozenset[str]
+    decoded: Mapping[str, str]
+
+    @classmethod
+    def of(cls, store: Store, corpora: Sequence[str]) -> Listed | None:
+        """List a store; None where one of its catalogs is damaged or has no columns."""
+        catalogs: list[tuple[Catalog, Columns]] = []
+        records: dict[str, tuple[str, str, str]] = {}
+        for corpus in store.corpora():
+            catalog = None
+            with suppress(BrainbrrError):
+                catalog = store.catalog(corpus)
+            columns = columns_of(store.layout, catalog.rows) if catalog else None
+            if catalog is None or columns is None:
+                return None
+            if corpus in corpora:
+                catalogs.append((catalog, columns))
+            for stored, sources, keys, contents in objects_of(columns):
+                recipes = [stored.recipe] * len(keys)
+                records |= zip(keys, zip(sources, recipes, contents, strict=True), strict=True)
+        if not catalogs:
+            return None
+        there = list(store.keys())
+        for key in there:
+            if key not in records and is_digest(key, 32):
+                with suppress(BrainbrrError):
+                    if (record := store.record(key)) is not None:
+                        records[key] = record.source, record.recipe, record.content
+        records = {key: records[key] for key in there if key in records}
+        objects = frozenset(store.contents())
+        unnamed = objects - {content for _, _, content in records.values()}
+        decoded: dict[str, str] = {}
+        for name in sorted(unnamed):
+            with suppress(BrainbrrError, OSError):
+                decoded[name] = content = decode_object(store, name)
+                if content in objects:
+                    decoded.setdefault(content, content)
+        return cls(tuple(catalogs), objects, records, unnamed, decoded)
+
+    @cached_property
+    def content_of(self) -> Mapping[str, str]:
+        """The content of each key."""
+        return {key: content for key, (_, _, content) in self.records.items()}
+
+    def twice(self) -> Iterator[dict[str, Any]]:
+        """Yield sources with two objects under one recipe."""
+        origins: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for source, recipe, content in self.records.values():
+            origins[source, recipe].add(content)
+        for (source, recipe), contents in origins.items():
+            if len(contents) > 1:
+                yield {"source": source, "recipe": recipe, "objects": sorted(contents)}
+
+
+def in_two_splits(catalogs: Sequence[tuple[Catalog, Columns, Int64]], recipe: Recipe) -> list[tuple[str, Row]]:
+    """Return the rows, of these places, whose patient, source or content is in two splits."""
+    splits_of: dict[tuple[str, str], set[str]] = defaultdict(set)
+    named: list[tuple[Catalog, str, list[tuple[str, str]]]] = []
+    for catalog, columns, places in catalogs:
+        arrays, words = columns.arrays, columns.words
+        stored = columns.stored.get(recipe.digest)
+        at = stored.at(len(columns)).tolist() if stored else [-1] * len(columns)
+        contents = digests(stored.arrays["content"]) if stored else []
+        sources, has_source = digests(arrays["source"]), arrays["has_source"].tolist()
+        patient, split = arrays["patient"].tolist(), arrays["split"].tolist()
+        for i in places.tolist():
+            identities = [("patient", f"{catalog.corpus}/{words['patient'][patient[i]]}")]
+            identities += [("source", sources[i])] if has_source[i] else []
+            identities += [("content", contents[at[i]])] if at[i] >= 0 else []
+            name = words["split"][split[i]]
+            if name != "none":
+                named.append((catalog, columns.paths[i], identities))
+                for identity in identities:
+                    splits_of[identity].add(name)
+    both = {identity for identity, names in splits_of.items() if len(names) > 1}
+    return [(catalog.corpus, catalog.rows[path]) for catalog, path, its in named if both.intersection(its)]
+
+
+def unread_of(columns: Columns) -> dict[str, list[str]]:
+    """Return the recordings that are not read, by format: they are in every profile."""
+    return by_format(path for path in columns.paths if not path.endswith(".edf"))
