@@ -25,11 +25,13 @@ from measuring import Row, heading
 
 from brainbrr.core import files, models
 from brainbrr.core.digest import key_of, sha256, source_digest, xxh3_128
+from brainbrr.eeg.quality.detector import QUALITY_VERSION
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.ingest.build import Task, build
 from brainbrr.store.formats import ARRAY_FILE, SHARD_FILE
 from brainbrr.store.layout import Layout
 from brainbrr.store.records import Record
+from brainbrr.store.sidecars import Findings
 from brainbrr.store.store import Store
 
 SECONDS, RATE_HZ = 300, 256
@@ -104,6 +106,10 @@ def fabricate(layout: Layout, edfs: list[Path], made: list[Record]) -> None:
             layout.ensure_fan_out(record.parent, durable=False)
         record.write_bytes(models.to_checksummed(fields))
         record.chmod(files.READ_ONLY)
+        findings = layout.findings_of(key, QUALITY_VERSION)
+        findings.parent.mkdir(parents=True, exist_ok=True)
+        said = Findings(key=key, version=QUALITY_VERSION, findings={"findings": [], "score": 100})
+        findings.write_bytes(models.to_checksummed(said.to_json()))
         if not folder.parent.exists():
             layout.ensure_fan_out(folder.parent, group=True, durable=False)
         folder.mkdir()

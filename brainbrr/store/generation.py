@@ -210,13 +210,17 @@ class _Lines(Mapping[str, Row]):
 
     def __init__(self, data: bytes, ends: Int64, columns: Any, where: object) -> None:
         self._data, self._ends, self._where, self.columns = data, ends, where, columns
+        self._parsed: dict[str, Row] = {}
         self._places = {path: i for i, path in enumerate(columns.paths)}
 
     def __getitem__(self, path: str) -> Row:
+        if (known := self._parsed.get(path)) is not None:
+            return known
         i = self._places[path]
         row = models.parse(Row, self._data[self._ends[i] + 1 : self._ends[i + 1]], where=self._where)
         if row.path != path:
             raise IntegrityError(f"row {i + 1} is of {row.path[:80]!r}, not of {path[:80]!r}", where=self._where)
+        self._parsed[path] = row
         return row
 
     def __contains__(self, path: object) -> bool:

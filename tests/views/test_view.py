@@ -6,7 +6,7 @@ import json
 import pickle
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -194,7 +194,7 @@ def test_html_is_escaped(stored: Store) -> None:
 def test_recordings_are_a_table(stored: Store) -> None:
     recordings = windows(stored).recordings
     rows = recordings.to_dicts()
-    assert isinstance(recordings, tuple) and len(rows) == len(recordings) == 18
+    assert isinstance(recordings, Sequence) and len(rows) == len(recordings) == 18
     assert rows[0]["path"] == recordings[0].path and rows[0]["duration_s"] == recordings[0].duration_s
     assert sum(row["seizures"] for row in rows) == sum(len(r.seizures) for r in recordings) > 0
     assert pickle.loads(pickle.dumps(recordings)) == recordings
