@@ -252,7 +252,8 @@ class _Making:
                 "row": i, "key": bytes.fromhex(key), "content": bytes.fromhex(content), "n_samples": array.n_samples,
                 "n_bytes": self._bytes_of(content), "k": array.k, "absent": [not each for each in present],
                 "flat": [name in flat if isinstance(flat, list) else False for name in array.channels],
-                "score": row.quality[recipe].score if recipe in row.quality else NONE, "mean": mean, "gain": gain, "quartiles": [each for three in quartiles for each in three],
+                "score": row.quality[recipe].score if recipe in row.quality else NONE, "mean": mean,
+                "gain": gain, "quartiles": [each for three in quartiles for each in three],
             }  # fmt: skip
             for name, value in values.items():
                 like[1][name].append(value)
