@@ -24,7 +24,6 @@ from brainbrr.ingest.catalog_update import next_generation, publish
 from brainbrr.ingest.examine import examine
 from brainbrr.ingest.options import IngestOptions
 from brainbrr.ingest.plan import Plan, plan
-from brainbrr.ingest.reuse import still_stored
 from brainbrr.ingest.scan import (
     CorpusScan,
     Outcome,
@@ -196,11 +195,15 @@ def _publish(
 
 
 def pending_again(store: Store, chosen: Sequence[ScannedRecording]) -> list[ScannedRecording]:
-    """Return as pending what a gc deleted after this run had found or built it, and before the catalog named it."""
+    """Return as pending what a gc deleted after this run had found or built it, and before the catalog named it.
+
+    Lists records and objects once: a gc moves whole files and folders away.
+    """
+    keys, contents = set(store.keys()), set(store.contents())
     return [
         dataclasses.replace(each, reusable=None, outcome=Outcome.PENDING)
         for each in chosen
-        if each.key and each.reusable and not still_stored(store, each.key, each.reusable)
+        if each.key and each.reusable and not (each.key in keys and each.reusable.content in contents)
     ]
 
 

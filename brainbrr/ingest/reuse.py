@@ -66,11 +66,6 @@ def reuse(store: Store, made: Made, *, remembered: FileFacts | None = None, veri
     return found
 
 
-def still_stored(store: Store, key: str, reusable: Reusable) -> bool:
-    """Return whether a key's record and object still exist. Three stats; verifies nothing."""
-    return store.path_of("record", key).exists() and store.has_files(reusable.content, reusable.shard_bytes)
-
-
 def remember(store: Store, built: Iterable[Made], remembered: FileFacts) -> None:
     """Read the records that were just built, so that the next ingest finds those by stat that have settled."""
     for made in built:
