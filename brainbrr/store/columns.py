@@ -453,7 +453,7 @@ def objects_of(columns: Columns) -> Iterator[tuple[Stored, list[str], list[str],
     """Yield for each recipe the source, key and content of each object that the columns know."""
     for stored in columns.stored.values():
         sources = columns.arrays["source"][stored.arrays["row"]]
-        yield stored, *map(digests, (sources, stored.arrays["key"], stored.arrays["content"]))
+        yield stored, digests(sources), digests(stored.arrays["key"]), digests(stored.arrays["content"])
 
 
 def incomplete(columns: Columns) -> list[str]:
