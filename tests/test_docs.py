@@ -26,7 +26,7 @@ PAGES = sorted(
 )
 COMMANDED = [*PAGES, "README.md"]
 NEEDS = re.compile(r"<!-- needs: .+ -->\n$")
-FOR_OTHERS = ("docker ", "export ", "git ", "make ", "mamba ", "pip ", "rsync ", "torchrun ")
+FOR_OTHERS = ("RUN=", "docker ", "export ", "git ", "make ", "mamba ", "pip ", "rsync ", "torchrun ")
 """Lines of a shell that are no commands of ours."""
 
 
