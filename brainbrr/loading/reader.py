@@ -5,19 +5,23 @@ Safe under threads, under fork, and when pickled for spawned workers: what a pro
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
+import sys
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from brainbrr.core.arrays import Bool, Float32, Int16, Int64
-from brainbrr.errors import IntegrityError, SpaceError
+from brainbrr.errors import BrainbrrError, IntegrityError, SpaceError
 from brainbrr.loading.augment import Variation, varied
 from brainbrr.loading.index import Index
 from brainbrr.loading.kernels import kernels
@@ -58,6 +62,43 @@ class Source(Protocol):
         """Announce that these windows will be read soon."""
 
 
+_POOLS: weakref.WeakSet[Shards] = weakref.WeakSet()
+"""All that read shards in this process: descriptors are the process's, not a loader's."""
+
+_KEPT = 4
+"""Each of n pools keeps 1/n of this part of the process's descriptors: ten together have three quarters of them."""
+
+
+def _most() -> int:
+    """Return how many shards one pool may keep open. From Python 3.13 on a mapped one holds no descriptor."""
+    if sys.version_info >= (3, 13):
+        return 1 << 15  # a process may have 65,530 maps
+    return max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // _KEPT // max(len(_POOLS), 1), 8)
+
+
+def _opened(opening: Callable[[], ShardReader]) -> ShardReader:
+    """Return an opened shard; where the process has no descriptor left, after all pools have given some back.
+
+    Raises BrainbrrError where that is not enough: something else has too many files open.
+    """
+    try:
+        return opening()
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+    for each in list(_POOLS):
+        each.close_half()
+    try:
+        return opening()
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        raise BrainbrrError(
+            "this process has too many files open to read another recording",
+            fix="`ulimit -n 4096`, or close what else has files open here",
+        ) from error
+
+
 class Shards:
     """The objects of a store, opened when first read. Raises IntegrityError for a missing or damaged one."""
 
@@ -68,7 +109,6 @@ class Shards:
         self._tiles = np.concatenate([[0], np.cumsum(-(-index.n_samples // self._tile))])
         # then a tile that was read once is in the system's cache, and need not be announced
         self._fits = 2 * resident_bytes(index) < free_bytes()
-        self._most = max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2, 16)
         self._open: OrderedDict[int, ShardReader] = OrderedDict()
         self._lock, self._threads = threading.Lock(), threading.local()
         self._announced = np.zeros(self._tiles[-1], dtype=np.bool_)
@@ -128,12 +168,20 @@ class Shards:
                 # not in the index: they would take as much of it as all the rest
                 record = self._store.record(self._index.key[recording].tobytes().hex())
                 checks = bytes.fromhex(record.checks) if record and record.content == content else b""
+                reader = partial(self._store.reader, content, meta, checks=checks)
                 with self._naming(recording):
-                    shard = self._store.reader(content, meta, checks=checks)
+                    shard = _opened(reader)
                 self._open[recording] = shard
-                if len(self._open) > self._most:
+                _POOLS.add(self)
+                while len(self._open) > _most():
                     self._open.popitem(last=False)  # another thread may still read it: it closes with its last user
             return shard
+
+    def close_half(self) -> None:
+        """Close the half of the shards that were opened first; what is being read stays open until it is read."""
+        for _ in range(-(-len(self._open) // 2)):
+            with suppress(KeyError):  # another thread was faster
+                self._open.popitem(last=False)
 
     @contextmanager
     def _naming(self, recording: int) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import pickle
@@ -20,7 +21,7 @@ import torch
 import zarr
 
 import brainbrr
-from brainbrr.errors import IntegrityError, SpaceError, UsageError
+from brainbrr.errors import BrainbrrError, IntegrityError, SpaceError, UsageError
 from brainbrr.loading.augment import Augment
 from brainbrr.loading.kernels import Numpy
 from brainbrr.loading.loader import Batch, bfloat16
@@ -432,3 +433,42 @@ def test_a_staged_loader_reads_the_copies_and_deletes_them_on_request(
     again.staged.release()
     loaded.staged.remove()
     assert not list((tmp_path / "scratch").rglob("c.0.0"))
+
+
+MANY = """
+import resource, sys
+import brainbrr
+from brainbrr.errors import BrainbrrError
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[2]), resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+view = brainbrr.view(sys.argv[1], window=brainbrr.WindowSpec(2, stride_s=1))
+held = [open("/dev/null") for _ in range(int(sys.argv[3]))]
+loaders = [brainbrr.loader(view, batch=8, epochs=1, seed=i, as_numpy=True) for i in range(4)]
+try:
+    print(sum(len(batch.index) for each in zip(*loaders) for batch in each) / len(view))
+except BrainbrrError as error:
+    print(type(error).__name__, error.what)
+"""
+
+
+def test_many_loaders_share_the_descriptors_of_their_process(view_of: ViewOf) -> None:
+    view = view_of()
+
+    def told(limit: int, held: int) -> str:
+        command = [sys.executable, "-c", MANY, str(view.store.location), str(limit), str(held)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert len(view.recordings) == 18  # four loaders want 72 descriptors
+    assert told(64, 0) == "4.0"
+    assert told(64, 16) == "4.0", "what is full is shared anew"
+
+
+def test_no_descriptor_left_is_an_error_that_says_what_to_do(view_of: ViewOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    view = view_of()
+    reader = WindowReader(view.index, Shards(view.index, view.store))
+    monkeypatch.setattr(Store, "reader", full)
+    with pytest.raises(BrainbrrError, match="too many files open") as refused:
+        reader.fill(0, 0, np.empty((len(view.channels), 4), dtype=np.float32))
+    assert "ulimit -n" in str(refused.value.fix)
