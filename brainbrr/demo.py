@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from brainbrr.core.progress import Progress
 from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.eeg.synthetic.corpus import write_corpus
+from brainbrr.eeg.synthetic.corpus import Kind, write_corpus
 from brainbrr.errors import Fix, UsageError
 from brainbrr.ingest.ingest import ingest
 from brainbrr.ingest.options import IngestOptions
@@ -36,6 +36,8 @@ PARTS: tuple[Part, ...] = ("store", "training")
 """What the demo shows: the store, without torch, in under a minute; then training and evaluation."""
 
 _BENCH_S = 0.3
+_N_EASY, _N_HARD = 18, 108
+"""Recordings of a demo, and of a hard one: of 20 patients for training, and 12 each to tune and to score."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +48,10 @@ class DemoOptions:
     settings: Settings
     config: TrainConfig
     parts: tuple[Part, ...] = PARTS
-    n_recordings: int = 18
+    n_recordings: int | None = None
     seed: int = 0
+    hard: bool = False
+    """Weak seizures among look-alikes, twelve patients or more in each split: choices can be judged on its scores."""
 
     @property
     def corpus(self) -> Path:
@@ -110,8 +114,10 @@ def demo(options: DemoOptions, *, show: Show, progress: Progress) -> DemoReport:
 
 def _store(options: DemoOptions, progress: Progress) -> Iterator[Step]:
     corpus, settings = options.corpus, options.settings
-    progress.say(f"Generating {options.n_recordings} recordings (2 s)")
-    write_corpus(corpus, n_recordings=options.n_recordings, seed=options.seed, progress=progress)
+    n_recordings = options.n_recordings or (_N_HARD if options.hard else _N_EASY)
+    progress.say(f"Generating {n_recordings} recordings ({n_recordings // 6} s)")
+    kind: Kind = "hard" if options.hard else "rich"
+    write_corpus(corpus, n_recordings=n_recordings, seed=options.seed, kind=kind, progress=progress)
     progress.say("Ingesting them profile by profile: each builds only the difference (5 s)")
     for profile in NAMES:
         yield f"ingest {profile}", "ingest", ingest(_ingest_options(options, profile), progress=progress)

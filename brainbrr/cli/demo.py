@@ -34,12 +34,11 @@ if TYPE_CHECKING:
     "--recordings",
     type=click.IntRange(min=6),
     metavar="N",
-    default=18,
-    show_default=True,
-    help="How many to generate, at least 6.",
+    help="How many to generate, at least 6. Default: 18, with --hard 108.",
 )
+@click.option("--hard", is_flag=True, help="Weak seizures among look-alikes, 12 patients or more in each split.")
 @click.option("--seed", type=int, metavar="N", default=0, show_default=True, help="Of the generated recordings.")
-def demo(session: Session, *, into: Path, part: Part | None, recordings: int, seed: int) -> int:
+def demo(session: Session, *, into: Path, part: Part | None, recordings: int | None, hard: bool, seed: int) -> int:
     """Try everything on a generated corpus: ingest, profiles, damage and repair, loader, baseline; then training.
 
     The first part needs no torch and takes less than a minute. With torch, the second trains a small detector on the
@@ -76,6 +75,7 @@ def demo(session: Session, *, into: Path, part: Part | None, recordings: int, se
         parts=(part,) if part else PARTS if find_spec("torch") else PARTS[:1],
         n_recordings=recordings,
         seed=seed,
+        hard=hard,
     )
     report = run(asked, show=show, progress=session.progress())
     session.show(report, table)

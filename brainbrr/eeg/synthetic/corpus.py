@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -36,6 +36,9 @@ _RATES = (256, 250, 400, 256, 512, 250, 1000)
 _MONTAGES = ("01_tcp_ar", "03_tcp_ar_a", "01_tcp_ar", "02_tcp_le", "03_tcp_ar_a")
 _SEIZURES = (True, False, True, None)  # None: by chance
 _WITHOUT_FZ_PZ = 9  # one recording in this many
+_WEAKNESS = (2.0, 7.0)
+
+Kind = Literal["plain", "rich", "hard"]
 
 _ORDER = (
     "Fp1", "Fp2", "F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2", "F7",
@@ -54,13 +57,15 @@ def write_corpus(
     n_recordings: int = 18,
     seed: int = 0,
     seconds: tuple[int, int] = (120, 240),
+    kind: Kind = "plain",
     progress: Progress | None = None,
 ) -> tuple[Path, ...]:
     """Write a corpus of `n_recordings` EDF files and their labels below root/edf; return the EDF paths, sorted.
 
-    Lengths are whole seconds from `seconds`, both ends included. The files of one seed are nested: a smaller
-    corpus is part of a larger one. The bytes depend on the arguments only, as long as machine and numpy
-    stay the same. Run again, it writes what is missing and leaves the rest.
+    `kind`: "rich" adds to the background what resembles a seizure, and "hard" has weaker seizures in it as well, each
+    patient's of another strength. Lengths are whole seconds from `seconds`, both ends included. The files of one seed
+    are nested: a smaller corpus is part of a larger one. The bytes depend on the arguments only, as long as machine
+    and numpy stay the same. Run again, it writes what is missing and leaves the rest.
     Raises UsageError, with nothing overwritten, when the folder holds anything else.
     """
     progress = progress or Silent()
@@ -75,9 +80,10 @@ def write_corpus(
         "n_recordings": n_recordings,
         "seed": seed,
         "seconds": list(seconds),
+        **({} if kind == "plain" else {"kind": kind}),
     }
     recordings = [
-        _plan(seed, split, index, seconds) for split, n in _splits(n_recordings).items() for index in range(n)
+        _plan(seed, split, index, seconds, kind) for split, n in _splits(n_recordings).items() for index in range(n)
     ]
     missing = _check_tree(root, parameters, recordings)
     if not (root / PARAMETERS).exists():
@@ -156,7 +162,7 @@ def _splits(n_recordings: int) -> dict[str, int]:
     return {"train": n_recordings - 2 * held_out, "dev": held_out, "eval": held_out}
 
 
-def _plan(seed: int, split: str, index: int, seconds: tuple[int, int]) -> _Recording:
+def _plan(seed: int, split: str, index: int, seconds: tuple[int, int], kind: Kind = "plain") -> _Recording:
     """Return the plan of one recording. It depends on these arguments only, so corpora of one seed nest."""
     place = list(_PER_PATIENT).index(split)
     patient, number = divmod(index, _PER_PATIENT[split])
@@ -166,6 +172,7 @@ def _plan(seed: int, split: str, index: int, seconds: tuple[int, int]) -> _Recor
     focus = None if patient % 2 else str(person.choice(FOCI))
     alpha_hz = person.uniform(8.5, 11.0)
     year = int(person.integers(2002, 2018))
+    weakness = float(person.uniform(*_WEAKNESS)) if kind == "hard" else 1.0
     length_s = int(rng.integers(seconds[0], seconds[1] + 1))
     has_seizures = _SEIZURES[index % len(_SEIZURES)]
     if has_seizures is None:
@@ -189,6 +196,8 @@ def _plan(seed: int, split: str, index: int, seconds: tuple[int, int]) -> _Recor
             alpha_hz=alpha_hz,
             seizures=_seizures(length_s, focus, rng) if has_seizures else (),
             linked_ears=montage == "02_tcp_le",
+            rich=kind != "plain",
+            weakness=weakness,
         ),
         stub=(index // len(_SEIZURES) + place) % 2 == 1,
         stream=np.random.SeedSequence(seed, spawn_key=(place, patient, number, 1)),

@@ -71,6 +71,10 @@ class Scene:
     alpha_hz: float
     seizures: tuple[Seizure, ...] = ()
     linked_ears: bool = False
+    rich: bool = False
+    """With strong alpha, drowsy rhythms that grow and fade, movement and loose electrodes."""
+    weakness: float = 1.0
+    """Divides the amplitude of seizures."""
 
 
 @cache
@@ -94,6 +98,8 @@ def potentials(scene: Scene, rng: np.random.Generator) -> Float32:
     x = _background(scene, rng)
     _add_alpha(x, scene, rng)
     _add_events(x, scene, rng)
+    if scene.rich:
+        _add_look_alikes(x, scene, rng)
     _add_line_noise(x, scene, rng)
     for seizure in scene.seizures:
         _add_seizure(x, scene, seizure, rng)
@@ -127,7 +133,7 @@ def _background(scene: Scene, rng: np.random.Generator) -> Float32:
     """Correlated 1/f activity that rises and falls, and each electrode's own drift and amplifier noise."""
     n, rate_hz = scene.seconds * scene.rate_hz, scene.rate_hz
     shape = (len(ELECTRODES), n)
-    exponent, rms_uv = rng.uniform(1.6, 2.2), rng.uniform(9.0, 16.0)
+    exponent, rms_uv = rng.uniform(1.6, 2.2), rng.uniform(4.0 if scene.rich else 9.0, 16.0)
     drift_uv, sensor_uv = rng.uniform(8.0, 25.0), rng.uniform(0.5, 1.0)
 
     def one_over_f(f: Float64) -> Float64:  # with a knee below 1 Hz and the amplifier's low-pass
@@ -148,9 +154,13 @@ def _add_alpha(x: Float32, scene: Scene, rng: np.random.Generator) -> None:
     n, rate_hz = x.shape[1], scene.rate_hz
     hemispheres = noise(rng, (2, n), rate_hz, (1.0, lambda f: np.exp(-(((f - scene.alpha_hz) / 0.6) ** 2))))
     open_eyes = 1.0 / (1.0 + np.exp(-3.0 * (_slow(rng, n, rate_hz, 0.06) + rng.uniform(-0.3, 0.7))))
-    rms_uv = rng.uniform(8.0, 18.0) * open_eyes
+    rms_uv, width = rng.uniform(8.0, 18.0) * open_eyes, 0.8
+    if scene.rich:  # from little alpha to eyes closed throughout, with alpha over most of the head
+        closed = rng.random()
+        rms_uv = rng.uniform(6.0, 35.0) * (closed + (1 - closed) * open_eyes)
+        width = rng.uniform(0.7, 2.2)
     for wave, centre in zip(hemispheres + 0.4 * hemispheres[::-1], ("O1", "O2"), strict=True):
-        x += _outer(near(centre, width=0.8), rms_uv * wave)
+        x += _outer(near(centre, width=width), rms_uv * wave)
     beta = noise(rng, (1, n), rate_hz, (rng.uniform(1.0, 3.0), lambda f: np.exp(-(((f - 20.0) / 3.0) ** 2))))
     x += _outer(near("Fz", "Cz", width=0.9), beta[0])
 
@@ -187,6 +197,37 @@ def _add_events(x: Float32, scene: Scene, rng: np.random.Generator) -> None:
         decay_s = rng.uniform(0.05, 0.4)
         jump_uv = rng.uniform(80.0, 250.0) * rng.choice([-1.0, 1.0])
         _add(x, scene, start_s, only, jump_uv * np.exp(-clock(6 * decay_s) / decay_s))
+
+
+def _add_look_alikes(x: Float32, scene: Scene, rng: np.random.Generator) -> None:
+    """Add rhythms that grow and fade as a seizure does but keep their frequency, movement, and loose electrodes."""
+    rate_hz = scene.rate_hz
+
+    def clock(length_s: float) -> Float64:
+        return np.arange(round(length_s * rate_hz)) / rate_hz
+
+    for start_s in _times(rng, 0.5, scene):  # rhythmic theta or delta of drowsiness, sharp in some
+        t = clock(rng.uniform(8.0, 25.0))
+        hz, sharp = rng.uniform(2.0, 7.0), rng.uniform(0.0, 0.4)
+        phase = 2 * np.pi * hz * t + 1.2 * _slow(rng, len(t), rate_hz, 0.5)
+        where = near(str(rng.choice([*FOCI, "Fz", "Cz", "Pz"])), width=rng.uniform(0.5, 1.1))
+        run = (np.sin(phase) + sharp * np.sin(2 * phase + 0.8)) * np.hanning(len(t))
+        _add(x, scene, start_s, where, rng.uniform(20.0, 70.0) * run)
+    for start_s in _times(rng, 0.3, scene):  # spindles and long runs of posterior alpha
+        t = clock(rng.uniform(4.0, 20.0))
+        phase = 2 * np.pi * scene.alpha_hz * t + 0.6 * _slow(rng, len(t), rate_hz, 0.4)
+        wave = np.sin(phase) * np.hanning(len(t))
+        _add(x, scene, start_s, near("O1", "O2", "Pz", width=1.0), rng.uniform(20.0, 80.0) * wave)
+    for start_s in _times(rng, 0.4, scene):  # movement: slow, large, on a side or on all
+        t = clock(rng.uniform(3.0, 12.0))
+        sway = _slow(rng, len(t), rate_hz, rng.uniform(0.6, 2.0)) * np.hanning(len(t)) ** 0.5
+        where = near(str(rng.choice(["Fp1", "Fp2", "T3", "T4", "Cz", "O1"])), width=rng.uniform(0.8, 2.0))
+        _add(x, scene, start_s, where, rng.uniform(60.0, 250.0) * sway)
+    for start_s in _times(rng, 0.3, scene):  # a loose electrode: pops in rhythm, as of a pulse or a breath
+        t = clock(rng.uniform(3.0, 15.0))
+        only = np.eye(len(ELECTRODES))[rng.integers(len(ELECTRODES))]
+        saw = np.exp(-((t * rng.uniform(0.8, 2.5)) % 1.0) / 0.15)
+        _add(x, scene, start_s, only, rng.uniform(40.0, 200.0) * saw * rng.choice([-1.0, 1.0]))
 
 
 def _add_muscle(x: Float32, scene: Scene, start_s: float, envelope: Float64, rng: np.random.Generator) -> None:
@@ -232,7 +273,9 @@ def _add_seizure(x: Float32, scene: Scene, seizure: Seizure, rng: np.random.Gene
     for row, (share, delay_s) in enumerate(zip(shares, delays, strict=True)):
         ramp = np.clip((t - delay_s) / ramp_s, 0.0, 1.0) * end
         lag = 0.01 * rng.standard_normal() + (0.03 if seizure.focus is None else 0.008 * delay_s)
-        x[row, start : start + len(t)] += (share * amplitude_uv * ramp * wave_of(cycles - lag)).astype(np.float32)
+        x[row, start : start + len(t)] += (share * amplitude_uv / scene.weakness * ramp * wave_of(cycles - lag)).astype(
+            np.float32
+        )
 
 
 def _spike_and_wave(cycles: Float64) -> Float64:

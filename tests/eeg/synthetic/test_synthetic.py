@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from brainbrr.core.progress import Silent
 from brainbrr.eeg.corpus.annotations import read_annotations
 from brainbrr.eeg.corpus.tree import RecordingFile, locate, scan
 from brainbrr.eeg.signal.montage import TEN_TWENTY, electrode_of
-from brainbrr.eeg.synthetic.corpus import MARK, PARAMETERS, write_corpus
+from brainbrr.eeg.synthetic.corpus import _PER_PATIENT, MARK, PARAMETERS, Kind, _splits, write_corpus
 from brainbrr.eeg.synthetic.signal import ELECTRODES, Scene, Seizure, potentials
 from brainbrr.errors import UsageError
 
@@ -368,3 +369,32 @@ def test_a_focal_seizure_slows_from_theta_to_delta_and_spreads() -> None:
     assert 4.5 < peak_hz(12, 16) < 8.0
     assert 2.0 < peak_hz(44, 48) < 4.5
     assert seizure.joins()["T4"] < seizure.joins()["F8"]
+
+
+def test_a_rich_corpus_keeps_its_seizures_and_a_hard_one_weakens_each_patients(tmp_path: Path) -> None:
+    kinds: tuple[Kind, ...] = ("plain", "rich", "hard")
+    for kind in kinds:
+        write_corpus(tmp_path / kind, n_recordings=6, seconds=SHORT, kind=kind)
+    plain, rich, hard = (digests(tmp_path / kind) for kind in kinds)
+    labels = [name for name in plain if name.endswith("csv_bi")]
+    assert all(plain[name] == rich[name] == hard[name] for name in labels)
+    ill = {name for name in labels if ",seiz," in (tmp_path / "plain" / name).read_text()}
+    for edf in (name for name in plain if name.endswith(".edf")):
+        assert plain[edf] != rich[edf]
+        assert (rich[edf] != hard[edf]) is (edf.replace(".edf", ".csv_bi") in ill)
+    with pytest.raises(UsageError, match="other parameters"):
+        write_corpus(tmp_path / "rich", n_recordings=6, seconds=SHORT, kind="hard")
+
+
+def test_weakness_divides_the_amplitude_of_a_seizure_and_nothing_else() -> None:
+    quiet = Scene(30, 256, 10.0, rich=True)
+    seizure = Seizure(10.0, 20.0, None)
+    strong, weak = (replace(quiet, seizures=(seizure,), weakness=w) for w in (1.0, 4.0))
+    background, loud, low = (potentials(scene, generator(3)) for scene in (quiet, strong, weak))
+    np.testing.assert_allclose((low - background) * 4, loud - background, atol=1e-3)
+    assert np.abs(loud - background)[:, : 9 * 256].max() == 0
+
+
+def test_twelve_patients_are_held_out_in_each_split_of_a_hard_demo() -> None:
+    told = _splits(108)
+    assert [n // _PER_PATIENT[split] for split, n in told.items()] == [20, 12, 12]
