@@ -15,6 +15,7 @@ from pathlib import Path
 from measuring import cost_of, peak_mb
 from threadpoolctl import threadpool_limits
 
+import brainbrr.ingest.ready  # noqa: F401  # as a worker is
 from brainbrr.core.digest import key_of, source_digest
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.ingest.build import Task, build

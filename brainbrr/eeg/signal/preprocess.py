@@ -285,9 +285,13 @@ class Preprocessed:
         return [name for name, seen in self._seen.items() if seen.lowest < seen.highest]
 
     def _empty(self, n: int) -> Int16:
-        """Return n samples of nothing: flat channels are 0, absent ones have none."""
-        block = np.full((len(self.channels), n), ABSENT, dtype=np.int16)
-        block[[channel.row for channel in self._present]] = 0
+        """Return n samples, not yet written of channels that vary: flat ones are 0, absent ones have none."""
+        block = np.empty((len(self.channels), n), dtype=np.int16)
+        varying = set(self._varying())
+        written = {channel.row: channel.name in varying for channel in self._present}
+        for row in range(len(block)):
+            if not written.get(row):
+                block[row] = ABSENT if row not in written else 0
         return block
 
     def _lattice(self, channel: Channel, filters: Filtering, lowest: float, highest: float) -> Lattice:

@@ -41,43 +41,46 @@ class Taps(NamedTuple):
     """The taps of each phase for products of 16-bit numbers: tap = low + 2^8 · high, high only around the largest.
 
     `low` int16 (phases, padded) has `lead` zeros before the taps, `high` int16 (phases, any) begins at tap `begin` of
-    them. The sums of `each` taps stay below 2^31, whatever the samples.
+    them. `stops` int64: 0, and where to go on with new sums, so that they stay below 2^31 whatever the samples.
     """
 
     low: Int16
     high: Int16
     lead: int
     begin: int
-    each: int
+    stops: Int64
+
+    @property
+    def cost(self) -> int:
+        """About how many instructions an output takes."""
+        return (self.low.shape[1] + self.high.shape[1]) // _TAPS * 2 + 5 * len(self.stops)
 
 
 @lru_cache(maxsize=8)
 def taps_of(resampler: Resampler | None) -> Taps:
-    """Return the taps of a resampler, with the lead for which the fewest products are needed."""
+    """Return the taps of a resampler, with the lead for which the least is to be done."""
     if resampler is None:
         none = np.zeros((1, 0), dtype=np.int16)
-        return Taps(none, none, 0, 0, _TAPS)
+        return Taps(none, none, 0, 0, np.zeros(1, dtype=np.int64))
     taps = resampler.every_phase().astype(np.int64)
+    return min((_with_lead(taps, lead) for lead in range(_TAPS)), key=lambda each: each.cost)
 
-    def padded(lead: int) -> Int64:
-        n = taps.shape[1] + lead
-        return np.pad(taps, ((0, 0), (lead, -n % _TAPS)))
 
-    def large(lead: int) -> Int64:
-        return np.flatnonzero((np.abs(padded(lead)).max(axis=0) > 32767).reshape(-1, _TAPS).any(axis=1))
-
-    lead = min(range(_TAPS), key=lambda lead: (padded(lead).shape[1] // _TAPS + np.ptp(large(lead)), lead))
-    low, vectors = padded(lead), large(lead)
-    two_parts = slice(int(vectors[0]) * _TAPS, (int(vectors[-1]) + 1) * _TAPS)
-    high = (low[:, two_parts] + (1 << (_LOW_BITS - 1))) >> _LOW_BITS
-    low[:, two_parts] -= high << _LOW_BITS
+def _with_lead(taps: Int64, lead: int) -> Taps:
+    low = np.pad(taps, ((0, 0), (lead, -(taps.shape[1] + lead) % _TAPS)))
+    large = np.flatnonzero((np.abs(low).max(axis=0) > 32767).reshape(-1, _TAPS).any(axis=1))
+    begin, end = (int(large[0]) * _TAPS, (int(large[-1]) + 1) * _TAPS) if len(large) else (0, 0)
+    high = (low[:, begin:end] + (1 << (_LOW_BITS - 1))) >> _LOW_BITS
+    low[:, begin:end] -= high << _LOW_BITS
     in_lanes = np.abs(low).reshape(len(low), -1, _TAPS // 2, 2).sum(axis=3)
-
-    def is_small(n: int) -> bool:
-        return bool(np.add.reduceat(in_lanes, range(0, in_lanes.shape[1], n), axis=1).max() < 1 << 16)
-
-    n_vectors = next(n for n in range(in_lanes.shape[1], 0, -1) if n == 1 or is_small(n))
-    return Taps(low.astype(np.int16), high.astype(np.int16), lead, two_parts.start, n_vectors * _TAPS)
+    stops, total = [0], np.zeros_like(in_lanes[:, 0])
+    for n in range(in_lanes.shape[1]):
+        total = total + in_lanes[:, n]
+        if total.max() >= 1 << 16:
+            stops.append(n * _TAPS)
+            total = in_lanes[:, n]
+    stops.append(low.shape[1])
+    return Taps(low.astype(np.int16), high.astype(np.int16), lead, begin, np.array(stops))
 
 
 def _interleaved(parts: list[Any], builder: Any) -> Any:
@@ -133,8 +136,8 @@ def _resampled(
     c: Any,
     d: Any,
     low: Any,
-    n: Any,
-    each: Any,
+    stops: Any,
+    n_stops: Any,
     high: Any,
     begin: Any,
     n_high: Any,
@@ -143,7 +146,7 @@ def _resampled(
     """Store one output of four channels, int32 in units of 2^-6, from the inputs at addresses: see Taps."""
 
     def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        *channels, low, n, each, high, begin, n_high, into = arguments
+        *channels, low, stops, n_stops, high, begin, n_high, into = arguments
         shorts, ints = ir.VectorType(I16, _TAPS), ir.VectorType(I32, _TAPS // 2)
         doubles = ir.VectorType(F64, _LANES)
         no_int = ir.Constant(ints, [0] * (_TAPS // 2))
@@ -166,9 +169,9 @@ def _resampled(
         scale = splat(builder, ir.Constant(F64, 2.0**_LOW_BITS), doubles)
         for total, found in zip(totals, product(high, none, n_high, begin), strict=True):
             builder.store(builder.fmul(found, scale), total)
-        with cgutils.for_range_slice(builder, none, n, each) as (start, _):
-            end = builder.add(start, each)
-            stop = builder.select(builder.icmp_signed("<", end, n), end, n)
+        with cgutils.for_range(builder, n_stops) as loop:
+            at = offset(builder, stops, (loop.index, 8))
+            start, stop = (load(builder, offset(builder, at, 8 * i), I64, 8) for i in (0, 1))
             for total, found in zip(totals, product(low, start, stop, none), strict=True):
                 builder.store(builder.fadd(builder.load(total), found), total)
         scale = splat(builder, ir.Constant(F64, 2.0**-14), doubles)
@@ -199,7 +202,7 @@ def between(
         base + stride * rows[channels[2]],
         base + stride * rows[channels[3]],
     )
-    taps_low, taps_high, lead, begin, each = taps
+    taps_low, taps_high, lead, begin, stops = taps
     n_taps, n_high = taps_low.shape[1], taps_high.shape[1]
     t = at
     i = 0
@@ -217,7 +220,7 @@ def between(
             while t < inner:
                 _resampled(
                     sources[0] + here, sources[1] + here, sources[2] + here, sources[3] + here,
-                    taps_low.ctypes.data + 2 * n_taps * phase, n_taps, each,
+                    taps_low.ctypes.data + 2 * n_taps * phase, stops.ctypes.data, len(stops) - 1,
                     taps_high.ctypes.data + 2 * n_high * phase, begin, n_high, address,
                 )  # fmt: skip
                 phase += rest
