@@ -44,6 +44,13 @@ def test_help_lists_every_command_in_a_group(cli: Cli) -> None:
     assert cli("help").out.rstrip() == told.out.rstrip()
 
 
+def test_the_version_says_by_what_kernels_are_compiled(cli: Cli) -> None:
+    short, long = cli("--version").out, cli("--version", "--verbose").out
+    assert short.startswith("brainbrr, version ") and long.startswith(short)
+    assert "kernels: " in long and "kernels: " not in short
+    assert cli("--verbose", "--version").out == long
+
+
 def test_help_shows_a_command_and_the_exit_codes(cli: Cli) -> None:
     assert "--min-quality" in cli("help", "view").out
     assert cli("help", "exit-codes").out == "".join(f"{code}\t{meaning}\n" for code, meaning in EXIT_CODES.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,7 +13,7 @@ import pytest
 from brainbrr.core.digest import key_of, source_digest
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import EdfError
-from brainbrr.ingest.build import Task, build
+from brainbrr.ingest.build import Task, build, compile_kernels
 from brainbrr.store.store import Store
 
 RECIPE = Recipe()
@@ -51,3 +52,14 @@ def test_a_disk_error_of_the_edf_is_a_refusal_that_names_it(
     with pytest.raises(EdfError, match=f"cannot be read: {os.strerror(error)}") as raised:
         build(Store.create(tmp_path / "store").location, task, RECIPE)
     assert raised.value.where == str(task.edf)
+
+
+@pytest.mark.parametrize(("takes_s", "said"), [(0.0, 0), (0.3, 1)])
+def test_compiling_kernels_is_said_where_it_takes_long(
+    monkeypatch: pytest.MonkeyPatch, takes_s: float, said: int
+) -> None:
+    words: list[str] = []
+    monkeypatch.setitem(compile_kernels.__globals__, "_LONG_S", 0.1)
+    monkeypatch.setitem(compile_kernels.__globals__, "prove", lambda: time.sleep(takes_s))
+    compile_kernels(words.append)
+    assert len(words) == said and all("once" in each for each in words)
