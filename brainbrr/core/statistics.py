@@ -15,6 +15,7 @@ MOST = 32767
 """What no stored sample exceeds, either way."""
 
 
+_WORTH = 1 << 15  # samples
 _BLOCK = 1 << 14  # samples per product: 2^14 · 2^30 is far below 2^53, so float64 sums are exact
 
 
@@ -37,7 +38,7 @@ class Statistics:
             largest = max(largest, -lowest, lowest + len(counts) - 1)
             self._sums[i] += values @ counts
             self._count(i, lowest, counts)
-        if has_numba():
+        if _is_worth(block):
             from brainbrr.core.statistics_compiled import products
 
             self._products[np.ix_(self._rows, self._rows)] += products(block, self._rows, largest)
@@ -87,9 +88,14 @@ class Statistics:
         return [int(np.searchsorted(at_most, -(-quarter * self._n // 4))) + lowest for quarter in (1, 2, 3)]
 
 
+def _is_worth(samples: Int16) -> bool:
+    """Say whether compiled code is to be used: loading it takes as long as many small stores."""
+    return samples.size >= _WORTH and has_numba()
+
+
 def counts_of(row: Int16) -> tuple[int, Int64]:
     """Return the lowest value of a row, and how often it, and each value up to the highest, occurs: of int16 (any,)."""
-    if has_numba():
+    if _is_worth(row):
         from brainbrr.core.statistics_compiled import counts
 
         return counts(row)

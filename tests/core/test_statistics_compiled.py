@@ -18,6 +18,7 @@ pytest.importorskip("numba")
 def result(block: Int16, present: list[int], cut: int, *, compiled: bool) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(statistics, "has_numba", lambda: compiled)
+        patch.setattr(statistics, "_WORTH", 0)
         found = statistics.Statistics(len(block), present)
         found.update(block[:, :cut])
         found.update(block[:, cut:])

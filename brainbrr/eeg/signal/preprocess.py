@@ -51,16 +51,16 @@ _ANSWERS = {False: "b01ff9a1b8479d26d6c27342a94432f2", True: "7b98c6cef55eaf07d4
 
 
 @cache
-def prove() -> None:
+def prove(*, compiled: bool = True) -> None:
     """Raise BrainbrrError unless two seconds of noise at 250 Hz come out of the default filters as they must.
 
-    By numpy, and by the compiled filters where there is numba; these are compiled at the first call of all.
+    By numpy, and with `compiled` by the compiled filters where there is numba, which the first call of all compiles.
     """
-    for compiled in (False, True) if has_numba() else (False,):
-        if (answer := compute(compiled=compiled)) != _ANSWERS[compiled]:
-            libraries = "numba and llvmlite" if compiled else "numpy and scipy"
+    for by_numba in (False, True) if compiled and has_numba() else (False,):
+        if (answer := compute(compiled=by_numba)) != _ANSWERS[by_numba]:
+            libraries = "numba and llvmlite" if by_numba else "numpy and scipy"
             raise BrainbrrError(
-                f"this machine computes other numbers than it must: {answer}, not {_ANSWERS[compiled]}",
+                f"this machine computes other numbers than it must: {answer}, not {_ANSWERS[by_numba]}",
                 fix=f"nothing was stored; try another build of {libraries}, and tell the makers of brainbrr",
             )
 
