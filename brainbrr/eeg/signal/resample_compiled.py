@@ -53,7 +53,7 @@ class Taps(NamedTuple):
     @property
     def cost(self) -> int:
         """About how many instructions an output takes."""
-        return (self.low.shape[1] + self.high.shape[1]) // _TAPS * 2 + 5 * len(self.stops)
+        return int(self.low.shape[1] + self.high.shape[1]) // _TAPS * 2 + 5 * len(self.stops)
 
 
 @lru_cache(maxsize=8)
