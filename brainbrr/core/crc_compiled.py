@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from brainbrr.core.arrays import UInt32
 from brainbrr.core.compiled import compiled, has_feature
-from brainbrr.core.vectors import I64, call, load, offset
+from brainbrr.core.vectors import I32, I64, call, load, offset
 
 _POLYNOMIAL = 0x82F63B78  # of iSCSI (RFC 3720), bits reversed
 _STREAMS = 3
@@ -58,6 +58,29 @@ def _stream(n: int) -> int:
     return n // (8 * _STREAMS) * 8
 
 
+def _continued(builder: Any, total: Any, data: Any) -> Any:
+    """Return a sum (int64) once some data, of 8 or 64 bits, has followed: by the instruction, or bit by bit."""
+    n_bits = data.type.width
+    if is_fast():
+        kind = I64 if n_bits == 64 else I32
+        found = call(builder, f"llvm.x86.sse42.crc32.{kind.width}.{n_bits}", kind, [_cast(builder, total, kind), data])
+        return _cast(builder, found, I64)
+    place = cgutils.alloca_once(builder, I64)
+    builder.store(builder.xor(total, _cast(builder, data, I64)), place)
+    with cgutils.for_range(builder, ir.Constant(I64, n_bits)):
+        value = builder.load(place)
+        odd = builder.and_(value, ir.Constant(I64, 1))
+        shifted = builder.lshr(value, ir.Constant(I64, 1))
+        builder.store(builder.xor(shifted, builder.mul(odd, ir.Constant(I64, _POLYNOMIAL))), place)
+    return builder.load(place)
+
+
+def _cast(builder: Any, value: Any, kind: Any) -> Any:
+    if value.type.width > kind.width:
+        return builder.trunc(value, kind)
+    return builder.zext(value, kind) if value.type.width < kind.width else value
+
+
 @intrinsic
 def _three(_typing: Any, address: Any, n: Any, first: Any) -> Any:
     """Return the sums of three neighbouring stretches of n bytes, a multiple of 8; the first one continues a sum."""
@@ -71,8 +94,7 @@ def _three(_typing: Any, address: Any, n: Any, first: Any) -> Any:
         with cgutils.for_range_slice(builder, ir.Constant(I64, 0), n, ir.Constant(I64, 8)) as (i, _):
             for start, each in zip(starts, sums, strict=True):
                 data = load(builder, offset(builder, start, (i, 1)), I64, 1)
-                found = call(builder, "llvm.x86.sse42.crc32.64.64", I64, [builder.load(each), data])
-                builder.store(found, each)
+                builder.store(_continued(builder, builder.load(each), data), each)
         return cgutils.pack_array(builder, [builder.load(each) for each in sums])
 
     return types.UniTuple(types.int64, _STREAMS)(types.int64, types.int64, types.int64), generate
@@ -89,12 +111,10 @@ def _one(_typing: Any, address: Any, n: Any, first: Any) -> Any:
         whole = builder.and_(n, ir.Constant(I64, -8))
         with cgutils.for_range_slice(builder, ir.Constant(I64, 0), whole, ir.Constant(I64, 8)) as (i, _):
             data = load(builder, offset(builder, address, (i, 1)), I64, 1)
-            builder.store(call(builder, "llvm.x86.sse42.crc32.64.64", I64, [builder.load(total), data]), total)
+            builder.store(_continued(builder, builder.load(total), data), total)
         with cgutils.for_range_slice(builder, whole, n, ir.Constant(I64, 1)) as (i, _):
             data = load(builder, offset(builder, address, (i, 1)), ir.IntType(8), 1)
-            short = builder.trunc(builder.load(total), ir.IntType(32))
-            found = call(builder, "llvm.x86.sse42.crc32.32.8", ir.IntType(32), [short, data])
-            builder.store(builder.zext(found, I64), total)
+            builder.store(_continued(builder, builder.load(total), data), total)
         return builder.load(total)
 
     return types.int64(types.int64, types.int64, types.int64), generate

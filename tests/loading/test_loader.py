@@ -273,12 +273,16 @@ def test_damage_stops_the_loader_and_says_where(view_of: ViewOf, tmp_path: Path,
     assert f"in recording {recording.path} of demo" in caught.value.what
 
 
-@pytest.mark.parametrize("compiled", [True, False])
-def test_damage_after_the_first_read_stops_the_loader(view_of: ViewOf, tmp_path: Path, compiled: bool) -> None:
+@pytest.mark.parametrize("by", ["the kernels", "the reader of compiled kernels", "the reader"])
+def test_damage_after_the_first_read_stops_the_loader(
+    view_of: ViewOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
     view = view_of()
     moved = View.from_json(Store.open(Path(shutil.copytree(view.store.location, tmp_path / "store"))), view.to_json())
     index = moved.index
-    windows = WindowReader(index, Shards(index, moved.store), compiled=compiled)
+    windows = WindowReader(index, Shards(index, moved.store), compiled=by != "the reader")
+    if windows._many is not None:
+        monkeypatch.setattr(windows._many, "verifies", by == "the kernels" and windows._many.verifies)
     recordings, starts = index.locate(np.arange(4))
     out = np.empty((4, len(index.frame.rows), index.frame.length), dtype=np.float32)
     windows.fill_many(recordings, starts, out)
