@@ -1,6 +1,6 @@
 """CPU and memory of every verb on stores of many recordings.
 
-    python benchmarks/bench_scale.py [N ...] [--in FOLDER] [--verbs NAME,NAME]
+    python benchmarks/bench_scale.py [N ...] [--in FOLDER] [--verbs NAME,NAME] [--repeats R]
 
 Fabricates N (1000 10000) recordings: an EDF without a signal and a label file each, and records and objects that are
 copies of a few real builds under other names. `brainbrr ingest` then makes catalog and caches of them. Times whole
@@ -197,32 +197,22 @@ def bytes_of_one_file(folder: Path, root: Path, ingest: list[str], environment: 
     return size() - before
 
 
-def measure(folder: Path, n: int, chosen: Callable[[str], bool]) -> list[Row]:
-    """Return a row for each verb on a store of N recordings."""
+def measure(folder: Path, n: int, chosen: Callable[[str], bool], repeats: int) -> None:
+    """Print a row for each verb on a store of N recordings: the median of some runs."""
     environment = {**os.environ, "BRAINBRR_STORE": str(folder / "store"), "XDG_CACHE_HOME": str(folder / "host")}
     root, ingest = ready(folder, n, environment)
     # a host that does not know where the corpus is: views do not compare its files with the catalog
     elsewhere = {**environment, "XDG_CACHE_HOME": str(folder / "other host")}
-    rows = []
     for name, verb in verbs(root).items():
         if chosen(name):
-            runs = sorted(
-                (
-                    timed(
-                        [sys.executable, *verb.words], environment if "ingest" in verb.words else elsewhere, verb.codes
-                    )
-                    for _ in range(3)
-                ),
-                key=_cpu_s,
-            )
-            detail = f"{n} recordings, {runs[1].peak_mb:.0f} MB, {runs[1].wall_s:.2f} s wall"
-            rows.append(Row(name, runs[1].cpu_s, "s CPU", detail, verb.goal_s, at_most=True))
-            print(rows[-1], flush=True)
+            words, of = [sys.executable, *verb.words], environment if "ingest" in verb.words else elsewhere
+            runs = sorted((timed(words, of, verb.codes) for _ in range(repeats)), key=_cpu_s)
+            median = runs[repeats // 2]
+            detail = f"{n} recordings, {median.peak_mb:.0f} MB, {median.wall_s:.2f} s wall"
+            print(Row(name, median.cpu_s, "s CPU", detail, verb.goal_s, at_most=True), flush=True)
     if chosen("added"):
         written = bytes_of_one_file(folder, root, ingest, environment)
-        rows.append(Row("added", written / 1000, "kB", f"{n} recordings, catalog of one more", 100, at_most=True))
-        print(rows[-1], flush=True)
-    return rows
+        print(Row("added", written / 1000, "kB", f"{n} recordings, catalog of one more", 100, at_most=True), flush=True)
 
 
 def _cpu_s(ended: Ended) -> float:
@@ -235,6 +225,7 @@ def main() -> None:
     parser.add_argument("n_recordings", nargs="*", type=int, default=[1000, 10_000])
     parser.add_argument("--in", dest="folder", type=Path)
     parser.add_argument("--verbs", type=lambda text: text.split(","))
+    parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     print(heading(("numpy", "pydantic", "zarr")))
     print("verb\tvalue\tgoal\treached\tdetail")
@@ -242,7 +233,7 @@ def main() -> None:
         for n in arguments.n_recordings:
             folder = (arguments.folder or Path(temporary)) / str(n)
             folder.mkdir(parents=True, exist_ok=True)
-            measure(folder, n, lambda name: arguments.verbs is None or name in arguments.verbs)
+            measure(folder, n, lambda name: arguments.verbs is None or name in arguments.verbs, arguments.repeats)
 
 
 if __name__ == "__main__":
