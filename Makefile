@@ -120,7 +120,7 @@ $(VENV)-parity/.ready: pyproject.toml constraints.txt tests/parity/requirements.
 	MAMBA_SKIP_CUDA_BUILD=TRUE MAMBA_FORCE_BUILD=TRUE $(VENV)-parity/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps mamba-ssm==2.3.1
 	@touch $@
 
-digests: setup   ## the same digests under other BLAS kernels, numpys, scipys and Pythons
+digests: setup   ## the same digests under other BLAS kernels, numpys and Pythons
 	$(BIN)/python tests/eeg/signal/digest_matrix.py --installs
 
 tones: setup     ## what the filters do at each rate; TONES='--plot FILE.png'

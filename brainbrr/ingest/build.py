@@ -126,15 +126,15 @@ def _put(store: Store, task: Task, recipe: Recipe, made: Preprocessed) -> Put:
                 "recipe_name": recipe.name,
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "certificate": made.certificate,
-                **_versions(),
+                **_versions(exact=recipe.exact),
             },
             expected=task.expected,
         )
 
 
 @cache
-def _versions() -> dict[str, str]:
-    names = ("brainbrr", "numpy", "scipy")
+def _versions(*, exact: bool) -> dict[str, str]:
+    names = ("brainbrr", "numpy") if exact else ("brainbrr", "numpy", "scipy")
     own = {"python": platform.python_version(), "machine": platform.machine()}
     return {**own, **{name: version(name) for name in names}}
 

@@ -21,7 +21,7 @@ from brainbrr.eeg.signal.channels import Channel, Group
 from brainbrr.eeg.signal.fir import Certificate, Chain
 from brainbrr.eeg.signal.quantise import Lattice, doubtful
 from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.errors import ConfigError
+from brainbrr.errors import ConfigError, DependencyError
 
 TOGETHER = 4
 """Channels that numpy filters at once: as complex numbers two by two, two of those per SIMD register."""
@@ -56,13 +56,15 @@ def apply_upstream(
     comes out as NaN). It reads through float32, this does not.
 
     The whole channel must be in memory, 2 to 6 times over; 30 times where the number of samples, before or
-    after, has a large prime factor. Edges are decimal text, 0 < low < high < target_hz / 2. Raises ConfigError
-    for a band-pass that is unstable in b, a form (from 0.5 Hz it is stable up to 2048 Hz; at 256 Hz it agrees
-    with second-order sections to 1e-10 of the signal's peak, at 2048 Hz to 1e-5). Source:
-    src/brain_brr/data/preprocess.py of brain-go-brr-v2.
+    after, has a large prime factor. Edges are decimal text, 0 < low < high < target_hz / 2. Raises DependencyError
+    without scipy, and ConfigError for a band-pass that is unstable in b, a form (from 0.5 Hz it is stable up to
+    2048 Hz; at 256 Hz it agrees with second-order sections to 1e-10 of the signal's peak, at 2048 Hz to 1e-5).
+    Source: src/brain_brr/data/preprocess.py of brain-go-brr-v2.
     """
-    # here, not above: it takes over a second to import, which no other recipe should pay
-    from scipy import signal
+    try:
+        from scipy import signal  # here, not above: no other recipe needs it
+    except ImportError as error:
+        raise DependencyError("the recipe `upstream` needs scipy", fix="pip install 'brainbrr[upstream]'") from error
 
     y = np.asarray(signal_uv, dtype=np.float64)
     if rate_hz != target_hz:

@@ -14,7 +14,6 @@ from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
-import scipy.fft
 
 from brainbrr.core.arrays import Float64, Int16, Int32, Int64
 from brainbrr.eeg.signal.recipe import MAX_RATIO_TERM, NOTCH_PASS_HZ, NOTCH_STOP_HZ, Band
@@ -186,10 +185,10 @@ class Chain:
             np.rint(part[0::2], out=pairs.real[:, : part.shape[1]])
             np.rint(part[1::2], out=pairs.imag[: len(part) // 2, : part.shape[1]])
             pairs[:, part.shape[1] :] = 0
-            spectrum = scipy.fft.fft(pairs)
+            spectrum = np.fft.fft(pairs)
             spectrum.view(np.float64)[...] *= response  # a symmetric filter's response is real
             n = min(step, out.shape[1] - start)
-            found = scipy.fft.ifft(spectrum, overwrite_x=True).view(np.float64)
+            found = np.fft.ifft(spectrum).view(np.float64)
             found = found[:, 2 * self.margin : 2 * (self.margin + n)]
             whole = np.rint(found)
             self.certificate.measure(np.subtract(found, whole, out=found))
@@ -354,7 +353,7 @@ def _response(taps: tuple[int, ...], size: int) -> Float64:
     """Return the response of symmetric taps around 0, once for the real and once for the imaginary part."""
     around_zero = np.zeros(size)
     around_zero[: len(taps)] = taps
-    return np.repeat(scipy.fft.fft(np.roll(around_zero, -(len(taps) // 2))).real, 2)
+    return np.repeat(np.fft.fft(np.roll(around_zero, -(len(taps) // 2))).real, 2)
 
 
 def _extended(x: Int16, first: int, n: int, start: int, stop: int) -> Float64:

@@ -58,7 +58,7 @@ def prove(*, compiled: bool = True) -> None:
     """
     for by_numba in (False, True) if compiled and has_numba() else (False,):
         if (answer := compute(compiled=by_numba)) != _ANSWERS[by_numba]:
-            libraries = "numba and llvmlite" if by_numba else "numpy and scipy"
+            libraries = "numba and llvmlite" if by_numba else "numpy"
             raise BrainbrrError(
                 f"this machine computes other numbers than it must: {answer}, not {_ANSWERS[by_numba]}",
                 fix=f"nothing was stored; try another build of {libraries}, and tell the makers of brainbrr",

@@ -3,7 +3,7 @@
     python tests/eeg/signal/digest_matrix.py [--installs] [--python PYTHON]... [--run 'NAME=COMMAND']...
 
 Runs digests.py in each environment and compares with this Python as it is. Without options: what needs no
-installation. `--installs` adds the oldest and the newest numpy and scipy that pyproject.toml allows, each in a
+installation. `--installs` adds the oldest and the newest numpy that pyproject.toml allows, each in a
 virtual environment of its own, and every PYTHON (those on the PATH, if none is given). COMMAND stands for a Python
 that has the dependencies: another machine's, or an emulated one, as in
     --run 'arm64=env PYTHONPATH=.:arm/site qemu-aarch64-static -cpu neoverse-n1 -L arm arm/usr/bin/python3.11'
@@ -96,14 +96,14 @@ def quick() -> list[Environment]:
 def installed(pythons: Sequence[str], folder: Path) -> Iterator[Environment | tuple[str, str]]:
     """Yield environments with their own installations, or the name of one and why it cannot be made.
 
-    This Python gets the oldest numpy and scipy that pyproject.toml allows, every one the newest.
+    This Python gets the oldest numpy that pyproject.toml allows, every one the newest.
     """
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    oldest = [re.sub(r"^(numpy|scipy)>=", r"\1==", requirement) for requirement in wanted]
+    oldest = [re.sub(r"^numpy>=", "numpy==", requirement) for requirement in wanted]
     for i, (python, versions, requirements) in enumerate(
         [(sys.executable, "oldest", oldest), *((python, "newest", wanted) for python in pythons)]
     ):
-        name = f"{python}, {versions} numpy and scipy"
+        name = f"{python}, {versions} numpy"
         venv = folder / str(i)
         try:
             _quietly(python, "-m", "venv", venv)
@@ -123,7 +123,7 @@ def main() -> int:
     """Run, print the table, and say by the exit status whether all that ran agree."""
     summary, _, _ = (__doc__ or "").partition("\n")
     parser = argparse.ArgumentParser(description=summary)
-    parser.add_argument("--installs", action="store_true", help="also other versions of Python, numpy and scipy")
+    parser.add_argument("--installs", action="store_true", help="also other versions of Python and numpy")
     parser.add_argument("--python", action="append", metavar="PYTHON", help="a Python for --installs")
     parser.add_argument("--run", action="append", default=[], metavar="NAME=COMMAND", help="any other Python")
     arguments = parser.parse_args()

@@ -128,7 +128,7 @@ def line(name: str, file: File, recipe: Recipe, folder: Path) -> str:
 def where() -> str:
     """Return what this ran on: versions, and the kernels that BLAS chose."""
     words = [platform.machine(), f"python {platform.python_version()}"]
-    for name in ("numpy", "scipy"):
+    for name in ("numpy",):
         try:
             words.append(f"{name} {version(name)}")
         except PackageNotFoundError:

@@ -16,7 +16,7 @@ from scipy import signal
 from brainbrr.eeg.signal.filters import apply_upstream, n_resampled
 from brainbrr.eeg.signal.preprocess import preprocess
 from brainbrr.eeg.signal.recipe import PRESETS
-from brainbrr.errors import ConfigError
+from brainbrr.errors import ConfigError, DependencyError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -167,11 +167,15 @@ def test_what_is_not_a_number_never_becomes_silence() -> None:
 
 @pytest.mark.slow
 def test_scipy_waits_until_it_is_needed() -> None:
-    code = (
-        "import sys, brainbrr.eeg.signal.filters, brainbrr.eeg.signal.preprocess; print('scipy.signal' in sys.modules)"
-    )
+    code = "import sys, brainbrr.eeg.signal.filters, brainbrr.eeg.signal.preprocess; print('scipy' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "False"
+
+
+def test_without_scipy_the_preset_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(DependencyError, match=r"needs scipy\n.*brainbrr\[upstream\]"):
+        apply_upstream(noise_uv(1000), Fraction(250))
 
 
 @pytest.mark.slow
