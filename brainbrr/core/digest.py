@@ -134,7 +134,7 @@ def key_of(*, source: str, recipe: str) -> str:
     return xxh3_128(canonical_json({"recipe": recipe, "source": source}))
 
 
-def sha256(data: bytes | bytearray) -> str:
+def sha256(data: bytes | bytearray | memoryview) -> str:
     """Return the SHA-256 of bytes as 64 hex digits."""
     return hashlib.sha256(data).hexdigest()
 

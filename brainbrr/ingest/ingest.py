@@ -199,7 +199,7 @@ def pending_again(store: Store, chosen: Sequence[ScannedRecording]) -> list[Scan
 
     Lists records and objects once: a gc moves whole files and folders away.
     """
-    keys, contents = set(store.keys()), set(store.contents())
+    keys, contents = store.existing()
     return [
         dataclasses.replace(each, reusable=None, outcome=Outcome.PENDING)
         for each in chosen

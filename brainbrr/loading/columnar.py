@@ -66,7 +66,7 @@ class Assembled:
 
     def __init__(self, store: Store, catalog: Catalog, columns: Columns, recipe: Recipe) -> None:
         self.store, self.catalog, self.recipe = store, catalog, recipe
-        self._records = set(store.keys())
+        self._records, self._contents = store.existing()
         self._unreadable: set[int] = set()
         """Rows whose record exists, and cannot be used: `assemble` says why."""
         self.columns = self._with_unknown(columns)
@@ -159,7 +159,7 @@ class Assembled:
         if self.stored is None:
             return (np.zeros(0, dtype=np.bool_),) * 2
         arrays, presence = self.stored.arrays, store_columns.presence
-        return presence(self._records, arrays["key"]), presence(self.store.contents(), arrays["content"])
+        return presence(self._records, arrays["key"]), presence(self._contents, arrays["content"])
 
 
 class StoredRecordings(Recordings):
@@ -261,8 +261,11 @@ class StoredRecordings(Recordings):
             arrays["patient"][self.rows].tolist(),
             digests(arrays["events"][self.rows]),
         )
-        named = sorted(zip(*columns, strict=True), key=lambda each: (each[0], each[1], *_words(words, each), each[4]))
-        return [f'["{k}","{c}",{split[s]},{patient[p]},"{e}"]'.encode() for k, c, s, p, e in named]
+        entries: Iterable[tuple[Any, ...]] = zip(*columns, strict=True)
+        if len(set(columns[0])) < len(columns[0]):  # a source twice: the rest decides
+            entries = sorted(entries, key=lambda each: (each[0], each[1], *_words(words, each), each[4]))
+            return [_named(each, split, patient) for each in entries]
+        return sorted(_named(each, split, patient) for each in entries)
 
     # The index
 
@@ -404,6 +407,10 @@ class StoredRecordings(Recordings):
 def _slices(array: AnyArray) -> list[bytes]:
     data, width = array.tobytes(), array.shape[1]
     return [data[i : i + width] for i in range(0, len(data), width)]
+
+
+def _named(entry: tuple[Any, ...], split: list[str], patient: list[str]) -> bytes:
+    return f'["{entry[0]}","{entry[1]}",{split[entry[2]]},{patient[entry[3]]},"{entry[4]}"]'.encode()
 
 
 def _words(words: Mapping[str, Sequence[Any]], each: tuple[Any, ...]) -> tuple[str, str]:

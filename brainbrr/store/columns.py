@@ -318,7 +318,7 @@ def encode(columns: Columns, digest: str) -> bytes:
 def decode(data: bytes, digest: str, *, where: object) -> Columns:
     """Return what encode() wrote for a base with this SHA-256. Raises IntegrityError for anything else."""
     text = memoryview(data)[:-_CHECKSUM_BYTES]
-    if sha256(text).encode() != data[-_CHECKSUM_BYTES:].hex().encode():  # type: ignore[arg-type]
+    if sha256(text).encode() != data[-_CHECKSUM_BYTES:].hex().encode():
         raise IntegrityError("the columns are not what their own SHA-256 says", where=where)
     try:
         end = data.index(b"\n")
@@ -464,7 +464,6 @@ def incomplete(columns: Columns) -> list[str]:
     return [columns.paths[i] for i in np.flatnonzero(known < columns.arrays["n_contents"])]
 
 
-def presence(names: Iterable[str], array: AnyArray) -> Bool:
+def presence(names: set[str], array: AnyArray) -> Bool:
     """Return which digests, uint8 (n, bytes), are among names: bool (n,)."""
-    there = set(names)
-    return np.fromiter((name in there for name in digests(array)), np.bool_, len(array))
+    return np.fromiter(map(names.__contains__, digests(array)), np.bool_, len(array))

@@ -31,6 +31,8 @@ _WITHOUT = frozenset({"", ".", ".."})
 """What no part of a path may be: it would not be the one text of its path, or would leave the corpus."""
 _LAST_LINE = re.compile(rb'\{"sha256":"([0-9a-f]{64})"\}\n\Z')
 _LAST_LINE_BYTES = 78
+_PART = 1 << 22
+"""Bytes that are searched for line ends at a time."""
 
 
 class Refusal(Stored):
@@ -181,7 +183,7 @@ def encode(catalog: Catalog) -> bytes:
 
 def decode(data: bytes, *, where: object) -> Catalog:
     """Return what was encoded: of a delta its own rows. Raises IntegrityError for damage, and for what is not ours."""
-    text = _verified(data, where=where)
+    text = bytes(_verified(data, where=where))
     first, *lines = text.removesuffix(b"\n").split(b"\n")
     catalog = _opened(first, n_rows=len(lines), where=where)
     with models.many():
@@ -198,7 +200,9 @@ def decode_lazily(data: bytes, columns: Any, *, where: object) -> Catalog:
     Raises IntegrityError as `decode`, for a row when it is used.
     """
     _verified(data, where=where)
-    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
+    text = np.frombuffer(data, dtype=np.uint8)
+    parts = [np.flatnonzero(text[at : at + _PART] == ord("\n")) + at for at in range(0, len(text), _PART)]
+    ends = np.concatenate(parts)
     catalog = _opened(data[: ends[0]], n_rows=len(ends) - 2, where=where)
     if len(columns) != len(ends) - 2:
         raise IntegrityError(f"{len(ends) - 2} rows, where {len(columns)} belong", where=where)
@@ -233,9 +237,9 @@ class _Lines(Mapping[str, Row]):
         return len(self._places)
 
 
-def _verified(data: bytes, *, where: object) -> bytes:
+def _verified(data: bytes, *, where: object) -> memoryview:
     """Return a generation's text. Raises IntegrityError unless it is what its last line says."""
-    text = data[:-_LAST_LINE_BYTES]
+    text = memoryview(data)[:-_LAST_LINE_BYTES]
     last = _LAST_LINE.match(data[-_LAST_LINE_BYTES:])
     if last is None or sha256(text).encode() != last[1]:
         raise IntegrityError("the catalog generation is not what its own SHA-256 says", where=where)

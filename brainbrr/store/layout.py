@@ -313,6 +313,14 @@ class Layout:
         """Yield every record's key; a misplaced file by its path below `records`."""
         return self._found_files(self.records, _RECORD)
 
+    def listed(self, kind: Path, suffix: str = "") -> set[str]:
+        """Return the names of what is in its place below `objects` or `records`, less their suffix. Stats nothing."""
+        names: set[str] = set()
+        for fan_out in filter(self.names_fan_out, _names(kind)):
+            if not (kind / fan_out).is_symlink():
+                names.update(name.removesuffix(suffix) for name in _names(kind / fan_out) if name.startswith(fan_out))
+        return names
+
     def found_findings(self) -> Iterator[str]:
         """Yield the name (KEY-VERSION) of all findings; a misplaced file by its path below `findings`."""
         return self._found_files(self.findings, _FINDINGS)

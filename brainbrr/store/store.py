@@ -564,6 +564,16 @@ class Store:
         """
         return self.layout.found_objects()
 
+    def existing(self) -> tuple[set[str], set[str]]:
+        """Return the keys of all records and the contents of all objects, by listing both.
+
+        Returns
+        -------
+        keys, contents : set of str
+            What is in its place; nothing is verified.
+        """
+        return self.layout.listed(self.layout.records, ".json"), self.layout.listed(self.layout.objects)
+
     def has_object(self, record: Record) -> bool:
         """Say whether a record's object exists, as `has_files` does.
 

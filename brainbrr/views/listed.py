@@ -18,7 +18,7 @@ from brainbrr.eeg.corpus.census import by_format
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import BrainbrrError
 from brainbrr.store.catalog import Catalog, Row
-from brainbrr.store.columns import Columns, columns_of, digests, objects_of
+from brainbrr.store.columns import NONE, Columns, columns_of, digests, objects_of
 from brainbrr.store.integrity import decode_object
 from brainbrr.store.store import Store
 
@@ -55,14 +55,14 @@ class Listed:
                 records |= zip(keys, zip(sources, recipes, contents, strict=True), strict=True)
         if not catalogs:
             return None
-        there = list(store.keys())
+        there, objects = store.existing()
         for key in there:
             if key not in records and is_digest(key, 32):
                 with suppress(BrainbrrError):
                     if (record := store.record(key)) is not None:
                         records[key] = record.source, record.recipe, record.content
         records = {key: records[key] for key in there if key in records}
-        objects = frozenset(store.contents())
+        objects.update(store.contents())
         unnamed = objects - {content for _, _, content in records.values()}
         decoded: dict[str, str] = {}
         for name in sorted(unnamed):
@@ -70,7 +70,7 @@ class Listed:
                 decoded[name] = content = decode_object(store, name)
                 if content in objects:
                     decoded.setdefault(content, content)
-        return cls(tuple(catalogs), objects, records, unnamed, decoded)
+        return cls(tuple(catalogs), frozenset(objects), records, frozenset(unnamed), decoded)
 
     @cached_property
     def content_of(self) -> Mapping[str, str]:
@@ -89,26 +89,42 @@ class Listed:
 
 def in_two_splits(catalogs: Sequence[tuple[Catalog, Columns, Int64]], recipe: Recipe) -> list[tuple[str, Row]]:
     """Return the rows, of these places, whose patient, source or content is in two splits."""
-    splits_of: dict[tuple[str, str], set[str]] = defaultdict(set)
-    named: list[tuple[Catalog, str, list[tuple[str, str]]]] = []
+    seen: dict[str, dict[str, str]] = {"patient": {}, "source": {}, "content": {}}
+    both: dict[str, set[str]] = {kind: set() for kind in seen}
+    named: list[tuple[Catalog, list[str], dict[str, list[str]]]] = []
     for catalog, columns, places in catalogs:
         arrays, words = columns.arrays, columns.words
+        some = places[arrays["split"][places] != _code(words["split"], "none")]
+        split = [words["split"][i] for i in arrays["split"][some].tolist()]
+        patients = [f"{catalog.corpus}/{name}" for name in words["patient"]]
         stored = columns.stored.get(recipe.digest)
-        at = stored.at(len(columns)).tolist() if stored else [-1] * len(columns)
-        contents = digests(stored.arrays["content"]) if stored else []
-        sources, has_source = digests(arrays["source"]), arrays["has_source"].tolist()
-        patient, split = arrays["patient"].tolist(), arrays["split"].tolist()
-        for i in places.tolist():
-            identities = [("patient", f"{catalog.corpus}/{words['patient'][patient[i]]}")]
-            identities += [("source", sources[i])] if has_source[i] else []
-            identities += [("content", contents[at[i]])] if at[i] >= 0 else []
-            name = words["split"][split[i]]
-            if name != "none":
-                named.append((catalog, columns.paths[i], identities))
-                for identity in identities:
-                    splits_of[identity].add(name)
-    both = {identity for identity, names in splits_of.items() if len(names) > 1}
-    return [(catalog.corpus, catalog.rows[path]) for catalog, path, its in named if both.intersection(its)]
+        contents = [*(digests(stored.arrays["content"]) if stored else []), ""]
+        at = stored.at(len(columns))[some].tolist() if stored else [NONE] * len(some)
+        has_source = arrays["has_source"][some].tolist()
+        sources = digests(arrays["source"][some])
+        identities = {
+            "patient": [patients[i] for i in arrays["patient"][some].tolist()],
+            "source": [name if there else "" for name, there in zip(sources, has_source, strict=True)],
+            "content": [contents[i] for i in at],
+        }
+        named.append((catalog, [columns.paths[i] for i in some.tolist()], identities))
+        for kind, values in identities.items():
+            first = seen[kind]
+            both[kind] |= {
+                value for value, name in zip(values, split, strict=True) if first.setdefault(value, name) != name
+            }
+    both = {kind: values - {""} for kind, values in both.items()}
+    return [
+        (catalog.corpus, catalog.rows[path])
+        for catalog, paths, identities in named
+        if any(both.values())
+        for path, *its in zip(paths, *identities.values(), strict=True)
+        if any(value in both[kind] for kind, value in zip(identities, its, strict=True))
+    ]
+
+
+def _code(words: Sequence[str], word: str) -> int:
+    return list(words).index(word) if word in words else len(words)
 
 
 def unread_of(columns: Columns) -> dict[str, list[str]]:

@@ -209,7 +209,7 @@ def _stored_keys(store: Store, source: str) -> Iterator[tuple[str, str, Mapping[
     of each recipe and that of the source.
     """
     known: set[str] = set()
-    there = set(store.keys())
+    there, _ = store.existing()
     for corpus in store.corpora():
         catalog = store.catalog(corpus)
         columns = columns_of(store.layout, catalog.rows) if catalog else None
