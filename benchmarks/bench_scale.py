@@ -28,6 +28,7 @@ from brainbrr.core.digest import key_of, sha256, source_digest, xxh3_128
 from brainbrr.eeg.quality.detector import QUALITY_VERSION
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.ingest.build import Task, build
+from brainbrr.store import sidecars
 from brainbrr.store.formats import ARRAY_FILE, SHARD_FILE
 from brainbrr.store.layout import Layout
 from brainbrr.store.records import Record
@@ -96,6 +97,7 @@ def templates(folder: Path, store: Path, recipe: Recipe) -> list[Record]:
 def fabricate(layout: Layout, edfs: list[Path], made: list[Record]) -> None:
     """Give every EDF a record and an object: those of a template under other names."""
     shards: dict[int, Path] = {}
+    examined = [sidecars.read_findings(layout, each.key, QUALITY_VERSION) or {} for each in made]
     for i, edf in enumerate(edfs):
         template = made[i % len(made)]
         source = source_digest(edf)
@@ -108,7 +110,7 @@ def fabricate(layout: Layout, edfs: list[Path], made: list[Record]) -> None:
         record.chmod(files.READ_ONLY)
         findings = layout.findings_of(key, QUALITY_VERSION)
         findings.parent.mkdir(parents=True, exist_ok=True)
-        said = Findings(key=key, version=QUALITY_VERSION, findings={"findings": [], "score": 100})
+        said = Findings(key=key, version=QUALITY_VERSION, findings=examined[i % len(made)])
         findings.write_bytes(models.to_checksummed(said.to_json()))
         if not folder.parent.exists():
             layout.ensure_fan_out(folder.parent, group=True, durable=False)
@@ -160,7 +162,7 @@ def verbs(root: Path) -> dict[str, Verb]:
     path = edf.relative_to(root).as_posix()
     first_batch = (
         "import brainbrr; v = brainbrr.view(window=brainbrr.WindowSpec(60, stride_s=10));"
-        "next(iter(brainbrr.loader(v, batch=32)))"
+        "next(iter(brainbrr.loader(v, batch=32, as_numpy=True)))"
     )
     view = ("-m", "brainbrr", "view", "--profile")
     brainbrr = ("-m", "brainbrr")
