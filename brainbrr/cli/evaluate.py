@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from brainbrr.cli.app import Session, command, selects, splits_options
-from brainbrr.cli.output import Output, many
+from brainbrr.cli.output import Output, duration, many
 
 if TYPE_CHECKING:
     from brainbrr.learn.evaluate import EvaluateReport
@@ -96,5 +96,7 @@ def about(out: Output, found: dict[str, Any]) -> None:
     from brainbrr.scoring.table import scorers
 
     amount = f"{found['hours']:.2f} h of recording, {many(found['seizures'], 'seizure')}"
+    unknown = found["hours_unknown"] * 3600
+    left_out = f"; {duration(unknown)} left out, which nobody labelled" if unknown >= 0.05 else ""
     of = f"{many(found['recordings'], 'recording')} of {many(found['patients'], 'patient')}"
-    out.pairs([("scored", f"{amount}, {of}"), *scorers(found)])
+    out.pairs([("scored", f"{amount}, {of}{left_out}"), *scorers(found)])

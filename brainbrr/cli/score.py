@@ -71,4 +71,4 @@ def table(out: Output, report: ScoreReport, *, per_recording: bool) -> None:
 def _counted(recording: dict[str, Any], scorers: list[str]) -> list[str]:
     counts = [recording["scores"][name] for name in scorers]
     cells = [", ".join(f"{each[field]:.6g}" for field in ("hits", "false", "reference")) for each in counts]
-    return [recording["recording"], f"{recording['duration_s'] / 3600:.3f}", *cells]
+    return [recording["recording"], f"{recording['known_s'] / 3600:.3f}", *cells]

@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from brainbrr.core import files
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.errors import UsageError, ViewNotReadyError
@@ -28,7 +26,7 @@ from brainbrr.learn.thresholds import PROBABILITIES, THRESHOLDS, Thresholds, Tun
 from brainbrr.learn.validation import people
 from brainbrr.scoring.breakdown import by_seizure, latency_spread, operating_curves, patient_rows, recording_rows
 from brainbrr.scoring.calibration import NO_CALIBRATION, Calibration, reliability
-from brainbrr.scoring.events import EventRule, Scored, events_of
+from brainbrr.scoring.events import EventRule, Scored, events_of, known_steps
 from brainbrr.scoring.metrics import SCORER, Judged, metrics, outcomes_at
 from brainbrr.views.splits import Aliases
 from brainbrr.views.view import View
@@ -65,8 +63,8 @@ def evaluate(
     With `tune` (the dev split), thresholds are chosen on it, once, and kept in the run; else those in the run are
     used, unless they were chosen on a patient of this view, else the config's. Patients on whom the best weights were
     chosen do not take part in it where others have seizures; `tune_rule` chooses the rule of events with them.
-    `weights`: the best or the last ones. Recordings without
-    labels are left out and counted; hours are hours of recording.
+    `weights`: the best or the last ones. Recordings without labels are left out and counted. Hours and rates are over
+    time that is known to be seizure or background; the rest is `hours_unknown`.
     Raises LeakError when the view, the tuning view and the training share a patient (under any of its `aliases`),
     source or content,
     ViewNotReadyError for a view without a digest, UsageError for another recipe or window than the run's, and for
@@ -106,6 +104,7 @@ def evaluate(
         "curves": operating_curves(scored, PROBABILITIES, rule),
         "calibration": _calibrated(scored, thresholds.calibration),
     }
+    found["hours_unknown"] = sum(each.duration_s for each in view.recordings) / 3600 - found["hours"]
     found["beats_baseline"] = {name: _beats(found, name) for name in ("auroc", "auprc", "event_f1")}
     rows = recording_rows(outcomes, judged)
     _save(opened, view, scored, {"metrics": found, "recordings": rows}, thresholds, rule)
@@ -115,8 +114,7 @@ def evaluate(
 
 def _calibrated(scored: list[Scored], calibration: Calibration | None) -> dict[str, Any]:
     """Return how well probabilities mean what they say, as the detector gives them and calibrated."""
-    label = np.concatenate([each.label for each in scored])
-    score = np.concatenate([each.score for each in scored])
+    score, label = known_steps(scored)
     found: dict[str, Any] = {"detector": reliability(score, label), "calibrated": None}
     if calibration is not None:
         found |= {"calibrated": reliability(calibration.apply(score), label), **vars(calibration)}
@@ -142,7 +140,7 @@ def _thresholds(
     baselines = list(scored_by(tuning, line_length, f"line length of {tuning.split}", progress, positions=places))
     rule = best_rule(series, rule) if tune_rule else rule
     tuned = Tuned.of(series, PROBABILITIES, rule, seed=run.config.seed)
-    score, label = (np.concatenate([getattr(each, name) for each in series]) for name in ("score", "label"))
+    score, label = known_steps(series)
     chosen = Thresholds(
         detector=tuned.threshold,
         baseline=best_level(baselines, rule),

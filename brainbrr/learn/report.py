@@ -105,7 +105,8 @@ def _scorer(found: Mapping[str, Any]) -> str:
 def _views(run: r.Run, view: View, found: Mapping[str, Any]) -> str:
     trained = run.view
     hours = (
-        f"{found['hours']:.2f} h of labelled recording, {found['recordings']} recordings, {found['patients']} patients"
+        f"{found['hours']:.2f} h of labelled recording (without {found['hours_unknown']:.2f} h of unknown time), "
+        f"{found['recordings']} recordings, {found['patients']} patients"
     )
     rows = [
         ("scored on", f"corpus {view.corpus}, profile {view.profile}, split {view.split}: {hours}"),

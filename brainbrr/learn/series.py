@@ -59,7 +59,11 @@ def line_length(view: View, position: int) -> Float32:
 
 def labelled(view: View) -> list[int]:
     """Return the places of the recordings that have labels. Raises UsageError where none has."""
-    positions = [i for i, recording in enumerate(view.recordings) if recording.valid_until]
+    positions = [
+        i
+        for i, recording in enumerate(view.recordings)
+        if recording.valid_until * 1_000_000 > sum(b - a for a, b in recording.unknown) * view.rate_hz
+    ]
     if not positions:
         raise UsageError(
             f"none of the {len(view.recordings)} recordings is labelled: nothing can be scored against",
@@ -69,15 +73,12 @@ def labelled(view: View) -> list[int]:
 
 
 def _scored(view: View, position: int, series_of: SeriesOf) -> Scored:
-    """Return one recording's series over its labelled time: unlabelled time is not scored.
-
-    In unknown time there is no event: the detector's scores are 0 there, since an event could be right or wrong.
-    """
+    """Return one recording's series over its labelled time: unlabelled and unknown time are not scored."""
     recording = view.recordings[position]
     step = step_samples(view.rate_hz)
     duration_s = recording.valid_until / view.rate_hz
     score = series_of(view, position)[: -(-recording.valid_until // step)]
-    if recording.unknown:
+    if recording.unknown:  # a score of 0: no event there, and none that begins there
         score = score.copy()
     for start_us, stop_us in recording.unknown:
         first, last = (time_us * view.rate_hz // (step * 1_000_000) for time_us in (start_us, stop_us - 1))
@@ -90,6 +91,7 @@ def _scored(view: View, position: int, series_of: SeriesOf) -> Scored:
         duration_s=duration_s,
         seizures=(seizures := _seizures(recording, duration_s)),
         types=_types(recording, seizures),
+        unknown=[(a / 1e6, min(b / 1e6, duration_s)) for a, b in recording.unknown if a / 1e6 < duration_s],
     )
 
 

@@ -24,7 +24,7 @@ from brainbrr.learn.model import Detector
 from brainbrr.learn.series import labelled, scored_by
 from brainbrr.learn.thresholds import PROBABILITIES, Sweep
 from brainbrr.scoring.curves import auroc
-from brainbrr.scoring.events import EventRule, Scored
+from brainbrr.scoring.events import EventRule, Scored, known_steps
 from brainbrr.views.splits import Aliases
 from brainbrr.views.view import View
 
@@ -115,8 +115,7 @@ class Validator:
 
 def scores_of(recordings: Sequence[Scored], rule: EventRule) -> Scores:
     """Return the cross-entropy of each step, the AUROC, and the best mean event F1 over patients and its threshold."""
-    score = np.concatenate([each.score for each in recordings])
-    label = np.concatenate([each.label for each in recordings])
+    score, label = known_steps(recordings)
     sweep = Sweep.of(recordings, PROBABILITIES, rule)
     f1 = sweep.f1()
     best = sweep.best(f1)

@@ -99,7 +99,7 @@ def operating_curves(recordings: Sequence[Scored], thresholds: Iterable[float], 
 
 
 def _counts(judged: Judged, scorer: str) -> Counts:
-    return {"szcore": judged.event, "ovlp": judged.ovlp.seizure, "taes": judged.taes.seizure}[scorer]
+    return {"szcore": judged.event, "ovlp": judged.ovlp, "taes": judged.taes}[scorer]
 
 
 def paired(ours: Mapping[str, float], theirs: Mapping[str, float], *, resamples: int, seed: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Scores of a series over all thresholds: AUROC, AUPRC, sensitivity at given false alarm rates.
 
-Knows series and seconds, no models. Every score names its scorer; hours are hours of recording.
+Knows series and seconds, no models. Every score names its scorer; unknown time counts nowhere.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ def curves(
     recordings: Sequence[Scored], rule: EventRule, bootstrap: Bootstrap
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the scores of a set of recordings, and their intervals over patients, by the same names."""
-    score = np.concatenate([recording.score for recording in recordings])
-    label = np.concatenate([recording.label for recording in recordings])
-    owner = np.repeat(np.arange(len(recordings)), [len(recording.score) for recording in recordings])
+    known = [recording.known for recording in recordings]
+    score = np.concatenate([recording.score[mask] for recording, mask in zip(recordings, known, strict=True)])
+    label = np.concatenate([recording.label[mask] for recording, mask in zip(recordings, known, strict=True)])
+    owner = np.repeat(np.arange(len(recordings)), [int(mask.sum()) for mask in known])
     binned = _binned(score)
     rows = np.zeros((len(recordings), 2, int(binned.max()) + 1))
     np.add.at(rows, (owner, label.astype(np.intp), binned), 1)
@@ -98,7 +99,7 @@ def at_false_alarms(
     patients = [recording.patient for recording in recordings]
     reference, owner = _reference(recordings)
     n_seizures = np.bincount(owner, minlength=len(recordings))
-    days = float(pool.durations.sum()) / 86_400
+    days = float(pool.known.sum()) / 86_400
     swept = [(threshold, *_overlaps(pool, threshold, rule, reference, owner)) for threshold in _thresholds(pool.score)]
     found: dict[str, Any] = {}
     intervals: dict[str, Any] = {}
@@ -113,7 +114,7 @@ def at_false_alarms(
             "false_alarms_per_day": n_false / days,
             "threshold": threshold,
         }
-        counts: Float64 = np.stack([hits, np.zeros(len(hits)), n_seizures, pool.durations], axis=1)
+        counts: Float64 = np.stack([hits, np.zeros(len(hits)), n_seizures, pool.known], axis=1)
         intervals[name] = bootstrap.of_sums(by_patient(patients, counts))["sensitivity"]
     return found, intervals
 

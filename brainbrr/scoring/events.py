@@ -5,8 +5,9 @@ Knows series and seconds; no scorer, no model, no files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from pydantic import Field
@@ -27,6 +28,8 @@ class Scored:
     """One recording's output and truth over its labelled time: `score` (n,) has one value per `step_s` seconds.
 
     `types` names each seizure's type, and is empty where none is known.
+    In `unknown` time, sorted and disjoint, nobody knows whether there is a seizure: it counts in no hours, steps or
+    events, and the score should be 0 there.
     """
 
     path: str
@@ -36,6 +39,20 @@ class Scored:
     duration_s: float
     seizures: Events
     types: tuple[str, ...] = ()
+    unknown: Events = field(default_factory=list)
+
+    @property
+    def known_s(self) -> float:
+        """Seconds that count."""
+        return known_of(self.duration_s, self.unknown)
+
+    @property
+    def known(self) -> Bool:
+        """Whether a step has no unknown time, (n,)."""
+        known = np.ones(len(self.score), dtype=np.bool_)
+        for start, stop in self.unknown:
+            known[int(start / self.step_s) : math.ceil(stop / self.step_s)] = False
+        return known
 
     @property
     def label(self) -> Bool:
@@ -47,16 +64,37 @@ class Scored:
         return label
 
 
+def known_steps(recordings: Iterable[Scored]) -> tuple[Float32, Bool]:
+    """Return the score and the label of every known step of all recordings, (n,) each."""
+    parts = [(each.score[each.known], each.label[each.known]) for each in recordings]
+    return np.concatenate([score for score, _ in parts]), np.concatenate([label for _, label in parts])
+
+
+def known_of(duration_s: float, unknown: Events) -> float:
+    """Return the seconds of a recording that are not unknown."""
+    return duration_s - sum(stop - start for start, stop in unknown)
+
+
+def without(events: Events, unknown: Events) -> Events:
+    """Return events without what of them is in unknown time; where that cuts one, its parts are events."""
+    for begin, end in unknown:
+        parts = [part for start, stop in events for part in ((start, min(stop, begin)), (max(start, end), stop))]
+        events = [(start, stop) for start, stop in parts if start < stop]
+    return events
+
+
 @dataclass(frozen=True)
 class Pool:
     """Several recordings' series end to end, so that one pass finds the events of all; no event crosses a border.
 
-    `firsts` (n_recordings,) is where each begins in `score`; all have the same `step_s`.
+    `firsts` (n_recordings,) is where each begins in `score`; all have the same `step_s`. `known` is `durations` without
+    unknown time.
     """
 
     score: Float32
     firsts: Int64
     durations: Float64
+    known: Float64
     step_s: float
 
     @classmethod
@@ -68,6 +106,7 @@ class Pool:
             np.concatenate([recording.score for recording in recordings]),
             np.cumsum([0, *sizes[:-1]]),
             np.array([recording.duration_s for recording in recordings]),
+            np.array([recording.known_s for recording in recordings]),
             step_s,
         )
 

@@ -6,7 +6,7 @@ Knows events and seconds; no models, stores or files, no torch. Every score name
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -18,8 +18,7 @@ from brainbrr.core.arrays import Float64
 from brainbrr.scoring import nedc
 from brainbrr.scoring.bootstrap import Bootstrap, Counts, by_patient, for_json, rates, wilson
 from brainbrr.scoring.curves import curves
-from brainbrr.scoring.events import EventRule, Events, Pool, Scored
-from brainbrr.scoring.nedc import Tally
+from brainbrr.scoring.events import EventRule, Events, Pool, Scored, known_of, without
 
 SCORER = (
     f"SzCORE (timescoring {version('timescoring')}): any overlap, 30 s before and 60 s after, gaps under 90 s merged, "
@@ -34,7 +33,7 @@ _SAMPLE_HZ = 1
 
 @dataclass(frozen=True)
 class Outcome:
-    """One recording's reference and hypothesis: sorted, disjoint events within `duration_s`."""
+    """One recording's reference and hypothesis: sorted, disjoint events within `duration_s`, none in `unknown` time."""
 
     path: str
     patient: str
@@ -42,6 +41,12 @@ class Outcome:
     reference: Events
     hypothesis: Events
     types: tuple[str, ...] = ()
+    unknown: Events = field(default_factory=list)
+
+    @property
+    def known_s(self) -> float:
+        """Seconds that count: hours, and what false alarms are counted over."""
+        return known_of(self.duration_s, self.unknown)
 
 
 @dataclass(frozen=True)
@@ -50,31 +55,30 @@ class Judged:
 
     event: Counts
     sample: Counts
-    ovlp: Tally
-    epoch: Tally
-    taes: Tally
+    ovlp: Counts
+    epoch: Counts
+    taes: Counts
     latencies: tuple[float, ...]
 
     @classmethod
     def of(cls, outcome: Outcome) -> Judged:
         """Score one recording."""
         events = (outcome.reference, outcome.hypothesis)
-        event, sample = szcore(*events, duration_s=outcome.duration_s)
-        return cls(
-            event,
-            sample,
-            nedc.overlap(*events, duration_s=outcome.duration_s),
-            nedc.epoch(*events, duration_s=outcome.duration_s),
-            nedc.taes(*events, duration_s=outcome.duration_s),
-            latencies(*events),
-        )
+        scored = {
+            **dict(zip(("event", "sample"), szcore(*events, duration_s=outcome.duration_s), strict=True)),
+            "ovlp": nedc.overlap(*events, duration_s=outcome.duration_s).seizure,
+            "epoch": nedc.epoch(*events, duration_s=outcome.duration_s).seizure,
+            "taes": nedc.taes(*events, duration_s=outcome.duration_s).seizure,
+        }
+        counts = {name: replace(each, seconds=outcome.known_s) for name, each in scored.items()}
+        return cls(**counts, latencies=latencies(*events))
 
     def to_json(self) -> dict[str, Any]:
         """Return hits, false alarms and reference events of each scorer."""
         counts = {
             "szcore_event": self.event,
             "szcore_sample": self.sample,
-            **{f"nedc_{name}": getattr(self, name).seizure for name in _NEDC},
+            **{f"nedc_{name}": getattr(self, name) for name in _NEDC},
         }
         return {
             name: {"hits": each.hits, "false": each.false, "reference": each.reference} for name, each in counts.items()
@@ -123,12 +127,10 @@ def event_metrics(outcomes: Sequence[Outcome], bootstrap: Bootstrap) -> tuple[di
         return by_patient(patients, np.array([each.array() for each in counts]))
 
     event, sample = added([each.event for each in judged]), added([each.sample for each in judged])
-    nedcs = {name: added([getattr(each, name).seizure for each in judged]) for name in _NEDC}
+    nedcs = {name: added([getattr(each, name) for each in judged]) for name in _NEDC}
     nedcs["epoch"][:, 3] /= nedc.EPOCH_S  # NEDC counts the false alarms of epochs in their seconds
     means = _named(rates(event), rates(sample))
-    flagged = by_patient(
-        patients, np.array([[_length(outcome.hypothesis), outcome.duration_s] for outcome in outcomes])
-    )
+    flagged = by_patient(patients, np.array([[_length(outcome.hypothesis), outcome.known_s] for outcome in outcomes]))
     seconds = float(flagged[:, 1].sum())
     share = float(flagged[:, 0].sum() / seconds)
     delays = [delay for each in judged for delay in each.latencies]
@@ -138,6 +140,7 @@ def event_metrics(outcomes: Sequence[Outcome], bootstrap: Bootstrap) -> tuple[di
         "latency_s": float(np.median(delays)) if delays else None,
         "latency_scorer": LATENCY_SCORER,
         "hours": seconds / 3600,
+        "hours_unknown": sum(_length(outcome.unknown) for outcome in outcomes) / 3600,
         "seizures": sum(len(outcome.reference) for outcome in outcomes),
         "recordings": len(outcomes),
         "patients": len(event),
@@ -173,7 +176,15 @@ def outcomes_at(recordings: Sequence[Scored], threshold: float, rule: EventRule)
     cuts = np.searchsorted(owner, np.arange(len(recordings) + 1))
     events = [[(a, b) for a, b in spans[cuts[i] : cuts[i + 1]].tolist()] for i in range(len(recordings))]
     return [
-        Outcome(each.path, each.patient, each.duration_s, each.seizures, events[i], each.types)
+        Outcome(
+            each.path,
+            each.patient,
+            each.duration_s,
+            each.seizures,
+            without(events[i], each.unknown),
+            each.types,
+            each.unknown,
+        )
         for i, each in enumerate(recordings)
     ]
 

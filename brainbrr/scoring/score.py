@@ -43,6 +43,7 @@ def score(reference: Path, hypothesis: Path, *, resamples: int, seed: int, progr
 
     In folders, files of the same path match, else those of the same name; of several kinds for one recording the
     first of csv_bi, tse_bi, lbl_bi and events.tsv is read. The part of a name before the first "_" is its patient.
+    Time that the reference calls unknown (impd, ...) counts in no hours, and what is detected in it is no false alarm.
     Raises UsageError naming every file without a partner, AnnotationError for a malformed one, for one that does not
     state how long its recording is, and where the two disagree about it.
     """
@@ -52,7 +53,7 @@ def score(reference: Path, hypothesis: Path, *, resamples: int, seed: int, progr
     from brainbrr.scoring.metrics import SCORER, Judged, event_metrics
 
     pairs = _pairs(reference, hypothesis)
-    outcomes = []
+    outcomes: list[Outcome] = []
     progress.start("read", len(pairs), "recordings")
     try:
         for name, files in pairs.items():
@@ -60,6 +61,8 @@ def score(reference: Path, hypothesis: Path, *, resamples: int, seed: int, progr
             progress.advance(1, note=name)
     finally:
         progress.stop()
+    if not any(outcome.known_s for outcome in outcomes):
+        raise UsageError("the reference says of no time whether there is a seizure", where=reference)
     n_patients = len({outcome.patient for outcome in outcomes})
     bootstrap = Bootstrap.of(n_patients, resamples=resamples, seed=seed)
     found, intervals = event_metrics(outcomes, bootstrap)
@@ -72,6 +75,7 @@ def score(reference: Path, hypothesis: Path, *, resamples: int, seed: int, progr
                 "recording": outcome.path,
                 "patient": outcome.patient,
                 "duration_s": outcome.duration_s,
+                "known_s": outcome.known_s,
                 "scores": Judged.of(outcome).to_json(),
             }
             for outcome in outcomes
@@ -141,6 +145,7 @@ def _role(file: Path) -> str:
 
 
 def _outcome(name: str, reference: Path, hypothesis: Path) -> Outcome:
+    from brainbrr.scoring.events import without
     from brainbrr.scoring.metrics import Outcome
 
     truth = read_annotations({_role(reference): reference})
@@ -165,12 +170,14 @@ def _outcome(name: str, reference: Path, hypothesis: Path) -> Outcome:
             where=hypothesis,
             fix="score the complete recording",
         )
+    unknown = [(start / 1e6, min(stop, duration_us) / 1e6) for start, stop in truth.unknown if start < duration_us]
     return Outcome(
         path=name,
         patient=name.rpartition("/")[2].partition("_")[0],
         duration_s=duration_us / 1e6,
         reference=_within(truth, duration_us, reference),
-        hypothesis=_within(said, duration_us, hypothesis),
+        hypothesis=without(_within(said, duration_us, hypothesis), unknown),
+        unknown=unknown,
     )
 
 

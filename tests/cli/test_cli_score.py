@@ -156,3 +156,18 @@ def test_scoring_needs_no_torch(trees: tuple[Path, Path]) -> None:
     done = subprocess.run([sys.executable, "-c", code, *map(str, trees)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "event F1" in done.stdout
+
+
+def test_time_that_the_reference_calls_unknown_is_left_out_of_hours_and_false_alarms(cli: Cli, tmp_path: Path) -> None:
+    head = "onset\tduration\teventType\trecordingDuration\n"
+    reference, hypothesis = tmp_path / "ref_events.tsv", tmp_path / "hyp_events.tsv"
+    reference.write_text(head + "100\t20\tsz_foc_ia\t3600\n1800\t1800\timpd\t3600\n")
+    hypothesis.write_text(head + "105\t20\tsz\t3600\n2000\t60\tsz\t3600\n")
+    found = cli("score", reference, hypothesis, "--per-recording", "--json").json
+    assert (found["metrics"]["hours"], found["metrics"]["hours_unknown"]) == (0.5, 0.5)
+    assert found["metrics"]["micro"]["false_alarms_per_day"] == 0
+    [recording] = found["recordings"]
+    assert (recording["duration_s"], recording["known_s"]) == (3600, 1800)
+    reference.write_text(head + "0\t3600\timpd\t3600\n")
+    told = cli("score", reference, hypothesis)
+    assert told.code == 2 and "of no time" in told.err

@@ -290,6 +290,7 @@ def test_time_past_the_labels_is_not_scored(run: Path, view_of: ViewOf) -> None:
     found = evaluate(run, of(view, (half, *view.recordings[1:]))).metrics
     hours = (10 + sum(recording.duration_s for recording in view.recordings[1:])) / 3600
     assert found["hours"] == pytest.approx(hours)
+    assert found["hours_unknown"] == pytest.approx((first.duration_s - 10) / 3600)
     tensors, _ = r.read_tensors(run / "probabilities-eval.safetensors")
     assert len(tensors[first.path]) == 40
 
@@ -298,7 +299,9 @@ def test_there_is_no_event_in_unknown_time(run: Path, view_of: ViewOf) -> None:
     view = view_of("eval")
     first = view.recordings[0]
     unclear = replace(first.annotations, unknown=((1_000_000, 3_100_000),), seizures=(), typed=())
-    evaluate(run, of(view, (replace(first, annotations=unclear), *view.recordings[1:])))
+    found = evaluate(run, of(view, (replace(first, annotations=unclear), *view.recordings[1:]))).metrics
+    assert found["hours_unknown"] == pytest.approx(2.1 / 3600)
+    assert found["hours"] == pytest.approx(sum(each.duration_s for each in view.recordings) / 3600 - 2.1 / 3600)
     tensors, _ = r.read_tensors(run / "probabilities-eval.safetensors")
     assert not tensors[first.path][4:13].any() and tensors[first.path][[3, 13]].all()
 

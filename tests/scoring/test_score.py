@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from timescoring.annotations import Annotation
 from timescoring.scoring import EventScoring, SampleScoring
 
 from brainbrr.scoring.bootstrap import Bootstrap, Counts, for_json, rates
+from brainbrr.scoring.events import without
 from brainbrr.scoring.metrics import SCORER, Outcome, event_metrics, latencies, metrics, szcore
 from brainbrr.scoring.nedc import overlap
 
@@ -174,3 +176,23 @@ def test_the_scorers_agree_that_a_perfect_hypothesis_is_perfect() -> None:
         f1_name = "event_f1" if "event_f1" in each else "f1"
         assert (each["sensitivity"], each[f1_name], each["false_alarms_per_day"]) == (1.0, 1.0, 0.0)
     assert overlap(events, events, duration_s=900).background.hits == 3
+
+
+def test_unknown_time_counts_in_no_hours_and_no_false_alarm(tmp_path: Path) -> None:
+    """An hour, of which half is unknown: the rates are those of the other half alone."""
+    events = [(100.0, 120.0), (3000.0, 3020.0)]
+    half = Outcome("x", "a", HOUR / 2, [(200.0, 220.0)], [(100.0, 105.0)])
+    whole = Outcome("x", "a", HOUR, [(200.0, 220.0)], [(100.0, 105.0)], unknown=[(1800.0, 3600.0)])
+    expected, _ = event_metrics([half], Bootstrap.of(1, resamples=10, seed=0))
+    found, _ = event_metrics([whole], Bootstrap.of(1, resamples=10, seed=0))
+    assert found.pop("hours_unknown") == 0.5 and expected.pop("hours_unknown") == 0
+    assert found == expected and found["hours"] == 0.5 and found["micro"]["false_alarms_per_day"] == 48
+    series = scored(with_events(100, 1790, 3000), [(200.0, 220.0)])
+    unknown = replace(series, unknown=[(1800.0, 3600.0)])
+    said = metrics([unknown], 0.5, PLAIN, seed=0)
+    alone = metrics([scored(with_events(100, 1790)[:1800], [(200.0, 220.0)])], 0.5, PLAIN, seed=0)
+    for name in ("hours", "auroc", "auprc", "seizure_share", "flagged_share", "micro", "nedc", "sensitivity_at"):
+        assert said[name] == alone[name], name
+    assert without([*events, (3500.0, 3600.0)], [(110.0, 115.0), (2990.0, 3510.0)]) == [
+        (100.0, 110.0), (115.0, 120.0), (3510.0, 3600.0),
+    ]  # fmt: skip
