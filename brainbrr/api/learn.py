@@ -501,6 +501,7 @@ def score(
     *,
     resamples: int = 1000,
     seed: int = 0,
+    subset: bool = False,
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> ScoreReport:
     """Score events against a reference, as SzCORE and NEDC do; needs no store.
@@ -514,6 +515,8 @@ def score(
         Of the patients, for the confidence intervals.
     seed : int
         Of the resamples.
+    subset : bool
+        Leave out recordings that only the reference has.
     progress : Progress
         Is called while the work runs.
 
@@ -537,4 +540,4 @@ def score(
     >>> report.metrics["event_f1"]
     1.0
     """
-    return _score(Path(reference), Path(hypothesis), resamples=resamples, seed=seed, progress=progress)
+    return _score(Path(reference), Path(hypothesis), resamples=resamples, seed=seed, progress=progress, subset=subset)

@@ -234,6 +234,8 @@ def table(out: Output, report: IngestReport) -> None:
         out.note(f"problem: the same bytes with different labels, so no view takes them: {', '.join(paths)}")
     if report.contradictions:
         out.note("fix: delete the copies, or give all of them the same labels; then ingest again")
+    if report.plan is not None and report.plan.no_space:
+        out.note(f"not enough space: {report.plan.no_space}")
     if report.script is not None:
         out.title("would submit")
         out.text(report.script)

@@ -189,7 +189,7 @@ class LineProgress:
             self._last = now
             rate = self._done / (now - self._began)
             left = f", {duration((self._total - self._done) / rate)} left" if self._total and rate else ""
-            pace = f"{size(rate)}/s" if self._unit == "B" else f"{rate:.3g}/s"
+            pace = f"{size(rate)}/s" if self._unit == "B" else per_second(rate, self._unit)
             done = amount(self._total or self._done, self._unit)
             done = f"{size(self._done) if self._unit == 'B' else f'{self._done:,}'} of {done}" if self._total else done
             click.echo(f"{self._task}: {done}, {pace}{left} {note}".rstrip(), err=True)
@@ -319,6 +319,11 @@ def progress(store: str | None = None) -> Progress:
 def amount(n: float, unit: str) -> str:
     """Return a number with its unit: 12 files, 3.4 GB."""
     return size(n) if unit == "B" else f"{n:,.0f} {unit}"
+
+
+def per_second(rate: float, unit: str) -> str:
+    """Return a rate: 12/s; below one a second as what each takes, 3.2 s/step."""
+    return f"{rate:.3g}/s" if rate >= 1 or not rate else f"{1 / rate:.3g} s/{unit.removesuffix('s')}"
 
 
 def size(n_bytes: float) -> str:

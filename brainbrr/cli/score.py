@@ -9,7 +9,7 @@ import click
 
 from brainbrr.cli.app import NO_STORE, Session, command
 from brainbrr.cli.evaluate import about
-from brainbrr.cli.output import Output
+from brainbrr.cli.output import Output, many
 
 if TYPE_CHECKING:
     from brainbrr.scoring.score import ScoreReport
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 @command(
     "score",
     exits=(8,),
-    example="brainbrr score data_ext4/tusz/edf/eval runs/20260101-120000-smoke-1a2b3c/events/eval",
+    example="brainbrr score data_ext4/tusz/edf/eval runs/20260101-120000-smoke-1a2b3c/events/eval --subset",
     store_help=NO_STORE,
 )
 @click.argument("reference", metavar="REF", type=click.Path(path_type=Path, exists=True))
 @click.argument("hypothesis", metavar="HYP", type=click.Path(path_type=Path, exists=True))
 @click.option("--per-recording", is_flag=True, help="Also show what each scorer counted in each recording.")
+@click.option("--subset", is_flag=True, help="Leave out recordings that only REF has, as those outside of a profile.")
 @click.option(
     "--resamples",
     default=1000,
@@ -34,7 +35,14 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), metavar="N", help="Of the resamples.")
 def score(
-    session: Session, *, reference: Path, hypothesis: Path, per_recording: bool, resamples: int, seed: int
+    session: Session,
+    *,
+    reference: Path,
+    hypothesis: Path,
+    per_recording: bool,
+    subset: bool,
+    resamples: int,
+    seed: int,
 ) -> int:
     """Score anyone's events, as SzCORE and NEDC do: csv_bi files or BIDS tables, two files or two folders.
 
@@ -43,7 +51,7 @@ def score(
     """
     from brainbrr.scoring.score import score as run
 
-    report = run(reference, hypothesis, resamples=resamples, seed=seed, progress=session.progress())
+    report = run(reference, hypothesis, resamples=resamples, seed=seed, subset=subset, progress=session.progress())
     if session.out.as_json:
         fields = report.to_json()
         session.out.report({name: fields[name] for name in fields if per_recording or name != "recordings"})
@@ -66,6 +74,8 @@ def table(out: Output, report: ScoreReport, *, per_recording: bool) -> None:
         [(row.scorer, row.name, row.value, row.interval) for row in score_rows(report.metrics)],
     )
     about(out, report.metrics)
+    if report.left_out:
+        out.note(f"left out: {many(report.left_out, 'recording')} that only the reference has")
 
 
 def _counted(recording: dict[str, Any], scorers: list[str]) -> list[str]:

@@ -168,7 +168,7 @@ def _held(fields: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         *rows,
         ("recordings", f"{fields['ready']} of {fields['recordings']} ready, {many(fields['patients'], 'patient')}"),
-        ("signal", f"{duration(fields['hours'] * 3600)}, {many(fields['seizures'], 'seizure')}"),
+        ("signal", f"{duration(fields['seconds'])}, {many(fields['seizures'], 'seizure')}"),
         ("windows", f"{fields['windows']} of {fields['window']['length_s']} s every {fields['window']['stride_s']} s"),
         ("classes", kinds or "none"),
         *quality(fields["worst_quality"]),
@@ -185,8 +185,8 @@ def _lost(fields: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("channels missing", f"{absent} ({how})"))
     if flat := _channels(fields["channels_flat"]):
         rows.append(("channels flat", f"{flat} (zeros)"))
-    if fields["hours_dropped"]:
-        dropped = duration(fields["hours_dropped"] * 3600)
+    if fields["seconds_dropped"]:
+        dropped = duration(fields["seconds_dropped"])
         why = "ends shorter than a window; use `--tail shift` to keep them"
         if fields["window"]["tail"] != "drop":
             why = "gaps between windows: the stride is longer than a window"
@@ -195,8 +195,8 @@ def _lost(fields: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("short", f"{many(fields['short'], 'recording')} shorter than a window: padded"))
     if fields["labels_clipped"]:
         rows.append(("labels clipped", f"{many(fields['labels_clipped'], 'seizure')} past the end of the signal"))
-    if fields["hours_unlabelled"]:
-        rows.append(("unlabelled", f"{duration(fields['hours_unlabelled'] * 3600)}: neither seizure nor background"))
+    if fields["seconds_unlabelled"]:
+        rows.append(("unlabelled", f"{duration(fields['seconds_unlabelled'])}: neither seizure nor background"))
     if hidden := fields["event_channels_not_shown"]:
         rows.append(("events not shown", f"on {', '.join(hidden)}: unknown in per-channel labels"))
     return rows

@@ -34,7 +34,7 @@ from brainbrr.eeg.signal.preprocess import Preprocessed, check, preprocess, prov
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.engines.engine import Ended, Engine, Notify, Transferable
 from brainbrr.engines.local import local_engine
-from brainbrr.errors import BrainbrrError, EdfError, ExecutorError, RecordingError
+from brainbrr.errors import BrainbrrError, EdfError, ExecutorError, RecordingError, SpaceError
 from brainbrr.ingest.options import IngestOptions
 from brainbrr.ingest.reuse import Made, Reusable, remember, reuse
 from brainbrr.ingest.scan import CorpusScan, Outcome, ScannedRecording, Updates
@@ -337,13 +337,17 @@ def build_missing(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecord
     gc.collect()
     gc.freeze()  # looking through all of it again and again takes a tenth of a build
     progress.start("building", sum(task.n_bytes for task in tasks), "B")
+    left = {task.source: task for task in tasks}
     try:
         with closing(build_all(tasks, builder, engine=engine, notify=progress.say)) as ended:
             for task, outcome in ended:
+                left.pop(task.source, None)
                 yield from (after_build(recording, task, outcome) for recording in sharing[task.source])
                 n_ended["failed" if isinstance(outcome, BrainbrrError) else "new"] += 1
                 note = f"{n_ended['new']} new · {n_ended['failed']} failed · {Path(task.path).name}"
                 progress.advance(task.n_bytes, note=note)
+    except SpaceError as error:
+        raise _full(error, store, list(left.values()), options.recipe) from error
     finally:
         progress.stop()
         gc.unfreeze()
@@ -401,10 +405,26 @@ def bytes_of(header: EdfHeader, recipe: Recipe) -> int:
     return stored_bytes(len(recipe.channels), math.ceil(header.duration_s * recipe.rate_hz), recipe.rate_hz)
 
 
-def _check_space(store: Store, tasks: Sequence[Task], recipe: Recipe) -> None:
+def _at_least(store: Store, tasks: Iterable[Task], recipe: Recipe) -> int:
+    """Return the bytes that builds take at least, in the store's codec."""
     needed = 0
     for task in tasks:
         with contextlib.suppress(RecordingError):  # its header refuses it: nothing will be written
             needed += bytes_of(check(task.edf, recipe, accept=task.accept), recipe)
-    at_least = needed // SAVES_AT_MOST[store.codec]
-    check_space(store.location, n_bytes=at_least, n_inodes=INODES_PER_OBJECT * len(tasks))
+    return needed // SAVES_AT_MOST[store.codec]
+
+
+def _check_space(store: Store, tasks: Sequence[Task], recipe: Recipe) -> None:
+    if tasks:
+        n_bytes = _at_least(store, tasks, recipe)
+        check_space(store.location, n_bytes=n_bytes, n_inodes=INODES_PER_OBJECT * len(tasks))
+
+
+def _full(error: SpaceError, store: Store, left: Sequence[Task], recipe: Recipe) -> SpaceError:
+    """Return the error of a disk that is full in the middle, with what the rest of the work needs."""
+    needed = f"{_at_least(store, left, recipe):,} bytes and {INODES_PER_OBJECT * len(left):,} inodes"
+    return SpaceError(
+        f"{error.what}; the {len(left)} recordings that are left need {needed}",
+        where=error.where,
+        fix=f"free {needed} and run the same command again, or choose a smaller --profile, or another --store",
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -11,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from brainbrr.core.progress import Progress
-from brainbrr.core.threads import one_blas_thread
+from brainbrr.core.threads import cores, one_blas_thread
 from brainbrr.eeg.quality import detector
 from brainbrr.eeg.quality.rules import reason_of
 from brainbrr.eeg.signal.recipe import Recipe
@@ -72,7 +71,7 @@ def _examined(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecording]
         return
     progress.start("examining", sum(each.n_bytes for each in waiting.values()), "B")
     try:
-        with one_blas_thread(), ThreadPoolExecutor(scan.options.workers or os.cpu_count()) as pool:
+        with one_blas_thread(), ThreadPoolExecutor(scan.options.workers or cores()) as pool:
             for examined in pool.map(partial(examine_one, store, scan.options.recipe), waiting.values()):
                 yield examined
                 progress.advance(examined.n_bytes)

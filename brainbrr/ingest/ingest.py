@@ -19,6 +19,7 @@ from brainbrr.core.statcache import keep
 from brainbrr.eeg.corpus import census
 from brainbrr.eeg.corpus.patients import patient_rule
 from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.errors import SpaceError
 from brainbrr.ingest.build import build_missing, tasks_of
 from brainbrr.ingest.catalog_update import next_generation, publish
 from brainbrr.ingest.examine import examine
@@ -95,7 +96,12 @@ class IngestReport:
 
     @property
     def exit_code(self) -> int:
-        """1 when a recording failed and that is not accepted, and where labels contradict each other."""
+        """1 when a recording failed and that is not accepted, and where labels contradict each other.
+
+        7 when an ingest would end for want of space.
+        """
+        if self.plan is not None and self.plan.no_space is not None:
+            return SpaceError.exit_code
         return int(bool(self.contradictions) or any(not failure.accepted for failure in self.failed))
 
     @property

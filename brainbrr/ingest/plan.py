@@ -9,16 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from brainbrr.core.files import check_space
 from brainbrr.core.progress import Progress
 from brainbrr.core.threads import one_blas_thread
 from brainbrr.eeg.corpus.annotations import TOLERANCE_OF_LENGTH_US, length_difference
 from brainbrr.eeg.edf.header import EdfHeader
 from brainbrr.eeg.signal.preprocess import check, preprocess
 from brainbrr.engines.local import local_engine
-from brainbrr.errors import AnnotationError, RecordingError
+from brainbrr.errors import AnnotationError, RecordingError, SpaceError
 from brainbrr.ingest.build import bytes_of, tasks_of
 from brainbrr.ingest.options import IngestOptions
 from brainbrr.ingest.scan import CorpusScan, Outcome, ScannedRecording
+from brainbrr.store.formats import SAVES_AT_MOST
 from brainbrr.store.layout import INODES_PER_OBJECT
 
 _SAMPLE_FILES = 3
@@ -51,6 +53,8 @@ class Plan:
     script: str | None
     lengths_differ: int = 0
     largest_difference_s: float = 0.0
+    no_space: str | None = None
+    """Why an ingest would end for want of space."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
@@ -87,13 +91,14 @@ def plan(
     estimate, sampled = _measure([(each.recording, s) for each, s in to_build], options, width)
     tasks = tasks_of(chosen, options)
     recordings = [each.recording for each in planned]
+    n_bytes = sum(bytes_of(each.header, options.recipe) for each, _ in to_build if each.header)
     differences = [us for each in planned if abs(us := _length_difference(each)) > TOLERANCE_OF_LENGTH_US]
     return recordings, Plan(
         labelled=sum(each.annotations is not None and each.annotations.labelled for each in recordings),
         hours=(sum(seconds) + sum(each.signal_us for each in stored) / 1_000_000) / 3600,
         stored=len(stored),
         bytes_source=sum(each.n_bytes for each in recordings),
-        bytes_needed=sum(bytes_of(each.header, options.recipe) for each, _ in to_build if each.header),
+        bytes_needed=n_bytes,
         bytes_free=disk.f_bavail * disk.f_frsize,
         inodes_needed=INODES_PER_OBJECT * len(to_build),
         inodes_free=disk.f_favail,
@@ -109,7 +114,24 @@ def plan(
         script=options.engine.script(tasks) if options.engine and tasks else None,
         lengths_differ=len(differences),
         largest_difference_s=max(differences, key=abs, default=0) / 1_000_000,
+        no_space=_no_space(scan, n_bytes, len(to_build)),
     )
+
+
+def _no_space(scan: CorpusScan, n_bytes: int, n_objects: int) -> str | None:
+    """Return why an ingest would end for want of space, as it would say it."""
+    codec = scan.store.codec if scan.store else scan.options.codec or "none"
+    place = scan.options.store.absolute()
+    try:
+        if n_objects:
+            check_space(
+                next(each for each in (place, *place.parents) if each.exists()),
+                n_bytes=n_bytes // SAVES_AT_MOST[codec],
+                n_inodes=INODES_PER_OBJECT * n_objects,
+            )
+    except SpaceError as error:
+        return error.what
+    return None
 
 
 def _length_difference(planned: Planned) -> int:

@@ -20,6 +20,7 @@ from brainbrr.core.access import Guard, guards
 from brainbrr.core.digest import source_digest
 from brainbrr.core.progress import Progress
 from brainbrr.core.statcache import FileFacts, Host, Sources, keep
+from brainbrr.core.threads import cores
 from brainbrr.eeg.corpus import census, tree
 from brainbrr.eeg.corpus.annotations import Annotations, check_length, label_digest, read_annotations
 from brainbrr.eeg.corpus.tree import Corpus, RecordingFile, locate, refuse_outside
@@ -370,7 +371,7 @@ def look_up(scan: CorpusScan, chosen: Sequence[ScannedRecording], progress: Prog
         else:
             yield find(scan, recording, source)
     progress.start("hashing", sum(recording.n_bytes for recording in unread), "B")
-    pool = ThreadPoolExecutor(2 * (scan.options.workers or os.cpu_count() or 1))  # half of them wait for the disk
+    pool = ThreadPoolExecutor(2 * (scan.options.workers or cores()))  # half of them wait for the disk
     try:
         for recording in pool.map(partial(with_hashed_source, scan), unread):
             yield find(scan, recording, recording.source)

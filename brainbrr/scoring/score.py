@@ -32,17 +32,22 @@ class ScoreReport:
     metrics: dict[str, Any]
     recordings: list[dict[str, Any]]
     scorer: str
+    left_out: int = 0
+    """Recordings that only the reference has."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
         return {**vars(self), "reference": str(self.reference), "hypothesis": str(self.hypothesis)}
 
 
-def score(reference: Path, hypothesis: Path, *, resamples: int, seed: int, progress: Progress) -> ScoreReport:
+def score(
+    reference: Path, hypothesis: Path, *, resamples: int, seed: int, progress: Progress, subset: bool = False
+) -> ScoreReport:
     """Score the label files of `hypothesis` against those of `reference`: two files, or two folders.
 
     In folders, files of the same path match, else those of the same name; of several kinds for one recording the
     first of csv_bi, tse_bi, lbl_bi and events.tsv is read. The part of a name before the first "_" is its patient.
+    With `subset`, recordings that only the reference has are left out, as those outside of a profile are.
     Time that the reference calls unknown (impd, ...) counts in no hours, and what is detected in it is no false alarm.
     Raises UsageError naming every file without a partner, AnnotationError for a malformed one, for one that does not
     state how long its recording is, and where the two disagree about it.
@@ -52,7 +57,7 @@ def score(reference: Path, hypothesis: Path, *, resamples: int, seed: int, progr
     from brainbrr.scoring.bootstrap import Bootstrap
     from brainbrr.scoring.metrics import SCORER, Judged, event_metrics
 
-    pairs = _pairs(reference, hypothesis)
+    pairs, left_out = _pairs(reference, hypothesis, subset=subset)
     outcomes: list[Outcome] = []
     progress.start("read", len(pairs), "recordings")
     try:
@@ -81,16 +86,17 @@ def score(reference: Path, hypothesis: Path, *, resamples: int, seed: int, progr
             for outcome in outcomes
         ],
         SCORER,
+        left_out,
     )
 
 
-def _pairs(reference: Path, hypothesis: Path) -> dict[str, tuple[Path, Path]]:
-    """Return each recording's two files by its name."""
+def _pairs(reference: Path, hypothesis: Path, *, subset: bool) -> tuple[dict[str, tuple[Path, Path]], int]:
+    """Return each recording's two files by its name, and how many of the reference were left out."""
     for path in (reference, hypothesis):
         if not path.exists():
             raise UsageError("no such file or folder", where=path)
     if reference.is_file() and hypothesis.is_file():
-        return {_stem(reference): (reference, hypothesis)}
+        return {_stem(reference): (reference, hypothesis)}, 0
     if reference.is_file() or hypothesis.is_file():
         raise UsageError(
             "one is a file, the other a folder", where=f"{reference}, {hypothesis}", fix="give two files or two folders"
@@ -100,6 +106,8 @@ def _pairs(reference: Path, hypothesis: Path) -> dict[str, tuple[Path, Path]]:
         by_name = _by_name(truth), _by_name(said)
         if all(len(names) == len(paths) for names, paths in zip(by_name, (truth, said), strict=True)):
             truth, said = by_name
+    left_out = len(truth.keys() - said.keys()) if subset else 0
+    truth = {name: file for name, file in truth.items() if name in said or not subset}
     alone = [(reference, truth.keys() - said.keys()), (hypothesis, said.keys() - truth.keys())]
     for folder, names in alone:
         if names:
@@ -107,9 +115,9 @@ def _pairs(reference: Path, hypothesis: Path) -> dict[str, tuple[Path, Path]]:
             raise UsageError(
                 f"{len(names)} recordings have no partner: {', '.join(sorted(names)[:_MOST_NAMED])}{more}",
                 where=folder,
-                fix="write a file for each recording, without events where none was detected",
+                fix="write a file for each recording, without events where none was detected; or give --subset",
             )
-    return {name: (truth[name], said[name]) for name in sorted(truth)}
+    return {name: (truth[name], said[name]) for name in sorted(truth)}, left_out
 
 
 def _label_files(root: Path) -> dict[str, Path]:

@@ -109,6 +109,7 @@ def test_a_corpus_as_published_goes_from_ingest_to_scores(
     assert (told.json["not_read"], told.json["labels_unread"]) == ({}, [])
     viewed = cli("view", "--recipe", recipe, "--json").json
     assert (viewed["state"], viewed["ready"], viewed["seizures"]) == ("ready", 6, 3 * seizures)
+    assert viewed["seconds"] == 6 * SECONDS and "2 min 24 s" in cli("view", "--recipe", recipe).out
     assert viewed["hours"] == round(6 * SECONDS / 3600, 4) and viewed["hours_unlabelled"] == 0
     made = cli("split", "--folds", 3, "-o", "folds.toml", "--json").json
     assert [(len(fold["patients"]), fold["seizures"]) for fold in made["folds"]] == [(1, seizures)] * 3

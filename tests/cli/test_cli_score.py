@@ -171,3 +171,20 @@ def test_time_that_the_reference_calls_unknown_is_left_out_of_hours_and_false_al
     reference.write_text(head + "0\t3600\timpd\t3600\n")
     told = cli("score", reference, hypothesis)
     assert told.code == 2 and "of no time" in told.err
+
+
+def test_a_part_of_the_reference_is_scored_with_subset(cli: Cli, tmp_path: Path) -> None:
+    head = "onset\tduration\teventType\trecordingDuration\n"
+    for folder, names in (("ref", ("a", "b", "c")), ("hyp", ("b",)), ("odd", ("b", "d"))):
+        for name in names:
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / f"{name}_events.tsv").write_text(head + "100\t20\tsz\t3600\n")
+    told = cli("score", tmp_path / "ref", tmp_path / "hyp")
+    assert told.code == 2 and "--subset" in told.err
+    found = cli("score", tmp_path / "ref", tmp_path / "hyp", "--subset", "--json").json
+    assert (found["left_out"], found["metrics"]["recordings"]) == (2, 1)
+    assert (
+        "left out: 2 recordings that only the reference has"
+        in cli("score", tmp_path / "ref", tmp_path / "hyp", "--subset").err
+    )
+    assert cli("score", tmp_path / "ref", tmp_path / "odd", "--subset").code == 2  # a detection of nothing known

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from brainbrr.cli.output import BarProgress, LineProgress, Output
+from brainbrr.cli.output import BarProgress, LineProgress, Output, per_second
 from brainbrr.errors import Fix
 
 NAME = "20260101-120000-smoke-1a2b3c"
@@ -97,3 +97,8 @@ def test_progress_in_a_log_says_how_many_of_how_many(
         lines.start("reading", total, unit)
         lines.advance(3)
         assert capsys.readouterr().err.startswith(expected)
+
+
+@pytest.mark.parametrize(("rate", "shown"), [(12.34, "12.3/s"), (1.0, "1/s"), (0.25, "4 s/step"), (0.0, "0/s")])
+def test_a_rate_below_one_a_second_is_shown_as_seconds_of_each(rate: float, shown: str) -> None:
+    assert per_second(rate, "steps") == shown

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers.computing import computed_once
 from helpers.support import Cli
 
+from brainbrr.core import files
 from brainbrr.eeg.corpus.tree import locate, scan
 
 ROW = "TERM,{},{},{},1.0000\n"
@@ -239,3 +241,21 @@ def test_patients_whose_recordings_are_not_read_need_no_split(
     assert sorted(patient for fold in folds for patient in fold["patients"]) == ["p0", "p1", "p2"]
     viewed = cli("view", "--splits", place.parent / "folds.toml", "--split", "train", "--json")
     assert (viewed.code, viewed.json["recordings"]) == (0, 1)
+
+
+def test_a_dry_run_without_space_ends_as_the_ingest_would_and_nothing_to_write_needs_none(
+    cli: Cli, place: Path, recordings: list[tuple[Path, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(recordings, 0, place / "p0" / "r0")
+    full = SimpleNamespace(f_bavail=1, f_frsize=4096, f_blocks=100, f_files=0, f_favail=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "statvfs", lambda _: full)
+        told = cli("ingest", place, "--workers", 1, "--dry-run", "--json")
+        assert told.code == 7 and "bytes are needed and 4,096 are free" in told.json["no_space"]
+        assert "not enough space: " in cli("ingest", place, "--workers", 1, "--dry-run").err
+        assert cli("ingest", place, "--workers", 1).code == 7
+    assert cli("ingest", place, "--workers", 1, "--dry-run", "--json").json["no_space"] is None
+    assert cli("ingest", place, "--workers", 1).code == 0
+    monkeypatch.setattr(files.os, "statvfs", lambda _: full)
+    for more in ([], ["--dry-run"]):
+        assert cli("ingest", place, "--workers", 1, *more).code == 0
