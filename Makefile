@@ -15,7 +15,7 @@ READY = $(VENV)/.ready$(if $(filter skip,$(TORCH)),-without-torch)
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 BRAINBRR = $(BIN)/brainbrr
 
-.PHONY: help setup demo quick slow test check docs format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke newest bench bench-ingest bench-loader bench-model parity digests tones torture
+.PHONY: help setup demo quick slow test check docs format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke newest bench bench-ingest bench-loader bench-model gpu parity digests tones torture
 
 help:            ## show these lines
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+: *##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -108,6 +108,9 @@ $(VENV)-peers/.ready: pyproject.toml constraints.txt benchmarks/requirements.txt
 
 bench-model: $(VENV)-parity/.ready  ## the scans and a training step against their peers; BENCH='--quick'
 	OMP_NUM_THREADS=1 $(VENV)-parity/bin/python benchmarks/bench_model.py $(BENCH)
+
+gpu: setup       ## what only a GPU can answer, in ten minutes; rows go to benchmarks/gpu.md; DRY=1 tries it on a CPU
+	$(BIN)/python benchmarks/gpu.py $(if $(DRY),--dry)
 
 parity: $(VENV)-parity/.ready  ## our layers against mamba-ssm's own, its Triton kernels in the interpreter or on CUDA
 	MAMBA_DETERMINISTIC=1 TRITON_INTERPRET=$$($(VENV)-parity/bin/python -c "import torch; print(int(not torch.cuda.is_available()))") \
