@@ -48,6 +48,7 @@ HOMES = {
     "scipy": {"eeg"},
     "numba": {"core", "eeg", "loading"},
     "llvmlite": {"core", "eeg", "loading"},
+    "obstore": {"store"},
     "xxhash": {"core"},
     "hashlib": {"core"},
     "platformdirs": {"settings"},

@@ -1,7 +1,7 @@
 """The Python API: each command as a function, with the settings that the command line would use.
 
-`data` makes and reads stores, `learn` feeds and trains models, `keep` checks, repairs and deletes,
-`look` shows.
+`data` makes and reads stores, `learn` feeds and trains models, `keep` checks, repairs and deletes, `look` shows, and
+`share` moves what is stored between stores.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ from brainbrr.api.look import diff as diff
 from brainbrr.api.look import log as log
 from brainbrr.api.look import ls as ls
 from brainbrr.api.look import usage as usage
+from brainbrr.api.share import pull as pull
+from brainbrr.api.share import push as push
+from brainbrr.api.share import remotes as remotes
 from brainbrr.eeg.signal.recipe import Recipe as Recipe
 from brainbrr.errors import BrainbrrError as BrainbrrError
 from brainbrr.learn.config import TrainConfig as TrainConfig

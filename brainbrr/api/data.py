@@ -19,6 +19,7 @@ from brainbrr.api.arguments import (
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.demo import DemoOptions, DemoReport
 from brainbrr.demo import demo as _demo
+from brainbrr.eeg.corpus.terms import Access, given_terms
 from brainbrr.eeg.corpus.tree import locate
 from brainbrr.eeg.corpus.vocabulary import Meaning, read_label_map
 from brainbrr.eeg.signal.recipe import Recipe
@@ -125,6 +126,8 @@ def ingest(
     labels: Labels = "found",
     relabel: bool = False,
     patient_from: str | None = None,
+    access: Access | None = None,
+    terms: str | None = None,
     accept: str | Iterable[str] = (),
     label_map: Mapping[str, Meaning] | str | Path | None = None,
     checksums: str | Path | None = None,
@@ -160,6 +163,11 @@ def ingest(
         What names the patient of a recording: "folder" (the one that holds it), "file" (its name up to the first "_"),
         or a regular expression that is searched for in its path, of which the first group counts. Default: what the
         corpus was ingested with before; at first its layout. The catalog keeps it.
+    access : {"open", "credentialed", "private"}, optional
+        Who may have the corpus; `push` and `bundle` ask. Default: what it was ingested with before; at first what its
+        publisher says, where that is known: TUSZ is credentialed, CHB-MIT and Siena are open, all others private.
+    terms : str, optional
+        The address of the page that says so, with `access`.
     accept : str or iterable of {"refused", "truncated", "removed", "label-length", "contacts"}
         "refused": record refused recordings as omitted, so that views count as ready. "truncated": store the complete
         data records of truncated files. "removed": let most of a corpus leave the catalog. "label-length": cut labels
@@ -218,6 +226,7 @@ def ingest(
         labels=labels,
         relabel=relabel,
         patient_from=patient_from,
+        terms=given_terms(access, terms),
         codec=codec,
         dry_run=dry_run,
         accept=accepted(accept, known=ACCEPT),

@@ -43,7 +43,7 @@ GROUPS = {
     "Data": ("ingest", "ls", "view", "why", "log", "diff", "split"),
     "Learn": ("train", "runs", "evaluate", "predict", "score"),
     "Keep": ("status", "check", "verify", "repair", "gc", "pin", "forget", "recompress"),
-    "Share": ("export",),
+    "Share": ("remote", "push", "pull", "export"),
     "Settings": ("recipe", "bench", "help"),
 }
 """The commands, each in the file of its name."""

@@ -13,6 +13,7 @@ from brainbrr.cli.output import Output, base_names, duration, many, not_read, qu
 from brainbrr.errors import UsageError
 
 if TYPE_CHECKING:
+    from brainbrr.eeg.corpus.terms import Access
     from brainbrr.engines.engine import Engine
     from brainbrr.ingest.ingest import IngestReport
     from brainbrr.ingest.options import Labels
@@ -82,6 +83,12 @@ _submission_options = options(
     help='What names patients: the folder that holds a recording, its file name up to the first "_", or a regular '
     "expression, searched for in its path. It is kept. Default: the layout.",
 )
+@click.option(
+    "--access",
+    type=click.Choice(["open", "credentialed", "private"]),
+    help="Who may have the corpus; `push` and `bundle` ask. It is kept.",
+)
+@click.option("--terms", metavar="URL", help="With --access: the page that says so.")
 @click.option("--relabel", is_flag=True, help="Let a corpus that has labels become an unlabelled one.")
 @click.option("--codec", type=click.Choice(["none", "zstd"]), help="How a new store compresses tiles. Default: none.")
 @click.option("--dry-run", is_flag=True, help="Show what would be built, what it needs and how long it takes.")
@@ -118,6 +125,8 @@ def ingest(
     labels: Labels,
     relabel: bool,
     patient_from: str | None,
+    access: Access | None,
+    terms: str | None,
     codec: Codec | None,
     dry_run: bool,
     accept: frozenset[str],
@@ -133,6 +142,7 @@ def ingest(
     A dry run writes nothing to the store. It measures the time on this machine and divides it by the width of the
     executor, without the time in queues; for SLURM it shows the script.
     """
+    from brainbrr.eeg.corpus.terms import given_terms
     from brainbrr.eeg.corpus.tree import locate
     from brainbrr.eeg.corpus.vocabulary import read_label_map
     from brainbrr.eeg.signal.recipe import load_recipe
@@ -152,6 +162,7 @@ def ingest(
         labels=labels,
         relabel=relabel,
         patient_from=patient_from,
+        terms=given_terms(access, terms),
         codec=codec,
         dry_run=dry_run,
         accept=accept,

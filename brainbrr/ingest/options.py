@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from brainbrr.core.statcache import Host
+from brainbrr.eeg.corpus.terms import Terms
 from brainbrr.eeg.corpus.vocabulary import Meaning, is_label_map
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.engines.engine import Engine
@@ -47,6 +48,8 @@ class IngestOptions:
     patient_from : str, optional
         What names the patient of a recording: "folder" (the one that holds it), "file" (its name up to the first "_"),
         or a regular expression. Default: as the ingest before, at first by the layout. The catalog keeps it.
+    terms : Terms, optional
+        Who may have the corpus. Default: as the ingest before; at first what its publisher says, where that is known.
     relabel : bool
         Let a corpus that has labels become an unlabelled one.
     codec : {"none", "zstd"}, optional
@@ -78,6 +81,7 @@ class IngestOptions:
     engine: Engine | None = None
     labels: Labels = "found"
     patient_from: str | None = None
+    terms: Terms | None = None
     relabel: bool = False
     codec: Codec | None = None
     dry_run: bool = False

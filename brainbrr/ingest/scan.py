@@ -23,6 +23,7 @@ from brainbrr.core.statcache import FileFacts, Host, Sources, keep
 from brainbrr.core.threads import cores
 from brainbrr.eeg.corpus import census, tree
 from brainbrr.eeg.corpus.annotations import Annotations, check_length, label_digest, read_annotations
+from brainbrr.eeg.corpus.terms import published_terms
 from brainbrr.eeg.corpus.tree import Corpus, RecordingFile, locate, refuse_outside
 from brainbrr.eeg.corpus.vocabulary import Meaning
 from brainbrr.eeg.edf.reader import located, read_header
@@ -160,6 +161,7 @@ def scan(options: IngestOptions, progress: Progress) -> CorpusScan:
         settings["patient_from"] = options.patient_from
     elif "patient_from" in settings:
         files = tuple(tree.name_patients(files, settings["patient_from"]))
+    settings |= _terms(options, settings, corpus.root, files)
     refuse_unlabelling(options, corpus, base, files)
     labelled = options.labels != "none"
     settings[census.LABELS_UNREAD] = "\n".join(survey.labels_unread) if labelled else ""
@@ -181,6 +183,16 @@ def scan(options: IngestOptions, progress: Progress) -> CorpusScan:
         sources=host.sources(corpus.root) if host else None,
         records=host.records(store.location) if host and store else None,
     )
+
+
+def _terms(
+    options: IngestOptions, settings: Mapping[str, str], root: Path, files: Sequence[RecordingFile]
+) -> dict[str, str]:
+    """Return the access terms that the catalog is to keep; none where they follow from the layout."""
+    if options.terms is not None:
+        return options.terms.settings()
+    found = None if "access" in settings else published_terms(root, {role for file in files for role in file.labels})
+    return found.settings() if found else {}
 
 
 def _open_or_create(options: IngestOptions, corpus: Sequence[Guard]) -> Store | None:

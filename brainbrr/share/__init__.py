@@ -1,1 +1,1 @@
-"""Giving data to others: files of other tools."""
+"""Giving data to others: remotes, transfers between stores, access terms, files of other tools."""

@@ -377,3 +377,15 @@ def damage(layout: Layout, corpus: str) -> Iterator[Bad]:
                 raise IntegrityError("columns of a generation that does not exist")
         except (IntegrityError, OSError) as error:
             yield name_of(layout.columns(corpus, seq)), error
+
+
+def changes(merged: Catalog, latest: Catalog) -> bool:
+    """Say whether a catalog says anything else than the latest generation."""
+    changed, removed = _changes(latest.rows, merged.rows)
+    return bool(changed or removed) or _says(merged) != _says(latest)
+
+
+def first_needed(layout: Layout, corpus: str, seq: int) -> int:
+    """Return the number of the first generation that reading this one needs, by its own file. Raises IntegrityError."""
+    base = generation(layout, corpus, seq)[0].base
+    return max(seq - 1, 1) if base is None else base

@@ -180,7 +180,7 @@ class _Objects:
 
         def verify() -> str | None:
             verify_folder(self._store, name, checksums=depth == "checksums")
-            sums = _Sums()
+            sums = SampleSums()
             if depth == "full":
                 content = self.decoded[name] = decode_object(self._store, name, observer=sums)
                 self.sums[content] = sums.digests()  # of what is in the folder, whatever its name
@@ -196,7 +196,7 @@ class _Objects:
             return True
 
 
-class _Sums:
+class SampleSums:
     """An observer of decoding: the statistics of an object's samples, and the crc32c of each tile."""
 
     def __init__(self) -> None:
@@ -205,6 +205,7 @@ class _Sums:
         self._block, self._n = np.empty((0, 0), dtype=np.int16), 0
 
     def __call__(self, meta: ArrayMeta) -> Callable[[Int16], None]:
+        """Begin with an array, and return what gets its tiles."""
         present = [i for i, name in enumerate(meta.channels) if name not in meta.absent]
         self._statistics = Statistics(meta.n_channels, present)
         self._block = np.empty((meta.n_channels, meta.tile * min(_TOGETHER, meta.n_tiles)), dtype=np.int16)
@@ -258,7 +259,7 @@ class _Records:
                 self.without_object[name] = Bound.of(record)
                 verify_binding(self._store, record)
                 self.bound[name] = self.without_object.pop(name)
-                _check_sums(record, self._sums.get(record.content))
+                check_sums(record, self._sums.get(record.content))
             collector = self._broken
             if damage and name not in self.without_object and name not in self.bound:
                 foreign = self._foreign(name)
@@ -285,8 +286,11 @@ class _Records:
         return True
 
 
-def _check_sums(record: Record, sums: str | None) -> None:
-    """Compare a record's statistics and checks with its object's samples; statistics of other software are skipped."""
+def check_sums(record: Record, sums: str | None) -> None:
+    """Raise IntegrityError where a record's statistics or checks are not those of its object's samples.
+
+    Statistics of other software are skipped.
+    """
     if sums is None:
         return
     if record.statistics.keys() == _STATISTICS and json_digest(record.statistics) != sums[:64]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from brainbrr.store.damage import Kind
 from brainbrr.store.formats import ARRAY_FILE, SAVES_AT_MOST, SHARD_FILE
 from brainbrr.store.integrity import verify_place, verify_record
 from brainbrr.store.layout import INODES_PER_OBJECT
-from brainbrr.store.reader import RESTORE
+from brainbrr.store.reader import RESTORE, ShardReader
 from brainbrr.store.records import Record
 from brainbrr.store.references import verify_small_file
 from brainbrr.store.sidecars import MAX_CATALOG_BYTES
@@ -43,24 +43,55 @@ def copy_object(source: Store, target: Store, content: str, *, durable: bool = T
     verify_place(source, content)
     if has_copy(target, content, durable=durable):
         return 0
-    original, folder = source.path_of("object", content), target.path_of("object", content)
-    with _room(source, target, content) if durable else contextlib.nullcontext(), target.layout.scratch() as temporary:
-        if source.codec == target.codec:
-            files.make_folder(temporary, target.layout.folder_mode)
-            both = (ARRAY_FILE, SHARD_FILE)
-            n_bytes = sum(_copy_blocks(original / name, temporary / name, durable=durable) for name in both)
-            if durable:
-                files.sync_folder(temporary)
-        else:
-            n_bytes = _recode(source, target, content, temporary)
-        _verify_copy(temporary, original, content)
-        target.layout.ensure_fan_out(folder.parent, group=True, durable=durable)
-        while not files.rename_folder(temporary, folder):  # not copied: a reader must never see half an object
+    original = source.path_of("object", content)
+
+    def fill(folder: Path) -> int:
+        return copy_files(source, target, content, folder, durable=durable)
+
+    def verify(folder: Path) -> None:
+        _verify_copy(folder, original, content)
+
+    with _room(source, target, content) if durable else contextlib.nullcontext():
+        return add_object(target, content, fill, verify, durable=durable)
+
+
+def copy_files(source: Store, target: Store, content: str, folder: Path, *, durable: bool = True) -> int:
+    """Copy or recode an object's two files into a new folder, verifying nothing; return the bytes written."""
+    if source.codec != target.codec:
+        with source.reader(content) as original:
+            return recode(original, target, folder)
+    files.make_folder(folder, target.layout.folder_mode)
+    files_of = source.path_of("object", content)
+    both = (ARRAY_FILE, SHARD_FILE)
+    n_bytes = sum(_copy_blocks(files_of / name, folder / name, durable=durable) for name in both)
+    if durable:
+        files.sync_folder(folder)
+    return n_bytes
+
+
+def add_object(
+    target: Store,
+    content: str,
+    fill: Callable[[Path], int],
+    verify: Callable[[Path], None],
+    *,
+    durable: bool = True,
+) -> int:
+    """Let an object appear whose two files `fill` writes into a new folder, and return the bytes that it returns.
+
+    0 where a faster process added it. `verify` is called before it appears, and raises IntegrityError.
+    """
+    place = target.path_of("object", content)
+    with target.layout.scratch() as temporary:
+        n_bytes = fill(temporary)
+        verify(temporary)
+        target.layout.ensure_fan_out(place.parent, group=True, durable=durable)
+        while not files.rename_folder(temporary, place):  # not copied: a reader must never see half an object
             if has_copy(target, content, durable=durable):
                 return 0
         reach("object renamed")
         if durable:
-            files.sync_folder(folder.parent)
+            files.sync_folder(place.parent)
             reach("object durable")
         return n_bytes
 
@@ -104,19 +135,18 @@ def take_out(target: Store, content: str, into: Path, *, records: Iterable[Recor
     return found
 
 
-def _recode(source: Store, target: Store, content: str, folder: Path) -> int:
+def recode(original: ShardReader, target: Store, folder: Path) -> int:
     """Write an object in the target's codec into a new folder, durable; return its bytes."""
-    with source.reader(content) as original:
-        meta = original.meta
-        step = max(1, _BLOCK_BYTES // meta.tile_bytes) * meta.tile
-        block = np.empty((meta.n_channels, min(step, meta.n_samples)), dtype=np.int16)
-        with Draft(folder, meta, target.codec, mode=target.layout.folder_mode) as draft:
-            for start in range(0, meta.n_samples, step):
-                n = min(step, meta.n_samples - start)
-                draft.append(original.read(start, start + n, block[:, :n]))
-            n_bytes = draft.finish()
-            draft.sync()
-            return n_bytes
+    meta = original.meta
+    step = max(1, _BLOCK_BYTES // meta.tile_bytes) * meta.tile
+    block = np.empty((meta.n_channels, min(step, meta.n_samples)), dtype=np.int16)
+    with Draft(folder, meta, target.codec, mode=target.layout.folder_mode) as draft:
+        for start in range(0, meta.n_samples, step):
+            n = min(step, meta.n_samples - start)
+            draft.append(original.read(start, start + n, block[:, :n]))
+        n_bytes = draft.finish()
+        draft.sync()
+        return n_bytes
 
 
 def _copy_blocks(original: Path, copy: Path, *, durable: bool) -> int:
@@ -172,7 +202,12 @@ def copy_record(source: Store, target: Store, key: str) -> int:
     Raises IntegrityError for a damaged record, UsageError when its object is not in the target, or the key has
     another content there.
     """
-    record = verify_record(source, key)
+    return add_record(target, verify_record(source, key))
+
+
+def add_record(target: Store, record: Record) -> int:
+    """Ensure that a verified record exists in the target, as copy_record does."""
+    key = record.key
     try:
         existing = target.record(key)
     except IntegrityError:
@@ -184,7 +219,7 @@ def copy_record(source: Store, target: Store, key: str) -> int:
         return 0
     if not target.has_object(record):
         raise UsageError(f"its object {record.content[:12]} is not there", where=target.location)
-    return _copy_file(source, target, source.path_of("record", key))
+    return _add_file(target, target.path_of("record", key), models.to_checksummed(record.to_json()))
 
 
 def stage_record(record: Record, target: Store) -> None:
@@ -252,7 +287,10 @@ def _copy_file(source: Store, target: Store, original: Path, *, durable: bool = 
     path = target.location / original.relative_to(source.location)
     if path.exists():
         return 0
-    data = files.read(original, limit=MAX_CATALOG_BYTES)
+    return _add_file(target, path, files.read(original, limit=MAX_CATALOG_BYTES), durable=durable)
+
+
+def _add_file(target: Store, path: Path, data: bytes, *, durable: bool = True) -> int:
     with files.writing(target.location, n_bytes=len(data)):
         target.layout.ensure_fan_out(path.parent, durable=durable)
         with target.layout.scratch() as temporary:

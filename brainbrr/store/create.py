@@ -188,7 +188,12 @@ def rewrite_mark(layout: Layout) -> None:
 
 def mark_bytes(layout: Layout) -> bytes:
     """Return the text of a store's mark."""
-    return canonical_json(_mark(layout.codec))
+    return mark_of(layout.codec)
+
+
+def mark_of(codec: Codec) -> bytes:
+    """Return the text of the mark of a store with a codec."""
+    return canonical_json(_mark(codec))
 
 
 def _mark(codec: Codec) -> dict[str, object]:

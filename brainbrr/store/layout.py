@@ -83,6 +83,7 @@ INODES_PER_OBJECT = 5
 """An object's folder, its two files, the record, and its findings."""
 GROUP = canonical_json({"attributes": {}, "node_type": "group", "zarr_format": 3})
 
+MARK_FILE = "format.json"
 FOLDERS = ("objects.zarr", "records", "findings", "catalog", "views", "tmp", "quarantine", "trash")
 LATER = ("pins", "retired", "receipts", "leases")
 """Made when something is first written there."""
@@ -122,12 +123,22 @@ class Layout:
     @property
     def mark(self) -> Path:
         """The file that says which format this is."""
-        return self.root / "format.json"
+        return self.root / MARK_FILE
 
     @property
     def access(self) -> Path:
         """The file that keeps who may read the store, where `init` was asked for that."""
         return self.root / "access.json"
+
+    @property
+    def remotes(self) -> Path:
+        """The file that names the store's remotes, where it has any."""
+        return self.root / "remotes.json"
+
+    @property
+    def index(self) -> Path:
+        """The file that a push writes for readers who cannot list."""
+        return self.root / "index.json"
 
     @property
     def objects(self) -> Path:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from brainbrr.core import files
-from brainbrr.core.arrays import Int16, UInt8
+from brainbrr.core.arrays import Int16, Int64, UInt8
 from brainbrr.core.digest import RowHasher, RowSums, content_digest
 from brainbrr.errors import BrainbrrError, Fix, IntegrityError, UsageError
 from brainbrr.store import filesystem
@@ -133,6 +133,31 @@ class ReadFile:
             os.close(self._descriptor)  # only here: a number that is closed too early may be another file's already
 
 
+class BytesFile:
+    """A shard whose bytes are in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self.bytes = np.frombuffer(data, dtype=np.uint8)
+        self.n_bytes = len(data)
+
+    def read(self, start: int, stop: int, scratch: Scratch | None) -> UInt8:
+        """Return bytes [start, stop)."""
+        return self.bytes[start:stop]
+
+    def advise(self, start: int, stop: int) -> None:
+        """Do nothing: they are there."""
+
+
+def over_bytes(data: bytes, meta: ArrayMeta, codec: Codec, *, folder: Path) -> ShardReader:
+    """Return a reader of a shard in memory, verified when it is read. Raises IntegrityError, naming `folder`."""
+    tiling = meta.tiling(codec)
+    if len(data) not in tiling.shard_sizes:
+        raise IntegrityError(f"a shard of {len(data):,} bytes, which no array of its shape has", where=folder)
+    end = len(data) - tiling.index_length
+    opened = BytesFile(data), tiling.edges(data[end:], end=end, where=folder)
+    return ShardReader(folder, meta, codec=codec, opened=opened)
+
+
 def _unreadable(error: OSError, folder: Path) -> BrainbrrError:
     """Return what a read that failed says: damage where the bytes are gone, else nothing about the object."""
     what = f"the shard cannot be read: {error.strerror}"
@@ -190,7 +215,8 @@ class ShardReader:
     None it comes from zarr.json, which must be a template's bytes; with `meta` none is read, and `codec` is the store's
     (`Store.reader` gives it). `mapped` None: memory maps on local file systems, reads on network ones. Either holds a
     descriptor, so open thousands with a limit. `checks`: the crc32c that each tile must have, as the record has them;
-    without them, tiles that change places within the shard, checksum and all, pass.
+    without them, tiles that change places within the shard, checksum and all, pass. `opened`:
+    the shard and where its tiles begin, where they are not in the folder; the reader is then not picklable.
     Safe under threads, fork and pickle. Raises IntegrityError naming the folder, and the time of a bad tile.
     """
 
@@ -202,15 +228,18 @@ class ShardReader:
         codec: Codec | None = None,
         mapped: bool | None = None,
         checks: bytes = b"",
+        opened: tuple[ShardFile, Int64] | None = None,
     ) -> None:
         self.folder, self.mapped, self._checks = folder, mapped, checks
         if meta is None:
             meta, codec = _array_of(folder, codec)
         self.meta, self.codec = meta, codec or "none"
         self._tiling = tiling = meta.tiling(self.codec)
-        file, index = open_shard(folder, tiling.shard_sizes, n_last=tiling.index_length, mapped=mapped)
+        if opened is None:
+            file, index = open_shard(folder, tiling.shard_sizes, n_last=tiling.index_length, mapped=mapped)
+            opened = file, tiling.edges(index, end=file.n_bytes - tiling.index_length, where=folder / SHARD_FILE)
+        file, self._edges = opened
         self._file: ShardFile | None = file
-        self._edges = tiling.edges(index, end=file.n_bytes - tiling.index_length, where=folder / SHARD_FILE)
         self._tile, self._n_tiles = meta.tile, meta.n_tiles
         if checks and len(checks) != CRC_BYTES * self._n_tiles:
             raise IntegrityError(f"its record checks {len(checks) // CRC_BYTES} tiles of {self._n_tiles}", where=folder)
@@ -385,22 +414,27 @@ def decode(folder: Path, *, sums: RowSums | None = None, observer: Observer | No
     `sums`: what its samples must add up to. `observer` gets all of them.
     """
     with ShardReader(folder, mapped=False) as reader:
-        meta = reader.meta
-        observe = None if observer is None else observer(meta)
-        rows, found = RowHasher(meta.n_channels), RowSums(meta.n_channels)
-        scratch = Scratch()
-        for n in range(meta.n_tiles):
-            tile = reader.tile(n, scratch)
-            check_fill(tile, meta, where=folder)
-            rows.update(tile)
-            if sums is not None:
-                found.update(tile)
-            if observe is not None:
-                observe(tile)
-        if (reader.padding() != FILL).any():
-            raise IntegrityError("the padding of the last tile is not the fill value", where=folder)
+        return content_of(reader, sums=sums, observer=observer)
+
+
+def content_of(reader: ShardReader, *, sums: RowSums | None = None, observer: Observer | None = None) -> str:
+    """Return the content of what a reader reads, as `decode` does of a folder."""
+    meta, where = reader.meta, reader.folder
+    observe = None if observer is None else observer(meta)
+    rows, found = RowHasher(meta.n_channels), RowSums(meta.n_channels)
+    scratch = Scratch()
+    for n in range(meta.n_tiles):
+        tile = reader.tile(n, scratch)
+        check_fill(tile, meta, where=where)
+        rows.update(tile)
+        if sums is not None:
+            found.update(tile)
+        if observe is not None:
+            observe(tile)
+    if (reader.padding() != FILL).any():
+        raise IntegrityError("the padding of the last tile is not the fill value", where=where)
     if sums is not None and found.digests() != sums.digests():
-        raise IntegrityError("what was written reads back as something else", where=folder)
+        raise IntegrityError("what was written reads back as something else", where=where)
     return content_digest(meta.attributes(), rows.digests())
 
 

@@ -61,8 +61,12 @@ def view_fields(data: bytes, digest: str, *, where: Path) -> dict[str, Any]:
 
 def publish_view(layout: Layout, digest: str, view: Mapping[str, Any]) -> None:
     """Write a frozen view under its digest, unless an intact one exists. Raises SpaceError."""
-    fields = {**view, "kind": "view", "name": digest}
-    publish_checksummed(layout, layout.view(digest), fields, lambda: read_view(layout, digest))
+    publish_checksummed(layout, layout.view(digest), named_view(digest, view), lambda: read_view(layout, digest))
+
+
+def named_view(digest: str, view: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a frozen view's file."""
+    return {**view, "kind": "view", "name": digest}
 
 
 def read_checksummed(path: Path, model: type[F], *, limit: int = files.MAX_JSON_BYTES) -> F | None:

@@ -39,7 +39,8 @@ def unexpected_files(layout: Layout) -> Iterator[str]:
 def _expected(layout: Layout) -> Iterator[tuple[Path, Names, Names]]:
     """Yield the folders of a store, with the names that files and folders in them can have."""
     root, is_fan_out, catalog = layout.root, layout.names_fan_out, layout.root / "catalog"
-    own_files = {layout.mark.name, layout.access.name, *GUESTS} - {_LOST_FOUND}
+    marks = (layout.mark, layout.access, layout.remotes, layout.index)
+    own_files = {*(each.name for each in marks), *GUESTS} - {_LOST_FOUND}
     yield root, own_files.__contains__, {*FOLDERS, *LATER, _LOST_FOUND}.__contains__
     yield layout.objects, ARRAY_FILE.__eq__, is_fan_out
     yield layout.records, _none, is_fan_out

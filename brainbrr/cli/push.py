@@ -1,0 +1,77 @@
+"""`brainbrr push`: send to a remote what it lacks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from brainbrr.cli.app import Session, command, recipe_option, selects
+from brainbrr.cli.output import Output, duration, many, size, some
+
+if TYPE_CHECKING:
+    from brainbrr.share.transfer import TransferReport
+
+
+@command("push", exits=(3, 4, 6, 8), example="brainbrr push lab --profile dev")
+@click.argument("remote")
+@click.argument("view", required=False)
+@selects()
+@recipe_option
+@click.option("--replace", is_flag=True, help="Where catalogs differ about a recording, let this store's row win.")
+def push(
+    session: Session,
+    *,
+    remote: str,
+    view: str | None,
+    corpus: str | None,
+    profile: str,
+    split: str | None,
+    where: tuple[tuple[str, str], ...],
+    recipe: str,
+    replace: bool,
+) -> int:
+    """Send to REMOTE what it lacks of a profile, or of the frozen VIEW; a store is created there if there is none.
+
+    REMOTE is a name of `brainbrr remote list`, or a path (with a "/") or URL. Each object is verified by SHA-256 before
+    it is sent and appears after all of it has arrived. Run it again after an interruption: only what is missing
+    travels.
+    """
+    from brainbrr.api.share import push as run
+    from brainbrr.views.columns import condition_text
+
+    report = run(
+        remote,
+        store=session.given["store"],
+        view=view,
+        corpus=corpus,
+        profile=profile,
+        split=split,
+        where=[condition_text(field, value) for field, value in where],
+        recipe=recipe,
+        replace=replace,
+        progress=session.progress(),
+    )
+    session.show(report, table)
+    return report.exit_code
+
+
+def table(out: Output, report: TransferReport) -> None:
+    """Show what travelled, and what did not."""
+    done, at = ("sent to", "there") if report.direction == "push" else ("pulled from", "here")
+    out.title(f"{many(report.sent, 'object')} {done} {report.remote}, {size(report.n_bytes)}")
+    out.pairs(
+        [
+            ("view", f"{report.corpus}/{report.profile}, {many(report.recordings, 'recording')}"),
+            ("reused", f"{many(report.reused, 'recording')} {at} before"),
+            ("digest", report.digest or "none: the view is not complete"),
+            ("time", duration(report.seconds)),
+        ]
+    )
+    if report.failed:
+        out.table(("not sent", "reason"), [(each.recording, each.reason) for each in report.failed])
+    if report.missing:
+        out.note(f"{many(len(report.missing), 'recording')} missing at the source: {some(list(report.missing))}")
+    if report.differing:
+        n = many(len(report.differing), "recording")
+        out.note(f"the catalogs differ about {n} ({some(list(report.differing))}); {report.kept} rows were kept")

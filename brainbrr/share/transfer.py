@@ -1,0 +1,483 @@
+"""`push` and `pull`: what one store has of a view and another lacks, each object verified before it appears there.
+
+Only what is missing travels, many at once; what was interrupted goes on when it is run again. In the target, a record
+appears after its object, the catalog after the records, and the frozen view last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brainbrr.core import files
+from brainbrr.core.digest import key_of
+from brainbrr.core.progress import Progress
+from brainbrr.core.statcache import Host
+from brainbrr.eeg.corpus.terms import strictest
+from brainbrr.eeg.quality.detector import QUALITY_VERSION
+from brainbrr.errors import Fix, IntegrityError, UsageError, ViewNotReadyError
+from brainbrr.share import remotes
+from brainbrr.share.remotes import Remote
+from brainbrr.share.terms import require_allowed
+from brainbrr.store import catalog as catalogs
+from brainbrr.store import copy as copies
+from brainbrr.store import formats, frozen_views, reader
+from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.checks import SampleSums, check_sums
+from brainbrr.store.formats import ARRAY_FILE, SHARD_FILE
+from brainbrr.store.records import Record
+from brainbrr.store.remote import RemoteStore, index_bytes
+from brainbrr.store.store import Store
+from brainbrr.views.report import ViewRequest
+from brainbrr.views.report import view as view_of
+from brainbrr.views.select import members, resolve_corpus
+from brainbrr.views.view import View
+
+_THREADS_REMOTE, _THREADS_LOCAL = 24, 4
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A recording that could not be sent, and why."""
+
+    recording: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """What a push or pull did. `differing`: recordings of which the two catalogs say different things."""
+
+    direction: str
+    remote: str
+    store: Path
+    corpus: str
+    profile: str
+    digest: str | None
+    recordings: int
+    sent: int
+    reused: int
+    n_bytes: int
+    failed: tuple[Failed, ...]
+    missing: tuple[str, ...]
+    differing: tuple[str, ...]
+    kept: str
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """4 where something is damaged, 3 where the source has only a part of the view."""
+        return 4 if self.failed else 3 if self.missing else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the machine interface's fields."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields["bytes"] = fields.pop("n_bytes")
+        texts = {name: list(fields[name]) for name in ("missing", "differing")}
+        failed = [vars(each) for each in self.failed]
+        return {**fields, **texts, "store": str(self.store), "failed": failed, "seconds": round(self.seconds, 3)}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What to send: a frozen view by its digest, or all that a request takes."""
+
+    request: ViewRequest
+    digest: str | None = None
+
+
+def push(
+    store: Store, remote: Remote, chosen: Chosen, *, host: Host, replace: bool = False, progress: Progress
+) -> TransferReport:
+    """Send to a remote what it lacks of a view, and the catalog of its corpus; creates the store there.
+
+    Where the two catalogs say different things of a recording, the remote's row stays, unless `replace`.
+    """
+    began = time.monotonic()
+    view = _view(store, chosen)
+    require_allowed(_catalog(store, view.corpus), remote, what=f"sending it to {remote.name}")
+    target = remotes.open_or_create(remote.url, host, like=store)
+    known = view.digest is not None and _has_view(target, view.digest)
+    sent = Sent(reused=len(view.recordings)) if known else send(store, target, view, "pushing", progress)
+    differing, is_new = send_catalog(store, target, view.corpus, prefer_source=replace)
+    if view.state == "ready" and not sent.failed and not known:
+        freeze(target, view)
+        is_new = True
+    if is_new:
+        write_index(target)
+    return _report("push", remote, store, view, sent, differing, "ours" if replace else "the remote's", began)
+
+
+def _catalog(store: Store, corpus: str) -> Catalog:
+    found = store.catalog(corpus) if corpus in store.corpora() else None
+    if found is None:
+        raise UsageError(f"nothing is known of corpus {corpus!r}, also not who may have it", where=where_of(store))
+    return found
+
+
+def _has_view(target: Store, digest: str) -> bool:
+    """Say whether a view is frozen at a remote, so that all of it was there; folders are looked through in any case."""
+    return isinstance(target, RemoteStore) and target.has_view(digest)
+
+
+def pull(store: Store, remote: Remote, source: Store, chosen: Chosen, *, progress: Progress) -> TransferReport:
+    """Fetch from `source`, the remote's store, what ours lacks of a view, and its corpus's catalog.
+
+    Where the two catalogs say different things of a recording, the remote's row replaces ours.
+    """
+    began = time.monotonic()
+    view = _view(source, chosen)
+    sent = send(source, store, view, "pulling", progress)
+    differing, _ = send_catalog(source, store, view.corpus, prefer_source=True)
+    store.cancel_deletions()
+    if chosen.digest is not None and view.state == "ready" and not sent.failed:
+        freeze(store, view)
+    return _report("pull", remote, store, view, sent, differing, "the remote's", began)
+
+
+def _report(
+    direction: str,
+    remote: Remote,
+    store: Store,
+    view: View,
+    sent: Sent,
+    differing: Sequence[str],
+    kept: str,
+    began: float,
+) -> TransferReport:
+    return TransferReport(
+        direction=direction,
+        remote=remote.name,
+        store=store.location,
+        corpus=view.corpus,
+        profile=view.profile,
+        digest=view.digest,
+        recordings=len(view.recordings),
+        sent=sent.objects,
+        reused=sent.reused,
+        n_bytes=sent.n_bytes,
+        failed=tuple(sent.failed),
+        missing=tuple(each.recording for each in view.missing),
+        differing=tuple(differing),
+        kept=kept,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _view(source: Store, chosen: Chosen) -> View:
+    """Open a view of the store that has it; its records come first where they are far away."""
+    if chosen.digest is not None:
+        digest = _one_view(source, chosen.digest)
+        frozen = source.frozen(digest)
+        if frozen is None:
+            raise IntegrityError("this view is no longer frozen", where=digest)
+        if isinstance(source, RemoteStore):
+            frozen_views.check_frozen(frozen)
+            source.prefetch(entry["key"] for entry in frozen["recordings"])
+        return View.from_json(source, frozen)
+    request = chosen.request
+    corpus = resolve_corpus(source, request.corpus)
+    if isinstance(source, RemoteStore) and corpus:
+        prefetch(source, corpus, request)
+    found = view_of(source, request, location=source.location).view
+    if not found.recordings:
+        what = "nothing of this view is stored"
+        raise ViewNotReadyError(what, where=where_of(source), fix=Fix(("status",), " shows what is"))
+    return found
+
+
+def prefetch(source: RemoteStore, corpus: str, request: ViewRequest) -> None:
+    """Fetch the records of all that a request takes."""
+    catalog = source.catalog(corpus)
+    if catalog is not None:
+        rows = members(catalog.rows, request.profile)
+        recipe = request.recipe.digest
+        source.prefetch(
+            key_of(source=row.source, recipe=recipe)
+            for row in rows
+            if row.source and request.split in (None, row.split)
+        )
+
+
+def _one_view(source: Store, text: str) -> str:
+    found = frozen_views.matching(set(source.frozen_views()), text, 64)
+    if len(found) == 1:
+        return found[0]
+    what = f"{len(found)} frozen views begin with" if found else "no frozen view is called"
+    fix = "give the digest of a view that is frozen there, or --profile"
+    raise UsageError(f"{what} {text[:64]!r}", where=where_of(source), fix=fix)
+
+
+def where_of(store: Store) -> str:
+    """Return where a store is, for a message."""
+    return store.place.url if isinstance(store, RemoteStore) else str(store.location)
+
+
+def freeze(target: Store, view: View) -> None:
+    """Keep a view that is ready in a store, its own or a remote one."""
+    if isinstance(target, RemoteStore):
+        target.freeze(str(view.digest), view.to_json())
+    else:
+        frozen_views.freeze(target, str(view.digest), view.to_json())
+
+
+@dataclass
+class Sent:
+    """What was sent so far."""
+
+    objects: int = 0
+    reused: int = 0
+    n_bytes: int = 0
+    failed: list[Failed] = dataclasses.field(default_factory=list)
+
+
+def send(source: Store, target: Store, view: View, task: str, progress: Progress) -> Sent:
+    """Ensure that the target has each object of a view, then its record. Damage in the source does not stop the rest.
+
+    Raises RemoteError, SpaceError or OSError where going on is useless; what was sent until then stays.
+    """
+    present = present_in(target, [recording.record for recording in view.recordings])
+    objects: dict[str, list[Any]] = {}
+    for recording in view.recordings:
+        if recording.key not in present:
+            objects.setdefault(recording.content, []).append(recording)
+    sent = Sent(reused=sum(recording.key in present for recording in view.recordings))
+    far = isinstance(source, RemoteStore) or isinstance(target, RemoteStore)
+    pool = ThreadPoolExecutor(_THREADS_REMOTE if far else _THREADS_LOCAL, thread_name_prefix="brainbrr-send")
+    progress.start(task, sum(each[0].record.array.shard_bytes for each in objects.values()), "B")
+    try:
+        waiting = {
+            pool.submit(_send_one, source, target, [each.record for each in all_of]): all_of
+            for all_of in objects.values()
+        }
+        for done in as_completed(waiting):
+            try:
+                n_bytes = done.result()
+                sent.objects += n_bytes > 0
+                sent.n_bytes += n_bytes
+            except (IntegrityError, UsageError) as error:
+                if error.code == "remote-denied":
+                    raise
+                sent.failed += [Failed(each.path, error.what) for each in waiting[done]]
+            progress.advance(waiting[done][0].record.array.shard_bytes)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        progress.stop()
+    return sent
+
+
+def present_in(target: Store, records: Sequence[Record]) -> set[str]:
+    """Return the keys of which the target has record and object."""
+    if isinstance(target, RemoteStore):
+        return target.which([record.key for record in records])
+
+    def has(record: Record) -> bool:
+        try:
+            existing = target.record(record.key)
+        except IntegrityError:
+            return False
+        return existing is not None and existing.content == record.content and target.has_object(existing)
+
+    return {record.key for record in records if has(record)}
+
+
+def _send_one(source: Store, target: Store, records: Sequence[Record]) -> int:
+    """Send the one object of some records, and them after it; return the bytes of the object."""
+    n_bytes = send_object(source, target, records[0])
+    for record in records:
+        if isinstance(target, RemoteStore):
+            target.add_record(record)
+        else:
+            copies.add_record(target, record)
+        if source.has_findings(record.key, QUALITY_VERSION) and (found := source.findings(record.key, QUALITY_VERSION)):
+            target.put_findings(record.key, QUALITY_VERSION, found)
+    return n_bytes
+
+
+def send_object(source: Store, target: Store, record: Record) -> int:
+    """Ensure that the target has a record's object; return the bytes that were written, 0 where it had it."""
+    if isinstance(target, RemoteStore):
+        return target.add_object(record.content, record.array, verified_shard(source, target, record))
+    if copies.has_copy(target, record.content, durable=True):
+        return 0
+    n_bytes = record.array.shard_bytes
+    files.check_space(target.location, n_bytes=n_bytes // formats.SAVES_AT_MOST[target.codec], n_inodes=5)
+
+    def fill(folder: Path) -> int:
+        if isinstance(source, RemoteStore):
+            return _download(source, target, record, folder)
+        return copies.copy_files(source, target, record.content, folder)
+
+    for last in (False, True):  # what a connection changed on the way comes again
+        try:
+            with files.writing(target.location, n_bytes=n_bytes):
+                return copies.add_object(target, record.content, fill, lambda folder: _verify(folder, record))
+        except IntegrityError:
+            if last or not isinstance(source, RemoteStore):
+                raise
+    return 0
+
+
+def _verify(folder: Path, record: Record) -> None:
+    """Raise IntegrityError unless a folder holds the object of a record, and the record says of it what is true."""
+    reader.inspect(folder)
+    sums = SampleSums()
+    if (found := reader.decode(folder, observer=sums)) != record.content:
+        what = f"what came for content {record.content[:12]} has content {found[:12]}"
+        raise IntegrityError(what, fix="the source is damaged or forged: nothing of it was kept")
+    check_sums(record, sums.digests())
+
+
+def _download(source: RemoteStore, target: Store, record: Record, folder: Path) -> int:
+    """Write an object's two files into a new folder, durable; of the source only the shard is fetched."""
+    meta, size = record.array, source.shard_size(record.content, record.array)
+    blocks = source.shard_blocks(record.content, size)
+    if source.codec != target.codec:
+        with reader.over_bytes(b"".join(blocks), meta, source.codec, folder=folder) as original:
+            return copies.recode(original, target, folder)
+    files.make_folder(folder, target.layout.folder_mode)
+    with (folder / SHARD_FILE).open("xb", buffering=0) as file:
+        for block in blocks:
+            files.write_all(file.fileno(), block)
+        files.finish(file.fileno())
+    data = formats.zarr_json(meta, target.codec)
+    files.write(folder / ARRAY_FILE, data)
+    files.sync_folder(folder)
+    return size + len(data)
+
+
+def verified_shard(source: Store, target: Store, record: Record) -> bytes:
+    """Return the bytes of a record's shard in the target's codec, verified after they were read."""
+    folder, meta = source.path_of("object", record.content), record.array
+    if isinstance(source, RemoteStore):
+        data = b"".join(source.shard_blocks(record.content, source.shard_size(record.content, meta)))
+    else:
+        if reader.inspect(folder, codec=source.codec) != meta:
+            raise IntegrityError("record and object disagree about the array", where=folder, fix=reader.RESTORE)
+        data = files.read(folder / SHARD_FILE, limit=meta.tiling(source.codec).shard_sizes[-1], folders=2)
+    with reader.over_bytes(data, meta, source.codec, folder=folder) as opened:
+        if (found := reader.content_of(opened)) != record.content:
+            raise reader.wrong_content(folder, found)
+        if source.codec == target.codec:
+            return data
+        with tempfile.TemporaryDirectory(prefix="brainbrr-") as name:
+            copies.recode(opened, target, Path(name) / "object")
+            return (Path(name) / "object" / SHARD_FILE).read_bytes()
+
+
+# Catalogs
+
+
+def send_catalog(source: Store, target: Store, corpus: str, *, prefer_source: bool) -> tuple[tuple[str, ...], bool]:
+    """Merge a corpus's catalog into that of the target; a row names only objects that the target has.
+
+    Return the recordings of which the two differ, and whether there is a new generation.
+    """
+    ours = source.catalog(corpus) if corpus in source.corpora() else None
+    if ours is None:
+        return (), False
+    has = _Holds(target, ours)
+    differing: list[str] = []
+    before: list[int] = []
+
+    def merge(theirs: Catalog | None) -> Catalog:
+        differing[:] = _differing(ours, theirs)
+        before.append(theirs.seq if theirs else 0)
+        return merged(ours, theirs, has=has, prefer_ours=prefer_source)
+
+    found = target.publish(corpus, merge)
+    return tuple(differing), found.seq != before[0]
+
+
+class _Holds:
+    """Which keys of a catalog a store has, looked up when the first one is asked for."""
+
+    def __init__(self, target: Store, catalog: Catalog) -> None:
+        self._target, self._catalog = target, catalog
+        self._known: set[str] | None = None
+
+    def __call__(self, key: str) -> bool:
+        if self._known is None:
+            keys = {key for row in self._catalog.rows.values() for key in _keys(row).values()}
+            if isinstance(self._target, RemoteStore):
+                self._known = self._target.which(keys)
+            else:
+                self._known = {key for key in keys if self._target.path_of("record", key).exists()}
+        return key in self._known
+
+
+def _keys(row: Row) -> dict[str, str]:
+    """Return the keys of what a row's source became, by recipe."""
+    return {recipe: key_of(source=row.source, recipe=recipe) for recipe in row.contents} if row.source else {}
+
+
+def _differing(ours: Catalog, theirs: Catalog | None) -> Iterator[str]:
+    """Yield the recordings of both catalogs that have other bytes, labels or places in them."""
+    for path, row in ours.rows.items():
+        other = theirs.rows.get(path) if theirs else None
+        if other is not None and _facts(row) != _facts(other) and row.source and other.source:
+            yield path
+
+
+def _facts(row: Row) -> tuple[object, ...]:
+    return row.source, row.labels, row.annotations, row.split, row.patient
+
+
+def merged(ours: Catalog, theirs: Catalog | None, *, has: Callable[[str], bool], prefer_ours: bool) -> Catalog:
+    """Return the union of two catalogs; of a recording in both, the preferred row with what both know of its source."""
+    if theirs is None:
+        return dataclasses.replace(ours, rows={path: _without(row, None, has) for path, row in ours.rows.items()})
+    first, second = (ours, theirs) if prefer_ours else (theirs, ours)
+    rows = {}
+    for path in {**first.rows, **second.rows}:
+        row = _joined(first.rows.get(path), second.rows.get(path))
+        rows[path] = _without(row, theirs.rows.get(path), has)
+    return dataclasses.replace(first, rows=rows, settings=strictest(first.settings, second.settings))
+
+
+def _joined(first: Row | None, second: Row | None) -> Row:
+    if first is None or second is None:
+        row = first or second
+        assert row is not None
+        return row
+    if first.source is None and second.source is not None:
+        return second
+    if first.source != second.source:
+        return first
+    contents = {**second.contents, **first.contents}
+    both = {**second.refusals, **first.refusals}
+    refusals = {recipe: refusal for recipe, refusal in both.items() if recipe not in contents}
+    known = {"signal_us": second.signal_us, "synthetic": second.synthetic} if first.signal_us is None else {}
+    return first.model_copy(update={"contents": contents, "refusals": refusals, **known})
+
+
+def _without(row: Row, theirs: Row | None, has: Callable[[str], bool]) -> Row:
+    """Return a row without the contents that the target lacks; those of its own row are there."""
+    known = theirs.contents if theirs is not None and theirs.source == row.source else {}
+    keys = _keys(row)
+    contents = {
+        recipe: content
+        for recipe, content in row.contents.items()
+        if recipe in keys and (recipe in known or has(keys[recipe]))
+    }
+    return row if len(contents) == len(row.contents) else row.model_copy(update={"contents": contents})
+
+
+def write_index(target: Store) -> None:
+    """Write the names that a reader needs who cannot list, as at a web site."""
+    if isinstance(target, RemoteStore):
+        target.write_index()
+        return
+    layout = target.layout
+    paths = [target.path_of("catalog", name) for each in target.corpora() for name in catalogs.names(layout, each)]
+    paths += [target.path_of("view", digest) for digest in target.frozen_views()]
+    names = [path.relative_to(target.location).as_posix() for path in paths]
+    with files.writing(target.location, n_bytes=files.SMALL_BYTES), layout.scratch() as temporary:
+        files.write(temporary, index_bytes(names))
+        temporary.replace(layout.index)
