@@ -357,7 +357,7 @@ def _opened(text: memoryview, head: Mapping[str, Any], at: int) -> Columns:
 
 
 def _check(columns: Columns) -> None:
-    """Raise ValueError where arrays do not fit together: readers rely on it."""
+    """Raise ValueError where arrays do not fit together, or paths are not sorted texts: readers rely on it."""
     arrays, words, n = columns.arrays, columns.words, len(columns)
     if any(len(arrays[name]) != n for name in _ROW):
         raise ValueError("columns of different lengths")
@@ -365,6 +365,8 @@ def _check(columns: Columns) -> None:
         bounds = arrays[f"{name}_bounds"]
         if len(bounds) != n + 1 or bounds[0] or bounds[-1] != len(arrays[name]) or (np.diff(bounds) < 0).any():
             raise ValueError(f"{name} has other bounds")
+    if any(before >= path for before, path in itertools.pairwise(columns.paths)):
+        raise ValueError("paths are not sorted, each once")
     codes = [(arrays[name], kind) for name, kind in _CODES.items()]
     codes += [(arrays[name][:, i], kind) for (name, i), kind in _RAGGED_CODES.items()]
     if any(len(each) and not NONE <= each.min() <= each.max() < len(words[kind]) for each, kind in codes):

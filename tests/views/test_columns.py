@@ -136,6 +136,24 @@ def test_columns_come_back_from_their_file_and_no_flipped_byte_escapes(varied: S
         decode(data, "cd" * 32, where=None)
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("path", lambda a: a | 0x80),
+        ("path_bounds", lambda a: a[::-1]),
+        ("split", lambda a: a + 1000),
+        ("typed", lambda a: a - 9),
+        ("n_bytes", lambda a: a[1:]),
+    ],
+)
+def test_columns_that_do_not_fit_together_are_refused(varied: Store, name: str, change: Callable[[Any], Any]) -> None:
+    columns = columns_of(varied.layout, varied.catalog("demo").rows)  # type: ignore[union-attr]
+    assert columns is not None
+    wrong = dataclasses.replace(columns, arrays={**columns.arrays, name: change(columns.arrays[name])})
+    with pytest.raises(brainbrr.errors.IntegrityError, match="no columns as brainbrr writes them"):
+        decode(encode(wrong, "ab" * 32), "ab" * 32, where=None)
+
+
 def test_a_record_or_an_object_that_is_gone_is_missing(varied: Store) -> None:
     recordings = brainbrr.view(varied.location).recordings
     first, second = recordings[0], recordings[1]
