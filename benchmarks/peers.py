@@ -95,9 +95,9 @@ def edfio_scipy(edf: Path, into: Path) -> None:
 
 def biosigio(edf: Path, into: Path) -> None:
     """What NEMAR makes: a Zarr store of int16 chunks of 4 s at 250 Hz, with a pyramid. It filters nothing."""
-    from biosigio import EMG
+    from biosigio import Recording
 
-    EMG.from_file(str(edf), importer="edf").to_zarr(str(into))
+    Recording.from_file(str(edf), importer="edf").to_zarr(str(into))
 
 
 def limit(edf: Path, into: Path, *, n_hashes: int = 1) -> None:
