@@ -97,7 +97,7 @@ def biosigio(edf: Path, into: Path) -> None:
     """What NEMAR makes: a Zarr store of int16 chunks of 4 s at 250 Hz, with a pyramid. It filters nothing."""
     from biosigio import Recording
 
-    Recording.from_file(str(edf), importer="edf").to_zarr(str(into))
+    Recording.from_file(str(edf), importer="edf", mixed_rate="resample").to_zarr(str(into))
 
 
 def limit(edf: Path, into: Path, *, n_hashes: int = 1) -> None:
