@@ -454,6 +454,19 @@ def reopen(folder: Path, config: TrainConfig, digest: str, *, init: Path | None)
         raise UsageError(
             f"the config is not the run's: {', '.join(changed)}",
             where=folder,
-            fix=Fix(("train", "--config", folder / "config.toml", "--resume", folder)),
+            fix=Fix(
+                "for more steps, a new run from its weights, once it has finished: ",
+                (
+                    "train",
+                    "--config",
+                    folder / "config.toml",
+                    "--set",
+                    f"train.steps={config.train.steps}",
+                    "--init",
+                    folder,
+                ),
+            )
+            if "train.steps" in changed
+            else Fix(("train", "--config", folder / "config.toml", "--resume", folder)),
         )
     return run

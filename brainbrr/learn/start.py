@@ -5,7 +5,7 @@ Loads torch only when it is used. Never builds an object.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -119,7 +119,7 @@ def train(options: TrainOptions, settings: Settings, progress: Progress) -> Trai
     config = load_train_config(named, options.changes)
     if config.train.deterministic:
         make_cuda_deterministic()
-    view = _view(options, config, frozen, settings)
+    view = _view(options, config, frozen, settings, progress)
     trainable(view)  # before it is frozen: a view that teaches nothing is not kept
     dev = None
     if resumed is not None:
@@ -150,10 +150,21 @@ def train(options: TrainOptions, settings: Settings, progress: Progress) -> Trai
     return replace(trained, metrics={**trained.metrics, **facts})
 
 
-def _view(options: TrainOptions, config: TrainConfig, resumed: Mapping[str, Any] | None, settings: Settings) -> View:
-    """Return the view to train on: the one given, where it is the config's, or the config's own."""
+def _view(
+    options: TrainOptions,
+    config: TrainConfig,
+    resumed: Mapping[str, Any] | None,
+    settings: Settings,
+    progress: Progress,
+) -> View:
+    """Return the view to train on: the one given, the resumed run's own, or the config's."""
     recipe = recipe_of(resumed) if resumed else load_recipe(config.recipe)
-    if options.view is None:
+    if options.view is not None:
+        if not options.adopt_view:
+            _need_same(options.view, config, recipe, split=resumed["split"] if resumed else options.split)
+        return options.view
+
+    def opened() -> View:
         return ready(
             open_view(
                 settings,
@@ -166,9 +177,38 @@ def _view(options: TrainOptions, config: TrainConfig, resumed: Mapping[str, Any]
                 splits=_splits_of(options, resumed),
             )
         )
-    if not options.adopt_view:
-        _need_same(options.view, config, recipe, split=resumed["split"] if resumed else options.split)
-    return options.view
+
+    return opened() if resumed is None else _resumed(resumed, options, config, opened, settings, progress)
+
+
+def _resumed(
+    frozen: Mapping[str, Any],
+    options: TrainOptions,
+    config: TrainConfig,
+    opened: Callable[[], View],
+    settings: Settings,
+    progress: Progress,
+) -> View:
+    """Return the frozen view of a run, whatever the corpus is now, and say where that is something else.
+
+    Raises UsageError where the command asks for another view than the run's.
+    """
+    asked = {"profile": options.profile or config.profile, "corpus": options.corpus or frozen["corpus"]}
+    for name, value in asked.items():
+        if value != frozen[name]:
+            raise UsageError(
+                f"the run is on {name} {frozen[name]}, not {value}", fix="leave out the option, or a new run"
+            )
+    view = View.from_json(Store.open(settings.store.value), frozen)
+    _need_same(view, config, view.recipe, split=view.split)
+    try:
+        now: str | None = opened().digest
+    except BrainbrrError:
+        now = None
+    if now != view.digest:
+        n = len(view.recordings)
+        progress.say(f"the corpus has changed since the run began: it continues on the {n} recordings it began with")
+    return view
 
 
 def _dev_view(options: TrainOptions, view: View, settings: Settings, progress: Progress) -> View | None:

@@ -59,6 +59,7 @@ def epoch(reference: Events, hypothesis: Events, *, duration_s: float) -> Tally:
 def taes(reference: Events, hypothesis: Events, *, duration_s: float) -> Tally:
     """Return TAES' counts: of each reference event the share that was found is a hit, the rest a miss.
 
+    Its overlap test works in whole seconds: of an event that shares no time, the hit is negative and as much false.
     A hypothesis that spans several reference events counts for the first of them; the others are misses.
     """
     return Tally(
@@ -84,7 +85,8 @@ def _epochs(events: Events, duration_s: float) -> Bool:
     middles = np.arange(EPOCH_S / 2, duration_s + EPOCH_S * 1e-6, EPOCH_S)
     inside = np.zeros(len(middles), dtype=np.bool_)
     for start, stop in events:
-        inside[np.searchsorted(middles, start) : np.searchsorted(middles, stop)] = True
+        # an edge in the middle of an epoch leaves it to the earlier event
+        inside[np.searchsorted(middles, start, "right") : np.searchsorted(middles, stop, "right")] = True
     return inside
 
 
@@ -107,7 +109,8 @@ def _time_aligned(reference: Events, hypothesis: Events, duration_s: float) -> C
 
 
 def _touch(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return one[0] < other[1] and other[0] < one[1]
+    """Say whether events overlap for TAES: in whole seconds, so that those may, too, that share none of their time."""
+    return int(one[0]) <= int(other[1]) and int(other[0]) <= int(one[1])
 
 
 def _parts(event: tuple[float, float], said: tuple[float, float]) -> tuple[float, float]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.trainings import StopAfter, same_bits
 
 import brainbrr
 from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.errors import ConfigError, UsageError
 from brainbrr.learn import runs as r
 from brainbrr.learn.config import TrainConfig, load_train_config
@@ -43,6 +46,54 @@ def test_a_run_is_continued_by_its_name_alone(stored: Store, config: TrainConfig
     for again in ({"resume": "first"}, {"resume": first.run}, {"name": "first"}):
         assert brainbrr.train(store=stored, runs=tmp_path, **again).run == first.run
     assert (first.run / "model.safetensors").read_bytes() == weights
+
+
+class Said(StopAfter):
+    """Stops after some steps, and keeps what is said."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(steps)
+        self.said: list[str] = []
+
+    def say(self, text: object) -> None:
+        self.said.append(str(text))
+
+
+def test_a_run_continues_on_its_own_recordings_although_the_corpus_has_grown(
+    stored: Store, config: TrainConfig, tmp_path: Path
+) -> None:
+    store = Path(shutil.copytree(stored.location, tmp_path / "store"))
+    options: dict[str, Any] = {
+        "config": config,
+        "changes": ["train.steps=2"],
+        "store": store,
+        "runs": tmp_path / "runs",
+    }
+    whole = brainbrr.train(**options, name="whole")
+    with pytest.raises(KeyboardInterrupt):
+        brainbrr.train(**options, name="first", progress=Said(1))
+    write_corpus(tmp_path / "demo", n_recordings=24, seed=0, seconds=(20, 24))
+    brainbrr.ingest(tmp_path / "demo", store=store, workers=1)
+    assert len(brainbrr.view(store, split="train").recordings) > len(r.open_run(whole.run).view["recordings"])
+    progress = Said(-1)
+    again = brainbrr.train(**options, name="first", progress=progress)
+    assert any("the corpus has changed since the run began" in said for said in progress.said)
+    assert again.view_digest == whole.view_digest
+    assert same_bits(again.run / "model.safetensors", whole.run / "model.safetensors")
+    with pytest.raises(UsageError, match="the run is on profile full, not dev"):
+        brainbrr.train(**options, profile="dev", name="first")
+    with pytest.raises(UsageError, match=r"window\.length_s"):
+        brainbrr.train(**{**options, "changes": ["window.length_s=5"]}, name="first")
+
+
+def test_more_steps_are_a_new_run_from_the_weights_of_the_old(
+    stored: Store, config: TrainConfig, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"config": config, "store": stored, "runs": tmp_path, "name": "first"}
+    brainbrr.train(**options, changes=ONE_STEP)
+    with pytest.raises(UsageError, match=r"the config is not the run's: train\.steps") as refused:
+        brainbrr.train(**options, changes=["train.steps=3"])
+    assert "--init" in str(refused.value.fix) and "train.steps=3" in str(refused.value.fix)
 
 
 def test_first_weights_come_from_a_run_by_name(stored: Store, config: TrainConfig, tmp_path: Path) -> None:

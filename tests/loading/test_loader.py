@@ -334,6 +334,17 @@ def test_any_dataloader_reads_the_same(view_of: ViewOf, method: str) -> None:
     gc.collect()
 
 
+def test_a_plain_dataloader_shuffles_and_batches_every_window_once(view_of: ViewOf) -> None:
+    view = view_of()
+    dataset = brainbrr.loader(view, batch=1, mode="map")
+    batches = list(torch.utils.data.DataLoader(dataset, batch_size=8, shuffle=True))
+    assert [len(batch.index) for batch in batches] == [8] * (len(view) // 8) + [len(view) % 8] * (len(view) % 8 > 0)
+    assert sorted(int(i) for batch in batches for i in batch.index) == list(range(len(view)))
+    for batch in batches[:2]:
+        for row, window in enumerate(batch.index.tolist()):
+            assert torch.equal(batch.signal[row], dataset[window].signal)
+
+
 def test_a_plain_dataloader_collates_items(view_of: ViewOf) -> None:
     dataset = brainbrr.loader(view_of(), batch=1, mode="map")
     batch = next(iter(torch.utils.data.DataLoader([dataset[0], dataset[1]], batch_size=2)))

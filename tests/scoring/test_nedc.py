@@ -187,3 +187,13 @@ def test_background_is_what_no_seizure_covers() -> None:
     assert background_of([(0, 5), (7, 10)], 10) == [(5, 7)]
     assert background_of([], 10) == [(0, 10)]
     assert background_of([(0, 10)], 10) == []
+
+
+def test_taes_overlaps_in_whole_seconds_and_an_edge_in_the_middle_of_an_epoch_is_the_earlier_events() -> None:
+    apart = taes([(10.0, 20.0)], [(20.5, 25.0)], duration_s=60).seizure  # no time is shared, the second 20 is
+    assert (apart.hits, apart.false) == (pytest.approx(-0.05), pytest.approx(0.5))
+    assert taes([(10.0, 20.0)], [(21.0, 25.0)], duration_s=60).seizure.hits == 0
+    middle = EPOCH_S / 2
+    starts = epoch([(middle, 1.0)], [(0.0, 1.0)], duration_s=2).seizure
+    assert (starts.reference, starts.false) == (3, 1)  # the first epoch is the background's before it
+    assert epoch([(0.0, middle)], [(0.0, 1.0)], duration_s=2).seizure.reference == 1
