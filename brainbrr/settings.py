@@ -8,7 +8,7 @@ Which of how many processes this is, as a launcher said. Values only; needs no t
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +54,20 @@ class Settings:
     profiles: Setting
     host: Host
     scheduler: str | None
+    file: Path
+    """The user's config file, which may be missing."""
     warnings: tuple[str, ...]
+
+    def described(self) -> Iterator[tuple[str, str, str]]:
+        """Yield name, value and origin of every setting."""
+        for name in ("store", "runs", "jobs", "profiles"):
+            setting: Setting = getattr(self, name)
+            yield name, str(setting.value), setting.origin
+        origin = "flag --scheduler or environment DASK_SCHEDULER_ADDRESS" if self.scheduler else "default"
+        yield "scheduler", self.scheduler or "none", origin
+        found = "read" if self.file.is_file() else "not there"
+        yield "config file", str(self.file), f"BRAINBRR_CONFIG or default, {found}"
+        yield "cache", str(self.host.folder), "user cache folder (XDG_CACHE_HOME)"
 
     def profiles_of(self, corpus: str | None) -> dict[str, Profile]:
         """Return smoke, dev and full as they are for a corpus."""
@@ -113,6 +126,7 @@ def resolve(
         profiles=given("profiles", profiles) or Setting(configs() / "profiles.toml", "default"),
         host=Host(Path(platformdirs.user_cache_dir("brainbrr", appauthor=False))),
         scheduler=scheduler or environ.get("DASK_SCHEDULER_ADDRESS"),
+        file=file,
         warnings=tuple(
             f"{name} in the environment is ignored: {instead}"
             for name, instead in _OBSOLETE_VARIABLES.items()

@@ -41,6 +41,8 @@ HOMES = {
     "rich": {"cli"},
     "mne": {"views"},
     "edfio": {"share"},
+    "matplotlib": {"views"},
+    "pyarrow": {"look"},
     "distributed": {"engines"},
     "dask": {"engines"},
     "submitit": {"engines"},

@@ -30,9 +30,12 @@ from brainbrr.api.learn import predict as predict
 from brainbrr.api.learn import runs as runs
 from brainbrr.api.learn import score as score
 from brainbrr.api.learn import train as train
+from brainbrr.api.look import config as config
 from brainbrr.api.look import diff as diff
+from brainbrr.api.look import doctor as doctor
 from brainbrr.api.look import log as log
 from brainbrr.api.look import ls as ls
+from brainbrr.api.look import show as show
 from brainbrr.api.look import usage as usage
 from brainbrr.api.share import pull as pull
 from brainbrr.api.share import push as push

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from brainbrr.api.arguments import Location, place, recipe_of, selection_of
+from brainbrr.api.arguments import Location, path_of, place, recipe_of, selection_of
 from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.look.configuration import Configuration, configuration
 from brainbrr.look.difference import Difference
 from brainbrr.look.difference import diff as _diff
+from brainbrr.look.doctor import Diagnosis
+from brainbrr.look.doctor import doctor as _doctor
 from brainbrr.look.history import Log
 from brainbrr.look.history import log as _log
 from brainbrr.look.listing import Listing
 from brainbrr.look.listing import ls as _ls
+from brainbrr.look.show import Shown, ShowOptions, seconds_of_clock, show_named
 from brainbrr.store.store import Store
+from brainbrr.views.strips import Montage
 from brainbrr.views.usage import Usage
 from brainbrr.views.usage import usage as _usage
 
@@ -160,3 +165,125 @@ def usage(store: Store | Location = None) -> Usage:
     """
     at = place(store)
     return _usage(at.store, profiles=at.settings.profiles_of)
+
+
+def show(
+    recording: str | Path,
+    *,
+    store: Store | Location = None,
+    at: float | str | None = None,
+    seconds: float = 30,
+    montage: Montage | None = None,
+    scale: float | None = None,
+    source: bool = False,
+    corpus: str | None = None,
+    recipe: Recipe | str | Path | None = None,
+) -> Shown:
+    """Draw a stored recording as a clinical EEG: rows with names, µV and time, seizures shaded, odd channels marked.
+
+    Parameters
+    ----------
+    recording : str or path-like
+        Its path or file name in a catalog, or a key.
+    store : Store or path-like, optional
+        Default: the store that ``brainbrr status`` shows.
+    at : float or str, optional
+        The start in seconds, or as "50:00". Default: 5 s before the first seizure, else the start.
+    seconds : float
+        How much is drawn.
+    montage : {"bipolar", "average", "recorded"}, optional
+        Which rows. Default: "bipolar", the longitudinal one; "recorded" where the recipe stores pairs.
+    scale : float, optional
+        µV between two rows. Default: what fits the signal.
+    source : bool
+        Draw the EDF beside it, and both spectra.
+    corpus : str, optional
+        Where to look for the recording. Default: every corpus.
+    recipe : Recipe, str or path-like, optional
+        Default: the one that most of the corpus is stored under.
+
+    Returns
+    -------
+    Shown
+        Its `figure` shows itself in a notebook, and ``shown.save("window.png")`` writes it.
+
+    Raises
+    ------
+    UsageError
+        No such recording or time, several recordings, or the EDF is out of reach.
+    DependencyError
+        matplotlib is not installed.
+
+    Examples
+    --------
+    >>> name = brainbrr.view("store").recordings[0].path
+    >>> shown = brainbrr.show(name, store="store", seconds=10, montage="average")
+    >>> shown.seconds, len(shown.rows)
+    (10, 19)
+    """
+    location = place(store)
+    options = ShowOptions(
+        at_s=seconds_of_clock(at) if isinstance(at, str) else at, seconds=seconds, montage=montage, scale=scale
+    )
+    return show_named(
+        location.store,
+        str(recording),
+        options=options,
+        recipe=None if recipe is None else recipe_of(recipe),
+        corpus=corpus,
+        host=location.settings.host if source else None,
+    )
+
+
+def doctor(folder: Location = None, *, peer: str | None = None, thorough: bool = False) -> Diagnosis:
+    """Check this machine, its libraries and a folder, and say how to mend what is not fine.
+
+    Parameters
+    ----------
+    folder : path-like, optional
+        Where a store is or should be; it is tried in a folder of its own there. Default: the store that
+        ``brainbrr status`` shows.
+    peer : str, optional
+        A host that ssh reaches without a password: does it see the same files at once?
+    thorough : bool
+        Also kill a small ingest 200 times, which takes minutes.
+
+    Returns
+    -------
+    Diagnosis
+        Its `lines`, each "fine", "note" or "wrong"; `exit_code` is 1 where something is wrong.
+
+    Raises
+    ------
+    UsageError
+        The folder cannot be written.
+
+    Examples
+    --------
+    >>> diagnosis = brainbrr.doctor("store")
+    >>> [line.state for line in diagnosis.lines if line.about in ("flock", "case")]
+    ['fine', 'fine']
+    """
+    at = place(folder)
+    return _doctor(path_of(folder), at.settings, peer=peer, thorough=thorough)
+
+
+def config(store: Location = None, *, runs: Location = None) -> Configuration:
+    """Report every setting, its value and where it came from.
+
+    Parameters
+    ----------
+    store, runs : path-like, optional
+        As for other functions, to see what they change.
+
+    Returns
+    -------
+    Configuration
+        Its `settings` are (name, value, origin).
+
+    Examples
+    --------
+    >>> [name for name, _, _ in brainbrr.config("store").settings][:3]
+    ['store', 'runs', 'jobs']
+    """
+    return configuration(place(store, runs=runs).settings)

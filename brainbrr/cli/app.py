@@ -16,6 +16,8 @@ from brainbrr.cli.output import Output, Progress, at, progress
 from brainbrr.errors import BrainbrrError, UsageError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from brainbrr.settings import Settings
     from brainbrr.store.store import Store
 
@@ -39,12 +41,12 @@ ALWAYS = (0, 1, 2, 7, 130, CLOSED)
 """The exit codes that any command can end with."""
 
 GROUPS = {
-    "Start": ("init", "demo"),
-    "Data": ("ingest", "ls", "view", "why", "log", "diff", "split"),
+    "Start": ("init", "demo", "doctor"),
+    "Data": ("ingest", "ls", "view", "show", "why", "log", "diff", "split"),
     "Learn": ("train", "runs", "evaluate", "predict", "score"),
     "Keep": ("status", "check", "verify", "repair", "gc", "pin", "forget", "recompress"),
     "Share": ("remote", "push", "pull", "export"),
-    "Settings": ("recipe", "bench", "help"),
+    "Settings": ("config", "recipe", "completion", "bench", "help"),
 }
 """The commands, each in the file of its name."""
 
@@ -328,6 +330,25 @@ class Kinds(click.ParamType[frozenset[str]]):
         return words
 
 
+class Named(click.ParamType[str]):
+    """A name of this host that a shell completes: of corpora, recipes, configs or runs."""
+
+    name = "text"
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the names that begin so."""
+        from click.shell_completion import CompletionItem
+
+        from brainbrr.look.names import names
+
+        found = names(self.kind, store=ctx.params.get("store"), runs=ctx.params.get("runs"))
+        return [CompletionItem(name) for name in found if name.startswith(incomplete)]
+
+
+CORPUS, RECIPE, CONFIG, RUN = Named("corpora"), Named("recipes"), Named("configs"), Named("runs")
 DURATION = Duration()
 CONDITION = Condition()
 PROFILES = click.Choice(["smoke", "dev", "full"])
@@ -349,7 +370,7 @@ def selects(
     """
     known = profile in PROFILES.choices
     parts = [
-        click.option("--corpus", metavar="NAME", help=f"Which corpus. Default: {corpus}."),
+        click.option("--corpus", type=CORPUS, metavar="NAME", help=f"Which corpus. Default: {corpus}."),
         click.option(
             "--profile", type=PROFILES, default=profile if known else None, help=f"Which profile. Default: {profile}."
         ),
@@ -388,5 +409,7 @@ splits_options = options(
         "--aliases", type=click.Path(path_type=Path), help="TOML of names that are one patient: chb21 = 'chb01'."
     ),
 )
-recipe_option = click.option("--recipe", default="default", metavar="NAME|FILE", help="Recipe name or .toml file.")
+recipe_option = click.option(
+    "--recipe", type=RECIPE, default="default", metavar="NAME|FILE", help="Recipe name or .toml file."
+)
 yes_option = click.option("--yes", is_flag=True, help="Do it. Without it, only show what would be done.")

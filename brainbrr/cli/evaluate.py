@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brainbrr.cli.app import Session, command, selects, splits_options
+from brainbrr.cli.app import RUN, Session, command, selects, splits_options
 from brainbrr.cli.output import Output, duration, many
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @command("evaluate", exits=(3, 4, 5, 8), example="brainbrr evaluate runs/20260101-120000-smoke-1a2b3c --split eval")
-@click.argument("run")
+@click.argument("run", type=RUN)
 @selects(profile="the run's", split="eval", corpus="the run's")
 @splits_options
 @click.option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brainbrr.cli.app import Session, command, selects
+from brainbrr.cli.app import RECIPE, Session, command, selects
 from brainbrr.cli.output import Output, duration, many, size
 from brainbrr.errors import UsageError
 
@@ -26,6 +26,7 @@ _NUMBERS = ("length", "rate", "seizures", "quality", "bytes")
 @selects(corpus="all")
 @click.option(
     "--recipe",
+    type=RECIPE,
     metavar="NAME|FILE",
     help="Under which recipe. Default: for each corpus the one that most of its recordings are stored under.",
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brainbrr.cli.app import Session, accepts, command
+from brainbrr.cli.app import RUN, Session, accepts, command
 from brainbrr.cli.output import Output, duration
 from brainbrr.errors import UsageError
 
@@ -28,7 +28,7 @@ _STDIN = Path("-")
     example="brainbrr predict runs/20260101-120000-smoke-1a2b3c night.edf -o night_events.tsv",
     store_help="The store beside which RUN is looked up by name; it is not read.",
 )
-@click.argument("run")
+@click.argument("run", type=RUN)
 @click.argument("files", metavar="EDF...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Events: a .tsv, a .csv_bi, or a folder for both.")
 @click.option("--probabilities", metavar="FILE", type=click.Path(path_type=Path), help="Also these, as safetensors.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brainbrr.cli.app import Session, command, options, selects, splits_options
+from brainbrr.cli.app import CONFIG, Session, command, options, selects, splits_options
 from brainbrr.cli.output import Output, duration, many, size
 from brainbrr.errors import Fix, UsageError
 
@@ -32,7 +32,9 @@ _stage_options = options(
 
 
 @command("train", exits=(3, 4, 5, 8), example="brainbrr train --config smoke --profile smoke --set train.lr=0.001")
-@click.option("--config", metavar="NAME|FILE", help="Training config. Default: smoke, or the resumed run's own.")
+@click.option(
+    "--config", type=CONFIG, metavar="NAME|FILE", help="Training config. Default: smoke, or the resumed run's own."
+)
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change one setting: train.lr=0.001.")
 @selects(profile="the config's", split="train", corpus="the resumed run's, or the only one in the store")
 @splits_options

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brainbrr.cli.app import Session, command, recipe_option, selects, splits_options
+from brainbrr.cli.app import CONFIG, Session, command, recipe_option, selects, splits_options
 from brainbrr.cli.output import Output, base_names, duration, many, not_read, quality, recipe_name, size
 from brainbrr.errors import Fix, UsageError
 
@@ -24,7 +24,9 @@ _REASONS_SHOWN = 10
 @selects()
 @splits_options
 @recipe_option
-@click.option("--config", default=None, metavar="NAME|FILE", help="Take the window from a training config.")
+@click.option(
+    "--config", type=CONFIG, default=None, metavar="NAME|FILE", help="Take the window from a training config."
+)
 @click.option(
     "--tail",
     type=click.Choice(["drop", "pad", "shift"]),

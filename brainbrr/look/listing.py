@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from brainbrr.profiles import SPLITS, Profile
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.store import Store
 from brainbrr.views.columns import COLUMNS, Recording, Value, Where, check_conditions, holds, values
-from brainbrr.views.select import members, resolve_corpus
+from brainbrr.views.select import members, resolve_corpus, usual_recipe
 
 _ORDER = (*SPLITS, "none")
 FORMATS = ("table", "csv", "parquet", "json")
@@ -80,14 +79,6 @@ def ls(
 def _taken(catalog: Catalog, profile: Profile, split: str | None) -> Iterable[Row]:
     rows = (row for row in members(catalog.rows, profile) if split in (None, row.split))
     return sorted(rows, key=lambda row: (_ORDER.index(row.split), row.path))
-
-
-def usual_recipe(catalog: Catalog) -> str:
-    """Return the digest of the recipe that most recordings of a corpus are stored under, or refused by."""
-    stored = Counter(digest for row in catalog.rows.values() for digest in row.contents)
-    refused = Counter(digest for row in catalog.rows.values() for digest in row.refusals)
-    most = (stored or refused).most_common(1)
-    return most[0][0] if most else Recipe().digest
 
 
 def check_columns(names: Sequence[str]) -> None:

@@ -40,6 +40,11 @@ def is_local(device: int, path: Path) -> bool:
     return found
 
 
+def kind_at(path: Path) -> str | None:
+    """Return the type of the file system that a path is on, None where Linux does not tell."""
+    return kind_of(_mounts(), path.stat().st_dev, path.resolve())
+
+
 def kind_of(mounts: str, device: int, path: Path) -> str | None:
     """Return the type of the file system of a device, as proc_pid_mountinfo(5) lists it; None when it is not there.
 

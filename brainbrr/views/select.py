@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -79,9 +79,12 @@ def matching_rows(store: Store, subject: str, corpus: str | None = None) -> list
 
 
 def one_of(
-    store: Store, settings: Settings, *, profile: str, split: str | None, where: Where, recipe: Recipe
+    store: Store, settings: Settings, *, profile: str, split: str | None, where: Where, recipe: Recipe | None = None
 ) -> Callable[[str, Row], bool]:
-    """Return a test whether a corpus's row is selected; without a selection every row is, and nothing is read."""
+    """Return a test whether a corpus's row is selected; without a selection every row is, and nothing is read.
+
+    `recipe` None: conditions on what is stored look at the corpus's usual recipe.
+    """
     check_conditions(where)
     chosen: dict[str, set[str]] = {}
 
@@ -92,7 +95,11 @@ def one_of(
             chosen[corpus] = {each.path for each in taken}
         if split not in (None, row.split) or row.path not in chosen.get(corpus, {row.path}):
             return False
-        return not where or holds(Recording(store, corpus, row, recipe.digest), where)
+        if not where:
+            return True
+        catalog = None if recipe else store.catalog(corpus)
+        digest = recipe.digest if recipe else usual_recipe(catalog) if catalog else ""
+        return holds(Recording(store, corpus, row, digest), where)
 
     return holds_of
 
@@ -105,6 +112,14 @@ def worst_quality(rows: Iterable[Row], recipe: str) -> dict[str, Any] | None:
     score, path = min(rated)
     reason = next(row.quality[recipe].reason for row in rows if row.path == path)
     return {"recording": path, "score": score, "reason": reason}
+
+
+def usual_recipe(catalog: Catalog) -> str:
+    """Return the digest of the recipe that most recordings of a corpus are stored under, or refused by."""
+    stored = Counter(digest for row in catalog.rows.values() for digest in row.contents)
+    refused = Counter(digest for row in catalog.rows.values() for digest in row.refusals)
+    most = (stored or refused).most_common(1)
+    return most[0][0] if most else Recipe().digest
 
 
 def has_seizures(rows: Iterable[Row]) -> dict[str, bool]:

@@ -33,6 +33,7 @@ from brainbrr.store.frozen_views import VIEW_FORMAT, check_frozen, digest_of_tex
 from brainbrr.store.store import Store
 
 if TYPE_CHECKING:
+    import matplotlib.figure
     import mne
 
 
@@ -428,6 +429,36 @@ class View:
         other._store = store
         other.__dict__.pop("_reader", None)  # reads the old one
         return other
+
+    def plot(self, index: int) -> matplotlib.figure.Figure:
+        """Draw one window, as `brainbrr show` draws: rows with names, units, time, events shaded, odd rows marked.
+
+        Parameters
+        ----------
+        index : int
+            The window, as in ``view[index]``.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            In the view's own rows and units. A notebook shows it; ``figure.savefig("window.png")`` writes it.
+
+        Raises
+        ------
+        DependencyError
+            matplotlib is not installed.
+        IntegrityError
+            A stored tile is damaged.
+
+        Examples
+        --------
+        >>> figure = brainbrr.view("store", window=brainbrr.WindowSpec(10)).plot(0)
+        >>> len(figure.axes[0].get_yticklabels())
+        19
+        """
+        from brainbrr.views.strips import plot_window
+
+        return plot_window(self, self[index])
 
     def to_mne(self, position: int) -> mne.io.RawArray:
         """Return one recording as MNE's Raw, not normalised, with its events as annotations.
