@@ -133,6 +133,7 @@ torture: setup   ## all that can go wrong, at full length (one to two hours on 2
 	$(BIN)/python tests/torture/kill_points.py
 	$(BIN)/python tests/torture/random_kills.py --kills 2000
 	$(BIN)/python tests/torture/damages.py --damages 10000
+	$(BIN)/python tests/torture/forgotten.py
 	$(BIN)/python tests/torture/stampede.py --processes 32
 	$(BIN)/python tests/torture/disk_faults.py --writes
 	$(BIN)/python tests/torture/disk_faults.py --sample 2000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from brainbrr.api.arguments import Location, accepted, place, recipe_of, seconds_of, selection_of, store_of
@@ -12,7 +12,6 @@ from brainbrr.errors import UsageError
 from brainbrr.ingest.repair import RepairReport
 from brainbrr.ingest.repair import repair as _repair
 from brainbrr.store.forget import ForgetReport
-from brainbrr.store.forget import forget as _forget
 from brainbrr.store.formats import Codec
 from brainbrr.store.gc import GcReport
 from brainbrr.store.gc import gc as _gc
@@ -351,6 +350,7 @@ def forget(
     *,
     store: Store | Location = None,
     delete: bool = False,
+    staged: Sequence[Path] = (),
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> ForgetReport:
     """List all that a corpus alone keeps in a store: catalog, views, pins, records, objects; delete it on request.
@@ -365,6 +365,8 @@ def forget(
         Default: the store that ``brainbrr status`` shows.
     delete : bool
         Delete at once. Without it, only list.
+    staged : sequence of Path
+        Folders of this node that `train --stage` copied to: copies of the corpus below them are deleted too.
     progress : Progress
         Is called while the work runs.
 
@@ -386,7 +388,7 @@ def forget(
     >>> report.dry_run, len(report.records)
     (True, 18)
     """
-    return _forget(store_of(store), corpus, yes=delete, progress=progress)
+    return retention.forget(store_of(store), corpus, staged=staged, yes=delete, progress=progress)
 
 
 def recompress(

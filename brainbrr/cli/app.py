@@ -412,4 +412,11 @@ splits_options = options(
 recipe_option = click.option(
     "--recipe", type=RECIPE, default="default", metavar="NAME|FILE", help="Recipe name or .toml file."
 )
+staged_option = click.option(
+    "--staged",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="Also delete the copies in DIR of this node, where `train --stage DIR` put them.",
+)
 yes_option = click.option("--yes", is_flag=True, help="Do it. Without it, only show what would be done.")

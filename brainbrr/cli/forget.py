@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from brainbrr.cli.app import DURATION, Session, command, yes_option
+from brainbrr.cli.app import DURATION, Session, command, staged_option, yes_option
 from brainbrr.cli.output import Output, many, size, some
 
 if TYPE_CHECKING:
     from brainbrr.store.forget import ForgetReport
 
 
-@command("forget", exits=(4,), example="brainbrr forget tusz && brainbrr forget tusz --yes")
+@command("forget", exits=(1, 4), example="brainbrr forget tusz && brainbrr forget tusz --yes")
 @click.argument("corpus")
 @click.option("--older-than", type=DURATION, help="Delete only older generations of its catalog, as 90d.")
+@staged_option
 @yes_option
-def forget(session: Session, *, corpus: str, older_than: int | None, yes: bool) -> int:
+def forget(session: Session, *, corpus: str, older_than: int | None, staged: tuple[Path, ...], yes: bool) -> int:
     """Delete all that only CORPUS references: its catalog, views, pins, records and objects.
 
     For data-use agreements that require deletion. Without a grace period, and it cannot be undone. A receipt stays in
-    the store; it lists copies that brainbrr cannot reach.
+    the store; it lists copies that brainbrr cannot reach. Exit 1: something may be left in the store, and is listed.
     """
-    from brainbrr.store.forget import forget as run
+    from brainbrr.views.retention import forget as run
 
-    report = run(session.store(), corpus, older_than_s=older_than, yes=yes, progress=session.progress())
+    store, progress = session.store(), session.progress()
+    report = run(store, corpus, older_than_s=older_than, staged=staged, yes=yes, progress=progress)
     session.show(report, table)
-    return 0
+    return report.exit_code
 
 
 def table(out: Output, report: ForgetReport) -> None:
@@ -47,7 +50,7 @@ def table(out: Output, report: ForgetReport) -> None:
         out.note(f"{many(len(report.shared), 'record')} kept: another corpus or view references them")
     if report.older_than_s is None:
         out.title("brainbrr cannot reach")
-        for place in report.to_json()["out_of_reach"]:
+        for place in (*report.unproven, *report.to_json()["out_of_reach"]):
             out.text(f"  {place}")
     if report.dry_run:
         out.note("nothing was changed; repeat the command with --yes to do it, which cannot be undone")

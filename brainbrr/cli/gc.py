@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from brainbrr.cli.app import DURATION, Session, command, yes_option
+from brainbrr.cli.app import DURATION, Session, command, staged_option, yes_option
 from brainbrr.cli.output import Output, many, size, some
 
 if TYPE_CHECKING:
@@ -20,17 +21,17 @@ if TYPE_CHECKING:
 @click.option(
     "--views-older-than", type=DURATION, help="Also delete frozen views that are older and not pinned, as 90d."
 )
-def gc(session: Session, *, yes: bool, grace: int, views_older_than: int | None) -> int:
+@staged_option
+def gc(session: Session, *, yes: bool, grace: int, views_older_than: int | None, staged: tuple[Path, ...]) -> int:
     """Delete objects that no catalog, frozen view or pin references.
 
     The first run marks them; a run after the grace period deletes those still unreferenced. Safe beside ingests and
     trainings.
     """
-    from brainbrr.store.gc import gc as run
+    from brainbrr.views.retention import collect as run
 
-    report = run(
-        session.store(), yes=yes, grace_s=grace, views_older_than_s=views_older_than, progress=session.progress()
-    )
+    store, progress = session.store(), session.progress()
+    report = run(store, yes=yes, grace_s=grace, views_older_than_s=views_older_than, staged=staged, progress=progress)
     session.show(report, table)
     return 0
 
@@ -66,6 +67,8 @@ def table(out: Output, report: GcReport) -> None:
 
 
 def _unfinished(out: Output, report: GcReport) -> None:
+    for text in report.unproven:
+        out.note(f"left: {text}")
     cleaned = "cleaned up with --yes" if report.dry_run else "cleaned up"
     if report.leftovers:
         out.note(f"{many(report.leftovers, 'leftover')} of killed writers in tmp/, {cleaned}")

@@ -149,7 +149,11 @@ class _Repair:
         for each in kinds["format"]:
             restore_mark(self._store)
             self._report(each, "restored", "written again")
-        for result in repair_catalogs(self._store, self._source, kinds["catalog"]):
+        behind = [each for each in kinds["catalog"] if self._store.path_of(*each.subject).parent.is_symlink()]
+        for each in behind:
+            self._report(each, "left", "it is behind a link", "put the folder itself in the place of the link")
+        damaged_catalogs = [each for each in kinds["catalog"] if each not in behind]
+        for result in repair_catalogs(self._store, self._source, damaged_catalogs):
             self._add(result)
         self._records(kinds["record"])
         self._rebuild(workers, progress)
@@ -309,7 +313,10 @@ class _Repair:
     def _clear_folder(self, each: Damage) -> None:
         """Move aside what is in the place of a folder, and bring back what the other store had in it."""
         store, source, layout = self._store, self._source, self._store.layout
-        if os.path.lexists(path := store.path_of(*each.subject)) and not files.is_folder(path):
+        top, _, corpus = each.name.partition("/")
+        known = top == "records" or (source is not None and (not corpus or corpus in source.corpora()))
+        # else it stays: a gc would take a catalog that is not there for one that names nothing
+        if known and os.path.lexists(path := store.path_of(*each.subject)) and not files.is_folder(path):
             store.quarantine(*each.subject)
         if source is None:
             return
@@ -324,8 +331,12 @@ class _Repair:
 
     def _folder(self, each: Damage) -> Restored:
         top, _, corpus = each.name.partition("/")
-        if self._source is not None or top == "records" or files.is_folder(self._store.path_of(*each.subject)):
-            self._store.layout.make_folder(self._store.path_of(*each.subject))
+        path = self._store.path_of(*each.subject)
+        if path.is_symlink():
+            fix = f"put the folder itself there, or move the link away if corpus {corpus} is not needed"
+            return Restored("not restored", "a link is in its place, and what is behind it is not the store's", fix)
+        if self._source is not None or top == "records" or files.is_folder(path):
+            self._store.layout.make_folder(path)
             return Restored("restored", "made again; what is missing in it is reported by itself")
         if corpus:
             fix = Fix(("repair", "--from", "STORE"), ", or ", ("ingest", "ROOT", "--corpus", corpus))

@@ -159,9 +159,11 @@ def sweep(layout: Layout, verb: str) -> list[Receipt]:
 class Deletion:
     """One folder in `trash/`. Every step may raise DeletionCancelled: then begin another one, and check again."""
 
-    def __init__(self, reachability: Reachability, verb: str, corpus: str | None = None) -> None:
+    def __init__(
+        self, reachability: Reachability, verb: str, corpus: str | None = None, unproven: Collection[str] = ()
+    ) -> None:
         self.reachability, self.layout = reachability, reachability.layout
-        self.verb, self.corpus = verb, corpus
+        self.verb, self.corpus, self.unproven = verb, corpus, tuple(unproven)
         self.folder = self.layout.trash / uuid.uuid4().hex
         self.layout.make_folder(self.layout.trash)
         with self.layout.scratch() as made:
@@ -226,7 +228,7 @@ class Deletion:
         """Write the receipt, then remove what was decided; None if that is nothing."""
         if not files.is_folder(self.folder / "gone"):
             raise DeletionCancelled
-        return _finish(self.layout, self.folder, self.verb, self.corpus)
+        return _finish(self.layout, self.folder, self.verb, self.corpus, self.unproven)
 
     def _delete(self, kind: str, names: Collection[str], needed: Callable[[str, Path], bool]) -> None:
         """Take things away, check each again, and put it back or decide that it goes."""
@@ -258,12 +260,14 @@ class Deletion:
             raise DeletionCancelled from None
 
 
-def _finish(layout: Layout, folder: Path, verb: str, corpus: str | None) -> Receipt | None:
+def _finish(
+    layout: Layout, folder: Path, verb: str, corpus: str | None, unproven: tuple[str, ...] = ()
+) -> Receipt | None:
     gone = folder / "gone"
     receipt = None
     if not gone.is_symlink() and any(_listed(gone / kind) for kind in _DECIDED):
         with contextlib.suppress(FileNotFoundError):  # another process ends the same: its receipt is there already
-            receipt = _receipt(gone, verb, corpus)
+            receipt = _receipt(gone, verb, corpus, unproven)
     if receipt is not None:
         sidecars.write_receipt(layout, receipt)
         reach("receipt written")
@@ -276,7 +280,7 @@ def _finish(layout: Layout, folder: Path, verb: str, corpus: str | None) -> Rece
     return receipt
 
 
-def _receipt(gone: Path, verb: str, corpus: str | None) -> Receipt:
+def _receipt(gone: Path, verb: str, corpus: str | None, unproven: tuple[str, ...]) -> Receipt:
     names: dict[str, Any] = {
         kind: tuple(path.name.removesuffix(".json") for path in _listed(gone / kind)) for kind in KINDS
     }
@@ -287,7 +291,7 @@ def _receipt(gone: Path, verb: str, corpus: str | None) -> Receipt:
         corpus=corpus,
         generations=tuple(_generations(gone / "catalog")),
         quarantine=tuple(path.name for path in _listed(gone / "quarantine")),
-        out_of_reach=sidecars.OUT_OF_REACH if verb == "forget" else (),
+        out_of_reach=(*unproven, *sidecars.OUT_OF_REACH) if verb == "forget" else (),
         **names,
     )
 

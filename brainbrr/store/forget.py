@@ -7,25 +7,27 @@ written down, durably, before the catalog that names it is deleted.
 from __future__ import annotations
 
 import re
+import shlex
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from brainbrr.core import files
-from brainbrr.core.digest import sha256
+from brainbrr.core import files, models
+from brainbrr.core.digest import is_digest, sha256
 from brainbrr.core.failpoints import reach
 from brainbrr.core.models import Digest32, Digest64, Many
 from brainbrr.core.progress import Progress, Silent
-from brainbrr.errors import UsageError
+from brainbrr.errors import BrainbrrError, Fix, UsageError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import deletion, sidecars
+from brainbrr.store import deletion, leases, reader, sidecars
 from brainbrr.store.deletion import KINDS, Deletion, n_bytes_of, place, remove
+from brainbrr.store.formats import SHARD_FILE
 from brainbrr.store.layout import Layout
-from brainbrr.store.reachability import Reachability, frozen_corpus, generations
+from brainbrr.store.reachability import LiveSet, Reachability, RecordSummary, frozen_corpus, generations
 from brainbrr.store.sidecars import Receipt
 from brainbrr.store.store import Store
 
@@ -50,7 +52,8 @@ class _Note(sidecars.SmallFile):
 class ForgetReport:
     """What is deleted, or in a dry run would be. `shared`: records that others reference too, and that stay.
 
-    Generations are {corpus, seq, sha256_of}, findings KEY-VERSION.
+    Generations are {corpus, seq, sha256_of}, findings KEY-VERSION. `unproven`: what is left in the store and may be of
+    the corpus, each with the reason.
     """
 
     store: Path
@@ -65,13 +68,19 @@ class ForgetReport:
     findings: tuple[str, ...]
     quarantine: tuple[str, ...]
     shared: tuple[str, ...]
+    unproven: tuple[str, ...]
     n_bytes: int
     receipts: tuple[Receipt, ...]
     seconds: float
 
+    @property
+    def exit_code(self) -> int:
+        """1 when something is left that may be of the corpus."""
+        return BrainbrrError.exit_code if self.unproven and not self.dry_run else 0
+
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
-        lists = {name: list(getattr(self, name)) for name in (*sidecars.KINDS, "shared")}
+        lists = {name: list(getattr(self, name)) for name in (*sidecars.KINDS, "shared", "unproven")}
         fields = {name: value for name, value in vars(self).items() if name != "older_than_s"}
         return {
             **fields,
@@ -102,6 +111,8 @@ def forget(
     if yes:
         with files.writing(store.location, n_bytes=1):
             receipts += deletion.sweep(store.layout, "forget")
+            for path in leases.writers(store.layout).dead:
+                remove(path)
     plan = _Plan(store, corpus)
     if older_than_s is None:
         plan.add_all()
@@ -119,6 +130,7 @@ def forget(
         dry_run=not yes,
         generations=plan.generations,
         shared=plan.shared,
+        unproven=plan.still_unproven(),
         n_bytes=plan.n_bytes,
         receipts=tuple(receipts),
         seconds=time.monotonic() - began,
@@ -136,12 +148,14 @@ class _Plan:
         self.generations: tuple[dict[str, Any], ...] = ()
         self.names: dict[str, tuple[str, ...]] = dict.fromkeys((*KINDS, "quarantine"), ())
         self.shared: tuple[str, ...] = ()
+        self.unproven: dict[Path, str] = {}
         self.n_bytes = 0
         self._first_seq: int | None = None
         self._begun = [note for _, note in _notes(store.layout, corpus)]
         self._known: dict[str, set[str]] = {name: set() for name in _LISTS}
         if not self._begun and corpus not in store.corpora():
-            fix = f"there are: {', '.join(store.corpora()) or 'none'}"
+            there = f"there are: {', '.join(store.corpora()) or 'none'}; "
+            fix = Fix(there, ("gc", "--yes", "--grace", "0s"), " deletes what a killed ingest left")
             raise UsageError(f"no corpus is called {corpus!r}", where=store.location, fix=fix, code="no-such-corpus")
 
     @property
@@ -186,6 +200,16 @@ class _Plan:
         ours = {key: each for key, each in live.records.items() if each.source in sources or key in keys}
         keys.update(ours.keys())
         contents.update(record.content for record in ours.values())
+        writers = leases.writers(self.layout)
+        self.unproven |= writers.unproven
+        unpublished, unnamed = self._unpublished(live, ours.keys(), contents)
+        if writers.building:
+            why = "no catalog names it yet, and an ingest runs: forget again when that has ended"
+            self.unproven |= {self.layout.record(key): why for key in unpublished}
+        else:
+            ours |= unpublished
+            keys.update(unpublished)
+            contents |= unnamed | {record.content for record in unpublished.values()}
         records = {key for key, record in ours.items() if not live.has(key, record)}
         others = {record.content for key, record in live.records.items() if key not in records} | live.contents
         forgotten = keys - (live.keys | (live.records.keys() - records))
@@ -196,20 +220,59 @@ class _Plan:
             "records": tuple(sorted(records)),
             "objects": tuple(sorted(each for each in contents - others if self.layout.object(each).exists())),
             "findings": tuple(name for name in self.store.found_findings() if name.partition("-")[0] in forgotten),
-            "quarantine": tuple(self._quarantined(forgotten | (contents - others), views)),
+            "quarantine": tuple(self._quarantined(forgotten | (contents - others), views, others)),
         }
         self.n_bytes = sum(map(n_bytes_of, self._paths()))
 
-    def _quarantined(self, digests: set[str], views: list[str]) -> Iterator[str]:
-        """Yield files in quarantine that have one of these names, or whose text begins with the corpus."""
-        begins = re.compile(rb'\{("base":(null|[0-9]+),)?"corpus":"%s",' % re.escape(self.corpus.encode()))
+    def _quarantined(self, digests: set[str], views: list[str], known: set[str]) -> Iterator[str]:
+        """Yield what in quarantine has one of these names, or in it, or whose first line names the corpus.
+
+        Samples of which nothing says whose they are, `known` to nobody else, are `unproven`.
+        """
         for path in sorted((self.layout.root / "quarantine").glob("*")):
-            if path.name[:64] in digests or path.name[:32] in digests or path.name.partition(".")[0] in views:
+            is_folder = files.is_folder(path)
+            names = {path.name, *((each.name for each in path.rglob("*")) if is_folder else ())}
+            digits = {name[:n] for name in names for n in (32, 64)} | {name.partition(".")[0] for name in names}
+            if digits & digests or digits & set(views):
                 yield path.name
-            elif path.is_file() and not path.is_symlink():
+            elif is_folder:
+                contents = {_content_of(each.parent) for each in path.rglob(SHARD_FILE)}
+                if contents & digests:
+                    yield path.name
+                elif contents - known:
+                    self.unproven[path] = f"nothing says of what its samples were made: rm -r {shlex.quote(str(path))}"
+            elif not path.is_symlink():
                 with path.open("rb") as file:
-                    if begins.match(file.read(_BEGIN_BYTES)):
-                        yield path.name
+                    line = file.readline(files.MAX_JSON_BYTES)
+                if _corpus_of(line) == self.corpus:
+                    yield path.name
+                elif line[:1] != b"{" and not known & digits:
+                    self.unproven[path] = f"nothing says of what it is a part: rm {shlex.quote(str(path))}"
+
+    def still_unproven(self) -> tuple[str, ...]:
+        """Return what may be of the corpus and is there still, each with the reason."""
+        root = self.layout.root
+        left = [(path, why) for path, why in self.unproven.items() if files.exists(path)]
+        return tuple(f"{path.relative_to(root).as_posix()}: {why}" for path, why in left)
+
+    def _unpublished(
+        self, live: LiveSet, ours: Collection[str], known: set[str]
+    ) -> tuple[dict[str, RecordSummary], set[str]]:
+        """Return records and objects of ingests that were killed before they published: no generation names them.
+
+        Those of other corpora, also older ones, name what is waiting for a gc there.
+        """
+        sources, contents = set[str](), {record.content for record in live.records.values()} | live.contents | known
+        for corpus in self.layout.corpora():
+            for _, _, catalog in generations(self.layout, corpus) if corpus != self.corpus else ():
+                sources |= {row.source for row in catalog.rows.values() if row.source is not None}
+                contents |= {content for row in catalog.rows.values() for content in row.contents.values()}
+        records = {
+            key: each
+            for key, each in live.records.items()
+            if key not in ours and each.source not in sources and not live.has(key, each)
+        }
+        return records, {name for name in self.store.contents() if is_digest(name, 64)} - contents
 
     def _paths(self) -> Iterator[Path]:
         """Yield the path of everything that is to be deleted."""
@@ -252,7 +315,7 @@ class _Plan:
 
     def delete(self) -> Receipt | None:
         """Delete all of the plan. Raises DeletionCancelled when a writer made something reachable meanwhile."""
-        running = Deletion(self.reachability, "forget", self.corpus)
+        running = Deletion(self.reachability, "forget", self.corpus, self.still_unproven())
         for kind in ("pins", "views"):
             for digest in self.names[kind]:
                 running.decide(kind, place(self.layout, kind, digest))
@@ -270,6 +333,23 @@ def _as_of_now(latest: catalogs.Catalog | None) -> catalogs.Catalog:
     return replace(latest, created=sidecars.now())
 
 
+def _corpus_of(line: bytes) -> str | None:
+    """Return the corpus that the first line of a file of the store names."""
+    try:
+        corpus = models.decode_json(line, where=None).get("corpus")
+    except BrainbrrError:
+        return None
+    return corpus if isinstance(corpus, str) else None
+
+
+def _content_of(folder: Path) -> str:
+    """Return the content of the array in a folder, "" where that cannot be decoded."""
+    try:
+        return reader.decode(folder)
+    except (BrainbrrError, OSError):
+        return ""
+
+
 def _until_empty(plan: _Plan) -> Callable[[list[Receipt]], bool]:
     """Return an attempt at deleting a plan, and what is added to the corpus meanwhile, until nothing of it is left."""
     layout, first = plan.layout, True
@@ -282,7 +362,7 @@ def _until_empty(plan: _Plan) -> Callable[[list[Receipt]], bool]:
             plan = _Plan(plan.store, plan.corpus)
             plan.add_all()
             if plan.is_empty:
-                for path in (*(written for written, _ in _notes(layout, plan.corpus)), *layout.stale_tmp()):
+                for path in (*(written for written, _ in _notes(layout, plan.corpus)), *leases.writers(layout).dead):
                     remove(path)
                 return True
         first = False

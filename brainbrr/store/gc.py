@@ -16,7 +16,7 @@ from brainbrr.core import files
 from brainbrr.core.digest import is_digest
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.errors import UsageError
-from brainbrr.store import candidates, deletion
+from brainbrr.store import candidates, deletion, leases
 from brainbrr.store.deletion import Deletion, n_bytes_of, place, remove
 from brainbrr.store.layout import Layout
 from brainbrr.store.reachability import LiveSet, Reachability
@@ -49,7 +49,10 @@ class Unneeded:
 
 @dataclass(frozen=True)
 class GcReport:
-    """What a gc found and did. `leftovers`: files of dead writers in `tmp/`; `unfinished`: deletions that died."""
+    """What a gc found and did. `leftovers`: files of dead writers in `tmp/`; `unfinished`: deletions that died.
+
+    `unproven`: files in `tmp/` whose writers may be alive, each with the reason.
+    """
 
     store: Path
     dry_run: bool
@@ -58,6 +61,7 @@ class GcReport:
     leftovers: int
     unfinished: int
     receipts: tuple[Receipt, ...]
+    unproven: tuple[str, ...]
     seconds: float
 
     def bytes_of(self, state: State) -> int:
@@ -79,6 +83,7 @@ class GcReport:
             "leftovers": self.leftovers,
             "unfinished": self.unfinished,
             "receipts": [receipt.to_json() for receipt in self.receipts],
+            "unproven": list(self.unproven),
             "seconds": round(self.seconds, 3),
         }
 
@@ -99,6 +104,7 @@ def gc(
     """
     began = time.monotonic()
     layout = store.layout
+    left = leases.writers(layout).unproven
     unfinished, leftovers = len(deletion.folders(layout)), _leftovers(layout, _now_ns(layout, yes=yes))
     collection = _Collection(store, grace_s, views_older_than_s, progress, by_columns=not yes)
     receipts: list[Receipt] = []
@@ -118,6 +124,7 @@ def gc(
         leftovers=len(leftovers),
         unfinished=unfinished,
         receipts=tuple(receipts),
+        unproven=tuple(f"tmp/{path.name}: {why}" for path, why in left.items() if files.exists(path)),
         seconds=time.monotonic() - began,
     )
 
@@ -133,8 +140,8 @@ def _now_ns(layout: Layout, *, yes: bool) -> int:
 
 
 def _leftovers(layout: Layout, now_ns: int) -> list[Path]:
-    """Return what dead writers of this host left in `tmp/`, and what was not touched there for a week."""
-    dead = set(layout.stale_tmp())
+    """Return what dead writers left in `tmp/`, and what was not touched there for a week."""
+    dead = set(leases.writers(layout).dead)
     for path in (layout.root / "tmp").glob("*"):
         newest = max((_touched_ns(each) for each in (path, *path.glob("*"))), default=now_ns)
         if now_ns - newest > TMP_OF_OTHERS_S * _NS:

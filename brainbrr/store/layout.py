@@ -203,6 +203,10 @@ class Layout:
         """Return the file by which a process says that it builds a key. Raises UsageError for what is not a key."""
         return self.root / "leases" / _checked(key, 32)
 
+    def leases(self) -> list[str]:
+        """Return the keys that have a lease, of a living process or a dead one."""
+        return self._digests("leases", 32)
+
     def receipt(self, name: str) -> Path:
         """Return the file that says what was deleted. Raises UsageError for a name that is not one."""
         if not _RECEIPT.match(f"{name}.json"):
@@ -220,7 +224,7 @@ class Layout:
 
     def _digests(self, folder: str, n_digits: int) -> list[str]:
         names = _names(self.root / folder)
-        return [n.removesuffix(".json") for n in names if n.endswith(".json") and is_digest(n[:-5], n_digits)]
+        return [digest for name in names if is_digest(digest := name.removesuffix(".json"), n_digits)]
 
     def generation(self, corpus: str, seq: int) -> Path:
         """Return the file of a catalog's generation. Raises UsageError for a name that is not one."""
@@ -463,9 +467,13 @@ class Layout:
             else:
                 path.unlink(missing_ok=True)
 
+    def drafts(self) -> list[Path]:
+        """Return what is in `tmp/`, of living writers and dead ones."""
+        return [self.root / "tmp" / name for name in _names(self.root / "tmp")]
+
     def stale_tmp(self) -> list[Path]:
         """Return what dead writers of this host left in `tmp/`. Harmless: nothing reads it."""
-        return [path for path in map((self.root / "tmp").joinpath, _names(self.root / "tmp")) if is_dead(path.name)]
+        return [path for path in self.drafts() if is_dead(path.name)]
 
 
 def _checked(text: str, n_digits: int) -> str:

@@ -10,9 +10,11 @@ import contextlib
 import errno
 import os
 import threading
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from brainbrr.core import files, models
 from brainbrr.core.digest import canonical_json
@@ -62,6 +64,55 @@ def living(layout: Layout, keys: Collection[str], *, ttl_s: float = TTL_S) -> se
     except OSError:
         return set()
     return {key for key in keys if (lease := _read(layout.lease(key))) and lease.lives(now_ns, ttl_s)}
+
+
+class Writers(NamedTuple):
+    """What writers have in `tmp/`: of dead ones, and of others with the reason why these may live."""
+
+    dead: tuple[Path, ...]
+    unproven: Mapping[Path, str]
+    building: bool
+    """Whether a living process holds a lease."""
+
+
+def writers(layout: Layout, *, ttl_s: float = TTL_S) -> Writers:
+    """Return which writers of `tmp/` are dead, and which may live.
+
+    Dead is a process of this boot and container that has ended, and one whose lease was left and has expired.
+    """
+    now_ns = _clock_ns(layout)
+    left = [lease for name in layout.leases() if (lease := _read(layout.lease(name)))]
+    living = {lease.process for lease in left if lease.lives(now_ns, ttl_s)}
+    ended = {lease.process for lease in left} - living
+    dead: list[Path] = []
+    unproven: dict[Path, str] = {}
+    for path in layout.drafts():
+        process = path.name.rpartition("-")[0]
+        if is_dead(path.name) or (process in ended and now_ns - _written_ns(path) >= ttl_s * 1e9):
+            dead.append(path)
+        elif process != own_name():
+            here = process.partition("-")[0] == own_name().partition("-")[0]
+            unproven[path] = "its writer runs" if here else "nothing says that its writer has ended"
+    return Writers(tuple(dead), unproven, bool(living))
+
+
+def _clock_ns(layout: Layout) -> int:
+    """Return the time by the clock of the store's file system, by this host's where the store cannot be written."""
+    try:
+        with layout.scratch() as temporary:
+            files.write(temporary, b"", durable=False)
+            return temporary.stat().st_mtime_ns
+    except OSError:
+        return time.time_ns()
+
+
+def _written_ns(path: Path) -> int:
+    """Return when a file, or the newest file of a folder, was last written; 0 when it is gone."""
+    newest = 0
+    for each in (path, *path.glob("*")):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            newest = max(newest, each.lstat().st_mtime_ns)
+    return newest
 
 
 @dataclass(frozen=True)

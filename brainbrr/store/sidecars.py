@@ -172,10 +172,11 @@ _ALL = (*KINDS, "retired")
 OUT_OF_REACH = (
     "folders of runs: their view.json, models and reports",
     "view and index files that `brainbrr view` wrote",
-    "copies that `brainbrr train --stage` left on nodes",
+    "copies that `brainbrr train --stage` left on nodes: there, `brainbrr gc --yes --staged DIR` deletes them",
+    "job folders of `brainbrr ingest --executor slurm`: they name recordings, and hold no samples",
     "other stores, also those that `brainbrr recompress` made",
     "backups and snapshots of this store, and the free blocks of its disk",
-    "records and objects that no catalog named any more, or not yet: `brainbrr gc --yes` deletes them",
+    "what an ingest that runs meanwhile publishes later",
     "what hosts remember in their users' cache folders: names and digests of files",
     "results of builds that were not reproducible, in quarantine: nothing says what they were made from",
     "the corpus itself",

@@ -1,13 +1,15 @@
 """`pin`: a view that the store keeps for good, with all that it names.
 
-`recipe`: which recipes a store holds, and which of them are not needed any more.
+`recipe`: which recipes a store holds, and which of them are not needed any more. `forget` and `gc`: of a store and of
+copies that were staged on this node.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,12 @@ from brainbrr.core.digest import is_digest
 from brainbrr.eeg.signal.recipe import PRESETS, Recipe, load_recipe
 from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.store import frozen_views
+from brainbrr.store.forget import ForgetReport
+from brainbrr.store.forget import forget as _forget
+from brainbrr.store.gc import GcReport
+from brainbrr.store.gc import gc as _gc
 from brainbrr.store.store import Store
+from brainbrr.views.stage import remove_deleted
 from brainbrr.views.view import View
 
 _FIX = Fix(
@@ -77,6 +84,22 @@ def keep(store: Store, digest: str, view: Mapping[str, Any]) -> bool:
     is_new = frozen_views.pin(store, digest)
     need_objects(store, view)
     return is_new
+
+
+def forget(
+    store: Store, corpus: str, *, staged: Sequence[Path] = (), yes: bool = False, **options: Any
+) -> ForgetReport:
+    """Forget a corpus as `store.forget` does, and the copies of it that were staged in these folders of this node."""
+    report = _forget(store, corpus, yes=yes, **options)
+    left = [text for into in staged for text in remove_deleted(store, into)] if yes else []
+    return dataclasses.replace(report, unproven=(*report.unproven, *left))
+
+
+def collect(store: Store, *, staged: Sequence[Path] = (), yes: bool = False, **options: Any) -> GcReport:
+    """Delete what nothing references as `store.gc` does, and staged copies of what the store has no more."""
+    report = _gc(store, yes=yes, **options)
+    left = [text for into in staged for text in remove_deleted(store, into)] if yes else []
+    return dataclasses.replace(report, unproven=(*report.unproven, *left))
 
 
 def pins(store: Store) -> PinReport:

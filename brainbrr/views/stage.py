@@ -123,6 +123,10 @@ class StagingFolder:
         for path in [*self._below("store/tmp"), *self._below("claims"), *self.path.glob("removed-*")]:
             _remove(path)
 
+    def drafts(self) -> list[Path]:
+        """Return what is being copied, or was when its process died."""
+        return self._below("store/tmp")
+
     def put_away(self) -> Path:
         """Return a new folder for what shall not be seen any more; remove it when the gate is open again."""
         path = self.path / f"removed-{uuid.uuid4().hex}"
@@ -383,6 +387,36 @@ def stage_objects(
         _folder=folder,
         _lease=lease,
     )
+
+
+def remove_deleted(source: Store, into: Path) -> tuple[str, ...]:
+    """Remove the copies below `into` of what a store has no more; return those that stay, each with the reason.
+
+    On this node only. Raises UsageError for a folder of somebody else.
+    """
+    folder = StagingFolder.of(source, into)
+    if not folder.path.exists():
+        return ()
+    with folder.gate():
+        in_use = folder.in_use()
+        if not in_use:
+            folder.sweep()
+        target = Store.open_if_there(folder.store)
+        here = set(target.contents()) if target else set()
+        gone = {content for content in here if not source.layout.has("object", content)}
+        used = gone & {content for sizes in in_use for content in sizes}
+        away = folder.put_away()
+        if target is not None:
+            records = list(target.records())
+            for content in gone - used:
+                copies.take_out(target, content, away, records=[r for r in records if r.content == content])
+        if not in_use and here == gone:
+            folder.dissolve(away)
+    remove_tree(away)
+    unproven = {f"{folder.store}: a running process reads the copy of {content[:12]}" for content in used}
+    if in_use and folder.path.exists():
+        unproven |= {f"{path}: a running process stages copies" for path in folder.drafts()}
+    return tuple(sorted(unproven))
 
 
 @contextlib.contextmanager

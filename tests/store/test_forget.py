@@ -158,14 +158,19 @@ def test_the_latest_generation_stays_however_old(tmp_path: Path) -> None:
         assert store.layout.generations("demo") == store.layout.cuts("demo") == [2]
 
 
-def test_forget_reports_as_out_of_reach_what_only_pruned_generations_referenced(tmp_path: Path) -> None:
+def test_what_only_pruned_generations_referenced_goes_too(tmp_path: Path) -> None:
     store, records = filled(tmp_path / "store")
     forget(store, "demo", older_than_s=0, yes=True)
-    forget(store, "demo", yes=True)
     assert records["left"].key in held(store)[0]
-    assert any("brainbrr gc --yes" in place for place in sidecars.read_receipts(store.layout)[-1].out_of_reach)
-    gc(store, yes=True, grace_s=0)
+    forget(store, "demo", yes=True)
     assert records["left"].key not in held(store)[0]
+
+
+def test_what_waits_for_a_gc_of_another_corpus_stays(tmp_path: Path) -> None:
+    store, records = filled(tmp_path / "store")
+    publish(store, records["shared"], corpus="another")
+    forget(store, "demo", yes=True)
+    assert records["other"].key in held(store)[0]
 
 
 @pytest.mark.slow

@@ -44,6 +44,12 @@ def test_damage_of_every_kind_is_found_never_read_and_restored_in_one_repair() -
 
 
 @pytest.mark.slow
+def test_killed_anywhere_forget_leaves_no_samples() -> None:
+    told = run("forgotten.py", "ingest", "ingest of more", "stage", "slurm", "--step", 9)
+    assert told.startswith("forgotten: ") and told.endswith("samples left after 0")
+
+
+@pytest.mark.slow
 def test_no_stat_is_believed_that_could_hide_a_change() -> None:
     assert run("stat_cache.py", "--files", 300, "--seconds", 4).endswith("0 stale")
 

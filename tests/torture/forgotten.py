@@ -1,0 +1,218 @@
+"""`forget` after a kill at every failpoint: `python tests/torture/forgotten.py` looks for the samples that are left.
+
+What is killed: an ingest, one by a SLURM job, one by Dask, and the staging of a view. Then `forget` (or, where nothing
+was published, the `gc` that its error names) runs, and no file outside the corpus may hold a run of the signal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+sys.path.append(str(Path(__file__).parent.parent))
+
+from helpers.support import EVERYTHING
+
+import brainbrr
+from brainbrr.core import failpoints
+from brainbrr.eeg.synthetic.corpus import write_corpus
+from brainbrr.engines import slurm as slurm_engine
+from brainbrr.engines.dask import Dask
+from brainbrr.engines.local import local_engine
+from brainbrr.engines.slurm import Share, Slurm
+from brainbrr.errors import UsageError
+from brainbrr.store.store import Store
+from brainbrr.views.retention import collect, forget
+from brainbrr.views.stage import stage
+
+RUN = 64
+"""Bytes of int16 samples that are looked for: nobody has 32 of them in a row by chance."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where everything is: all but the corpus has to be free of its signal."""
+
+    folder: Path
+
+    @property
+    def corpus(self) -> Path:
+        return self.folder.with_name("corpus") / "demo"
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store"
+
+    @property
+    def scratch(self) -> Path:
+        return self.folder / "scratch"
+
+
+def ingest(place: Place) -> None:
+    brainbrr.ingest(place.corpus, store=place.store, workers=1)
+
+
+class _InPlace(Slurm):
+    """Its jobs run where they are submitted, so that a kill hits one of them."""
+
+    def _submit(self, executor: Any, shares: list[Share[Any]]) -> list[Any]:
+        for share in shares:
+            share()
+        return [SimpleNamespace(job_id="1", done=lambda: True, cancel=lambda check: None) for _ in shares]
+
+
+def by_slurm(place: Place) -> None:
+    slurm_engine.Processes = lambda _: local_engine(1, 1)  # type: ignore[assignment,misc]
+    slurm = _InPlace(place.folder / "jobs", max_jobs=1, minutes=2, cluster="local")
+    brainbrr.ingest(place.corpus, store=place.store, executor=slurm)
+
+
+def by_dask(place: Place) -> None:
+    """On a worker that is a thread of this process."""
+    import dask
+    from dask.distributed import LocalCluster
+
+    dask.config.set({"distributed.worker.daemon": False})
+    one = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+    with LocalCluster(**one, local_directory=str(place.folder.with_name("dask"))) as cluster:
+        brainbrr.ingest(place.corpus, store=place.store, executor=Dask(cluster))
+
+
+def staging(place: Place) -> None:
+    view = brainbrr.view(place.store, profile=EVERYTHING.name, window=brainbrr.WindowSpec("4", stride_s="4"))
+    stage(view, place.scratch)
+
+
+OPERATIONS: dict[str, tuple[Callable[[Place], None], bool]] = {
+    "ingest": (ingest, False),
+    "ingest of more": (ingest, True),
+    "stage": (staging, True),
+    "slurm": (by_slurm, False),
+    "dask": (by_dask, False),
+}
+"""What is killed, and whether the store is there before."""
+
+
+def runs_of(store: Store) -> list[bytes]:
+    """Return runs of samples of every channel of every recording that are no constant."""
+    found = []
+    for record in store.records():
+        with store.reader(record.content, record.array) as reader:
+            block = reader.read(0, record.array.n_samples)
+        found += [block[row, at : at + RUN // 2].tobytes() for row in range(0, len(block), 3) for at in (300, 2000)]
+    return [run for run in found if len(set(run)) > 8]
+
+
+def holding(folder: Path, runs: list[bytes]) -> list[str]:
+    """Return the files that hold one of these runs."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return [str(path.relative_to(folder)) for path in files if any(run in path.read_bytes() for run in runs)]
+
+
+def killed(run: Callable[[], object], at: int) -> str | None:
+    """Run in a process that is killed at its n-th failpoint, and return which that was; None when it ended."""
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        reached = 0
+
+        def die(point: str) -> None:
+            nonlocal reached
+            reached += 1
+            if reached == at:
+                os.write(tell, point.encode())
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        failpoints.listener = die
+        try:
+            run()
+        except BaseException as error:  # noqa: BLE001  # a child must not go on as its parent
+            os.write(2, f"{error!r}\n".encode())
+            os._exit(1)
+        os._exit(0)
+    os.close(tell)
+    with os.fdopen(told, "rb") as pipe:
+        point = pipe.read().decode()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status == (-signal.SIGKILL if point else 0), status
+    return point or None
+
+
+def forgotten(place: Place) -> tuple[str, ...]:
+    """Forget the corpus, and return what is said to be left."""
+    if not place.store.exists() or Store.open_if_there(place.store) is None:
+        return ()
+    store, staged = Store.open(place.store), (place.scratch,)
+    try:
+        return forget(store, "demo", yes=True, staged=staged).unproven
+    except UsageError as error:
+        assert "gc --yes --grace 0s" in str(error.fix), error
+        return collect(store, yes=True, grace_s=0, staged=staged).unproven
+
+
+def kills(folder: Path, names: list[str], step: int) -> Iterator[tuple[str, str, list[str], tuple[str, ...]]]:
+    """Yield each kill with its operation and point, the files that hold signal, and what is said to be left."""
+    write_corpus(folder / "corpus" / "demo", n_recordings=2, seconds=(11, 12))
+    whole = Place(folder / "whole")
+    ingest(whole)
+    runs = runs_of(Store.open(whole.store))
+    assert holding(whole.folder, runs)
+    hidden = folder / "hidden.edf"
+    for name in names:
+        operation, there = OPERATIONS[name]
+        at = 0
+        point: str | None = ""
+        while point is not None:
+            at += step
+            place = Place(folder / f"{name}-{at}")
+            place.folder.mkdir()
+            if there:
+                _prepare(place, hidden if name == "ingest of more" else None)
+            point = killed(lambda operation=operation, place=place: operation(place), at)
+            if point is not None:
+                left = forgotten(place)
+                yield name, point, holding(place.folder, runs), left
+            shutil.rmtree(place.folder)
+
+
+def _prepare(place: Place, hidden: Path | None) -> None:
+    """Ingest the corpus, or all of it but one recording."""
+    edf = sorted(place.corpus.rglob("*.edf"))[0]
+    if hidden is not None:
+        edf.rename(hidden)
+    try:
+        ingest(place)
+    finally:
+        if hidden is not None:
+            hidden.rename(edf)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("operations", nargs="*", metavar="OPERATION", help=", ".join(OPERATIONS))
+    parser.add_argument("--step", type=int, default=1, help="kill at each n-th failpoint only")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
+        done = list(kills(Path(folder), asked.operations or list(OPERATIONS), asked.step))
+    for name, n in Counter(name for name, *_ in done).items():
+        print(f"  {name}: {n} kills at {len({point for each, point, *_ in done if each == name})} failpoints")
+    bad = [each for each in done if each[2] or each[3]]
+    for name, point, files, left in bad:
+        print(f"  {name} at {point!r}: samples in {files}, said to be left: {left}")
+    print(f"forgotten: {len(done)} kills, samples left after {sum(bool(files) for _, _, files, _ in done)}")
+    sys.exit(bool(bad))
+
+
+if __name__ == "__main__":
+    main()
