@@ -139,7 +139,8 @@ class OptimiserConfig(Section):
 
     A step takes `accumulate` batches of each process. `balance`: the loader's, or "none" for every window once an
     epoch; `pos_weight` weighs seizure samples, and `focal` scales a sample's loss by its error to `focal_gamma`: one
-    of the three at most. `ema` is the decay of an average of the weights that is the run's result; 0 for none.
+    of the three at most. `patient_cap`: at most so many windows of one patient of each class in a round, drawn again
+    each time; 0 for all. `ema` is the decay of an average of the weights that is the run's result; 0 for none.
     `bf16` counts on CUDA only; `deterministic` makes CUDA add in one order. `log` names loggers to show the steps in.
     Every `validate_every` steps, and after the last one, the weights are scored on patients of dev; 0 for never. The
     best ones by `best_by` are the run's result, and a training without a better score in `patience` validations ends;
@@ -156,6 +157,7 @@ class OptimiserConfig(Section):
     balance: Literal["balanced", "upstream", "none"] | dict[Literal["background", "partial", "full"], Places] = (
         "balanced"
     )
+    patient_cap: int = Field(default=0, ge=0)
     loss: Literal["bce", "focal"] = "bce"
     focal_gamma: float = Field(default=2.0, ge=1)
     pos_weight: float = Field(default=1.0, gt=0)
@@ -188,7 +190,8 @@ class OptimiserConfig(Section):
     def sampling(self, seed: int) -> Sampling:
         """Return how the loader chooses windows."""
         balance = self.balance if isinstance(self.balance, str) else {str(name): n for name, n in self.balance.items()}
-        return Sampling(seed, balance=None if balance == "none" else balance)
+        cap = self.patient_cap or None
+        return Sampling(seed, balance=None if balance == "none" else balance, patient_cap=cap)
 
 
 class AugmentConfig(Section):

@@ -214,7 +214,12 @@ def _set_up(
     config = TrainConfig.model_validate({**config.model_dump(), **of_view})
     loggers.need(config.train.log)
     device = device_of(config.train.device)
-    chosen(config.model.scan, device)  # before anything is written: it may not be installed
+    scan = chosen(config.model.scan, device)  # before anything is written: it may not be installed
+    if config.train.compile and scan == "triton":
+        raise UsageError(
+            "train.compile with the Triton scan is not shown to give right results",
+            fix='train.compile = false, or model.scan = "torch"',
+        )
     world = this_world(device)
     if resume is not None:
         _require_own_weights(resume, len(view.channels), config)

@@ -219,3 +219,12 @@ def test_tensorboard_shows_what_metrics_say(view_of: ViewOf, config: TrainConfig
     told = [(event.step, pytest.approx(event.value)) for event in shown.Scalars("train/loss")]
     assert told == [(row["step"], row["loss"]) for row in history(run)]
     assert json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["step"] == 0
+
+
+def test_a_compiled_model_with_the_triton_scan_is_refused_before_anything_is_written(
+    view_of: ViewOf, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("brainbrr.learn.train.chosen", lambda *_: "triton")
+    with pytest.raises(UsageError, match=r"train\.compile with the Triton scan"):
+        train(view_of("train"), changed(config, "train", compile=True), runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()

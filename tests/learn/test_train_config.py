@@ -101,3 +101,9 @@ def test_every_setting_has_a_name_and_a_value() -> None:
     assert set(config.settings()) <= set(setting_names())
     unset = {"name", "window.scale_uv", "window.channels"}
     assert set(setting_names()) - set(config.settings()) <= unset
+
+
+def test_the_cap_of_windows_of_a_patient_is_the_loaders() -> None:
+    told = {"steps": 1, "batch": 1, "lr": 1.0}
+    assert OptimiserConfig.model_validate(told).sampling(0).patient_cap is None
+    assert OptimiserConfig.model_validate({**told, "patient_cap": 20}).sampling(3).patient_cap == 20
