@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -154,7 +155,7 @@ def _refuse_foreign(layout: Layout) -> None:
     root = layout.root
     if not root.exists():
         return
-    if not root.is_dir():
+    if not stat.S_ISDIR(root.stat().st_mode):  # not is_dir(), for which all trouble is absence
         raise UsageError("a file is where the store should be", where=root)
     foreign = sorted(path.name for path in root.iterdir() if path.name not in (*GUESTS, *FOLDERS, *LATER))
     if foreign:

@@ -28,7 +28,7 @@ def unexpected_files(layout: Layout) -> Iterator[str]:
         for name in _names(folder):
             path = folder / name
             # decided by the name's kind, not by an earlier listing: other processes write meanwhile
-            expected = is_folder(name) and not path.is_symlink() if path.is_dir() else is_file(name)
+            expected = is_folder(name) if files.is_folder(path) else is_file(name)
             if not expected and files.exists(path):
                 yield path.relative_to(layout.root).as_posix()
     for path in layout.unlisted():
