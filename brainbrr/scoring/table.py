@@ -132,8 +132,10 @@ def _group(
 
 
 def _interval(key: str, form: str, interval: Sequence[float] | None, counts: Mapping[str, Any]) -> str:
-    """Return the text of an interval: that over patients, else Wilson's; with the counts behind it."""
+    """Return the text of an interval: that over patients where it is one, else Wilson's; with the counts behind it."""
     wilson = counts.get("wilson", {}).get(key)
+    if wilson and interval and interval[0] == interval[1]:  # the same in every patient: resampling them shows nothing
+        interval = None
     text = " to ".join(form.format(edge) for edge in interval or wilson or ())
     if not wilson:
         return text

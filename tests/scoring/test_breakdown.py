@@ -10,7 +10,8 @@ from helpers.scored_recordings import PLAIN, scored
 
 from brainbrr.scoring.breakdown import by_seizure, latency_spread, operating_curves, paired, patient_rows
 from brainbrr.scoring.calibration import NO_CALIBRATION, Calibration, reliability
-from brainbrr.scoring.metrics import Judged, outcomes_at
+from brainbrr.scoring.metrics import Judged, metrics, outcomes_at
+from brainbrr.scoring.table import score_rows
 
 QUIET, LOUD = [0.1] * 600, 0.9
 
@@ -89,3 +90,11 @@ def test_nothing_is_calibrated_without_both_classes_or_against_the_labels() -> N
     perfect = Calibration.fit(score, label)
     assert perfect is not None and np.isfinite(perfect.apply(score)).all()
     assert NO_CALIBRATION.apply(score) is score
+
+
+def test_where_resampling_patients_shows_nothing_wilsons_interval_is_shown() -> None:
+    values = loud((105, 130))
+    found = metrics([scored(values, [(100.0, 130.0)], patient=f"p{i}") for i in range(12)], 0.5, PLAIN, seed=0)
+    assert found["intervals"]["nedc"]["ovlp"]["sensitivity"] == [1.0, 1.0]
+    [row] = [row for row in score_rows(found) if (row.scorer, row.name) == ("NEDC OVLP", "sensitivity")]
+    assert row.interval == "0.758 to 1.000 (12 of 12, Wilson)"  # 12 / (12 + 1.96²)
