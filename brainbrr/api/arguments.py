@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from brainbrr.eeg.signal.recipe import Recipe, load_recipe
+from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import UsageError
 from brainbrr.settings import Settings, resolve
 from brainbrr.store.store import Store
 from brainbrr.views.columns import parse_condition
+from brainbrr.views.recipes import find_recipe
 from brainbrr.views.select import Selection
 
 Location = str | Path | None
@@ -56,9 +57,12 @@ def store_of(store: Store | Location) -> Store:
     return store if isinstance(store, Store) else place(store).store
 
 
-def recipe_of(recipe: Recipe | str | Path) -> Recipe:
-    """Return a recipe, or the preset or file of a name. Raises ConfigError where there is none."""
-    return recipe if isinstance(recipe, Recipe) else load_recipe(str(recipe))
+def recipe_of(recipe: Recipe | str | Path, store: Store | None = None) -> Recipe:
+    """Return a recipe, the preset or file of a name, or the store's recipe of a name or digest.
+
+    Raises ConfigError where there is none.
+    """
+    return recipe if isinstance(recipe, Recipe) else find_recipe(store, str(recipe))
 
 
 def selection_of(

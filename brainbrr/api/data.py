@@ -220,7 +220,7 @@ def ingest(
         store=at.location,
         corpus=corpus,
         profile=at.settings.profile_of(locate(Path(root), name=corpus).name, profile) if profile else None,
-        recipe=recipe_of(recipe),
+        recipe=recipe_of(recipe, at.store_if_there),
         workers=workers,
         engine=Futures(executor) if isinstance(executor, Executor) else executor,
         labels=labels,
@@ -314,7 +314,7 @@ def view(
         profile=at.settings.profile_of(name, profile),
         split=split,
         corpus=name,
-        recipe=recipe_of(recipe),
+        recipe=recipe_of(recipe, opened),
         window=window,
         selection=selection_of(patients=patients, where=where, exclude=exclude, min_quality=min_quality),
         splits=load_splits(splits, aliases),
@@ -462,7 +462,7 @@ def why(
     {'notch_hz': ['50', '60']}
     """
     at = place(store)
-    chosen, conditions = recipe_of(recipe), selection_of(where=where).where
+    chosen, conditions = recipe_of(recipe, at.store), selection_of(where=where).where
     return _why(
         at.store,
         str(subject),

@@ -96,7 +96,7 @@ def check(
         corpus=corpus,
         split=split,
         where=selection_of(where=where).where,
-        recipe=recipe_of(recipe),
+        recipe=recipe_of(recipe, at.store),
         splits=load_splits(splits, aliases) or Splits(),
         progress=progress,
     )

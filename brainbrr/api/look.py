@@ -72,7 +72,7 @@ def ls(
         corpus=corpus,
         split=split,
         where=selection_of(where=where).where,
-        recipe=None if recipe is None else recipe_of(recipe),
+        recipe=None if recipe is None else recipe_of(recipe, at.store),
     )
 
 
@@ -229,7 +229,7 @@ def show(
         location.store,
         str(recording),
         options=options,
-        recipe=None if recipe is None else recipe_of(recipe),
+        recipe=None if recipe is None else recipe_of(recipe, location.store),
         corpus=corpus,
         host=location.settings.host if source else None,
     )

@@ -50,19 +50,20 @@ def check(
     `complete` and `no-leaks` apply to --corpus, --profile, --split and --where, the others to the store. Reads the
     store alone; `view` shows whether EDF or label files changed since.
     """
-    from brainbrr.eeg.signal.recipe import load_recipe
     from brainbrr.views.check import check as run
+    from brainbrr.views.recipes import find_recipe
     from brainbrr.views.splits import Splits, load_splits
 
+    store = session.store()
     report = run(
-        session.store(),
+        store,
         require=[name.strip() for name in require.split(",") if name.strip()],
         settings=session.settings,
         profile=profile,
         corpus=corpus,
         split=split,
         where=where,
-        recipe=load_recipe(recipe),
+        recipe=find_recipe(store, recipe),
         splits=load_splits(splits, aliases) or Splits(),
         progress=session.progress(),
     )

@@ -145,10 +145,10 @@ def ingest(
     from brainbrr.eeg.corpus.terms import given_terms
     from brainbrr.eeg.corpus.tree import locate
     from brainbrr.eeg.corpus.vocabulary import read_label_map
-    from brainbrr.eeg.signal.recipe import load_recipe
     from brainbrr.ingest.checksums import read_checksums
     from brainbrr.ingest.ingest import ingest as run
     from brainbrr.ingest.options import IngestOptions
+    from brainbrr.views.recipes import find_recipe
 
     name = locate(root, name=corpus).name
     asked = IngestOptions(
@@ -156,7 +156,7 @@ def ingest(
         store=session.location,
         corpus=corpus,
         profile=session.settings.profiles_of(name)[profile] if profile else None,
-        recipe=load_recipe(recipe),
+        recipe=find_recipe(session.store_if_there(), recipe),
         workers=workers,
         engine=engine_of(session, workers=workers, **executor),
         labels=labels,

@@ -53,21 +53,22 @@ def ls(
     seizures, seizure_s, quality, bytes, edf_bytes, since, synthetic, reason, source, key, content. Texts take shell
     wildcards; numbers and dates take <, <=, >, >= and !=.
     """
-    from brainbrr.eeg.signal.recipe import load_recipe
     from brainbrr.look.listing import check_columns
     from brainbrr.look.listing import ls as run
+    from brainbrr.views.recipes import find_recipe
 
     names = tuple(name.strip() for name in columns.split(",")) if columns else ()
     check_columns(names)
     if out and form not in ("csv", "parquet"):
         raise UsageError("--out needs --format csv or parquet")
+    store = session.store()
     listing = run(
-        session.store(),
+        store,
         profiles=lambda name: session.settings.profile_of(name, profile),
         corpus=corpus,
         split=split,
         where=where,
-        recipe=load_recipe(recipe) if recipe else None,
+        recipe=find_recipe(store, recipe) if recipe else None,
     )
     if form in ("csv", "parquet"):
         _write(listing.encoded(form, names), form, out)

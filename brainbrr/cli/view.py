@@ -113,15 +113,16 @@ def open_view(
     **selection: Any,
 ) -> ViewReport:
     """Return a view's report. Where nothing was ever ingested there is no store, and the view is empty."""
-    from brainbrr.eeg.signal.recipe import Recipe, load_recipe
+    from brainbrr.eeg.signal.recipe import Recipe
     from brainbrr.loading.windows import WindowSpec
+    from brainbrr.views.recipes import find_recipe
     from brainbrr.views.report import ViewRequest
     from brainbrr.views.report import view as run
     from brainbrr.views.select import Selection, resolve_corpus
 
     store = session.store_if_there()
     name = resolve_corpus(store, corpus) if store else corpus
-    chosen = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    chosen = find_recipe(store, recipe) if isinstance(recipe, str) else recipe
     flags = ["--recipe", recipe if isinstance(recipe, str) else recipe.name] if chosen.digest != Recipe().digest else []
     request = ViewRequest(
         profile=session.settings.profiles_of(name)[profile],

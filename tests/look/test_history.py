@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from helpers.support import Cli
 
+import brainbrr
 from brainbrr.eeg.signal.recipe import PRESETS, Recipe, load_recipe
 from brainbrr.store.store import Store
 from brainbrr.views.recipes import find_recipe, gain_db, to_toml
@@ -59,6 +60,13 @@ def test_another_recipe_is_the_reason_of_a_build(cli: Cli, corpus: Path, tmp_pat
     for recipe in ("default", "europe"):
         [share] = [each for (kind, name), each in shares.items() if kind == "recipe" and name.startswith(recipe)]
         assert share["recordings"] == 6 and share["shared_bytes"] == 0
+    shown = tmp_path / "shown.toml"
+    shown.write_text(cli("recipe", "show", europe.digest[:8]).out)
+    assert load_recipe(str(shown)) == europe == find_recipe(store, "europe")
+    for words in (["view", "--profile", "smoke"], ["check", "--profile", "smoke"], ["ls"], ["why", "0" * 32]):
+        assert cli(*words, "--recipe", "europe").code == 0
+    assert cli("ingest", corpus, "--profile", "smoke", "--recipe", europe.digest[:10], "--json").json["new"] == 0
+    assert brainbrr.view(store, profile="smoke", recipe="europe").state == "ready"
     told = cli("diff", "default", "europe", "--json").json
     assert told["fields"] == {"notch_hz": ["60", "50"]} and told["stored_bytes"][0] == told["stored_bytes"][1] > 0
     assert told["gain_db"]["50"][0] > -0.1 > -80 > told["gain_db"]["50"][1]
