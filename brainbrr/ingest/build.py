@@ -112,6 +112,7 @@ def _put(store: Store, task: Task, recipe: Recipe, made: Preprocessed) -> Put:
         rate_hz=made.rate_hz,
         quantum_uv=made.quantum_uv,
         k=made.k,
+        gaps=made.gaps,
     )
     with store.draft(meta) as draft:
         for block in made.blocks():

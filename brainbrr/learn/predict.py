@@ -21,7 +21,7 @@ from brainbrr.errors import IntegrityError
 from brainbrr.learn import runs as r
 from brainbrr.learn.distributed import device_of
 from brainbrr.learn.model import Detector, require_shapes
-from brainbrr.learn.series import per_step, step_samples
+from brainbrr.learn.series import per_step, silenced, step_samples
 from brainbrr.learn.thresholds import THRESHOLDS, Thresholds
 from brainbrr.loading.build_index import rows_of
 from brainbrr.loading.streaming import StreamedWindows, numbers_of
@@ -84,20 +84,22 @@ class Predictor:
         progress.start(f"predict {name}", len(starts), "windows")
         score = overlap_add(
             self.model,
-            StreamedWindows(made.blocks(), rows).read,
+            StreamedWindows(made.blocks(), rows, made.gaps).read,
             starts,
             n_samples,
             shape=self.shape,
             rate_hz=rate_hz,
             advance=progress.advance,
         )
+        gaps_us = [(a * 1_000_000 // rate_hz, b * 1_000_000 // rate_hz) for a, b in made.gaps]
         return Scored(
             path=name,
             patient=Path(name).name.partition("_")[0],
-            score=score,
+            score=silenced(score, gaps_us, rate_hz=rate_hz),
             step_s=step_samples(rate_hz) / rate_hz,
             duration_s=n_samples / rate_hz,
             seizures=[],
+            unknown=[(start / 1e6, stop / 1e6) for start, stop in gaps_us],
         )
 
     def confident(self, scored: Scored) -> Scored:

@@ -78,11 +78,7 @@ def _scored(view: View, position: int, series_of: SeriesOf) -> Scored:
     step = step_samples(view.rate_hz)
     duration_s = recording.valid_until / view.rate_hz
     score = series_of(view, position)[: -(-recording.valid_until // step)]
-    if recording.unknown:  # a score of 0: no event there, and none that begins there
-        score = score.copy()
-    for start_us, stop_us in recording.unknown:
-        first, last = (time_us * view.rate_hz // (step * 1_000_000) for time_us in (start_us, stop_us - 1))
-        score[first : last + 1] = 0
+    score = silenced(score, recording.unknown, rate_hz=view.rate_hz)
     return Scored(
         path=recording.path,
         patient=recording.patient,
@@ -93,6 +89,17 @@ def _scored(view: View, position: int, series_of: SeriesOf) -> Scored:
         types=_types(recording, seizures),
         unknown=[(a / 1e6, min(b / 1e6, duration_s)) for a, b in recording.unknown if a / 1e6 < duration_s],
     )
+
+
+def silenced(score: Float32, spans_us: Sequence[tuple[int, int]], *, rate_hz: int) -> Float32:
+    """Return a series that is 0 in each step that a span touches, so that no event begins there."""
+    if not spans_us:
+        return score
+    silent, step = score.copy(), step_samples(rate_hz)
+    for start_us, stop_us in spans_us:
+        first, last = (time_us * rate_hz // (step * 1_000_000) for time_us in (start_us, stop_us - 1))
+        silent[first : last + 1] = 0
+    return silent
 
 
 def _seizures(recording: ViewRecording, duration_s: float) -> Events:

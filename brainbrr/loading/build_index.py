@@ -19,7 +19,7 @@ from brainbrr.loading.index import NO_CHANNELS, SEIZURE_TYPE, Frame, Index
 from brainbrr.loading.normalise import scaling, sources
 from brainbrr.loading.recordings import ViewRecording
 from brainbrr.loading.rows import MIXED
-from brainbrr.loading.windows import WindowSpec, seizure_samples
+from brainbrr.loading.windows import WindowSpec, outside, seizure_samples
 
 
 def rows_of(recorded: tuple[str, ...], absent: tuple[str, ...], window: WindowSpec) -> tuple[tuple[str, ...], Float64]:
@@ -109,7 +109,7 @@ def _check(recording: ViewRecording, recipe: Recipe) -> None:
         raise IntegrityError("the record's array is not what its recipe makes", where=recording.path)
     present = [name not in array.absent for name in recipe.channels]
     try:
-        check(recording.record.statistics, present=present, n=array.n_samples)
+        check(recording.record.statistics, present=present, n=array.n_recorded)
     except ValueError as error:
         raise IntegrityError(f"the record's statistics: {error}", where=recording.path) from None
 
@@ -159,6 +159,7 @@ def _events(recordings: Sequence[ViewRecording], rate_hz: int) -> Events:
     event_place[[bool(names) for _, _, _, names in events]] = place
     seizures = [seizure_samples(r.seizures, rate_hz=rate_hz, n_samples=r.valid_until) for r in recordings]
     unknown = [seizure_samples(r.unknown, rate_hz=rate_hz, n_samples=r.valid_until) for r in recordings]
+    gaps = [np.array(r.record.array.gaps, dtype=np.int64).reshape(-1, 2) for r in recordings]
     return Events(
         tuple(types),
         # a name that is no electrode stays as the file has it
@@ -172,6 +173,8 @@ def _events(recordings: Sequence[ViewRecording], rate_hz: int) -> Events:
             "event_place": event_place,
             "unknown": np.concatenate([np.zeros((0, 2), dtype=np.int64), *unknown]),
             "unknown_of": np.repeat(np.arange(len(recordings), dtype=np.int32), [len(spans) for spans in unknown]),
+            "gaps": np.concatenate([np.zeros((0, 2), dtype=np.int64), *gaps]),
+            "gap_of": np.repeat(np.arange(len(recordings), dtype=np.int32), [len(spans) for spans in gaps]),
         },
     )
 
@@ -183,11 +186,12 @@ def _digests(texts: Sequence[str], *, n_bytes: int) -> UInt8:
 def _inside(
     events: Iterable[Event], recording: ViewRecording, rate_hz: int
 ) -> list[tuple[int, int, str, tuple[str, ...]]]:
-    """Return events as sample ranges below what is labelled, without those of no sample."""
+    """Return events as sample ranges below what is labelled and outside of gaps, without those of no sample."""
     found = []
     for event in events:
         span = seizure_samples(((event.start_us, event.stop_us),), rate_hz=rate_hz, n_samples=recording.valid_until)
-        found += [(int(first), int(last), event.label, event.channels) for first, last in span]
+        recorded = outside(span.tolist(), recording.record.array.gaps)
+        found += [(first, last, event.label, event.channels) for first, last in recorded]
     return found
 
 

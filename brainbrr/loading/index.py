@@ -30,7 +30,7 @@ from brainbrr.core.models import explain
 from brainbrr.errors import IntegrityError
 from brainbrr.loading.normalise import sources, weights_of
 from brainbrr.loading.rows import MIXED, NO_OFFSETS, NO_WEIGHTS, Rows
-from brainbrr.loading.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, Grid, ranges
+from brainbrr.loading.windows import BACKGROUND, FULL, PARTIAL, UNLABELLED, Grid, ranges, touching
 
 MAX_INDEX_BYTES = 1 << 31
 """The size of an index of four million recordings."""
@@ -210,6 +210,10 @@ class Index:
         Half-open sample ranges below labelled_until that may hold a seizure or not.
     unknown_of : ndarray of int32, shape (spans,)
         The recording of each, ascending.
+    gaps : ndarray of int64, shape (gaps, 2)
+        Half-open sample ranges in which nothing was recorded; those below labelled_until are also in `unknown`.
+    gap_of : ndarray of int32, shape (gaps,)
+        The recording of each, ascending.
 
     Examples
     --------
@@ -241,6 +245,8 @@ class Index:
     event_place: Int32
     unknown: Int64 = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
     unknown_of: Int32 = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    gaps: Int64 = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
+    gap_of: Int32 = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
 
     # Windows
 
@@ -337,6 +343,53 @@ class Index:
         covered += np.where(last >= 0, np.minimum(last + length, n) - np.maximum(last, end), 0)
         return int((n - covered).sum())
 
+    @cached_property
+    def unknown_bounds(self) -> Int64:
+        """The unknown spans of recording i are those from [i] to [i + 1]: int64 (n + 1,)."""
+        return self._bounds_of(self.unknown_of)
+
+    @cached_property
+    def gap_bounds(self) -> Int64:
+        """The gaps of recording i are those from [i] to [i + 1]: int64 (n + 1,)."""
+        return self._bounds_of(self.gap_of)
+
+    def _bounds_of(self, recording: Int32) -> Int64:
+        return np.searchsorted(recording, np.arange(len(self.n_samples) + 1)).astype(np.int64)
+
+    def gaps_of(self, recording: int) -> tuple[tuple[int, int], ...]:
+        """Return the gaps of a recording.
+
+        Parameters
+        ----------
+        recording : int
+            Its place in the index.
+
+        Returns
+        -------
+        tuple of (int, int)
+            Half-open ranges of samples, ascending.
+        """
+        first, last = self.gap_bounds[recording : recording + 2]
+        return tuple((start, stop) for start, stop in self.gaps[first:last].tolist())
+
+    def gaps_in(self, recordings: Int64, starts: Int64, n: Int64) -> list[tuple[int, int, int]]:
+        """Return where windows touch gaps.
+
+        Parameters
+        ----------
+        recordings, starts, n : ndarray of int64, shape (windows,)
+            The recording of each window, its first sample there, and its length.
+
+        Returns
+        -------
+        list of (int, int, int)
+            The window, and where the gap begins and ends inside of it.
+        """
+        if not len(self.gaps):
+            return []
+        found = touching(self.gap_bounds, self.gaps, recordings, starts, n)
+        return list(zip(*(each.tolist() for each in found), strict=True))
+
     # Numbers
 
     @cached_property
@@ -416,11 +469,12 @@ class Index:
             "seizures": (len(self.seizures), 2), "event_bounds": (n + 1,), "events": (events, 2),
             "event_type": (events,), "event_place": (events,),
             "unknown": (len(self.unknown), 2), "unknown_of": (len(self.unknown),),
+            "gaps": (len(self.gaps), 2), "gap_of": (len(self.gaps),),
         }  # fmt: skip
         places = {
             "layout": (0, len(frame.matrices)), "patient": (0, len(frame.patients)), "mixed": (-1, n_mixed),
             "event_type": (0, len(frame.types)), "event_place": (NO_CHANNELS, len(frame.places)),
-            "unknown_of": (0, n),
+            "unknown_of": (0, n), "gap_of": (0, n),
             "n_samples": (1, MAX_SAMPLES), "labelled_until": (0, MAX_SAMPLES), "k": (0, MAX_K + 1),
         }  # fmt: skip
         frame.check()
@@ -444,10 +498,14 @@ class Index:
             first, last = spans.T
             if ((first < 0) | (first >= last) | (last > np.repeat(self.labelled_until, np.diff(bounds)))).any():
                 raise ValueError(f"{name} leads to a span outside of what is labelled")
-        first, last = self.unknown.T
-        outside = (first < 0) | (first >= last) | (last > self.labelled_until[self.unknown_of])
-        if outside.any() or (np.diff(self.unknown_of) < 0).any():
-            raise ValueError("unknown holds a span outside of what is labelled, or out of order")
+        inside = {
+            "unknown": (self.unknown, self.unknown_of, self.labelled_until),
+            "gaps": (self.gaps, self.gap_of, self.n_samples),
+        }
+        for name, (spans, recording, end) in inside.items():
+            first, last = spans.T
+            if ((first < 0) | (first >= last) | (last > end[recording])).any() or (np.diff(recording) < 0).any():
+                raise ValueError(f"{name} holds a span outside of its recording's labels or samples, or out of order")
 
     def save(self, path: Path, *, like: Path | None = None) -> None:
         """Write the index to a file, which appears complete or not at all.
@@ -464,7 +522,7 @@ class Index:
         OSError
             The file cannot be written.
         """
-        names = [*DTYPES, *(OPTIONAL_DTYPES if len(self.unknown) else ())]
+        names = [*DTYPES, *(OPTIONAL_DTYPES if len(self.unknown) or len(self.gaps) else ())]
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in names}
         save(path, {"format": INDEX_FORMAT, **vars(self.frame)}, arrays, like=like)
 
@@ -506,7 +564,7 @@ DTYPES = {
 }  # fmt: skip
 """What the arrays of an index hold."""
 
-OPTIONAL_DTYPES = {"unknown": "i8", "unknown_of": "i4"}
+OPTIONAL_DTYPES = {"unknown": "i8", "unknown_of": "i4", "gaps": "i8", "gap_of": "i4"}
 """Arrays that a file has where there is such time: an older version refuses to read it as background."""
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from brainbrr.core.arrays import Bool, Int64, UInt8
 from brainbrr.loading.index import NO_CHANNELS, SEIZURE_TYPE, Index
-from brainbrr.loading.windows import UNKNOWN, ranges
+from brainbrr.loading.windows import UNKNOWN, touching
 
 Kind = Literal["none", "binary", "type", "per-channel"]
 Per = Literal["sample", "window"]
@@ -18,7 +17,7 @@ SEIZURE = 1
 
 
 class Labeller:
-    """Labels of one kind, uint8, 255 where there is no label: unlabelled time is never background.
+    """Labels of one kind, uint8, 255 where there is no label, and in gaps: unlabelled time is never background.
 
     none: 255 everywhere. binary: 0 background, 1 seizure. type: 0 background, else a place in `types`, which begins
     with "bckg". per-channel: 0 or 1 for each row of the view; a seizure marks the rows that its label file names (a
@@ -42,7 +41,7 @@ class Labeller:
     def fill(self, recordings: Int64, starts: Int64, label: UInt8, valid: Bool) -> None:
         """Fill the labels of windows, (windows, ...) in the shape above, and valid bool (windows, length).
 
-        valid is false in padding and, unless the kind is none, where there is no label.
+        valid is false in padding, in gaps and, unless the kind is none, where there is no label.
         """
         index, length = self._index, valid.shape[1]
         known = index.n_samples if self.kind == "none" else index.labelled_until
@@ -58,9 +57,11 @@ class Labeller:
             for i in short:
                 label[i, ..., n[i] :] = UNKNOWN
         if self.kind == "none":
+            for i, first, last in index.gaps_in(recordings, starts, n):
+                valid[i, first:last] = False
             return
         unclear = self._fill_unknown(recordings, starts, n, label, valid)
-        window, onset, offset = self._touching(index.seizure_bounds, index.seizures, recordings, starts, n)
+        window, onset, offset = touching(index.seizure_bounds, index.seizures, recordings, starts, n)
         if self.kind == "binary" and self.per == "window":
             label[window] = SEIZURE
             return
@@ -70,7 +71,7 @@ class Labeller:
             return
         window = np.concatenate([window, unclear])
         if self.kind == "type":
-            named, _, _ = self._touching(index.event_bounds, index.events, recordings, starts, n)
+            named, _, _ = touching(index.event_bounds, index.events, recordings, starts, n)
             window = np.concatenate([window, named])
         for i in np.unique(window).tolist():
             where = int(recordings[i]), int(starts[i]), int(n[i])
@@ -87,7 +88,7 @@ class Labeller:
         """
         if self.per == "window":
             label[n > 0] = 0
-        window, onset, offset = self._touching(self._unknown_bounds, self._index.unknown, recordings, starts, n)
+        window, onset, offset = touching(self._index.unknown_bounds, self._index.unknown, recordings, starts, n)
         if self.kind == "binary" and self.per == "window":
             label[window] = UNKNOWN
         for i, first, last in zip(window.tolist(), onset.tolist(), offset.tolist(), strict=True):
@@ -95,23 +96,6 @@ class Labeller:
             if self.kind == "binary" and self.per == "sample":
                 label[i, first:last] = UNKNOWN
         return window
-
-    @cached_property
-    def _unknown_bounds(self) -> Int64:
-        """The unknown spans of recording i are those from [i] to [i + 1]."""
-        places = np.arange(len(self._index.n_samples) + 1)
-        return np.searchsorted(self._index.unknown_of, places).astype(np.int64)
-
-    def _touching(
-        self, bounds: Int64, spans: Int64, recordings: Int64, starts: Int64, n: Int64
-    ) -> tuple[Int64, Int64, Int64]:
-        """Return which windows events touch, and from where to where inside them: one entry for each pair."""
-        first, stop = bounds[recordings], bounds[recordings + 1]
-        window = np.repeat(np.arange(len(recordings)), stop - first)
-        onset, offset = (spans[ranges(first, stop)] - starts[window][:, None]).T
-        onset, offset = np.maximum(onset, 0), np.minimum(offset, n[window])
-        touches = onset < offset
-        return window[touches], onset[touches], offset[touches]
 
     def _whole(self, recording: int, start: int, n: int) -> Any:
         """Return the label of a window whose first n samples are labelled."""
@@ -131,7 +115,7 @@ class Labeller:
         seizure, named = np.zeros((2, n), dtype=np.bool_)
         for onset, offset in seizures:
             seizure[onset:offset] = True
-        first, last = self._unknown_bounds[recording : recording + 2]
+        first, last = index.unknown_bounds[recording : recording + 2]
         for span in index.unknown[first:last].tolist():
             onset, offset = _within(span, start, n)
             label[..., onset:offset] = UNKNOWN

@@ -214,6 +214,7 @@ def meta_of(index: Index, recording: int) -> ArrayMeta:
         rate_hz=index.frame.rate_hz,
         quantum_uv=index.frame.quantum_uv,
         k=tuple(index.k[recording].tolist()),
+        gaps=index.gaps_of(recording),
     )
 
 
@@ -230,13 +231,18 @@ class WindowReader:
         self._every_channel = np.arange(len(index.frame.channels), dtype=np.int32)
 
     def fill(self, recording: int, start: int, out: Float32, rows: Rows | None = None) -> None:
-        """Fill `out` float32 (rows, n) from sample `start` on; zeros past the end. `rows`: not the index's own."""
+        """Fill `out` float32 (rows, n) from sample `start` on; zeros past the end and in gaps.
+
+        `rows`: not the index's own.
+        """
         n = min(out.shape[1], int(self.index.n_samples[recording]) - start)
         tiles, tile, first = self._source.span(recording, start, start + n)
         self._kernels.rows(tiles, tile, first, n, rows or self.index.rows(recording), out)
+        for gap_start, gap_stop in self.index.gaps_of(recording):
+            out[:, max(gap_start - start, 0) : max(gap_stop - start, 0)] = 0
 
     def raw(self, recording: int, start: int, out: Int16) -> None:
-        """Fill `out` int16 (channels, n) with stored integers; -32768 past the end and in absent channels."""
+        """Fill `out` int16 (channels, n) with stored integers; -32768 past the end, in gaps and in absent channels."""
         n = min(out.shape[1], int(self.index.n_samples[recording]) - start)
         tiles, tile, first = self._source.span(recording, start, start + n)
         self._kernels.raw(tiles, tile, first, n, self._every_channel, FILL, out)
@@ -255,6 +261,8 @@ class WindowReader:
             recording = int(recordings[i])
             rows = variations[i].rows(index.rows(recording)) if variations else None
             self.fill(recording, int(starts[i]), out[i], rows)
+        for i, first, last in index.gaps_in(recordings, starts, places.n):
+            out[i, :, first:last] = 0
         del owner
 
     def raw_many(self, recordings: Int64, starts: Int64, out: Any) -> None:

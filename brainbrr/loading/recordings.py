@@ -19,6 +19,7 @@ from brainbrr.eeg.corpus.label_rows import Event
 from brainbrr.eeg.signal.montage import electrode_of
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import CollisionError, DependencyError, IntegrityError
+from brainbrr.loading.windows import joined, outside
 from brainbrr.store.catalog import Row
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
@@ -152,14 +153,25 @@ class ViewRecording:
         return self.n_samples / self.record.array.rate_hz
 
     @property
+    def recorded_s(self) -> float:
+        """Seconds of it that are in no gap."""
+        return self.record.array.n_recorded / self.record.array.rate_hz
+
+    @property
+    def gaps(self) -> tuple[tuple[int, int], ...]:
+        """Time in which nothing was recorded: (start, stop) in microseconds, ascending."""
+        array = self.record.array
+        return tuple((a * 1_000_000 // array.rate_hz, b * 1_000_000 // array.rate_hz) for a, b in array.gaps)
+
+    @property
     def labelled(self) -> bool:
         """Whether labels state where seizures are."""
         return self.annotations.labelled
 
     @property
     def seizures(self) -> tuple[tuple[int, int], ...]:
-        """Seizures inside the signal: (start, stop) in microseconds, ascending."""
-        return tuple(clip(self.annotations.seizures, self.end_us))
+        """Seizures inside the signal: (start, stop) in microseconds, ascending; what is in a gap is left out."""
+        return tuple(outside(clip(self.annotations.seizures, self.end_us), self.gaps))
 
     @property
     def end_us(self) -> int:
@@ -191,9 +203,9 @@ class ViewRecording:
 
     @property
     def unknown(self) -> tuple[tuple[int, int], ...]:
-        """Time inside the signal that may hold a seizure or not: (start, stop) in microseconds, ascending."""
-        spans = self.annotations.unknown
-        return tuple((start, min(stop, self.end_us)) for start, stop in spans if start < self.end_us)
+        """Time inside the signal that may hold a seizure or not, gaps too: (start, stop) in microseconds, ascending."""
+        spans = ((start, min(stop, self.end_us)) for start, stop in self.annotations.unknown if start < self.end_us)
+        return tuple(joined([*spans, *self.gaps]))
 
     def events_between(self, start_us: int, stop_us: int) -> tuple[tuple[float, float, str], ...]:
         """Return the events that overlap an interval, by type where known.
@@ -330,7 +342,7 @@ def totals_of(recordings: Sequence[ViewRecording], length: int) -> Totals:
     names = [each.record.signal.get("flat") for each in recordings]
     flat = [name for each in names if isinstance(each, list) for name in each if isinstance(name, str)]
     return Totals(
-        seconds=sum(each.duration_s for each in recordings),
+        seconds=sum(each.recorded_s for each in recordings),
         seizures=sum(len(each.seizures) for each in recordings),
         clipped=sum(each.n_clipped for each in recordings),
         patients=len({each.patient for each in recordings}),

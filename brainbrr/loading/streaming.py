@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -50,14 +50,17 @@ def fill(buffer: Int16, first: int, rows: Rows, out: Float32) -> None:
 
 
 class StreamedWindows:
-    """Windows of a recording that arrives in blocks, int16 (channels, any). Read them in the order of their starts."""
+    """Windows of a recording that arrives in blocks, int16 (channels, any). Read them in the order of their starts.
 
-    def __init__(self, blocks: Iterable[Int16], rows: Rows) -> None:
-        self._blocks, self._rows = iter(blocks), rows
+    `gaps`, [start, stop) in samples, are zeros.
+    """
+
+    def __init__(self, blocks: Iterable[Int16], rows: Rows, gaps: Sequence[tuple[int, int]] = ()) -> None:
+        self._blocks, self._rows, self._gaps = iter(blocks), rows, gaps
         self._buffer, self._first = np.empty((rows.n_channels, 0), dtype=np.int16), 0
 
     def read(self, start: int, out: Float32) -> None:
-        """Fill `out` float32 (rows, n) from sample `start` on; zeros past the recording's end."""
+        """Fill `out` float32 (rows, n) from sample `start` on; zeros past the recording's end and in gaps."""
         while self._first + self._buffer.shape[1] < start + out.shape[1]:
             if (block := next(self._blocks, None)) is None:
                 break
@@ -65,3 +68,5 @@ class StreamedWindows:
             self._first += self._buffer.shape[1] - kept.shape[1]
             self._buffer = np.concatenate([kept, block], axis=1) if kept.shape[1] else block
         fill(self._buffer, start - self._first, self._rows, out)
+        for first, last in self._gaps:
+            out[:, max(first - start, 0) : max(last - start, 0)] = 0

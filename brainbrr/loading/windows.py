@@ -5,7 +5,7 @@ Knows counts of samples, not files, stores or corpora.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -210,6 +210,45 @@ def seizure_samples(events_us: Sequence[tuple[int, int]], *, rate_hz: int, n_sam
 
 def _ceil(product_us: int) -> int:
     return -(-product_us // 1_000_000)
+
+
+def outside(spans: Iterable[tuple[int, int]], holes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return what is left of half-open spans outside of holes; holes are sorted and disjoint."""
+    left = []
+    for start, stop in spans:
+        for hole_start, hole_stop in holes:
+            if hole_start < stop and hole_stop > start:
+                if start < hole_start:
+                    left.append((start, hole_start))
+                start = hole_stop
+        if start < stop:
+            left.append((start, stop))
+    return left
+
+
+def joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return half-open spans sorted, with those that overlap or touch as one."""
+    found: list[tuple[int, int]] = []
+    for start, stop in sorted(spans):
+        if found and start <= found[-1][1]:
+            found[-1] = found[-1][0], max(stop, found[-1][1])
+        else:
+            found.append((start, stop))
+    return found
+
+
+def touching(bounds: Int64, spans: Int64, recordings: Int64, starts: Int64, n: Int64) -> tuple[Int64, Int64, Int64]:
+    """Return which windows spans touch, and from where to where inside them: one entry for each pair.
+
+    The spans of recording i, in its samples, are those from bounds[i] to bounds[i + 1]; windows are `n` samples from
+    `starts` on.
+    """
+    first, stop = bounds[recordings], bounds[recordings + 1]
+    window = np.repeat(np.arange(len(recordings)), stop - first)
+    onset, offset = (spans[ranges(first, stop)] - starts[window][:, None]).T
+    onset, offset = np.maximum(onset, 0), np.minimum(offset, n[window])
+    touches = onset < offset
+    return window[touches], onset[touches], offset[touches]
 
 
 def ranges(starts: Int64, stops: Int64) -> Int64:

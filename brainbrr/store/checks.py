@@ -21,7 +21,7 @@ from brainbrr.core.threads import cores, one_blas_thread
 from brainbrr.errors import BrainbrrError, IntegrityError
 from brainbrr.store import access, create, deletion
 from brainbrr.store.damage import Collector, Damage
-from brainbrr.store.formats import FILL, ArrayMeta, crc32c
+from brainbrr.store.formats import CRC_BYTES, FILL, ArrayMeta, crc32c, recorded
 from brainbrr.store.integrity import (
     Depth,
     decode_object,
@@ -211,10 +211,12 @@ class SampleSums:
         self._block = np.empty((meta.n_channels, meta.tile * min(_TOGETHER, meta.n_tiles)), dtype=np.int16)
 
         def observe(tile: Int16) -> None:
-            if self._n + tile.shape[1] > self._block.shape[1]:
+            tile_of = len(self._checks) // CRC_BYTES * meta.tile
+            there = recorded(tile, meta, first=tile_of)
+            if self._n + there.shape[1] > self._block.shape[1]:
                 self._count()
-            self._block[:, self._n : self._n + tile.shape[1]] = tile
-            self._n += tile.shape[1]
+            self._block[:, self._n : self._n + there.shape[1]] = there
+            self._n += there.shape[1]
             padding = ((0, 0), (0, meta.tile - tile.shape[1]))
             whole = np.pad(tile, padding, constant_values=FILL) if padding[1][1] else tile
             self._checks += crc32c(np.ascontiguousarray(whole))

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -143,9 +144,8 @@ def crc32c(data: Any) -> bytes:
     return int(google_crc32c.value(data)).to_bytes(CRC_BYTES, "little")
 
 
-ARRAY_FORMAT = 1
 FILL = -32768
-"""Not a legal sample: absent channels and padding."""
+"""Not a legal sample: absent channels, gaps and padding."""
 
 TILE_S = 10
 MAX_CHANNELS = 512
@@ -156,9 +156,11 @@ _SMALL_FILES_BYTES = 1 << 14
 
 
 class _Attributes(Stored):
-    """The attributes of an object's zarr.json."""
+    """The attributes of an object's zarr.json: of format 2 where it has gaps."""
 
-    format: Literal[1] = 1
+    omitted_when_empty = ("gaps",)
+
+    format: Literal[1, 2]
     shape: Many[int]
     rate: int
     channels: Many[str]
@@ -166,12 +168,14 @@ class _Attributes(Stored):
     unit: Literal["uV"] = "uV"
     quantum: str
     k: Many[int]
+    gaps: Many[Many[int]] = ()
 
 
 @dataclass(frozen=True)
 class ArrayMeta:
     """What the numbers of an object mean: int16 (channels, n_samples), channel i in steps of quantum_uv·2^k[i].
 
+    `gaps`: [start, stop) in samples, sorted and apart, in which nothing was recorded and all rows are FILL.
     Raises UsageError for a value out of range.
     """
 
@@ -181,6 +185,7 @@ class ArrayMeta:
     rate_hz: int
     quantum_uv: str
     k: tuple[int, ...]
+    gaps: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.channels) <= MAX_CHANNELS or len(set(self.channels)) != len(self.channels):
@@ -198,11 +203,18 @@ class ArrayMeta:
             raise UsageError("k: one integer from 0 to 40 for each channel")
         if any(k and name in self.absent for name, k in zip(self.channels, self.k, strict=True)):
             raise UsageError("k: 0 for an absent channel")
+        edges = [edge for gap in self.gaps for edge in gap]
+        if not all(type(edge) is int and 0 <= edge <= self.n_samples for edge in edges) or any(
+            before >= after for before, after in pairwise(edges)
+        ):
+            raise UsageError(f"gaps: sorted and apart, within {self.n_samples} samples")
+        if self.n_recorded == 0:
+            raise UsageError("gaps: not all of the samples")
 
     def attributes(self) -> dict[str, Any]:
         """Return the array's zarr attributes: exactly the JSON that the content digest covers."""
         return {
-            "format": ARRAY_FORMAT,
+            "format": 2 if self.gaps else 1,
             "shape": [len(self.channels), self.n_samples],
             "rate": self.rate_hz,
             "channels": list(self.channels),
@@ -210,6 +222,7 @@ class ArrayMeta:
             "unit": "uV",
             "quantum": self.quantum_uv,
             "k": list(self.k),
+            **({"gaps": [list(gap) for gap in self.gaps]} if self.gaps else {}),
         }
 
     @classmethod
@@ -218,6 +231,8 @@ class ArrayMeta:
         found = models.parse(_Attributes, attributes, where=where)
         if len(found.shape) != 2 or found.shape[0] != len(found.channels):
             raise IntegrityError(f"array attributes: shape is not of {len(found.channels)} channels", where=where)
+        if (found.format == 2) != bool(found.gaps) or any(len(gap) != 2 for gap in found.gaps):
+            raise IntegrityError("array attributes: format 2 has gaps of two numbers each, format 1 none", where=where)
         try:
             return cls(
                 channels=found.channels,
@@ -226,6 +241,7 @@ class ArrayMeta:
                 rate_hz=found.rate,
                 quantum_uv=found.quantum,
                 k=found.k,
+                gaps=tuple((start, stop) for start, stop in found.gaps),
             )
         except UsageError as error:
             raise IntegrityError(f"array attributes: {error}", where=where) from None
@@ -234,6 +250,11 @@ class ArrayMeta:
     def n_channels(self) -> int:
         """Rows of the array."""
         return len(self.channels)
+
+    @property
+    def n_recorded(self) -> int:
+        """Samples of each channel that are in no gap."""
+        return self.n_samples - sum(stop - start for start, stop in self.gaps)
 
     @property
     def tile(self) -> int:
@@ -310,8 +331,23 @@ def read_array(folder: Path) -> tuple[ArrayMeta, Codec]:
     raise IntegrityError("zarr.json is not what its attributes say", where=path)
 
 
-def check_fill(block: Int16, meta: ArrayMeta, *, where: object) -> None:
-    """Raise IntegrityError when a present channel holds the fill value, or an absent one a sample."""
+def recorded(block: Int16, meta: ArrayMeta, *, first: int) -> Int16:
+    """Return the samples of a block that are in no gap; its first one is sample `first` of the array."""
+    there = np.ones(block.shape[1], dtype=np.bool_)
+    for start, stop in meta.gaps:
+        there[max(start - first, 0) : max(stop - first, 0)] = False
+    return block if there.all() else np.ascontiguousarray(block[:, there])  # compiled code reads rows as they lie
+
+
+def check_fill(block: Int16, meta: ArrayMeta, *, first: int, where: object) -> None:
+    """Raise IntegrityError when a present channel holds the fill value, or a gap or an absent channel a sample.
+
+    `first`: the place of the block's first sample in the array.
+    """
+    for start, stop in meta.gaps:
+        if (block[:, max(start - first, 0) : max(stop - first, 0)] != FILL).any():
+            raise IntegrityError("a gap holds samples", where=where)
+    block = recorded(block, meta, first=first)
     if not block.shape[1]:
         return
     lowest, highest = block.min(axis=1), block.max(axis=1)

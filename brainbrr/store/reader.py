@@ -425,7 +425,7 @@ def content_of(reader: ShardReader, *, sums: RowSums | None = None, observer: Ob
     scratch = Scratch()
     for n in range(meta.n_tiles):
         tile = reader.tile(n, scratch)
-        check_fill(tile, meta, where=where)
+        check_fill(tile, meta, first=n * meta.tile, where=where)
         rows.update(tile)
         if sums is not None:
             found.update(tile)

@@ -94,6 +94,7 @@ class ViewReport:
             },
             "hours": round(found.seconds / 3600, 4),
             "seconds": found.seconds,
+            "hours_in_gaps": round(int(np.diff(view.index.gaps).sum()) / view.rate_hz / 3600, 4),
             "hours_dropped": round(view.n_dropped / view.rate_hz / 3600, 4),
             "seconds_dropped": view.n_dropped / view.rate_hz,
             "seizures": found.seizures,
@@ -120,7 +121,8 @@ class ViewReport:
 def _unlabelled(index: Index) -> int:
     """Return the samples of labelled recordings that are past their labels, or may hold a seizure or not."""
     past = (index.n_samples - index.labelled_until)[index.labelled].sum()
-    return int(past + (index.unknown[:, 1] - index.unknown[:, 0]).sum())
+    in_gaps = (index.gaps[:, 1] - index.gaps[:, 0])[index.labelled[index.gap_of]].sum()
+    return int(past + (index.unknown[:, 1] - index.unknown[:, 0]).sum() - in_gaps)
 
 
 def _object_bytes(view: View) -> int:

@@ -357,7 +357,7 @@ class View:
         label: UInt8,
         valid: Bool,
     ) -> None:
-        """Read one window into buffers; padding is zeros.
+        """Read one window into buffers; padding and gaps are zeros.
 
         Parameters
         ----------
@@ -368,7 +368,7 @@ class View:
         label : ndarray of uint8, shape (samples,)
             Filled with 0 background, 1 seizure, 255 not labelled.
         valid : ndarray of bool, shape (samples,)
-            Filled with false in padding and past the labels' duration.
+            Filled with false in padding, in gaps and past the labels' duration.
 
         Raises
         ------
@@ -380,6 +380,8 @@ class View:
         self._labels.fill(np.array([position]), np.array([start]), label[None], valid[None])
         if not self.recordings[position].labelled:
             valid[: self.recordings[position].n_samples - start] = True
+            for first, last in self.index.gaps_of(position):
+                valid[max(first - start, 0) : max(last - start, 0)] = False
 
     def _place(self, index: int) -> tuple[int, int]:
         recordings, starts = self.index.locate(np.array([index]))
@@ -394,7 +396,7 @@ class View:
         return WindowReader(self.index, Shards(self.index, self.store))
 
     def read(self, position: int, start: int, signal: Float32) -> None:
-        """Read a part of one recording into a buffer; zeros past its end.
+        """Read a part of one recording into a buffer; zeros past its end and in gaps.
 
         Parameters
         ----------
@@ -463,7 +465,8 @@ class View:
     def to_mne(self, position: int) -> mne.io.RawArray:
         """Return one recording as MNE's Raw, not normalised, with its events as annotations.
 
-        The view's order of channels, reference and interpolation are applied.
+        The view's order of channels, reference and interpolation are applied. Gaps are zeros below an annotation
+        BAD_ACQ_SKIP, as MNE's own readers write them.
 
         Parameters
         ----------
@@ -498,7 +501,9 @@ class View:
         microvolts = np.empty((len(self.channels), recording.n_samples), dtype=np.float32)
         WindowReader(index, Shards(index, self.store)).fill(0, 0, microvolts)
         made = Acquisition.of(recording.record, self.recipe, reference=self.window.reference)
-        return to_raw(microvolts, made, channels=self.channels, events=recording.events_between(0, recording.end_us))
+        gaps = [(start / 1e6, stop / 1e6, "BAD_ACQ_SKIP") for start, stop in recording.gaps]
+        events = [*recording.events_between(0, recording.end_us), *gaps]
+        return to_raw(microvolts, made, channels=self.channels, events=events)
 
     def to_json(self) -> dict[str, Any]:
         """Return the frozen view: all that reading needs in addition to the store.

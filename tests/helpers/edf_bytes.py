@@ -28,7 +28,7 @@ class Made:
 
 @dataclass(frozen=True)
 class File:
-    """A whole file. `stamps` adds an annotation channel with a time-keeping text for each record."""
+    """A whole file. `stamps` adds an annotation channel that keeps the time: `note_bytes` of text for each record."""
 
     signals: Sequence[Made]
     record_s: str = "1"
@@ -42,14 +42,15 @@ class File:
     n_header: int | None = None
     trailing: bytes = b""
     stamps: Sequence[bytes] | None = None
+    note_bytes: int = 32
 
     def bytes(self) -> bytes:
         signals = list(self.signals)
         n_records = len(signals[0].samples) // max(signals[0].per_record, 1)
         if self.stamps is not None:
-            texts = b"".join(text.ljust(32, b"\0") for text in self.stamps)
+            texts = b"".join(text.ljust(self.note_bytes, b"\0") for text in self.stamps)
             samples = np.frombuffer(texts, "<i2")
-            signals.append(Made("EDF Annotations", samples, 16, "", ("-1", "1")))
+            signals.append(Made("EDF Annotations", samples, self.note_bytes // 2, "", ("-1", "1")))
         records = np.hstack([s.samples.reshape(n_records, s.per_record).astype("<i2") for s in signals])
         n_header = 256 * (len(signals) + 1) if self.n_header is None else self.n_header
         fields = [

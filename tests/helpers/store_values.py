@@ -18,7 +18,13 @@ RECIPE_FIELDS = {"rate_hz": 16, "channels": ["A", "B", "C"], "revision": 0}
 
 
 def meta_of(
-    n_channels: int, n_samples: int, *, rate_hz: int = 16, absent: tuple[int, ...] = (), k: int = 0
+    n_channels: int,
+    n_samples: int,
+    *,
+    rate_hz: int = 16,
+    absent: tuple[int, ...] = (),
+    k: int = 0,
+    gaps: tuple[tuple[int, int], ...] = (),
 ) -> ArrayMeta:
     names = tuple(f"E{i}" for i in range(n_channels))
     return ArrayMeta(
@@ -28,13 +34,20 @@ def meta_of(
         rate_hz=rate_hz,
         quantum_uv="0.125",
         k=tuple(0 if i in absent else k for i in range(n_channels)),
+        gaps=gaps,
     )
 
 
 def samples_of(meta: ArrayMeta, *, seed: int = 0) -> Any:
-    """int16 (channels, n_samples) over the whole legal range; absent channels are fill."""
+    """int16 (channels, n_samples) over the whole legal range; absent channels and gaps are fill."""
     samples = np.random.default_rng(seed).integers(-32767, 32768, (meta.n_channels, meta.n_samples)).astype(np.int16)
+    return _filled(samples, meta)
+
+
+def _filled(samples: Any, meta: ArrayMeta) -> Any:
     samples[[name in meta.absent for name in meta.channels]] = FILL
+    for start, stop in meta.gaps:
+        samples[:, start:stop] = FILL
     return samples
 
 
@@ -59,9 +72,7 @@ def key_for(source: str = "an EDF") -> str:
 def eeg_of(meta: ArrayMeta, *, seed: int = 0) -> Any:
     """int16 (channels, n_samples) that wander as EEG does, so that a codec finds something to save."""
     steps = np.random.default_rng(seed).integers(-60, 61, (meta.n_channels, meta.n_samples))
-    samples = ((np.cumsum(steps, axis=1) + 2000) % 4001 - 2000).astype(np.int16)
-    samples[[name in meta.absent for name in meta.channels]] = FILL
-    return samples
+    return _filled(((np.cumsum(steps, axis=1) + 2000) % 4001 - 2000).astype(np.int16), meta)
 
 
 def write_object(folder: Path, samples: Any, meta: ArrayMeta, *, codec: Codec = "none") -> int:

@@ -90,7 +90,7 @@ def test_a_bad_edf_is_named_before_its_missing_labels(cli: Cli, data: Path) -> N
     reasons = {failed["recording"]: failed["reason"] for failed in told["failed"]}
     assert len(reasons) == told["recordings"] == 20
     assert "git-LFS" in reasons["gitlfs_pointer.edf"]
-    assert "gaps" in reasons["edfplusD_gaps.edf"]
+    assert "gaps" in reasons["edfD_gap_12h.edf"]
     assert "BDF" in reasons["bdf_nrec_minus1.bdf"]
     assert "no label file" in reasons["bids_16ch_256hz.edf"]
 

@@ -15,8 +15,9 @@ from helpers.edf_bytes import File, noise
 
 import brainbrr
 from brainbrr.core.progress import Silent
-from brainbrr.eeg.signal import preprocess as preprocessing
+from brainbrr.eeg.signal import filtered
 from brainbrr.eeg.signal.montage import TEN_TWENTY
+from brainbrr.eeg.signal.preprocess import preprocess
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.learn import predict as module
@@ -45,8 +46,8 @@ def test_a_file_gets_the_very_probabilities_that_evaluate_computes_from_the_stor
     trained: Path, view_of: ViewOf, generated: Path, monkeypatch: pytest.MonkeyPatch, blocks: bool
 ) -> None:
     if blocks:
-        monkeypatch.setattr(preprocessing, "_WHOLE_BYTES", 0)
-        monkeypatch.setattr(preprocessing, "_BLOCK_BYTES", 1 << 18)
+        monkeypatch.setattr(filtered, "_WHOLE_BYTES", 0)
+        monkeypatch.setattr(filtered, "_BLOCK_BYTES", 1 << 18)
     model = Predictor.of(r.open_run(trained), Recipe()).model
     found = scores(predict(trained, [generated]))
     views = [view_of(split) for split in ("train", "dev", "eval")]
@@ -74,7 +75,7 @@ def test_windows_of_any_kind_are_read_alike(
     position = next(i for i, recording in enumerate(view.recordings) if recording.record.array.absent)
     model = module.Detector(len(view.channels), config.model)
     predictor = Predictor(model, Recipe(), window, config.evaluate, 0.5, "")
-    made = preprocessing.preprocess(generated / view.recordings[position].path, Recipe())
+    made = preprocess(generated / view.recordings[position].path, Recipe())
     found = predictor.scored("x.edf", made, Silent())
     assert np.array_equal(found.score, probabilities(model, view, position))
     assert found.duration_s == view.recordings[position].n_samples / 256
@@ -83,8 +84,8 @@ def test_windows_of_any_kind_are_read_alike(
 def test_a_long_recording_takes_no_more_memory_than_a_short_one(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preprocessing, "_WHOLE_BYTES", 0)
-    monkeypatch.setattr(preprocessing, "_BLOCK_BYTES", 1 << 20)
+    monkeypatch.setattr(filtered, "_WHOLE_BYTES", 0)
+    monkeypatch.setattr(filtered, "_BLOCK_BYTES", 1 << 20)
 
     def peak(seconds: int) -> int:
         file = File([noise(name, seconds=seconds) for name in TEN_TWENTY]).write(tmp_path)

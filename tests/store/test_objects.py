@@ -16,7 +16,7 @@ from zarr.codecs import BytesCodec, Crc32cCodec, ShardingCodec, ZstdCodec
 
 from brainbrr.core.digest import canonical_json
 from brainbrr.errors import IntegrityError, UsageError
-from brainbrr.store import formats, writer
+from brainbrr.store import formats, reader, writer
 from brainbrr.store.formats import CODECS, FILL, ArrayMeta, Codec
 
 
@@ -51,6 +51,7 @@ def written_by_zarr(folder: Path, samples: np.ndarray, meta: ArrayMeta, codec: s
         meta_of(3, 161, absent=(1,)),
         meta_of(4, 1000, absent=(0, 1, 2, 3)),
         meta_of(19, 256 * 25, rate_hz=256, k=2),
+        meta_of(3, 1000, absent=(1,), gaps=((0, 7), (150, 500), (999, 1000))),
     ],
     ids=lambda meta: f"{meta.n_channels}x{meta.n_samples}",
 )
@@ -110,10 +111,11 @@ def test_content_changes_with_every_attribute_and_every_sample() -> None:
         ArrayMeta(("E0", "E1"), (), 500, 17, "0.125", (0, 0)),
         ArrayMeta(("E0", "E1"), (), 500, 16, "0.25", (0, 0)),
         ArrayMeta(("E0", "E1"), (), 500, 16, "0.125", (0, 1)),
+        ArrayMeta(("E0", "E1"), (), 500, 16, "0.125", (0, 0), ((3, 5),)),
         meta,
     ):
         contents.append(content_of(samples, other))
-    assert len(set(contents)) == 7
+    assert len(set(contents)) == 8
 
 
 names = st.text(min_size=1, max_size=12)
@@ -130,7 +132,10 @@ names = st.text(min_size=1, max_size=12)
 def test_attributes_round_trip_through_canonical_json(channels, n_samples, rate_hz, quantum, seed) -> None:  # type: ignore[no-untyped-def]
     absent = tuple(name for name in channels if seed.random() < 0.3)
     k = tuple(0 if name in absent else seed.randrange(41) for name in channels)
-    meta = ArrayMeta(tuple(channels), absent, n_samples, rate_hz, quantum, k)
+    edges = sorted({seed.randrange(n_samples) for _ in range(4)})
+    gaps = tuple(zip(edges[::2], edges[1::2], strict=False))
+    meta = ArrayMeta(tuple(channels), absent, n_samples, rate_hz, quantum, k, gaps)
+    assert meta.attributes()["format"] == (2 if gaps else 1)
     assert ArrayMeta.from_attributes(json.loads(canonical_json(meta.attributes()))) == meta
 
 
@@ -171,12 +176,47 @@ GOOD = meta_of(2, 500).attributes()
         {"k": [0, True]},
         {"absent": ["E1"], "k": [0, 1]},
         {"filters": []},
+        {"gaps": [[3, 5]]},
+        {"format": 2, "gaps": []},
+        {"format": 2, "gaps": [[5, 3]]},
+        {"format": 2, "gaps": [[3, 3]]},
+        {"format": 2, "gaps": [[3, 5], [5, 9]]},
+        {"format": 2, "gaps": [[6, 9], [3, 5]]},
+        {"format": 2, "gaps": [[-1, 5]]},
+        {"format": 2, "gaps": [[3, 501]]},
+        {"format": 2, "gaps": [[0, 500]]},
+        {"format": 2, "gaps": [[3, 5, 7]]},
+        {"format": 2, "gaps": [[3, True]]},
+        {"format": 2, "gaps": [3, 5]},
     ],
     ids=str,
 )
 def test_attributes_out_of_range_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(IntegrityError):
         ArrayMeta.from_attributes({**GOOD, **change})
+
+
+def test_gaps_have_the_attributes_of_format_2() -> None:
+    meta = meta_of(2, 500, gaps=((3, 5), (6, 9)))
+    assert meta.attributes() == {**GOOD, "format": 2, "gaps": [[3, 5], [6, 9]]} and meta.n_recorded == 495
+    assert ArrayMeta.from_attributes(meta.attributes()) == meta
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize(
+    ("at", "value", "why"), [(200, 5, "a gap holds samples"), (149, FILL, "holds -32768"), (500, FILL, "holds -32768")]
+)
+def test_an_object_whose_gaps_are_elsewhere_is_damaged(
+    tmp_path: Path, at: int, value: int, why: str, codec: Codec
+) -> None:
+    meta = meta_of(3, 1000, absent=(1,), gaps=((0, 7), (150, 500)))
+    samples = samples_of(meta)
+    write_object(tmp_path / "sound", samples, meta, codec=codec)
+    assert reader.decode(tmp_path / "sound") == content_of(samples, meta)
+    samples[2, at] = value
+    write_object(tmp_path / "object", samples, meta, codec=codec)
+    with pytest.raises(IntegrityError, match=why):
+        reader.decode(tmp_path / "object")
 
 
 def test_a_missing_attribute_is_named() -> None:

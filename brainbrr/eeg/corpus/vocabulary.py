@@ -5,13 +5,16 @@ Owns vocabularies and a laboratory's own label map. Reads no label file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
 from brainbrr.core.toml import read_toml
+from brainbrr.eeg.edf.timestamps import Note
 from brainbrr.errors import ConfigError
 
 Meaning = Literal["seizure", "background", "unknown"]
@@ -137,3 +140,60 @@ SZCORE = Vocabulary(
     families=("sz",),
 )
 """BIDS events in the SzCORE annotation format, where seizures are `sz` and the ILAE types below it, `sz_foc_ia`."""
+
+
+_NO_DATA = frozenset(
+    (
+        "bad acq skip", "no data", "missing data", "data loss", "data lost", "signal loss", "data gap", "gap",
+        "recording gap", "acquisition skip", "acquisition paused", "recording paused", "recording pause", "paused",
+        "recording stopped", "recording interrupted", "impedance check", "impedance test", "impedance measurement",
+        "electrode impedance check", "checking impedance", "impedance", "impedances", "impd",
+        "amplifier disconnected", "headbox disconnected", "electrodes disconnected", "disconnected",
+    )
+)  # fmt: skip
+"""What recorders and MNE write over time in which nothing of the patient was recorded, without case and punctuation."""
+
+_BEGINS = ("start", "started", "begin", "on")
+_ENDS = frozenset(
+    ("recording resumed", "recording resume", "recording restarted", "resumed", "acquisition resumed", "data resumed")
+)
+_END_WORDS = ("end", "ended", "stop", "stopped", "off", "finished", "done")
+_APART = re.compile(r"[\W_]+")
+
+
+def no_data_spans(
+    annotations: Iterable[Note], end_s: Fraction
+) -> tuple[list[tuple[Fraction, Fraction]], tuple[str, ...]]:
+    """Return the time that a file's own annotations mark as no data, sorted and disjoint, and the texts that do.
+
+    An annotation without a length lasts until the one that ends it ("Recording resumed", "Impedance check end");
+    without that it marks nothing.
+    """
+    spans: list[tuple[Fraction, Fraction]] = []
+    words: dict[str, None] = {}
+    opened: dict[str, tuple[Fraction, str]] = {}
+    for each in sorted(annotations, key=lambda each: each.onset_s):
+        text = _APART.sub(" ", each.text.casefold()).strip()
+        name, _, last = text.rpartition(" ")
+        if text in _NO_DATA or (name in _NO_DATA and last in _BEGINS):
+            if each.duration_s:
+                spans.append((each.onset_s, each.onset_s + each.duration_s))
+                words[each.text] = None
+            else:
+                opened.setdefault(text if text in _NO_DATA else name, (each.onset_s, each.text))
+        elif text in _ENDS or (name in _NO_DATA and last in _END_WORDS):
+            for word in list(opened) if text in _ENDS else [name]:
+                if word in opened:
+                    start_s, written = opened.pop(word)
+                    spans.append((start_s, each.onset_s))
+                    words[written] = None
+    joined: list[tuple[Fraction, Fraction]] = []
+    for start_s, stop_s in sorted(spans):
+        start_s, stop_s = max(start_s, Fraction(0)), min(stop_s, end_s)
+        if start_s >= stop_s:
+            continue
+        if joined and start_s <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(stop_s, joined[-1][1])
+        else:
+            joined.append((start_s, stop_s))
+    return joined, tuple(words)

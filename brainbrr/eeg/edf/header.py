@@ -92,11 +92,21 @@ class EdfSignal:
 
 
 @dataclass(frozen=True)
+class Run:
+    """Records that follow each other without a gap: the first one, and when it begins after the file's first record."""
+
+    first: int
+    n_records: int
+    onset_s: Fraction
+
+
+@dataclass(frozen=True)
 class EdfHeader:
     """A file's header after all checks. `signals` leaves annotation channels out; `started` is ISO or None.
 
     `n_records` is how many whole records are read; `record_rounding_s` is half of the record duration's last digit;
-    `notes` tells what was odd and harmless.
+    `notes` tells what was odd and harmless. `annotations` are the channels of annotations, of which the first keeps the
+    time. `runs` are empty for a file without gaps.
     """
 
     patient: str
@@ -111,10 +121,14 @@ class EdfHeader:
     n_bytes: int
     record_samples: int
     notes: tuple[str, ...] = ()
+    annotations: tuple[EdfSignal, ...] = ()
+    runs: tuple[Run, ...] = ()
 
     @property
     def duration_s(self) -> Fraction:
-        """Seconds of signal in the whole records."""
+        """Seconds from the begin of the first record to the end of the last whole one, gaps included."""
+        if self.runs:
+            return self.runs[-1].onset_s + self.runs[-1].n_records * self.record_duration_s
         return self.n_records * self.record_duration_s
 
     def lasting(self, record_duration_s: Fraction, rounding_s: Fraction, note: str) -> EdfHeader:
@@ -130,7 +144,7 @@ class EdfHeader:
 
     @property
     def discontinuous(self) -> bool:
-        """Whether the file says that it may have gaps (EDF+D); one that was read has none."""
+        """Whether the file says that it may have gaps (EDF+D)."""
         return self.reserved.startswith("EDF+D")
 
     @property
@@ -156,8 +170,8 @@ def count_signals(main: bytes, size: int | None) -> int:
     return n_signals
 
 
-def parse(main: bytes, table: bytes, size: int | None, *, accept_truncated: bool) -> tuple[EdfHeader, EdfSignal | None]:
-    """Return what a header says of a file of `size` bytes, and the annotation channel that keeps the time, if any.
+def parse(main: bytes, table: bytes, size: int | None, *, accept_truncated: bool) -> EdfHeader:
+    """Return what a header says of a file of `size` bytes.
 
     `main` is its first 256 bytes, `table` the 256 of each signal. Without a size it is still coming, and has ENDLESS
     records. Raises EdfError naming signal and field.
@@ -173,8 +187,8 @@ class _Parser:
     notes: list[str] = field(default_factory=list)
     has_commas: bool = False
 
-    def parse(self, *, accept_truncated: bool) -> tuple[EdfHeader, EdfSignal | None]:
-        """Return the header and the annotation channel that keeps the time, if there is one."""
+    def parse(self, *, accept_truncated: bool) -> EdfHeader:
+        """Return the header."""
         main = _columns(self.main, _MAIN, 1)
         rows = _columns(self.table, _SIGNAL, len(self.table) // 256)
         duration_s = self._number(main["record duration"][0], "record duration")
@@ -196,7 +210,7 @@ class _Parser:
         n_records = self._records(declared, 2 * start, accept_truncated)
         if self.has_commas:
             self.notes.append("the header writes decimals with a comma")
-        header = EdfHeader(
+        return EdfHeader(
             patient=main["patient"][0],
             recording_id=main["recording"][0],
             started=self._started(main["date"][0], main["time"][0]),
@@ -209,8 +223,8 @@ class _Parser:
             n_bytes=256 + len(self.table),
             record_samples=start,
             notes=tuple(self.notes),
+            annotations=tuple(keepers),
         )
-        return header, keepers[0] if keepers else None
 
     def _signal(self, row: dict[str, str], number: int, start: int, duration_s: Fraction) -> EdfSignal:
         name = f"signal {number} ({row['label']!r})"

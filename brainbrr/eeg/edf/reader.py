@@ -8,10 +8,8 @@ EDF and EDF+ that is still coming: from a pipe, or from a file that is read as i
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from fractions import Fraction
 from io import FileIO
 from pathlib import Path
@@ -24,24 +22,23 @@ from brainbrr.core.digest import SourceHasher
 from brainbrr.core.files import open_plain
 from brainbrr.eeg.edf.header import (
     EdfHeader,
-    EdfSignal,
     count_signals,
     parse,
     refuse_mangled_text,
     refuse_other_formats,
 )
+from brainbrr.eeg.edf.timestamps import Note, follows, notes_in, onset_of, placed
 from brainbrr.errors import EdfError, RecordingError
 
 _HEAD_BYTES = 1 << 16
 _BLOCK_BYTES = 1 << 24
-_ROUNDED = Fraction(1, 200)  # how far the record duration in a header may be from what steady timestamps say
-_ONSET = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15[\d.]*)?\x14")  # EDF+ 2.2.4: the time-keeping TAL of a record
+_ANNOTATED_BYTES = 1 << 20
 
 
 def read_header(path: Path, *, accept_truncated: bool = False) -> EdfHeader:
     """Return the header of an EDF file, checked against the file's size and, for EDF+, its timestamps.
 
-    Records are taken to follow each other without gaps; a file that says otherwise is refused.
+    `EdfHeader.runs` says where the timestamps of EDF+ have gaps.
     With `accept_truncated`, a file that ends before its declared last record is read up to there.
     Raises EdfError, naming the file, the signal and the field, for whatever cannot be trusted.
     """
@@ -137,74 +134,44 @@ class EdfFile:
         main = head[:256]
         n_signals = count_signals(main, size)
         table = self._read(256 * n_signals, 256).tobytes()
-        header, keeper = parse(main, table, size, accept_truncated=accept_truncated)
-        return self._check_times(header, keeper)
+        return self._check_times(parse(main, table, size, accept_truncated=accept_truncated))
 
-    def _check_times(self, header: EdfHeader, keeper: EdfSignal | None) -> EdfHeader:
-        """Refuse records that do not follow each other, by the timestamp that EDF+ puts first in each one.
+    def _check_times(self, header: EdfHeader) -> EdfHeader:
+        """Return the header with the times of its records, by the timestamp that EDF+ puts first in each one.
 
         All records are looked at where the file says EDF+D, or where the last timestamp is not the expected one.
-        Timestamps that are steady, but not at the header's record duration, are right: the header's is rounded.
-        A jump forward is a gap, whatever the file calls itself. What is odd and no gap is a note, except in EDF+D.
+        Raises EdfError for times that cannot be.
         """
-        fix = "split it at its gaps into EDF+C files"
-        if keeper is None:
+        if not header.annotations:
             if header.discontinuous:
-                raise EdfError("the file is discontinuous (EDF+D) without timestamps: its gaps are not known", fix=fix)
+                what = "the file is discontinuous (EDF+D) without timestamps: its gaps are not known"
+                raise EdfError(what, fix="split it at its gaps into EDF+C files")
             return header
-        # Half a sample, since timestamps are rounded; 1 ms at rates that no EEG has.
-        tolerance_s = 1 / max(Fraction(1), min(Fraction(1000), 2 * max(signal.rate for signal in header.signals)))
-        ends = {i: self._onset_s(header, keeper, i) for i in sorted({0, header.n_records - 1})}
-        first_s = ends[0] if ends[0] is not None else Fraction(0)
-
-        def off_s(onset_s: Fraction, i: int) -> Fraction:
-            return onset_s - first_s - i * header.record_duration_s
-
-        if not header.discontinuous and all(
-            onset_s is not None and abs(off_s(onset_s, i)) <= tolerance_s for i, onset_s in ends.items()
-        ):
+        last = header.n_records - 1
+        ends_s = {i: self._onset_s(header, i) for i in (0, last)}
+        first_s = ends_s[0] or Fraction(0)
+        if not header.discontinuous and all(follows(header, ends_s[i], i, first_s=first_s) for i in ends_s):
             return header
-        onsets_s = [self._onset_s(header, keeper, i) for i in range(header.n_records)]
-        steady_s = None if header.discontinuous else _steady(onsets_s, tolerance_s)
-        if steady_s is not None and abs(steady_s / header.record_duration_s - 1) <= _ROUNDED:
-            note = (
-                f"the timestamps come every {float(steady_s):.9g} s, and the header says records of "
-                f"{float(header.record_duration_s):g} s: the timestamps are taken"
-            )
-            return header.lasting(steady_s, tolerance_s / max(1, header.n_records - 1), note)
-        before_s = Fraction(0)
-        for i, onset_s in enumerate(onsets_s):
-            if onset_s is None:
-                odd, is_gap = f"record {i + 1} has no timestamp", False
-            elif abs(off_s(onset_s, i)) > tolerance_s:
-                odd = f"record {i + 1} starts at {float(onset_s):g} s, not at {float(onset_s - off_s(onset_s, i)):g} s"
-                is_gap = off_s(onset_s, i) > before_s + tolerance_s
-            else:
-                before_s = off_s(onset_s, i)
-                continue
-            if header.discontinuous or is_gap:
-                kind = header.reserved if header.reserved.isprintable() else ""
-                raise EdfError(f"the file has gaps ({kind or 'plain EDF with timestamps'}): {odd}", fix=fix)
-            return replace(header, notes=(*header.notes, odd))
-        return header
+        return placed(header, [self._onset_s(header, i) for i in range(header.n_records)])
 
-    def _onset_s(self, header: EdfHeader, keeper: EdfSignal, i: int) -> Fraction | None:
+    def _onset_s(self, header: EdfHeader, i: int) -> Fraction | None:
         """Return the timestamp of a record, None where it has none."""
+        keeper = header.annotations[0]
         at = header.n_bytes + 2 * (i * header.record_samples + keeper.start)
-        match = _ONSET.match(self._read(2 * min(keeper.samples_per_record, 16), at).tobytes())
-        return Fraction(match[1].decode()) if match else None
+        return onset_of(self._read(2 * min(keeper.samples_per_record, 16), at).tobytes())
 
-
-def _steady(onsets_s: list[Fraction | None], tolerance_s: Fraction) -> Fraction | None:
-    """Return the seconds from one timestamp to the next where all are that far apart, else None."""
-    first_s, last_s = onsets_s[0], onsets_s[-1]
-    if len(onsets_s) < 3 or first_s is None or last_s is None or last_s <= first_s:
-        return None
-    step_s = (last_s - first_s) / (len(onsets_s) - 1)
-    is_steady = all(
-        each is not None and abs(each - first_s - i * step_s) <= tolerance_s for i, each in enumerate(onsets_s)
-    )
-    return step_s if is_steady else None
+    def annotations(self) -> list[Note]:
+        """Return the file's annotations, their onsets counted from the begin of its first record."""
+        header, found = self.header, []
+        step = max(1, _ANNOTATED_BYTES // (2 * header.record_samples))
+        for first in range(0, header.n_records if header.annotations else 0, step):
+            n = min(step, header.n_records - first)
+            data = self._read(2 * n * header.record_samples, header.n_bytes + 2 * first * header.record_samples)
+            records = data.view("<i2").reshape(n, -1)
+            columns = [records[:, a.start : a.start + a.samples_per_record] for a in header.annotations]
+            found += notes_in(b"\0".join(column[i].tobytes() for i in range(n) for column in columns))
+        first_s = (self._onset_s(header, 0) if found else None) or Fraction(0)
+        return [note._replace(onset_s=note.onset_s - first_s) for note in found]
 
 
 def _unreadable(error: OSError) -> EdfError:
@@ -226,7 +193,7 @@ class EdfStream:
         self._head = main + file.read(n_bytes)
         if len(self._head) < 256 + n_bytes:
             raise EdfError("the stream ends inside its header", fix="send the whole file")
-        self.header, _ = parse(main, self._head[256:], None, accept_truncated=False)
+        self.header = parse(main, self._head[256:], None, accept_truncated=False)
         if self.header.discontinuous:
             raise EdfError("a stream cannot be discontinuous (EDF+D)", fix="split it at its gaps into EDF+C files")
         self._waiting: list[Int16] = []

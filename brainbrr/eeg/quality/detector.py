@@ -19,6 +19,7 @@ from brainbrr.eeg.edf.reader import EdfFile, located
 from brainbrr.eeg.quality import spectra as segs
 from brainbrr.eeg.quality.rules import FLAT, SATURATED, SATURATED_PER_CENT, SILENT, SILENT_UV, Evidence, judge
 from brainbrr.eeg.signal.channels import Group, Watch, Window, agreeing, groups_of, select
+from brainbrr.eeg.signal.pieces import pieces_of
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import EdfError
 
@@ -52,26 +53,32 @@ def examine(path: Path, recipe: Recipe, *, accept_truncated: bool = False, sourc
     with located(path), EdfFile(path, accept_truncated=accept_truncated) as edf:
         # of what is stored: that was accepted
         channels, _ = agreeing(edf, select(edf.header, recipe, accept_contacts=True)[0])
-        groups = groups_of(edf.header, channels)
+        pieces, _ = pieces_of(edf, channels)
+        groups = [groups_of(piece.header, piece.channels) for piece in pieces]
         examiner, watch = watching(groups)
-        window = Window(edf, groups, watch=watch)
-        for first in range(0, edf.header.n_records, _RECORDS):
-            window.move(first, min(first + _RECORDS, edf.header.n_records))
+        for piece, some in zip(pieces, groups, strict=True):
+            window = Window(piece.of(edf), some, watch=watch)
+            for first in range(0, piece.header.n_records, _RECORDS):
+                window.move(first, min(first + _RECORDS, piece.header.n_records))
         if source is not None and edf.source() != source:
             raise EdfError("the file changed while it was read", fix="ingest again when it is at rest")
         return examiner.findings(notes=edf.header.notes)
 
 
-def watching(groups: Sequence[Group]) -> tuple[Examiner, Watch]:
-    """Return an examiner of all channels of a file, and what gives it their samples while a window moves."""
+def watching(pieces: Sequence[Sequence[Group]]) -> tuple[Examiner, Watch]:
+    """Return an examiner of all channels of a file, and what gives it their samples while a window moves.
+
+    The groups of each of its pieces, which are examined as if they followed each other.
+    """
     rows: dict[Fraction, list[int]] = {}
     channels: list[Channel] = []
-    for group in groups:
+    for i, group in enumerate(pieces[0]):
+        n = sum(groups[i].n for groups in pieces)
         rows[group.rate] = list(range(len(channels), len(channels) + len(group.channels)))
         for channel in group.channels:
             signal = channel.signal
             limits = signal.digital_min, signal.digital_max
-            channels.append(Channel(channel.name, group.rate, signal.gain_uv, *limits, group.n))
+            channels.append(Channel(channel.name, group.rate, signal.gain_uv, *limits, n))
     examiner = Examiner(channels)
     return examiner, lambda group, samples: examiner.update(rows[group.rate], samples)
 

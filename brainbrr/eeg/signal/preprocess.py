@@ -13,8 +13,8 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
-from functools import cache, cached_property
-from itertools import pairwise
+from functools import cache, cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +27,12 @@ from brainbrr.core.statistics import Statistics
 from brainbrr.eeg.edf.header import EdfHeader
 from brainbrr.eeg.edf.reader import EdfFile, located, read_header
 from brainbrr.eeg.quality import detector
-from brainbrr.eeg.signal.channels import (
-    Channel,
-    Group,
-    Seen,
-    Window,
-    agreeing,
-    copies_of,
-    groups_of,
-    records_of,
-    select,
-)
-from brainbrr.eeg.signal.filters import TOGETHER, Filtered, Filtering, filtering_of
+from brainbrr.eeg.signal.channels import Channel, Watch, agreeing, copies_of, select
+from brainbrr.eeg.signal.filtered import FilteredPiece
+from brainbrr.eeg.signal.filters import Filtering
 from brainbrr.eeg.signal.fir import MAX_DISTANCE, Certificate, Chain
 from brainbrr.eeg.signal.montage import need_half
+from brainbrr.eeg.signal.pieces import gaps_between, pieces_of, places_of
 from brainbrr.eeg.signal.quantise import Lattice, doubtful
 from brainbrr.eeg.signal.recipe import Recipe, effective_band
 from brainbrr.errors import BrainbrrError, EdfError
@@ -89,8 +81,7 @@ def compute(*, compiled: bool = False) -> str:
 ABSENT = -32768
 """What an absent channel's row is filled with; every other sample is within ±32767."""
 
-_WHOLE_BYTES = 1 << 27  # what a recording may take to be computed in one block; a longer one is computed twice
-_BLOCK_BYTES = 1 << 25
+_GAP_BYTES = 1 << 22
 _COARSE = 1 / 4  # of its rms: a step above this is noted
 
 
@@ -121,10 +112,11 @@ def preprocess(path: Path, recipe: Recipe, *, accept: Collection[str] = ()) -> P
 class Preprocessed:
     """One recording as a recipe describes it: what it is, and its samples in blocks.
 
-    A short recording is computed when this is made; of a long one only the steps are, which takes a first pass.
-    Row i is in steps of quantum_uv · 2^k[i] microvolts, at rate_hz, sample 0 at the recording's start; an absent
-    channel's row is −32768 throughout, its k 0. `source` is the SHA-256 of the bytes that were read,
-    `findings` what is wrong with them (`quality.Examiner.findings`).
+    A short recording is computed when this is made; of a long one, and of one with gaps, only the steps are, which
+    takes a first pass. Row i is in steps of quantum_uv · 2^k[i] microvolts, at rate_hz, sample 0 at the recording's
+    start; an absent channel's row is −32768 throughout, its k 0, and so are all rows in `gaps`, [start, stop) in
+    samples. `source` is the SHA-256 of the bytes that were read, `findings` what is wrong with them
+    (`quality.Examiner.findings`).
     """
 
     def __init__(self, path: Path, recipe: Recipe, *, accept: Collection[str] = ()) -> None:
@@ -137,17 +129,20 @@ class Preprocessed:
             self._header = edf.header
             selected, notes = select(edf.header, recipe, accept_contacts="contacts" in accept)
             self._present, differing = agreeing(edf, selected)
-            self._notes = [*notes, *differing]
             need_half(self._absent(), self.channels, [signal.label for signal in edf.header.signals])
-            self._seen = {channel.name: Seen() for channel in self._present}
+            pieces, gaps = pieces_of(edf, self._present)
+            self._notes = [*notes, *differing, *gaps]
             self._certificate = Certificate()
-            self._groups = groups_of(edf.header, self._present)
-            self._examiner, self._examine = detector.watching(self._groups)
-            self._filters = [filtering_of(group, recipe, self._certificate) for group in self._groups]
-            self.n_samples = self._filters[0].n_samples
-            self._lattices = self._survey(edf)
+            self._pieces = [FilteredPiece(piece, recipe, self._certificate) for piece in pieces]
+            lengths = [piece.n_samples for piece in self._pieces]
+            self._places, end = places_of(pieces, lengths, recipe.rate_hz)
+            is_cut = pieces[-1].end_s < edf.header.duration_s
+            self.n_samples = max(end, math.ceil(edf.header.duration_s * recipe.rate_hz)) if is_cut else end
+            self.gaps = tuple(gaps_between(self._places, lengths, self.n_samples))
+            examiner, examine = detector.watching([piece.groups for piece in self._pieces])
+            self._lattices = self._survey(edf, examine)
             self.source = edf.source()
-            self.findings = self._examiner.findings(notes=edf.header.notes)
+            self.findings = examiner.findings(notes=edf.header.notes)
         self.k = tuple(self._lattices[name].k if name in self._lattices else 0 for name in self.channels)
         self.absent = tuple(self._absent())
 
@@ -155,35 +150,27 @@ class Preprocessed:
         there = {channel.name for channel in self._present}
         return [name for name in self.channels if name not in there]
 
-    def _survey(self, edf: EdfFile) -> dict[str, Lattice]:
+    def _survey(self, edf: EdfFile, examine: Watch) -> dict[str, Lattice]:
         """Read every sample once; return the lattice of each channel that is not flat, decided by what it reaches."""
-        spans = self._spans()
-        window = Window(edf, self._groups, watch=self._watch)
+        is_one_block = len(self._pieces) == 1 and len(self._pieces[0].spans) == 1
+        if is_one_block:
+            self._whole = self._empty(self._pieces[0].n_samples)
         lattices: dict[str, Lattice] = {}
-        if len(spans) == 1:
-            window.move(0, edf.header.n_records)
-            self._whole = self._empty(self.n_samples)
-            for channel, filters, y in self._filtered(*spans[0], only=self._varying(), into=self._whole):
-                lattices[channel.name] = self._lattice(channel, filters, y.lowest, y.highest)
-                y.round(lattices[channel.name], out=self._whole[channel.row])
-            return lattices
         reached: dict[str, tuple[float, float]] = {}
-        for start, stop in spans:
-            self._move(window, start, stop)
-            for channel, _, y in self._filtered(start, stop, only=self._seen):
-                low, high = reached.get(channel.name, (np.inf, -np.inf))
-                reached[channel.name] = min(low, y.lowest), max(high, y.highest)
-        varying = self._varying()
-        for group, filters in zip(self._groups, self._filters, strict=True):
-            for channel in group.channels:
-                if channel.name in varying:
-                    lattices[channel.name] = self._lattice(channel, filters, *reached[channel.name])
+        for piece in self._pieces:
+            found: dict[str, tuple[Channel, Filtering, float, float]] = {}
+            for channel, filters, y in chain.from_iterable(piece.survey(edf, examine, into=self._whole)):
+                _, _, low, high = found.get(channel.name, (channel, filters, np.inf, -np.inf))
+                found[channel.name] = channel, filters, min(low, y.lowest), max(high, y.highest)
+                if self._whole is not None:
+                    lattices[channel.name] = self._lattice(*found[channel.name])
+                    y.round(lattices[channel.name], out=self._whole[channel.row])
+            for name in piece.varying if self._whole is None else ():
+                channel, filters, *ends = found[name]
+                low, high = reached.get(name, ends)
+                reached[name] = min(low, ends[0]), max(high, ends[1])
+                lattices[name] = self._lattice(channel, filters, *reached[name])
         return lattices
-
-    def _watch(self, group: Group, samples: Int16) -> None:
-        for channel, row in zip(group.channels, samples, strict=True):
-            self._seen[channel.name].update(row, channel.signal)
-        self._examine(group, samples)
 
     def blocks(self) -> Iterator[Int16]:
         """Yield the samples, block after block: int16 (channels, any), C-contiguous.
@@ -191,9 +178,13 @@ class Preprocessed:
         A long recording is read again. Raises EdfError when it is no longer what it was.
         """
         statistics = Statistics(len(self.channels), [channel.row for channel in self._present])
-        for block in self._recomputed() if self._whole is None else [self._whole]:
+        end = 0
+        for place, block in self._recomputed() if self._whole is None else [(self._places[0], self._whole)]:
+            yield from self._gap(place - end)
             statistics.update(block)
             yield block
+            end = place + block.shape[1]
+        yield from self._gap(self.n_samples - end)
         self._statistics = statistics
         with located(self._path):
             self._notes += self._judged_steps(statistics)
@@ -222,17 +213,23 @@ class Preprocessed:
         coarse = [name for name, ratio in ratios.items() if ratio > _COARSE]
         return [f"one step is more than a quarter of the rms: {', '.join(coarse)}"] if coarse else []
 
-    def _recomputed(self) -> Iterator[Int16]:
+    def _recomputed(self) -> Iterator[tuple[int, Int16]]:
+        """Yield the samples of each piece, block after block, and where each block begins."""
         with located(self._path), EdfFile(self._path, accept_truncated=self._accept_truncated) as edf:
-            window = Window(edf, self._groups, watch=lambda *_: None)
-            for start, stop in self._spans():
-                self._move(window, start, stop)
-                block = self._empty(stop - start)
-                for channel, _, y in self._filtered(start, stop, only=self._lattices, into=block):
-                    y.round(self._lattices[channel.name], out=block[channel.row])
-                yield block
+            for place, piece in zip(self._places, self._pieces, strict=True):
+                for block, filtered in piece.again(edf, partial(self._empty, varying=piece.varying)):
+                    for channel, _, y in filtered:
+                        y.round(self._lattices[channel.name], out=block[channel.row])
+                    yield place, block
+                    place += block.shape[1]
             if edf.source() != self.source:
                 raise EdfError("the file changed while it was read", fix="ingest again when it is at rest")
+
+    def _gap(self, n: int) -> Iterator[Int16]:
+        """Yield n samples of a gap, in blocks."""
+        step = _GAP_BYTES // (2 * len(self.channels))
+        for start in range(0, n, step):
+            yield np.full((len(self.channels), min(step, n - start)), ABSENT, dtype=np.int16)
 
     @cached_property
     def samples(self) -> Int16:
@@ -276,18 +273,21 @@ class Preprocessed:
             },
             "band_hz": _bands(channels),
             "flat": [c.name for c in channels if c.name not in varying],
-            "clipped_samples": {name: self._seen[name].n_at_limit for name in varying if self._seen[name].n_at_limit},
+            "clipped_samples": {name: n for name in varying if (n := self._n_at_limit(name))},
             "synthetic": header.synthetic,
             "notes": [*header.notes, *self._notes, *copies_of(channels)],
         }
 
     def _varying(self) -> list[str]:
-        return [name for name, seen in self._seen.items() if seen.lowest < seen.highest]
+        varying = {name for piece in self._pieces for name in piece.varying}
+        return [channel.name for channel in self._present if channel.name in varying]
 
-    def _empty(self, n: int) -> Int16:
+    def _n_at_limit(self, name: str) -> int:
+        return sum(piece.seen[name].n_at_limit for piece in self._pieces)
+
+    def _empty(self, n: int, varying: Collection[str] = ()) -> Int16:
         """Return n samples, not yet written of channels that vary: flat ones are 0, absent ones have none."""
         block = np.empty((len(self.channels), n), dtype=np.int16)
-        varying = set(self._varying())
         written = {channel.row: channel.name in varying for channel in self._present}
         for row in range(len(block)):
             if not written.get(row):
@@ -299,34 +299,6 @@ class Preprocessed:
         gain_uv, offset_uv = filters.scale(channel)
         quantum_uv = Fraction(self.quantum_uv)
         return Lattice.fitting(gain=gain_uv / quantum_uv, offset=offset_uv / quantum_uv, lowest=lowest, highest=highest)
-
-    def _spans(self) -> list[tuple[int, int]]:
-        """Return the output samples of each block; one block where everything fits into the memory allowed."""
-        n_inputs = sum(len(group.channels) * group.n for group in self._groups)
-        n_bytes = 2 * n_inputs + self.n_samples * (2 * len(self.channels) + 8 * TOGETHER)
-        in_one = n_bytes <= _WHOLE_BYTES or not all(filters.in_blocks for filters in self._filters)
-        n_blocks = 1 if in_one else -(-n_bytes // _BLOCK_BYTES)
-        return list(pairwise(i * self.n_samples // n_blocks for i in range(n_blocks + 1)))
-
-    def _move(self, window: Window, start: int, stop: int) -> None:
-        """Hold the records that output samples start to stop depend on."""
-        spans = [filters.inputs(start, stop) for filters in self._filters]
-        window.move(*records_of(self._groups, spans))
-
-    def _filtered(
-        self, start: int, stop: int, *, only: Collection[str], into: Int16 | None = None
-    ) -> Iterator[tuple[Channel, Filtering, Filtered]]:
-        """Yield each of some channels and its filtered samples, from the records that are in memory.
-
-        With `into` int16 (channels, stop − start), `Filtered.round` is to be given the channel's row of it.
-        """
-        for group, filters in zip(self._groups, self._filters, strict=True):
-            rows = [row for row, channel in enumerate(group.channels) if channel.name in only]
-            try:
-                for row, y in zip(rows, filters.filtered(rows, start, stop, into), strict=True):
-                    yield group.channels[row], filters, y
-            except ArithmeticError as error:
-                raise EdfError(f"its numbers cannot be proven to be exact: {error}") from None
 
 
 def _bands(channels: Sequence[Channel]) -> Mapping[str, Any]:

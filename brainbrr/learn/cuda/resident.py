@@ -69,7 +69,7 @@ class OnDevice:
         filler.labeller.fill(plan.recordings, starts, label, valid)
         base, stride = self.bases[plan.recordings] + starts, self.strides[plan.recordings]
         places = Places(self.flat, torch.from_numpy(base), torch.from_numpy(stride), _n_real(self.index, plan, starts))
-        signal = _signal(self.index, places, plan.recordings, variations, filler.dtype)
+        signal = _signal(self.index, places, plan.recordings, starts, variations, filler.dtype)
         host = (torch.from_numpy(each) for each in (label, valid, plan.windows))
         return Batch(signal, *(each.to(self.flat.device, non_blocking=True) for each in host))
 
@@ -80,9 +80,10 @@ def dequantised(filler: Filler, plans: Iterator[Plan], batches: Iterator[Batch],
         n, n_channels, length = batch.signal.shape
         stride = torch.full((n,), length, dtype=torch.int64)
         variations = filler.variations(plan, slice(None))
-        n_real = _n_real(filler.reader.index, plan, filler.starts(plan.recordings, plan.starts, variations))
+        starts = filler.starts(plan.recordings, plan.starts, variations)
+        n_real = _n_real(filler.reader.index, plan, starts)
         places = Places(batch.signal.view(-1), torch.arange(n) * (n_channels * length), stride, n_real)
-        signal = _signal(filler.reader.index, places, plan.recordings, variations, dtype)
+        signal = _signal(filler.reader.index, places, plan.recordings, starts, variations, dtype)
         yield batch._replace(signal=signal)
 
 
@@ -91,7 +92,7 @@ def _n_real(index: Index, plan: Plan, starts: Int64) -> Tensor:
 
 
 def _signal(
-    index: Index, places: Places, recordings: Int64, variations: list[Variation] | None, dtype: DType
+    index: Index, places: Places, recordings: Int64, starts: Int64, variations: list[Variation] | None, dtype: DType
 ) -> Tensor:
     """Return windows as rows of the view, (windows, rows, length), on the device of their samples."""
     length = index.frame.length
@@ -115,6 +116,8 @@ def _signal(
         )
         place = some.to(out.device)
         out[place] = mix(raw, weights, offset, mixed[some], n_real=mixing.n_real, clip=clip, out=out[place])
+    for i, first, last in index.gaps_in(recordings, starts, places.n_real.numpy()):
+        out[i, :, first:last] = 0
     return out
 
 

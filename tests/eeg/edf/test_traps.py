@@ -61,45 +61,45 @@ def sound(tmp_path: Path) -> Any:
     return made.samples
 
 
-# A discontinuous file (EDF+D) with gaps: mne and edfio join the pieces without a word.
+# Records that do not follow each other: mne and edfio join the pieces without a word. What becomes of gaps:
+# tests/eeg/signal/test_pieces.py.
 
 
 def stamps(*onsets_s: int) -> list[bytes]:
     return [b"+%d\x14\x14" % onset_s for onset_s in onsets_s]
 
 
-GAPS = {
-    "a gap": (File([EEG], reserved="EDF+D", stamps=stamps(0, 1, 9, 10)), "(EDF+D): record 3 starts at 9 s, not at 2 s"),
+NO_TIMES = {
     "an overlap": (File([EEG], reserved="EDF+D", stamps=stamps(0, 1, 1, 2)), "record 3 starts at 1 s, not at 2 s"),
+    "an overlap behind a gap": (File([EEG], stamps=stamps(0, 9, 9, 10)), "record 3 starts at 9 s, not at 10 s"),
     "gaps that nothing tells": (File([EEG], reserved="EDF+D"), "discontinuous (EDF+D) without timestamps"),
     "a record without a time": (
         File([EEG], reserved="EDF+D", stamps=[b"+0\x14\x14", b"+1\x14\x14", b"", b"+3\x14\x14"]),
         "record 3 has no timestamp",
     ),
-    "a gap that a file calls continuous": (
-        File([EEG], reserved="EDF+C", stamps=stamps(0, 1, 42, 43)),
-        "the file has gaps (EDF+C): record 3 starts at 42 s, not at 2 s",
+    "a record without a time behind a gap": (
+        File([EEG], reserved="EDF+C", stamps=[b"+0\x14\x14", b"+7\x14\x14", b"", b"+9\x14\x14"]),
+        "the file has gaps (EDF+C), and record 3 has no timestamp",
     ),
-    "a gap behind the last record but one": (
-        File([EEG], reserved="EDF+C", stamps=stamps(0, 1, 2, 43)),
-        "the file has gaps (EDF+C): record 4 starts at 43 s, not at 3 s",
+    "a gap of more than an hour": (
+        File([EEG], reserved="EDF+C", stamps=stamps(0, 1, 3603, 3604)),
+        "the file has gaps (EDF+C) of 3601 s: record 3 starts at 3603 s",
     ),
-    "records that are all far apart": (File([EEG], reserved="EDF+C", stamps=stamps(0, 9, 18, 27)), "has gaps (EDF+C)"),
-    "a gap in a plain EDF": (File([EEG], stamps=stamps(0, 1, 2, 7)), "record 4 starts at 7 s, not at 3 s"),
+    "a day of gaps": (
+        File([noise("Fp1", seconds=26)], stamps=stamps(*range(0, 26 * 3600, 3600))),
+        "gaps (plain EDF with timestamps) that are 89975 s together",
+    ),
 }
 
 
-@pytest.mark.parametrize("file, reason", GAPS.values(), ids=GAPS)
-def test_pieces_are_not_joined_across(file: File, reason: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file, reason", NO_TIMES.values(), ids=NO_TIMES)
+def test_times_that_cannot_be_are_refused(file: File, reason: str, tmp_path: Path) -> None:
     assert reason in refused(file, tmp_path).what
 
 
-@pytest.mark.parametrize("name, reason", [
-    ("odd/edfD_gap_12h.edf", "record 7 starts at 43200 s, not at 6 s"),
-    ("odd/edfplusD_gaps.edf", "record 2 starts at 2 s, not at 1 s"),
-])  # fmt: skip
-def test_pieces_of_a_real_file_are_not_joined(data: Path, name: str, reason: str, tmp_path: Path) -> None:
-    assert reason in refused(data / name, tmp_path).what
+def test_a_real_file_with_a_gap_of_twelve_hours_is_refused(data: Path, tmp_path: Path) -> None:
+    error = refused(data / "odd/edfD_gap_12h.edf", tmp_path)
+    assert "gaps (EDF+D) of 43194 s: record 7 starts at 43200 s" in error.what and "split it" in str(error.fix)
 
 
 def test_a_discontinuous_file_that_has_no_gaps_is_read_whole(sound: Any, tmp_path: Path) -> None:
@@ -438,6 +438,15 @@ RATES = {
     "70 kHz": (File([noise("Fp1", rate=70_000, seconds=1)]), "70000 Hz (fields: "),
     "no samples": (File([noise("F3"), Made("Fp1", np.zeros(0, np.int16), 0)]), "0 Hz (fields: "),
 }
+
+
+@pytest.mark.parametrize("step_s", [0.9962, 1.004])
+def test_a_rounded_record_duration_makes_no_gaps_beside_the_real_one(tmp_path: Path, step_s: float) -> None:
+    onsets_s = [i * step_s + (7 if i >= 8 else 0) for i in range(20)]
+    stamps = [b"+%.6f\x14\x14" % onset_s for onset_s in onsets_s]
+    header = read_header(File([noise("Fp1", seconds=20)], reserved="EDF+D", stamps=stamps).write(tmp_path))
+    assert [(run.first, run.n_records) for run in header.runs] == [(0, 8), (8, 12)]
+    assert header.record_duration_s == Fraction(str(step_s)) and "the timestamps are taken" in header.notes[0]
 
 
 def test_steady_timestamps_are_right_where_the_header_is_rounded(tmp_path: Path) -> None:

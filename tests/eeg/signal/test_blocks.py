@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainbrr.core.digest import source_digest
+from brainbrr.eeg.signal import filtered as module
 from brainbrr.eeg.signal import filters, fir
-from brainbrr.eeg.signal import preprocess as module
 from brainbrr.eeg.signal.preprocess import Preprocessed, preprocess, prove
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import BrainbrrError, EdfError
