@@ -23,6 +23,7 @@ from brainbrr.store.formats import SHARD_FILE
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
 from brainbrr.views.report import ViewReport, ViewRequest, view
+from brainbrr.views.view import View
 
 if TYPE_CHECKING:
     from brainbrr.learn.config import TrainConfig
@@ -77,6 +78,18 @@ class BaselineReport:
     """The scores of the line-length baseline on held-out patients."""
 
     metrics: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the machine interface's fields."""
+        return vars(self)
+
+
+@dataclass(frozen=True)
+class PictureReport:
+    """Where the picture of a seizure is."""
+
+    file: str
+    recording: str
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
@@ -140,6 +153,10 @@ def _reading(options: DemoOptions, progress: Progress) -> Iterator[Step]:
     training = ready(_view(options, "full", "train"))
     progress.say("Measuring how many windows a second the loader gives, against copying memory (5 s)")
     yield "bench", "bench", bench(training, batch=16, device="cpu", seconds=_BENCH_S, progress=progress)
+    if find_spec("matplotlib") is None:
+        progress.say("Skipped, a picture of the traces: pip install 'brainbrr[demo]' adds matplotlib")
+    else:
+        yield "show", "show", _picture(options, training)
     if find_spec("timescoring") is None:
         progress.say("Skipped, scores of the line-length baseline: pip install 'brainbrr[demo]' adds the scorer")
         return
@@ -184,6 +201,17 @@ def _flip_a_byte(store: Store, content: str) -> None:
         opened.seek(-1, 1)
         opened.write(bytes([byte ^ 1]))
     file.chmod(mode)
+
+
+def _picture(options: DemoOptions, view: View) -> PictureReport:
+    """Draw the first seizure of a split into the demo's folder."""
+    from brainbrr.look.show import ShowOptions, show_named
+
+    seized = next((each for each in view.recordings if each.seizures), view.recordings[0])
+    shown = show_named(view.store, seized.path, options=ShowOptions(), corpus=options.corpus.name)
+    file = options.folder / "traces.png"
+    shown.save(file)
+    return PictureReport(str(file), seized.path)
 
 
 def _baseline(options: DemoOptions, progress: Progress) -> BaselineReport:

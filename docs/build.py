@@ -106,6 +106,7 @@ def write_pages(into: Path) -> None:
     """Write all pages: those of this folder, those at the root that they link to, and the reference."""
     sources = {page: page.relative_to(HERE) for page in HERE.rglob("*.md")}
     sources |= {ROOT / source: Path(page) for source, page in COPIED.items()}
+    shutil.copytree(HERE / "images", into / "images")
     for source, page in sources.items():
         _write(into / page, _linked(source, page, sources))
     for name, page_of in (("commands", commands), ("exit-codes", exit_codes), ("python", python)):

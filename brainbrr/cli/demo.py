@@ -13,7 +13,7 @@ from brainbrr.cli.app import Session, command
 from brainbrr.cli.output import Output
 
 if TYPE_CHECKING:
-    from brainbrr.demo import BaselineReport, DemoReport, Part
+    from brainbrr.demo import BaselineReport, DemoReport, Part, PictureReport
 
 
 @command(
@@ -58,6 +58,7 @@ def demo(session: Session, *, into: Path, part: Part | None, recordings: int | N
         "verify": verify.table,
         "repair": repair.table,
         "bench": bench.table,
+        "show": picture_table,
         "baseline": baseline_table,
         "train": train.table,
         "evaluate": evaluate.table,
@@ -80,6 +81,11 @@ def demo(session: Session, *, into: Path, part: Part | None, recordings: int | N
     report = run(asked, show=show, progress=session.progress())
     session.show(report, table)
     return 0
+
+
+def picture_table(out: Output, report: PictureReport) -> None:
+    """Show where the picture is."""
+    out.pairs([("picture", f"{report.file}: a seizure of {report.recording}")])
 
 
 def baseline_table(out: Output, report: BaselineReport) -> None:
