@@ -342,8 +342,10 @@ def some(names: Sequence[str], *, shown: int = 3) -> str:
 
 
 def base_names(paths: Sequence[str]) -> str:
-    """Return the file names of the first paths, and how many more there are."""
-    return some([path.rsplit("/", 1)[-1] for path in paths])
+    """Return the first paths, each by as many of its last parts as tell them all apart, and how many more there are."""
+    parts = [path.split("/") for path in paths]
+    n = next((n for n in range(1, 8) if len({tuple(each[-n:]) for each in parts}) == len({*paths})), 8)
+    return some(["/".join(each[-n:]) for each in parts])
 
 
 def not_read(recordings: Mapping[str, Sequence[str]], labels: Sequence[str]) -> list[tuple[str, str]]:

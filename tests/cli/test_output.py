@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from brainbrr.cli import output
 from brainbrr.cli.output import BarProgress, LineProgress, Output, per_second
 from brainbrr.errors import Fix
 
@@ -102,3 +103,9 @@ def test_progress_in_a_log_says_how_many_of_how_many(
 @pytest.mark.parametrize(("rate", "shown"), [(12.34, "12.3/s"), (1.0, "1/s"), (0.25, "4 s/step"), (0.0, "0/s")])
 def test_a_rate_below_one_a_second_is_shown_as_seconds_of_each(rate: float, shown: str) -> None:
     assert per_second(rate, "steps") == shown
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders() -> None:
+    assert output.base_names(["a/x.edf", "b/y.edf"]) == "x.edf, y.edf"
+    assert output.base_names(["p/a/x.edf", "p/b/x.edf"]) == "a/x.edf, b/x.edf"
+    assert output.base_names([f"{i}/x.edf" for i in range(5)]) == "0/x.edf, 1/x.edf, 2/x.edf and 2 more"
