@@ -160,7 +160,10 @@ class Place:
         """Write a file over what is there."""
         import obstore
 
-        self._write(name, lambda: obstore.put(self._store, name, data))
+        try:
+            self._write(name, lambda: obstore.put(self._store, name, data))
+        except _taken() as error:  # a server that is busy may say so
+            raise self._failed(name, error) from error
 
     def require_writable(self) -> None:
         """Raise UsageError for a web site."""
@@ -237,6 +240,8 @@ def open_place(url: str) -> Place:
     backoff = {"init_backoff": timedelta(seconds=FIRST_BACKOFF_S), "max_backoff": timedelta(seconds=5), "base": 2}
     retries = {"max_retries": 2, "retry_timeout": timedelta(seconds=60), "backoff": backoff}
     options: dict[str, Any] = {"client_options": patience, "retry_config": retries}
+    if scheme_of(url) == "s3":  # the server refuses what changed on the way to it
+        options["config"] = {"aws_checksum_algorithm": "SHA256"}
     try:
         return Place(url, from_url(url, **options))
     except Exception as error:  # whatever obstore makes of its configuration

@@ -453,8 +453,9 @@ def create_remote(place: Place, mirrors: Path, *, codec: Codec) -> RemoteStore:
         if foreign := next(iter(sorted(place.names(""))), None):
             fix = "choose an empty prefix for the store"
             raise UsageError(f"the place is not empty and not a store: it holds {foreign}", where=place.url, fix=fix)
-        place.put(MARK_FILE, creation.mark_of(codec))
-        place.put(f"objects.zarr/{ARRAY_FILE}", GROUP)
+        mark = creation.mark_of(codec)
+        if not place.put(MARK_FILE, mark) and place.read(MARK_FILE, limit=_MARK_BYTES) is None:
+            place.replace(MARK_FILE, mark)  # a server that is busy says that the name is taken
     return open_remote(place, mirrors)
 
 
