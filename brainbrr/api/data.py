@@ -164,7 +164,7 @@ def ingest(
         or a regular expression that is searched for in its path, of which the first group counts. Default: what the
         corpus was ingested with before; at first its layout. The catalog keeps it.
     access : {"open", "credentialed", "private"}, optional
-        Who may have the corpus; `push` and `bundle` ask. Default: what it was ingested with before; at first what its
+        Who may have the corpus; `push` asks. Default: what it was ingested with before; at first what its
         publisher says, where that is known: TUSZ is credentialed, CHB-MIT and Siena are open, all others private.
     terms : str, optional
         The address of the page that says so, with `access`.

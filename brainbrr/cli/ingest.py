@@ -86,7 +86,7 @@ _submission_options = options(
 @click.option(
     "--access",
     type=click.Choice(["open", "credentialed", "private"]),
-    help="Who may have the corpus; `push` and `bundle` ask. It is kept.",
+    help="Who may have the corpus; `push` asks. It is kept.",
 )
 @click.option("--terms", metavar="URL", help="With --access: the page that says so.")
 @click.option("--relabel", is_flag=True, help="Let a corpus that has labels become an unlabelled one.")

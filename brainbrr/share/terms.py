@@ -35,8 +35,7 @@ def require_allowed(catalog: Catalog, target: Remote | None, *, what: str) -> No
     fix = Fix(
         "if only people read it who may have the data, declare that once with ",
         (*place, "--private"),
-        "; give all others a lock, which holds no data: ",
-        ("lock", "-o", "FILE"),
+        "; nobody else may get the data: let them ingest their own copy of the corpus",
         *(
             ()
             if terms.access == "credentialed"

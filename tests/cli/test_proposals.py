@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import pickle
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,7 +52,14 @@ def proposals() -> Iterator[tuple[str, list[str]]]:
             yield f"{name}:{line}", words
         for line, text in texts(tree):
             for found in re.findall(r"(?:^|[`(] ?|: |; |&& |, |or )brainbrr ((?:(?!, )[^`;&])+)", text):
-                yield f"{name}:{line}", found.split()
+                yield f"{name}:{line}", _words(found)
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:  # prose with an apostrophe
+        return text.split()
 
 
 @pytest.mark.parametrize(("where", "words"), [*proposals()])

@@ -54,7 +54,7 @@ def test_a_corpus_is_open_only_where_that_is_known(of: Catalog, access: str) -> 
         with pytest.raises(AccessError, match=f"is {access}") as caught:
             require_allowed(of, None, what="this")
         assert caught.value.exit_code == 6 and "--private" in str(caught.value.fix)
-        assert "lock" in str(caught.value.fix)
+        assert "ingest their own copy" in str(caught.value.fix)
 
 
 def test_a_corpus_of_which_a_part_is_generated_is_not_open() -> None:

@@ -264,11 +264,11 @@ def test_train_freezes_its_view_so_that_no_gc_takes_it(cli: Cli, store: Store, c
     (tmp_path / "tiny.toml").write_text(TINY)
     trained = cli("train", "--config", tmp_path / "tiny.toml", "--json")
     assert trained.code == 0 and trained.json["metrics"]["frozen"] is True
-    assert store.frozen_views() == (trained.json["view_digest"],)
+    assert trained.json["view_digest"] in store.frozen_views() and len(store.frozen_views()) == 2  # and its dev split's
     forget_catalog(store)
     cli("gc", "--yes", "--grace", "0s")
-    run = json.loads((Path(trained.json["run"]) / "view.json").read_bytes())
-    assert set(store.keys()) == {each["key"] for each in run["recordings"]}
+    views = [json.loads((Path(trained.json["run"]) / name).read_bytes()) for name in ("view.json", "dev.json")]
+    assert set(store.keys()) == {each["key"] for view in views for each in view["recordings"]}
     staged = cli("ingest", corpus, "--workers", 1).code or cli(
         *("train", "--config", tmp_path / "tiny.toml", "--stage", tmp_path / "scratch", "--json")
     )
