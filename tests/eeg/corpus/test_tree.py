@@ -243,7 +243,7 @@ def test_bids_recordings_are_the_eeg_ones_with_their_events(tmp_path: Path) -> N
     assert first.path == f"sub-01/ses-02/eeg/{stem}_eeg.edf"
     assert first.labels == {"events.tsv": root / f"sub-01/ses-02/eeg/{stem}_events.tsv"}
     assert (second.patient, second.session, dict(second.labels), second.notes) == ("sub-02", None, {}, ())
-    assert third.patient == "sub-02" and "lies in sub-02" in third.notes[0]
+    assert third.patient == "sub-02" and "is in sub-02" in third.notes[0]
     for part in ("sub-01", "sub-01/ses-02/eeg"):
         with pytest.raises(UsageError, match="part of a corpus") as error:
             locate(root / part)
