@@ -16,12 +16,13 @@ from brainbrr.core.statcache import Host, Sources, keep
 from brainbrr.eeg.corpus.annotations import label_digest
 from brainbrr.eeg.corpus.census import by_format, labels_unread
 from brainbrr.eeg.corpus.tree import RecordingFile, locate, scan
+from brainbrr.eeg.signal.montage import has_position
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import Fix, RecordingError, UsageError
 from brainbrr.loading.columnar import Assembled, StoredRecordings, contradicting
 from brainbrr.loading.index import Index
 from brainbrr.loading.labels import not_shown
-from brainbrr.loading.recordings import Members, Scope, Stale, assemble, contradictions
+from brainbrr.loading.recordings import Members, Missing, Scope, Stale, assemble, contradictions
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.profiles import Profile
 from brainbrr.store.catalog import Catalog
@@ -178,6 +179,7 @@ def view(
     if catalog and request.splits:
         catalog = request.splits.apply(catalog)
     members, examined = _members(store, catalog, request) if store and catalog else (Members(()), None)
+    members = _interpolable(members, request)
     root = host.root(location, name) if host and name else None
     stale = None
     if host and catalog and root and members.recordings and not members.missing:
@@ -192,6 +194,11 @@ def view(
     )
     again = ["--rehash"] if examined and examined.damaged else []
     command = fix_command(found, root, labelled=catalog is None or catalog.labelled, flags=[*flags, *again])
+    if members.missing and all(entry.reason.endswith(_NOT_INTERPOLATED) for entry in members.missing):
+        command = Fix(
+            'choose missing = "zero" in the [window] of a training config, or list these recordings in a file: ',
+            ("view", "--profile", request.profile.name, *flags, "--exclude", "FILE"),
+        )
     found.fix = command if found.state != "ready" else None
     refused = bool(members.missing) and all(entry.reason.startswith("refused") for entry in members.missing)
     return ViewReport(
@@ -244,6 +251,23 @@ def _members(store: Store, catalog: Catalog, request: ViewRequest) -> tuple[Memb
         contradicting=contradictions(catalog.rows.values()),
     )
     return _by_quality(store, Members(ready, missing, omitted), request)
+
+
+_NOT_INTERPOLATED = "and pairs of electrodes cannot be interpolated"
+
+
+def _interpolable(members: Members, request: ViewRequest) -> Members:
+    """Move recordings that lack a pair of electrodes, where the window interpolates, to the missing ones."""
+    if request.window.missing != "interpolate" or all(map(has_position, request.recipe.channels)):
+        return members
+    lacking = {each.path: each.absent for each in members.recordings if each.absent}
+    if not lacking:
+        return members
+    missing = [
+        Missing(path, f"absent: {', '.join(names)}, {_NOT_INTERPOLATED}", True) for path, names in lacking.items()
+    ]
+    kept = tuple(each for each in members.recordings if each.path not in lacking)
+    return replace(members, recordings=kept, missing=(*members.missing, *missing))
 
 
 def _by_quality(store: Store, members: Members, request: ViewRequest) -> tuple[Members, Examined | None]:

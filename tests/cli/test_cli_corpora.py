@@ -124,3 +124,19 @@ def test_a_corpus_as_published_goes_from_ingest_to_scores(
     assert (found["patients"], found["recordings"], found["seizures"]) == (1, 2, seizures)
     assert found["hours"] == pytest.approx(2 * SECONDS / 3600, abs=1e-4)
     assert "seizure" in cli("evaluate", trained.json["run"]).out
+
+
+def test_a_recording_without_a_pair_is_named_with_the_choices_and_fails_no_view(cli: Cli, tmp_path: Path) -> None:
+    root = tmp_path / "chbmit"
+    edf(root / "chb01" / "chb01_01.edf", PAIRS, seed=1)
+    edf(root / "chb02" / "chb02_01.edf", PAIRS[:-1], seed=2)
+    assert cli("ingest", root, "--recipe", "chb-mit", "--labels", "none", "--workers", 1).code == 0
+    shown = cli("view", "--recipe", "chb-mit", "--json")
+    assert shown.code == 3 and shown.json["ready"] == 1
+    assert "Cz-Pz, and pairs of electrodes cannot be interpolated" in shown.json["missing"][0]["reason"]
+    assert "--exclude FILE" in shown.json["mend"] and 'missing = "zero"' in shown.json["mend"]
+    (tmp_path / "without").write_text(shown.json["missing"][0]["recording"] + "\n")
+    assert cli("view", "--recipe", "chb-mit", "--exclude", tmp_path / "without").code == 0
+    zeros = tmp_path / "zeros.toml"
+    zeros.write_text(TINY.replace("[window]", '[window]\nmissing = "zero"'))
+    assert cli("view", "--recipe", "chb-mit", "--config", zeros).code == 0

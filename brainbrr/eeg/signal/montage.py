@@ -196,6 +196,11 @@ _ANGLES = {
 }  # fmt: skip
 
 
+def has_position(name: str) -> bool:
+    """Say whether a name is an electrode whose position is known, so that splines can interpolate it."""
+    return name in _ANGLES
+
+
 def positions(channels: Sequence[str]) -> Float64:
     """Return unit vectors (n, 3) of electrodes: x to the right ear, y to the nose, z up.
 
