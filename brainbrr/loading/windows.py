@@ -17,6 +17,7 @@ from pydantic import BaseModel, field_validator, model_validator
 from brainbrr.core.arrays import Int64
 from brainbrr.core.digest import Number, decimal_text
 from brainbrr.core.models import Model
+from brainbrr.eeg.signal.montage import PAIRS
 from brainbrr.errors import ConfigError
 
 UNKNOWN = 255
@@ -35,7 +36,7 @@ class WindowFields(TypedDict, total=False):
     scale_uv: Number | None
     clip: Number | None
     full_fraction: Number
-    channels: Sequence[str] | None
+    channels: Sequence[str] | str | None
     reference: Literal["recorded", "average", "bipolar"]
     missing: Literal["interpolate", "nan", "zero"]
 
@@ -64,8 +65,10 @@ class WindowSpec(Model):
         The largest absolute value, in the units of the result.
     full_fraction : float, str or Decimal
         The share of a window's labelled time that makes it a full seizure, at most 1.
-    channels : sequence of str, optional
-        The rows, in this order. Default: the recipe's.
+    channels : sequence of str, or {"tcp-22", "tcp-20", "tcp-18", "tcp-16"}, optional
+        The rows, in this order, or a list of pairs by name, for the bipolar reference: TUSZ's TCP montage with ears
+        (which the recipe `10-20-ears` records) and without; the longitudinal chains with and without the midline, the
+        last as BIOT and CBraMod read them. Default: the recipe's.
     reference : {"recorded", "average", "bipolar"}
         "average" subtracts the mean of the recorded channels. "bipolar" gives pairs: the longitudinal ones, or those
         that `channels` names.
@@ -114,6 +117,10 @@ class WindowSpec(Model):
     @field_validator("channels", mode="before")
     @classmethod
     def _tuple(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value not in PAIRS:
+                raise ValueError(f"{value!r} is no list of pairs: {', '.join(PAIRS)}")
+            return PAIRS[value]
         return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")

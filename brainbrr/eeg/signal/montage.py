@@ -37,6 +37,15 @@ CHB_MIT = (
 )  # fmt: skip
 """The 18 native bipolar channels that CHB-MIT's recordings share, in 10-20 names."""
 
+_SIDES = (*DOUBLE_BANANA[:8], *DOUBLE_BANANA[12:])
+PAIRS = {
+    "tcp-22": (*DOUBLE_BANANA[:8], "A1-T3", *DOUBLE_BANANA[8:12], "T4-A2", *DOUBLE_BANANA[12:]),
+    "tcp-20": DOUBLE_BANANA,
+    "tcp-18": (*_SIDES, "Fz-Cz", "Cz-Pz"),
+    "tcp-16": _SIDES,
+}
+"""Lists of pairs by name: TUSZ's TCP montage with and without ears; the chains with and without the midline."""
+
 # 10-10 names of the same electrodes (American Clinical Neurophysiology Society, guideline 2).
 _SAME_ELECTRODE = {"T7": "T3", "T8": "T4", "P7": "T5", "P8": "T6", "M1": "A1", "M2": "A2"}
 _KNOWN = {name.upper(): name for name in (*TEN_TWENTY, *EAR_LOBES)}

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from brainbrr.eeg.signal.montage import CHB_MIT, TEN_TWENTY, electrode_of, find_channels
+from brainbrr.eeg.signal.montage import CHB_MIT, PAIRS, TEN_TWENTY, electrode_of, find_channels, operator
 from brainbrr.errors import MontageError
+from brainbrr.loading.windows import WindowSpec
 
 
 @pytest.mark.parametrize(
@@ -142,3 +143,24 @@ def test_scalp_electrodes_beside_other_inputs_are_taken(labels: list[str]) -> No
 def test_labels_that_were_numbered_because_they_occur_twice_name_one_channel() -> None:
     assert find_channels(["T8-P8-0", "T8-P8-1"], ["T4-T6"]) == {"T4-T6": [0, 1]}
     assert find_channels(["EEG Fp1-REF-0", "EEG Fp1-REF-1"], ["Fp1"]) == {"Fp1": [0, 1]}
+
+
+def test_lists_of_pairs_by_name_are_those_of_their_publications() -> None:
+    assert {name: len(pairs) for name, pairs in PAIRS.items()} == {
+        "tcp-22": 22,
+        "tcp-20": 20,
+        "tcp-18": 18,
+        "tcp-16": 16,
+    }
+    assert PAIRS["tcp-22"][8:14] == ("A1-T3", "T3-C3", "C3-Cz", "Cz-C4", "C4-T4", "T4-A2")
+    assert PAIRS["tcp-16"] == (  # as BIOT reads them
+        *("Fp1-F7", "F7-T3", "T3-T5", "T5-O1", "Fp2-F8", "F8-T4", "T4-T6", "T6-O2"),
+        *("Fp1-F3", "F3-C3", "C3-P3", "P3-O1", "Fp2-F4", "F4-C4", "C4-P4", "P4-O2"),
+    )
+    assert set(PAIRS["tcp-18"]) == set(CHB_MIT) and len(set(PAIRS["tcp-22"])) == 22
+    named = WindowSpec(channels="tcp-16", reference="bipolar")
+    assert named.identity() == WindowSpec(channels=PAIRS["tcp-16"], reference="bipolar").identity()
+    rows, matrix = operator(TEN_TWENTY, (), channels=named.channels, reference="bipolar", missing="nan")
+    assert rows == PAIRS["tcp-16"] and matrix.shape == (16, 19) and not matrix.sum(1).any()
+    with pytest.raises(ValueError, match="is no list of pairs: tcp-22"):
+        WindowSpec(channels="tcp-21")
