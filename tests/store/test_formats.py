@@ -76,7 +76,7 @@ def test_a_newer_file_is_refused_by_name_and_stays(
 ) -> None:
     change(full)
     before = {path: path.read_bytes() for path in full.location.rglob("*") if path.is_file()}
-    with pytest.raises(FormatError, match="of format (2; this brainbrr reads 1|3; this brainbrr reads [12])"):
+    with pytest.raises(FormatError, match=r"of format (2; this brainbrr reads 1|3; this brainbrr reads [12])"):
         read(Store.open(full.location))
     assert {path: path.read_bytes() for path in full.location.rglob("*") if path.is_file()} == before
 
