@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.small_stores import publish, put, view_of
@@ -14,6 +17,22 @@ from brainbrr.store.forget import forget
 from brainbrr.store.gc import gc
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
+
+LISTDIR, SCANDIR = os.listdir, os.scandir
+
+
+class Scanned(ExitStack):
+    """Entries of a folder that were read at once, as os.scandir gives them one by one."""
+
+    def __init__(self, entries: list[os.DirEntry[str]]) -> None:
+        super().__init__()
+        self._entries = iter(entries)
+
+    def __iter__(self) -> Iterator[os.DirEntry[str]]:
+        return self._entries
+
+    def __next__(self) -> os.DirEntry[str]:
+        return next(self._entries)
 
 
 def write_more(store: Store) -> None:
@@ -48,7 +67,7 @@ def after_each_listing(
     others: Callable[[Store], None] = write_more,
 ) -> Iterator[tuple[int, Store]]:
     """Run something again and again; others act after its first listing of a folder, then after its second, ..."""
-    real, n, count = Path.iterdir, 0, 1
+    n, count = 0, 1
     while n < count:
         n, count = n + 1, 0
         store = Store.create(folder / str(n))
@@ -60,19 +79,30 @@ def after_each_listing(
             store.freeze(*view_of(old, corpus="old"))
             put(store, "lost")
 
-        def listed(path: Path, n: int = n, store: Store = store) -> Iterator[Path]:
+        def after(n: int = n, store: Store = store) -> None:
             nonlocal count
-            found = list(real(path))
             count += 1
             if count == n:
-                monkeypatch.setattr(Path, "iterdir", real)
-                others(store)
-                monkeypatch.setattr(Path, "iterdir", listed)
-            return iter(found)
+                with monkeypatch.context() as patch:
+                    patch.setattr(os, "listdir", LISTDIR)
+                    patch.setattr(os, "scandir", SCANDIR)
+                    others(store)
 
-        monkeypatch.setattr(Path, "iterdir", listed)
-        run(store)
-        monkeypatch.setattr(Path, "iterdir", real)
+        def listed(path: Any, after: Callable[[], None] = after) -> list[str]:
+            found = LISTDIR(path)
+            after()
+            return found
+
+        def scanned(path: Any, after: Callable[[], None] = after) -> Scanned:
+            with SCANDIR(path) as entries:
+                found = Scanned(list(entries))
+            after()
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "listdir", listed)  # which Path.iterdir calls, too
+            patch.setattr(os, "scandir", scanned)
+            run(store)
         yield n, store
 
 

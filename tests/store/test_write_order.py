@@ -310,7 +310,7 @@ def test_a_repair_syncs_the_folder_it_moves_to_and_the_folder_it_moves_from(stor
     file = store.layout.record(record.key).rename(aside / "file")
     trace.clear()
     restore.place_object(store, array, record.content)
-    restore.place_record(store, file, record.key)
+    restore.place_file(store, file, "record", record.key)
     rewrite_mark(store.layout)
     assert trace == [
         *(
