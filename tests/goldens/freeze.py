@@ -151,7 +151,7 @@ TEXTS = {
 
 VARYING = {
     "brainbrr", "by", "bytes_free", "created", "group", "inodes_free", "machine", "mode", "numpy", "parent", "python",
-    "scipy", "seconds", "seconds_estimate", "sha256", "sha256_of", "windows_per_second",
+    "scipy", "seconds", "seconds_estimate", "sha256", "sha256_of", "unproven", "windows_per_second",
 }  # fmt: skip
 """Fields that depend on the machine or the hour, as a checksum of what holds a time does: their type alone."""
 

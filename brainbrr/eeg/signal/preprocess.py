@@ -247,16 +247,11 @@ class Preprocessed:
 
     @property
     def certificate(self) -> dict[str, Any]:
-        """What proves the numbers: what every distance from whole numbers is below, the bits left below 2^53.
+        """What every distance from whole numbers is below; sums are below 2^53, or nothing is stored.
 
-        The same whatever computed them. Empty for a recipe that is not exact.
+        A bound, so the same whatever computed the numbers. Empty for a recipe that is not exact.
         """
-        if not self._recipe.exact:
-            return {}
-        return {
-            "distance": decimal_text(MAX_DISTANCE),
-            "headroom_bits": 53 - self._certificate.magnitude.bit_length(),
-        }
+        return {"distance": decimal_text(MAX_DISTANCE)} if self._recipe.exact else {}
 
     @cached_property
     def facts(self) -> dict[str, Any]:

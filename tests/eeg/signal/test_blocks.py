@@ -60,7 +60,7 @@ def test_a_recording_is_the_same_whatever_its_blocks(
     )
     assert (parts.statistics, parts.facts) == (whole.statistics, whole.facts)
     assert parts.certificate == whole.certificate
-    assert parts.certificate["distance"] == "0.0625" and parts.certificate["headroom_bits"] > 0
+    assert parts.certificate == {"distance": "0.0625"}  # a bound: nothing that depends on what computed it
 
 
 @pytest.mark.slow
