@@ -22,7 +22,7 @@ from brainbrr.store import create
 from brainbrr.store.formats import SHARD_FILE
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
-from brainbrr.views.report import ViewReport, ViewRequest, view
+from brainbrr.views.report import ViewReport, open_view
 from brainbrr.views.view import View
 
 if TYPE_CHECKING:
@@ -183,11 +183,14 @@ def _ingest_options(options: DemoOptions, profile: str) -> IngestOptions:
 
 
 def _view(options: DemoOptions, profile: str, split: str | None = None) -> ViewReport:
-    settings, corpus = options.settings, options.corpus.name
-    chosen = settings.profile_of(corpus, profile)
-    request = ViewRequest(chosen, Recipe(), options.config.window_spec(), corpus=corpus, split=split)
-    store = Store.open(settings.store.value)
-    return view(store, request, location=store.location, host=settings.host)
+    return open_view(
+        options.settings,
+        profile=profile,
+        recipe=Recipe(),
+        window=options.config.window_spec(),
+        corpus=options.corpus.name,
+        split=split,
+    )
 
 
 def _flip_a_byte(store: Store, content: str) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from brainbrr.settings import Settings
     from brainbrr.store.store import Store
+    from brainbrr.views.columns import Where
+    from brainbrr.views.view import View
 
 CLOSED = 141
 """As a shell says it of any program that writes into a closed pipe: 128 and the number of SIGPIPE."""
@@ -156,6 +158,16 @@ class Session:
         from brainbrr.store.store import Store
 
         return Store.open_if_there(self.location)
+
+    def ready_view(self, *, where: Where, **chosen: Any) -> View:
+        """Return the view of a command's selection. Raises ViewNotReadyError with the command that completes it."""
+        from brainbrr.loading.windows import WindowSpec
+        from brainbrr.views.report import open_view
+        from brainbrr.views.select import Selection
+
+        report = open_view(self.settings, window=WindowSpec(), selection=Selection(where=where), **chosen)
+        report.view.require_ready(location=report.location)
+        return report.view
 
     def progress(self) -> Progress:
         """Return bars on a terminal, lines elsewhere."""

@@ -9,7 +9,6 @@ import click
 
 from brainbrr.cli.app import Session, command, recipe_option, selects
 from brainbrr.cli.output import Output, many
-from brainbrr.cli.view import open_view
 from brainbrr.errors import Fix, IntegrityError, UsageError
 
 if TYPE_CHECKING:
@@ -29,18 +28,15 @@ if TYPE_CHECKING:
 @click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Windows of a batch.")
 @click.option("--device", default="cpu", show_default=True, help="Where batches go: cpu, cuda or cuda:N.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="For each way.")
-def bench(
-    session: Session, *, frozen: Path | None, batch: int, device: str, seconds: float, profile: str, **selected: Any
-) -> int:
+def bench(session: Session, *, frozen: Path | None, batch: int, device: str, seconds: float, **selected: Any) -> int:
     """Measure how fast each way of reading feeds a model here, compared with copying memory, and what limits it.
 
     Reads only. For the rows of a cold cache the system is asked to drop the view's files from its cache.
     """
-    from brainbrr.learn.start import ready
     from brainbrr.look.bench import bench as run
     from brainbrr.views.view import View
 
-    view = View.from_json(session.store(), _read(frozen)) if frozen else ready(open_view(session, profile, **selected))
+    view = View.from_json(session.store(), _read(frozen)) if frozen else session.ready_view(**selected)
     session.show(run(view, batch=batch, device=device, seconds=seconds, progress=session.progress()), table)
     return 0
 

@@ -9,7 +9,6 @@ import click
 
 from brainbrr.cli.app import Session, command, recipe_option, selects
 from brainbrr.cli.output import Output, duration, many, size
-from brainbrr.cli.view import open_view
 
 if TYPE_CHECKING:
     from brainbrr.share.export import ExportReport, Kind
@@ -29,17 +28,15 @@ if TYPE_CHECKING:
 )
 @selects()
 @recipe_option
-def export(session: Session, *, kind: Kind, into: Path, profile: str, **selected: Any) -> int:
+def export(session: Session, *, kind: Kind, into: Path, **selected: Any) -> int:
     """Write stored recordings as EDF+ files with their events, for tools that read no zarr.
 
     The samples are those stored, in µV; absent channels are left out. A corpus's access terms cover these files, too.
     Files that are there already with the same bytes stay.
     """
-    from brainbrr.learn.start import ready
     from brainbrr.share.export import export as run
 
-    view = ready(open_view(session, profile, **selected))
-    session.show(run(view, into, kind=kind, progress=session.progress()), table)
+    session.show(run(session.ready_view(**selected), into, kind=kind, progress=session.progress()), table)
     return 0
 
 

@@ -13,9 +13,7 @@ from brainbrr.cli.output import Output, base_names, duration, many, not_read, qu
 from brainbrr.errors import Fix, UsageError
 
 if TYPE_CHECKING:
-    from brainbrr.eeg.signal.recipe import Recipe
     from brainbrr.views.report import ViewReport
-    from brainbrr.views.splits import Splits
 
 _REASONS_SHOWN = 10
 
@@ -72,22 +70,25 @@ def view(
     """Show what a profile holds, how much of it is ready, what is missing, and the command that adds it."""
     from brainbrr.learn.config import load_train_config
     from brainbrr.loading.windows import WindowSpec
-    from brainbrr.views.report import save_view
+    from brainbrr.views.report import open_view, save_view
+    from brainbrr.views.select import Selection
     from brainbrr.views.splits import load_splits
 
     window = load_train_config(config).window_spec() if config else WindowSpec()
     report = open_view(
-        session,
-        profile,
+        session.settings,
+        profile=profile,
         corpus=corpus,
         split=split,
         splits=load_splits(splits, aliases),
         recipe=recipe,
         window=window if tail is None else WindowSpec(**{**window.identity(), "tail": tail}),
-        where=where,
-        patients=tuple(name.strip() for name in patients.split(",")) if patients else (),
-        exclude=_lines(exclude) if exclude else frozenset(),
-        min_quality=min_quality,
+        selection=Selection(
+            where=where,
+            patients=tuple(name.strip() for name in patients.split(",")) if patients else (),
+            exclude=_lines(exclude) if exclude else frozenset(),
+            min_quality=min_quality,
+        ),
     )
     ready = report.state == "ready"
     if ready and frozen:  # before the report: a file that cannot be written is the one thing that --json shows
@@ -99,41 +100,6 @@ def view(
         if ready and path:
             session.out.note(f"{said} {path}")
     return 0 if ready else 3
-
-
-def open_view(
-    session: Session,
-    profile: str,
-    *,
-    corpus: str | None,
-    split: str | None,
-    recipe: Recipe | str,
-    window: Any = None,
-    splits: Splits | None = None,
-    **selection: Any,
-) -> ViewReport:
-    """Return a view's report. Where nothing was ever ingested there is no store, and the view is empty."""
-    from brainbrr.eeg.signal.recipe import Recipe
-    from brainbrr.loading.windows import WindowSpec
-    from brainbrr.views.recipes import find_recipe
-    from brainbrr.views.report import ViewRequest
-    from brainbrr.views.report import view as run
-    from brainbrr.views.select import Selection, resolve_corpus
-
-    store = session.store_if_there()
-    name = resolve_corpus(store, corpus) if store else corpus
-    chosen = find_recipe(store, recipe) if isinstance(recipe, str) else recipe
-    flags = ["--recipe", recipe if isinstance(recipe, str) else recipe.name] if chosen.digest != Recipe().digest else []
-    request = ViewRequest(
-        profile=session.settings.profiles_of(name)[profile],
-        recipe=chosen,
-        window=window or WindowSpec(),
-        corpus=name,
-        split=split,
-        selection=Selection(**selection),
-        splits=splits,
-    )
-    return run(store, request, location=session.location, host=session.settings.host, flags=flags)
 
 
 def _lines(file: Path) -> frozenset[str]:

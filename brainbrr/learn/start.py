@@ -32,10 +32,9 @@ from brainbrr.loading.windows import WindowSpec
 from brainbrr.settings import Settings, launched, make_cuda_deterministic
 from brainbrr.store import frozen_views
 from brainbrr.store.store import Store
-from brainbrr.views.report import ViewReport, ViewRequest
-from brainbrr.views.report import view as report_view
+from brainbrr.views.report import ViewReport, open_view
 from brainbrr.views.retention import need_objects
-from brainbrr.views.select import Selection, resolve_corpus
+from brainbrr.views.select import Selection
 from brainbrr.views.splits import Splits, load_splits
 from brainbrr.views.stage import StageOptions, staged
 from brainbrr.views.view import View
@@ -173,7 +172,7 @@ def _view(
                 recipe=recipe if resumed else config.recipe,
                 window=config.window_spec(),
                 split=options.split,
-                where=options.where,
+                selection=Selection(where=options.where),
                 splits=_splits_of(options, resumed),
             )
         )
@@ -229,7 +228,7 @@ def _dev_view(options: TrainOptions, view: View, settings: Settings, progress: P
                     recipe=view.recipe,
                     window=view.window,
                     split=options.dev,
-                    where=options.where,
+                    selection=Selection(where=options.where),
                     splits=_splits_of(options, view.to_json()),
                 )
             )
@@ -267,28 +266,6 @@ def _need_same(view: View, config: TrainConfig, recipe: Recipe, *, split: str | 
             fix="open it as the config says, brainbrr.view(split='train', window=config.window_spec(), "
             "recipe=config.recipe), or train on it as it is: adopt_view=True",
         )
-
-
-def open_view(
-    settings: Settings,
-    *,
-    profile: str,
-    corpus: str | None,
-    recipe: Recipe | str,
-    window: WindowSpec,
-    split: str,
-    where: Where = (),
-    splits: Splits | None = None,
-) -> ViewReport:
-    """Return a view's report; without a store, that of an empty view. `recipe` is one, or its name or file."""
-    store = Store.open_if_there(settings.store.value)
-    corpus = resolve_corpus(store, corpus) if store else corpus
-    named, recipe = (recipe, load_recipe(recipe)) if isinstance(recipe, str) else (recipe.name, recipe)
-    request = ViewRequest(
-        settings.profile_of(corpus, profile), recipe, window, corpus, split, Selection(where=where), splits
-    )
-    flags = ["--recipe", named] if recipe.digest != Recipe().digest else []
-    return report_view(store, request, location=settings.store.value, host=settings.host, flags=flags)
 
 
 def freeze_view(view: View, progress: Progress) -> bool:
@@ -380,7 +357,7 @@ def evaluate(run: str | Path, options: EvaluateOptions, settings: Settings, prog
                 recipe=recipe_of(frozen),
                 window=WindowSpec.model_validate(frozen["window"]),
                 split=split,
-                where=options.where,
+                selection=Selection(where=options.where),
                 splits=splits,
             )
         )

@@ -156,12 +156,11 @@ def _edf(store: Store, recording: ViewRecording, made: Acquisition) -> bytes:
     array, record = recording.record.array, recording.record
     with store.reader(recording.content, array, checks=bytes.fromhex(record.checks)) as reader:
         samples = reader.read(0, array.n_samples)
-    gaps: tuple[tuple[int, int], ...] = getattr(array, "gaps", ())
     padding = -array.n_samples % array.rate_hz
     samples = np.pad(samples, ((0, 0), (0, padding)))
-    for start, stop in gaps:
+    for start, stop in array.gaps:
         samples[:, start:stop] = 0
-    notes = [(start / array.rate_hz, (stop - start) / array.rate_hz, _GAP) for start, stop in gaps]
+    notes = [(start / array.rate_hz, (stop - start) / array.rate_hz, _GAP) for start, stop in array.gaps]
     if padding:
         notes.append((recording.duration_s, padding / array.rate_hz, _PADDING))
     notes += [(start, stop - start, label) for start, stop, label in recording.events_between(0, recording.end_us)]

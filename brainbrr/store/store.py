@@ -25,6 +25,7 @@ from brainbrr.store import create as creation
 from brainbrr.store import deletion, formats, reader, records, sidecars
 from brainbrr.store.access import Access
 from brainbrr.store.catalog import Catalog
+from brainbrr.store.columns import Columns, columns_of
 from brainbrr.store.formats import ARRAY_FILE, SAVES_AT_MOST, SHARD_FILE, ArrayMeta, Codec
 from brainbrr.store.layout import INODES_PER_OBJECT, Layout
 from brainbrr.store.reader import ShardReader
@@ -742,6 +743,21 @@ class Store:
         """
         found = catalogs.latest(self.layout, corpus, self._decoded)
         return found[0] if found else None
+
+    def columns(self, catalog: Catalog) -> Columns | None:
+        """Return the rows of a catalog as arrays, with what their records state; made once for a catalog.
+
+        Parameters
+        ----------
+        catalog : Catalog
+            As `catalog` returns it.
+
+        Returns
+        -------
+        Columns or None
+            None where the catalog is small enough to have none.
+        """
+        return columns_of(self.layout, catalog.rows)
 
     def newest_readable_catalog(self, corpus: str) -> Catalog | None:
         """Return the newest generation of a corpus's catalog that is not damaged; None where all are.

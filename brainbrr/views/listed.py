@@ -18,7 +18,7 @@ from brainbrr.eeg.corpus.census import by_format
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import BrainbrrError
 from brainbrr.store.catalog import Catalog, Row
-from brainbrr.store.columns import NONE, Columns, columns_of, digests, objects_of
+from brainbrr.store.columns import NONE, Columns, digests, objects_of
 from brainbrr.store.integrity import decode_object
 from brainbrr.store.store import Store
 
@@ -45,7 +45,7 @@ class Listed:
             catalog = None
             with suppress(BrainbrrError):
                 catalog = store.catalog(corpus)
-            columns = columns_of(store.layout, catalog.rows) if catalog else None
+            columns = store.columns(catalog) if catalog else None
             if catalog is None or columns is None:
                 return None
             if corpus in corpora:

@@ -25,10 +25,12 @@ from brainbrr.loading.labels import not_shown
 from brainbrr.loading.recordings import Members, Missing, Scope, Stale, assemble, contradictions
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.profiles import Profile
+from brainbrr.settings import Settings
 from brainbrr.store.catalog import Catalog
-from brainbrr.store.columns import Columns, columns_of, digests
+from brainbrr.store.columns import Columns, digests
 from brainbrr.store.integrity import read_record
 from brainbrr.store.store import Store
+from brainbrr.views.recipes import find_recipe
 from brainbrr.views.select import (
     Examined,
     Selection,
@@ -175,7 +177,7 @@ def view(
     """
     name = resolve_corpus(store, request.corpus) if store else request.corpus
     catalog = store.catalog(name) if store and name else None
-    columns = columns_of(store.layout, catalog.rows) if store and catalog else None
+    columns = store.columns(catalog) if store and catalog else None
     if catalog and request.splits:
         catalog = request.splits.apply(catalog)
     members, examined = _members(store, catalog, request) if store and catalog else (Members(()), None)
@@ -215,6 +217,32 @@ def view(
     )
 
 
+def open_view(
+    settings: Settings,
+    *,
+    profile: str,
+    recipe: Recipe | str,
+    window: WindowSpec,
+    corpus: str | None = None,
+    split: str | None = None,
+    selection: Selection | None = None,
+    splits: Splits | None = None,
+) -> ViewReport:
+    """Return a view of the settings' store; without a store, an empty one. `recipe`: one, or its name, digest or file.
+
+    Raises as `view`, `resolve_corpus` and `find_recipe`.
+    """
+    location = settings.store.value
+    store = Store.open_if_there(location)
+    corpus = resolve_corpus(store, corpus) if store else corpus
+    named, chosen = (recipe, find_recipe(store, recipe)) if isinstance(recipe, str) else (recipe.name, recipe)
+    request = ViewRequest(
+        settings.profile_of(corpus, profile), chosen, window, corpus, split, selection or Selection(), splits
+    )
+    flags = ["--recipe", named] if chosen.digest != Recipe().digest else []
+    return view(store, request, location=location, host=settings.host, flags=flags)
+
+
 def _worst_quality(catalog: Catalog, found: View) -> dict[str, Any] | None:
     given = found.recordings
     paths = given.worst_paths() if isinstance(given, StoredRecordings) else [each.path for each in given]
@@ -222,13 +250,13 @@ def _worst_quality(catalog: Catalog, found: View) -> dict[str, Any] | None:
 
 
 def _contradictions(store: Store, catalog: Catalog) -> tuple[tuple[str, ...], ...]:
-    columns = columns_of(store.layout, catalog.rows)
+    columns = store.columns(catalog)
     return contradictions(catalog.rows.values()) if columns is None else contradicting(catalog, columns)
 
 
 def _members(store: Store, catalog: Catalog, request: ViewRequest) -> tuple[Members, Examined | None]:
     """Return the recordings that a request takes, and what their findings say where a quality is requested."""
-    columns = columns_of(store.layout, catalog.rows)
+    columns = store.columns(catalog)
     if columns is not None and request.splits is None and not request.selection.where:
         some = select_places(catalog, columns, request.profile, split=request.split, selection=request.selection)
         found = Assembled(store, catalog, columns, request.recipe)

@@ -20,7 +20,7 @@ from brainbrr.loading.recordings import assemble, contradictions
 from brainbrr.profiles import Profile
 from brainbrr.settings import Settings
 from brainbrr.store.catalog import Catalog
-from brainbrr.store.columns import Columns, columns_of, objects_of
+from brainbrr.store.columns import Columns, objects_of
 from brainbrr.store.store import Store
 from brainbrr.views.select import member_places, members
 
@@ -64,7 +64,7 @@ def status(store: Store | None, settings: Settings) -> StatusReport:
     if store is None:
         return StatusReport(location, origin, exists=False)
     catalogs, damaged = _catalogs(store)
-    columns = {name: columns_of(store.layout, catalog.rows) for name, catalog in catalogs.items()}
+    columns = {name: store.columns(catalog) for name, catalog in catalogs.items()}
     contents, keys = list(store.contents()), list(store.keys())
     counts: Counter[str] = Counter()
     names: dict[str, str] = {recipe.digest: name for name, recipe in PRESETS.items()}

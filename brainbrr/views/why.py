@@ -18,7 +18,7 @@ from brainbrr.eeg.quality import detector
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.store.catalog import Catalog, Row
-from brainbrr.store.columns import columns_of, objects_of
+from brainbrr.store.columns import objects_of
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.views.select import matching_rows
@@ -139,7 +139,7 @@ def _refusal(store: Store, source: str, recipe: Recipe) -> str | None:
 
 
 def _of_source(store: Store, catalog: Catalog, source: str) -> Iterable[Row]:
-    columns = columns_of(store.layout, catalog.rows)
+    columns = store.columns(catalog)
     if columns is None:
         return [row for row in catalog.rows.values() if row.source == source]
     same = (columns.arrays["source"] == np.frombuffer(bytes.fromhex(source), dtype=np.uint8)).all(axis=1)
@@ -212,7 +212,7 @@ def _stored_keys(store: Store, source: str) -> Iterator[tuple[str, str, Mapping[
     there, _ = store.existing()
     for corpus in store.corpora():
         catalog = store.catalog(corpus)
-        columns = columns_of(store.layout, catalog.rows) if catalog else None
+        columns = store.columns(catalog) if catalog else None
         for stored, sources, keys, _ in objects_of(columns) if columns else ():
             existing = [(key, its) for key, its in zip(keys, sources, strict=True) if key in there]
             known.update(keys)

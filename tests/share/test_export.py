@@ -96,3 +96,15 @@ def test_exported_files_are_no_more_readable_than_the_store(cli: Cli, stored: St
     mode = stored.location.stat().st_mode & 0o044
     files = list((tmp_path / "out").rglob("*.edf"))
     assert files and all(os.stat(path).st_mode & 0o044 & ~mode == 0 for path in files)
+
+
+def test_a_gap_is_zeros_under_a_note_that_other_tools_leave_out(tmp_path: Path) -> None:
+    gaps = pytest.importorskip("loading.test_gaps")
+    brainbrr.ingest(gaps.write_corpus(tmp_path / "gapped"), store=tmp_path / "store", workers=1)
+    view = brainbrr.view(tmp_path / "store")
+    export(view, tmp_path / "out")
+    [recording] = [each for each in view.recordings if each.record.array.gaps]
+    found = edfio.read_edf(tmp_path / "out" / recording.path)
+    notes = [(note.onset, note.duration) for note in found.annotations if note.text == "BAD_ACQ_SKIP"]
+    assert notes == [(12, 8), (30, 40)]
+    assert not any(signal.data[12 * 256 : 20 * 256].any() for signal in found.signals)

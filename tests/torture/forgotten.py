@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import signal
 import sys
 import tempfile
 from collections import Counter
@@ -21,10 +20,10 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parent.parent))
 
+from helpers.killed import killed
 from helpers.support import EVERYTHING
 
 import brainbrr
-from brainbrr.core import failpoints
 from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.engines import slurm as slurm_engine
 from brainbrr.engines.dask import Dask
@@ -117,35 +116,6 @@ def holding(folder: Path, runs: list[bytes]) -> list[str]:
     """Return the files that hold one of these runs."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return [str(path.relative_to(folder)) for path in files if any(run in path.read_bytes() for run in runs)]
-
-
-def killed(run: Callable[[], object], at: int) -> str | None:
-    """Run in a process that is killed at its n-th failpoint, and return which that was; None when it ended."""
-    told, tell = os.pipe()
-    child = os.fork()
-    if child == 0:
-        reached = 0
-
-        def die(point: str) -> None:
-            nonlocal reached
-            reached += 1
-            if reached == at:
-                os.write(tell, point.encode())
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        failpoints.listener = die
-        try:
-            run()
-        except BaseException as error:  # noqa: BLE001  # a child must not go on as its parent
-            os.write(2, f"{error!r}\n".encode())
-            os._exit(1)
-        os._exit(0)
-    os.close(tell)
-    with os.fdopen(told, "rb") as pipe:
-        point = pipe.read().decode()
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status == (-signal.SIGKILL if point else 0), status
-    return point or None
 
 
 def forgotten(place: Place) -> tuple[str, ...]:

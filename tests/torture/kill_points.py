@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent))
 
+from helpers.killed import killed
 from helpers.store_values import arguments, catalog_of, key_for, meta_of, overwrite, row_of, samples_of
 
 from brainbrr.core import failpoints
@@ -214,31 +214,10 @@ OPERATIONS = (
 def killed_at(operation: Operation, template: Path, folder: Path, n: int) -> str | None:
     """Kill the operation at the n-th failpoint that it reaches and return its name; None when it ends before."""
     shutil.copytree(template, folder, symlinks=True)
-    told, tell = os.pipe()
-    child = os.fork()
-    if child == 0:
-        reached = 0
-
-        def die(point: str) -> None:
-            nonlocal reached
-            reached += 1
-            if reached == n:
-                os.write(tell, point.encode())
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        failpoints.listener = die
-        try:
-            operation.run(Store.open(folder))
-        except BaseException as error:  # noqa: BLE001  # a child must not go on as its parent
-            os.write(2, f"{operation.name}: {error!r}\n".encode())
-            os._exit(1)
-        os._exit(0)
-    os.close(tell)
-    with os.fdopen(told, "rb") as pipe:
-        point = pipe.read().decode()
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status == (-signal.SIGKILL if point else 0), (operation.name, status)
-    return point or None
+    try:
+        return killed(lambda: operation.run(Store.open(folder)), n)
+    except AssertionError as error:
+        raise AssertionError(operation.name) from error
 
 
 def check(operation: Operation, folder: Path, *, point: str | None) -> None:

@@ -11,7 +11,6 @@ from brainbrr.core.arrays import Int16
 from brainbrr.eeg.edf.reader import EdfFile
 from brainbrr.eeg.signal.channels import Channel, Group, Seen, Watch, Window, groups_of, records_of
 from brainbrr.eeg.signal.filters import TOGETHER, Filtered, Filtering, filtering_of
-from brainbrr.eeg.signal.fir import Certificate
 from brainbrr.eeg.signal.pieces import Piece
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import EdfError
@@ -26,10 +25,10 @@ FilteredChannels = Iterator[tuple[Channel, Filtering, Filtered]]
 class FilteredPiece:
     """The channels of a piece, filtered; `n_samples` come out. `seen`: what their digital samples were, once read."""
 
-    def __init__(self, piece: Piece, recipe: Recipe, certificate: Certificate) -> None:
+    def __init__(self, piece: Piece, recipe: Recipe) -> None:
         self._piece, self._n_rows = piece, len(recipe.channels)
         self.groups = groups_of(piece.header, piece.channels)
-        self._filters = [filtering_of(group, recipe, certificate) for group in self.groups]
+        self._filters = [filtering_of(group, recipe) for group in self.groups]
         self.n_samples = self._filters[0].n_samples
         self.seen = {channel.name: Seen() for channel in piece.channels}
 

@@ -18,7 +18,7 @@ import numpy as np
 from brainbrr.core.arrays import Float64, Int16
 from brainbrr.core.compiled import has_numba
 from brainbrr.eeg.signal.channels import Channel, Group
-from brainbrr.eeg.signal.fir import Certificate, Chain
+from brainbrr.eeg.signal.fir import Chain
 from brainbrr.eeg.signal.quantise import Lattice, doubtful
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import ConfigError, DependencyError
@@ -127,9 +127,9 @@ class Filtering(Protocol):
         """Return the gain and the offset that make microvolts of what apply() gives."""
 
 
-def filtering_of(group: Group, recipe: Recipe, certificate: Certificate) -> Filtering:
+def filtering_of(group: Group, recipe: Recipe) -> Filtering:
     """Return the filters that a recipe asks for."""
-    return Exact(group, recipe, certificate) if recipe.exact else Floats(group, recipe)
+    return Exact(group, recipe) if recipe.exact else Floats(group, recipe)
 
 
 class Exact:
@@ -137,9 +137,9 @@ class Exact:
 
     in_blocks = True
 
-    def __init__(self, group: Group, recipe: Recipe, certificate: Certificate) -> None:
+    def __init__(self, group: Group, recipe: Recipe) -> None:
         self._group = group
-        self._chain = Chain(group.rate, recipe.rate_hz, group.channels[0].band, certificate)
+        self._chain = Chain(group.rate, recipe.rate_hz, group.channels[0].band)
         self.n_samples = self._chain.length(group.n)
         self._fitting: dict[int, Lattice] = {}
         if group.channels[0].band.low_hz is not None and has_numba():

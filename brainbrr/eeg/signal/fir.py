@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
@@ -33,28 +32,16 @@ FEW_PHASES = 1 << 12
 """As many are designed at once, so that what sums could reach is the same for every recording of a rate."""
 
 
-@dataclass
-class Certificate:
-    """What proves that every sum was exact: how far convolutions were from whole numbers, and the largest sum.
+def _check_reach(magnitude: int) -> None:
+    """Raise ArithmeticError where sums could reach 2^53."""
+    if magnitude >= 1 << 53:
+        raise ArithmeticError(f"sums could reach {magnitude}, beyond what float64 holds exactly")
 
-    `distance` must stay below MAX_DISTANCE, `magnitude` below 2^53.
-    """
 
-    distance: float = 0.0
-    magnitude: int = 0
-
-    def bound(self, magnitude: int) -> None:
-        """Take note of what sums could reach. Raises ArithmeticError from 2^53 on."""
-        self.magnitude = max(self.magnitude, magnitude)
-        if magnitude >= 1 << 53:
-            raise ArithmeticError(f"sums could reach {magnitude}, beyond what float64 holds exactly")
-
-    def measure(self, rest: Float64) -> None:
-        """Take note of distances from whole numbers. Raises ArithmeticError where rounding would be no proof."""
-        distance = max(float(rest.max()), -float(rest.min()))
-        self.distance = max(self.distance, distance)
-        if not distance < MAX_DISTANCE:  # also NaN
-            raise ArithmeticError(f"a convolution was {distance:g} from whole numbers; below {MAX_DISTANCE} is proof")
+def check_distance(distance: float) -> None:
+    """Raise ArithmeticError where a convolution is so far from whole numbers that rounding is no proof."""
+    if not distance < MAX_DISTANCE:  # also NaN
+        raise ArithmeticError(f"a convolution was {distance:g} from whole numbers; below {MAX_DISTANCE} is proof")
 
 
 class Chain:
@@ -71,7 +58,7 @@ class Chain:
     without end. Sample m is at m / target seconds.
     """
 
-    def __init__(self, rate_hz: Fraction, target_hz: int, band: Band, certificate: Certificate | None = None) -> None:
+    def __init__(self, rate_hz: Fraction, target_hz: int, band: Band) -> None:
         limit_hz = min(rate_hz, Fraction(target_hz)) / 2
         pass_hz, stop_hz = Fraction(96, 100) * limit_hz, limit_hz
         if band.high_hz is not None:
@@ -85,7 +72,6 @@ class Chain:
             # Images and aliases that land above stop_hz are the low-pass's; that of an offset is at the rate itself.
             alias_hz = min(target_hz - stop_hz, rate_hz) if band.high_hz is not None else limit_hz
             self.resampler = _resampler_of(rate_hz, self._ratio, pass_hz, alias_hz)
-        self.certificate = certificate or Certificate()
 
     @property
     def fraction_bits(self) -> int:
@@ -159,14 +145,14 @@ class Chain:
         return np.rint(self.resampler.apply(_extended(x, first, n, low, high), low, start, stop)).astype(np.int32)
 
     def bound(self) -> int:
-        """Return what sums could reach, whatever the samples, and note it. Raises ArithmeticError from 2^53 on."""
+        """Return what sums could reach, whatever the samples. Raises ArithmeticError from 2^53 on."""
         reached = _LARGEST
         if self.resampler:
             reached *= self.resampler.gain
-            self.certificate.bound(reached)
+            _check_reach(reached)
             reached = (reached >> (_RESAMPLER_BITS - _BETWEEN_BITS)) + 1
         reached *= sum(map(abs, self.taps))
-        self.certificate.bound(reached)
+        _check_reach(reached)
         return reached
 
     def _size(self, n: int) -> int:
@@ -191,7 +177,8 @@ class Chain:
             found = np.fft.ifft(spectrum).view(np.float64)
             found = found[:, 2 * self.margin : 2 * (self.margin + n)]
             whole = np.rint(found)
-            self.certificate.measure(np.subtract(found, whole, out=found))
+            rest = np.subtract(found, whole, out=found)
+            check_distance(max(float(rest.max()), -float(rest.min())))
             out[0::2, start : start + n] = whole[:, 0::2]
             out[1::2, start : start + n] = whole[: len(x) // 2, 1::2]
 

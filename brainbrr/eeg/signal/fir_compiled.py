@@ -18,7 +18,7 @@ from brainbrr.core.arrays import Float64, Int16, IntP, UInt8
 from brainbrr.core.compiled import compiled
 from brainbrr.core.vectors import I16, I32, load, store
 from brainbrr.eeg.signal import fft_compiled as fft
-from brainbrr.eeg.signal.fir import FEW_PHASES, Chain
+from brainbrr.eeg.signal.fir import FEW_PHASES, Chain, check_distance
 from brainbrr.eeg.signal.resample_compiled import between, taps_of
 
 _LANES, _ROWS, _COLUMNS = fft.LANES, fft.ROWS, fft.COLUMNS
@@ -133,7 +133,7 @@ def quantised(
         (*fft.tables(), _response(chain.taps)), (space.inputs, space.grid, space.scratch, space.outputs, space.dump),
         (space.wholes, space.masks, space.gains, space.seen), (doubtful, largest, places, numbers), out,
     )  # fmt: skip
-    chain.certificate.measure(np.array([distance]))
+    check_distance(distance)
     if n_ties > len(numbers):
         return Found(largest, None)
     return Found(largest, [(*places[i].tolist(), float(numbers[i])) for i in range(n_ties)])

@@ -30,7 +30,7 @@ from brainbrr.eeg.quality import detector
 from brainbrr.eeg.signal.channels import Channel, Watch, agreeing, copies_of, select
 from brainbrr.eeg.signal.filtered import FilteredPiece
 from brainbrr.eeg.signal.filters import Filtering
-from brainbrr.eeg.signal.fir import MAX_DISTANCE, Certificate, Chain
+from brainbrr.eeg.signal.fir import MAX_DISTANCE, Chain
 from brainbrr.eeg.signal.montage import need_half
 from brainbrr.eeg.signal.pieces import gaps_between, pieces_of, places_of
 from brainbrr.eeg.signal.quantise import Lattice, doubtful
@@ -132,8 +132,7 @@ class Preprocessed:
             need_half(self._absent(), self.channels, [signal.label for signal in edf.header.signals])
             pieces, gaps = pieces_of(edf, self._present)
             self._notes = [*notes, *differing, *gaps]
-            self._certificate = Certificate()
-            self._pieces = [FilteredPiece(piece, recipe, self._certificate) for piece in pieces]
+            self._pieces = [FilteredPiece(piece, recipe) for piece in pieces]
             lengths = [piece.n_samples for piece in self._pieces]
             self._places, end = places_of(pieces, lengths, recipe.rate_hz)
             is_cut = pieces[-1].end_s < edf.header.duration_s

@@ -12,7 +12,6 @@ from brainbrr.core.arrays import Int16
 from brainbrr.eeg.edf.reader import EdfStream
 from brainbrr.eeg.signal.channels import Window, groups_of, records_of, select
 from brainbrr.eeg.signal.filters import Exact
-from brainbrr.eeg.signal.fir import Certificate
 from brainbrr.eeg.signal.preprocess import ABSENT, prove
 from brainbrr.eeg.signal.quantise import Lattice
 from brainbrr.eeg.signal.recipe import Recipe
@@ -32,8 +31,8 @@ class Live:
         prove(compiled=False)  # blocks are too short for compiled filters
         self._edf = EdfStream(file)
         channels, _ = select(self._edf.header, recipe)
-        self._groups, certificate = groups_of(self._edf.header, channels), Certificate()
-        self._filters = [Exact(group, recipe, certificate) for group in self._groups]
+        self._groups = groups_of(self._edf.header, channels)
+        self._filters = [Exact(group, recipe) for group in self._groups]
         self._n_channels = len(recipe.channels)
         self.present = tuple(channel.row for channel in channels)
         self.absent = tuple(name for row, name in enumerate(recipe.channels) if row not in self.present)
