@@ -44,7 +44,7 @@ def sections(text: str) -> dict[str, str]:
 
 def named_in(section: str) -> set[str]:
     """Return the names that a Parameters or Attributes section describes."""
-    lines = re.findall(r"^(\*?[a-z_][\w, *]*?)(?: :.*)?$", section, flags=re.MULTILINE)
+    lines = re.findall(r"^(\*{0,2}[a-z_][\w, *]*?)(?: :.*)?$", section, flags=re.MULTILINE)
     return {name.strip(" *") for line in lines for name in line.split(",")}
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import UsageError
@@ -17,6 +18,23 @@ from brainbrr.views.select import Selection
 
 Location = str | Path | None
 """A store's or a run's folder; None for the one that the command line would choose."""
+
+Conditions = Mapping[str, str] | Iterable[str | tuple[str, str]] | None
+"""What a row has to fulfil: a mapping, FIELD=VALUE texts, or pairs."""
+
+
+class Selected(TypedDict, total=False):
+    """Which recordings a verb of sharing takes, as `view` does, or a frozen view by its digest (`view`)."""
+
+    corpus: str | None
+    profile: str
+    split: str | None
+    recipe: Recipe | str | Path
+    where: Conditions
+    splits: str | Path | None
+    aliases: Mapping[str, str] | str | Path | None
+    view: str | None
+
 
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])\Z")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -68,7 +86,7 @@ def recipe_of(recipe: Recipe | str | Path, store: Store | None = None) -> Recipe
 def selection_of(
     *,
     patients: Iterable[str] = (),
-    where: Mapping[str, str] | Iterable[str] | None = None,
+    where: Conditions = None,
     exclude: Iterable[str] | Path = (),
     min_quality: int | None = None,
 ) -> Selection:
@@ -116,12 +134,14 @@ def _names(name: str, values: Iterable[str]) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _pairs(where: Mapping[str, str] | Iterable[str] | None) -> tuple[tuple[str, str], ...]:
+def _pairs(where: Conditions) -> tuple[tuple[str, str], ...]:
     if where is None:
         return ()
     if isinstance(where, Mapping):
         return tuple(where.items())
-    return tuple(parse_condition(each) for each in _names("where", where))
+    if isinstance(where, str):
+        _names("where", where)
+    return tuple(parse_condition(each) if isinstance(each, str) else each for each in where)
 
 
 def _lines(file: Path) -> Iterable[str]:

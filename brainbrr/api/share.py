@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Unpack
 
-from brainbrr.api.arguments import Location, Place, place, recipe_of, selection_of
+from brainbrr.api.arguments import Location, Place, Selected, place, recipe_of, selection_of
 from brainbrr.core.progress import Progress, Silent
-from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import UsageError
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.share import remotes as _remotes
@@ -17,6 +17,7 @@ from brainbrr.share.transfer import Chosen, TransferReport
 from brainbrr.store.store import Store
 from brainbrr.views.report import ViewRequest
 from brainbrr.views.select import resolve_corpus
+from brainbrr.views.splits import load_splits
 
 
 def remotes(
@@ -71,14 +72,9 @@ def push(
     remote: str | Path,
     *,
     store: Store | Location = None,
-    profile: str = "full",
-    split: str | None = None,
-    corpus: str | None = None,
-    recipe: Recipe | str | Path = "default",
-    where: Mapping[str, str] | Iterable[str] | None = None,
-    view: str | None = None,
     replace: bool = False,
     progress: Progress = Silent(),  # noqa: B008  # stateless
+    **selected: Unpack[Selected],
 ) -> TransferReport:
     """Send to a remote what it lacks of a profile or view, and the catalog of its corpus.
 
@@ -91,14 +87,13 @@ def push(
         A name of `remotes`, or a path (with a "/") or URL.
     store : Store or path-like, optional
         Default: the store that ``brainbrr status`` shows.
-    profile, split, corpus, recipe, where
-        Which recordings, as for `view`.
-    view : str, optional
-        The digest of a frozen view, or the start of it, instead of them.
     replace : bool
         Where the two catalogs say different things of a recording, let ours win. Default: the remote's stays.
     progress : Progress
         Is called while the work runs.
+    **selected
+        Which recordings: `profile`, `split`, `corpus`, `recipe`, `where`, `splits` and `aliases` as for `view`; or
+        ``view``, the digest of a frozen view, or the start of it.
 
     Returns
     -------
@@ -120,8 +115,7 @@ def push(
     """
     at = place(store)
     opened = at.store
-    name = resolve_corpus(opened, corpus)
-    chosen = _chosen(at, profile, split, name, recipe, where, view)
+    chosen = _chosen(at, opened, selected)
     found = _remotes.find(opened, str(remote))
     return transfer.push(opened, found, chosen, host=at.settings.host, replace=replace, progress=progress)
 
@@ -130,13 +124,8 @@ def pull(
     remote: str | Path | None = None,
     *,
     store: Store | Location = None,
-    profile: str = "full",
-    split: str | None = None,
-    corpus: str | None = None,
-    recipe: Recipe | str | Path = "default",
-    where: Mapping[str, str] | Iterable[str] | None = None,
-    view: str | None = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
+    **selected: Unpack[Selected],
 ) -> TransferReport:
     """Fetch from a remote what the store lacks of a profile or view, and the catalog of its corpus.
 
@@ -149,12 +138,11 @@ def pull(
         A name of `remotes`, or a path (with a "/") or URL. Default: the only remote.
     store : Store or path-like, optional
         Default: the store that ``brainbrr status`` shows.
-    profile, split, corpus, recipe, where
-        Which recordings, as for `view`.
-    view : str, optional
-        The digest of a view that is frozen there, or the start of it, instead of them.
     progress : Progress
         Is called while the work runs.
+    **selected
+        Which recordings: `profile`, `split`, `corpus`, `recipe`, `where`, `splits` and `aliases` as for `view`; or
+        ``view``, the digest of a view that is frozen there, or the start of it.
 
     Returns
     -------
@@ -182,27 +170,23 @@ def pull(
     opened = at.store_if_there
     found = _remotes.find_or_only(opened, None if remote is None else str(remote))
     source = _remotes.open_store(found.url, at.settings.host)
-    chosen = _chosen(at, profile, split, resolve_corpus(source, corpus), recipe, where, view)
+    chosen = _chosen(at, source, selected)
     return transfer.pull(opened or Store.create(at.location), found, source, chosen, progress=progress)
 
 
-def _chosen(
-    at: Place,
-    profile: str,
-    split: str | None,
-    corpus: str | None,
-    recipe: Recipe | str | Path,
-    where: Mapping[str, str] | Iterable[str] | None,
-    view: str | None,
-) -> Chosen:
+def _chosen(at: Place, source: Store, selected: Selected) -> Chosen:
+    """Return what a selection takes of a store."""
+    view = selected.get("view")
     if view is not None and len(view) < 6:
         raise UsageError(f"view = {view!r}: a digest, or at least its first 6 digits")
+    corpus = resolve_corpus(source, selected.get("corpus"))
     request = ViewRequest(
-        profile=at.settings.profile_of(corpus, profile),
-        split=split,
+        profile=at.settings.profile_of(corpus, selected.get("profile", "full")),
+        split=selected.get("split"),
         corpus=corpus,
-        recipe=recipe_of(recipe),
+        recipe=recipe_of(selected.get("recipe", "default")),
         window=WindowSpec(),
-        selection=selection_of(where=where),
+        selection=selection_of(where=selected.get("where")),
+        splits=load_splits(selected.get("splits"), selected.get("aliases")),
     )
     return Chosen(request, view)

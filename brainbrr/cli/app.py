@@ -424,6 +424,8 @@ splits_options = options(
 recipe_option = click.option(
     "--recipe", type=RECIPE, default="default", metavar="NAME|FILE", help="Recipe name or .toml file."
 )
+transfer_options = options(click.argument("view", required=False), selects(), splits_options, recipe_option)
+"""Which recordings a command of sharing takes: a selection, or a frozen view by its digest."""
 staged_option = click.option(
     "--staged",
     type=click.Path(path_type=Path),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from brainbrr.cli.app import Session, command, recipe_option, selects
+from brainbrr.cli.app import Session, command, transfer_options
 from brainbrr.cli.output import Output, duration, many, size, some
 
 if TYPE_CHECKING:
@@ -15,22 +15,9 @@ if TYPE_CHECKING:
 
 @command("push", exits=(3, 4, 6, 8), example="brainbrr push lab --profile dev")
 @click.argument("remote")
-@click.argument("view", required=False)
-@selects()
-@recipe_option
+@transfer_options
 @click.option("--replace", is_flag=True, help="Where catalogs differ about a recording, let this store's row win.")
-def push(
-    session: Session,
-    *,
-    remote: str,
-    view: str | None,
-    corpus: str | None,
-    profile: str,
-    split: str | None,
-    where: tuple[tuple[str, str], ...],
-    recipe: str,
-    replace: bool,
-) -> int:
+def push(session: Session, *, remote: str, replace: bool, **selected: Any) -> int:
     """Send to REMOTE what it lacks of a profile, or of the frozen VIEW; a store is created there if there is none.
 
     REMOTE is a name of `brainbrr remote list`, or a path (with a "/") or URL. Each object is verified by SHA-256 before
@@ -38,20 +25,9 @@ def push(
     travels.
     """
     from brainbrr.api.share import push as run
-    from brainbrr.views.columns import condition_text
 
-    report = run(
-        remote,
-        store=session.given["store"],
-        view=view,
-        corpus=corpus,
-        profile=profile,
-        split=split,
-        where=[condition_text(field, value) for field, value in where],
-        recipe=recipe,
-        replace=replace,
-        progress=session.progress(),
-    )
+    store, progress = session.given["store"], session.progress()
+    report = run(remote, store=store, replace=replace, progress=progress, **selected)
     session.show(report, table)
     return report.exit_code
 
