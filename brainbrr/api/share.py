@@ -10,10 +10,10 @@ from brainbrr.api.arguments import Location, Place, Selected, place, recipe_of, 
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.errors import UsageError
 from brainbrr.loading.windows import WindowSpec
-from brainbrr.share import remotes as _remotes
 from brainbrr.share import transfer
-from brainbrr.share.remotes import RemotesReport
 from brainbrr.share.transfer import Chosen, TransferReport
+from brainbrr.store import remotes as _remotes
+from brainbrr.store.remotes import RemotesReport
 from brainbrr.store.store import Store
 from brainbrr.views.report import ViewRequest
 from brainbrr.views.select import resolve_corpus

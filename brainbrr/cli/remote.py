@@ -11,7 +11,7 @@ from brainbrr.cli.output import Output, many
 from brainbrr.errors import Fix, UsageError
 
 if TYPE_CHECKING:
-    from brainbrr.share.remotes import RemotesReport
+    from brainbrr.store.remotes import RemotesReport
 
 
 @command("remote", exits=(4,), example="brainbrr remote add lab /nfs/eeg/store && brainbrr pull lab --profile dev")
@@ -26,7 +26,7 @@ def remote(session: Session, *, action: str, name: str | None, url: str | None, 
     (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ...) or the cloud's own configuration; they are never kept. A corpus that is
     not open is only sent to a remote that was added with --private.
     """
-    from brainbrr.share import remotes
+    from brainbrr.store import remotes
 
     needs = {"list": (False, False), "remove": (True, False), "add": (True, True)}[action]
     if (name is not None, url is not None) != needs:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from brainbrr.eeg.corpus.terms import Terms
 from brainbrr.errors import AccessError, Fix
-from brainbrr.share.remotes import Remote
 from brainbrr.store.catalog import Catalog
+from brainbrr.store.remotes import Remote
 
 
 def terms_of(catalog: Catalog) -> Terms:

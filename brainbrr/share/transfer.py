@@ -7,10 +7,8 @@ appears after its object, the catalog after the records, and the frozen view las
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,32 +20,18 @@ from brainbrr.core.statcache import Host
 from brainbrr.eeg.corpus.terms import strictest
 from brainbrr.eeg.quality.detector import QUALITY_VERSION
 from brainbrr.errors import Fix, IntegrityError, UsageError, ViewNotReadyError
-from brainbrr.share import remotes
-from brainbrr.share.remotes import Remote
 from brainbrr.share.terms import require_allowed
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import copy as copies
-from brainbrr.store import formats, frozen_views, reader
+from brainbrr.store import frozen_views, remotes
 from brainbrr.store.catalog import Catalog, Row
-from brainbrr.store.checks import SampleSums, check_sums
-from brainbrr.store.formats import ARRAY_FILE, SHARD_FILE
-from brainbrr.store.records import Record
 from brainbrr.store.remote import RemoteStore, index_bytes
+from brainbrr.store.remotes import Remote
+from brainbrr.store.send import Failed, Sent, send
 from brainbrr.store.store import Store
 from brainbrr.views.report import ViewRequest
 from brainbrr.views.report import view as view_of
 from brainbrr.views.select import members, resolve_corpus
 from brainbrr.views.view import View
-
-_THREADS_REMOTE, _THREADS_LOCAL = 24, 4
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A recording that could not be sent, and why."""
-
-    recording: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -104,7 +88,7 @@ def push(
     require_allowed(_catalog(store, view.corpus), remote, what=f"sending it to {remote.name}")
     target = remotes.open_or_create(remote.url, host, like=store)
     known = view.digest is not None and _has_view(target, view.digest)
-    sent = Sent(reused=len(view.recordings)) if known else send(store, target, view, "pushing", progress)
+    sent = Sent(reused=len(view.recordings)) if known else _send(store, target, view, "pushing", progress)
     differing, is_new = send_catalog(store, target, view.corpus, prefer_source=replace)
     if view.state == "ready" and not sent.failed and not known:
         freeze(target, view)
@@ -133,12 +117,17 @@ def pull(store: Store, remote: Remote, source: Store, chosen: Chosen, *, progres
     """
     began = time.monotonic()
     view = _view(source, chosen)
-    sent = send(source, store, view, "pulling", progress)
+    sent = _send(source, store, view, "pulling", progress)
     differing, _ = send_catalog(source, store, view.corpus, prefer_source=True)
     store.cancel_deletions()
     if chosen.digest is not None and view.state == "ready" and not sent.failed:
         freeze(store, view)
     return _report("pull", remote, store, view, sent, differing, "the remote's", began)
+
+
+def _send(source: Store, target: Store, view: View, task: str, progress: Progress) -> Sent:
+    recordings = ((each.path, each.record) for each in view.recordings)
+    return send(source, target, recordings, findings=QUALITY_VERSION, task=task, progress=progress)
 
 
 def _report(
@@ -225,150 +214,6 @@ def freeze(target: Store, view: View) -> None:
         target.freeze(str(view.digest), view.to_json())
     else:
         frozen_views.freeze(target, str(view.digest), view.to_json())
-
-
-@dataclass
-class Sent:
-    """What was sent so far."""
-
-    objects: int = 0
-    reused: int = 0
-    n_bytes: int = 0
-    failed: list[Failed] = dataclasses.field(default_factory=list)
-
-
-def send(source: Store, target: Store, view: View, task: str, progress: Progress) -> Sent:
-    """Ensure that the target has each object of a view, then its record. Damage in the source does not stop the rest.
-
-    Raises RemoteError, SpaceError or OSError where going on is useless; what was sent until then stays.
-    """
-    present = present_in(target, [recording.record for recording in view.recordings])
-    objects: dict[str, list[Any]] = {}
-    for recording in view.recordings:
-        if recording.key not in present:
-            objects.setdefault(recording.content, []).append(recording)
-    sent = Sent(reused=sum(recording.key in present for recording in view.recordings))
-    far = isinstance(source, RemoteStore) or isinstance(target, RemoteStore)
-    pool = ThreadPoolExecutor(_THREADS_REMOTE if far else _THREADS_LOCAL, thread_name_prefix="brainbrr-send")
-    progress.start(task, sum(each[0].record.array.shard_bytes for each in objects.values()), "B")
-    try:
-        waiting = {
-            pool.submit(_send_one, source, target, [each.record for each in all_of]): all_of
-            for all_of in objects.values()
-        }
-        for done in as_completed(waiting):
-            try:
-                n_bytes = done.result()
-                sent.objects += n_bytes > 0
-                sent.n_bytes += n_bytes
-            except (IntegrityError, UsageError) as error:
-                if error.code == "remote-denied":
-                    raise
-                sent.failed += [Failed(each.path, error.what) for each in waiting[done]]
-            progress.advance(waiting[done][0].record.array.shard_bytes)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        progress.stop()
-    return sent
-
-
-def present_in(target: Store, records: Sequence[Record]) -> set[str]:
-    """Return the keys of which the target has record and object."""
-    if isinstance(target, RemoteStore):
-        return target.which([record.key for record in records])
-
-    def has(record: Record) -> bool:
-        try:
-            existing = target.record(record.key)
-        except IntegrityError:
-            return False
-        return existing is not None and existing.content == record.content and target.has_object(existing)
-
-    return {record.key for record in records if has(record)}
-
-
-def _send_one(source: Store, target: Store, records: Sequence[Record]) -> int:
-    """Send the one object of some records, and them after it; return the bytes of the object."""
-    n_bytes = send_object(source, target, records[0])
-    for record in records:
-        if isinstance(target, RemoteStore):
-            target.add_record(record)
-        else:
-            copies.add_record(target, record)
-        if source.has_findings(record.key, QUALITY_VERSION) and (found := source.findings(record.key, QUALITY_VERSION)):
-            target.put_findings(record.key, QUALITY_VERSION, found)
-    return n_bytes
-
-
-def send_object(source: Store, target: Store, record: Record) -> int:
-    """Ensure that the target has a record's object; return the bytes that were written, 0 where it had it."""
-    if isinstance(target, RemoteStore):
-        return target.add_object(record.content, record.array, verified_shard(source, target, record))
-    if copies.has_copy(target, record.content, durable=True):
-        return 0
-    n_bytes = record.array.shard_bytes
-    files.check_space(target.location, n_bytes=n_bytes // formats.SAVES_AT_MOST[target.codec], n_inodes=5)
-
-    def fill(folder: Path) -> int:
-        if isinstance(source, RemoteStore):
-            return _download(source, target, record, folder)
-        return copies.copy_files(source, target, record.content, folder)
-
-    for last in (False, True):  # what a connection changed on the way comes again
-        try:
-            with files.writing(target.location, n_bytes=n_bytes):
-                return copies.add_object(target, record.content, fill, lambda folder: _verify(folder, record))
-        except IntegrityError:
-            if last or not isinstance(source, RemoteStore):
-                raise
-    return 0
-
-
-def _verify(folder: Path, record: Record) -> None:
-    """Raise IntegrityError unless a folder holds the object of a record, and the record says of it what is true."""
-    reader.inspect(folder)
-    sums = SampleSums()
-    if (found := reader.decode(folder, observer=sums)) != record.content:
-        what = f"what came for content {record.content[:12]} has content {found[:12]}"
-        raise IntegrityError(what, fix="the source is damaged or forged: nothing of it was kept")
-    check_sums(record, sums.digests())
-
-
-def _download(source: RemoteStore, target: Store, record: Record, folder: Path) -> int:
-    """Write an object's two files into a new folder, durable; of the source only the shard is fetched."""
-    meta, size = record.array, source.shard_size(record.content, record.array)
-    blocks = source.shard_blocks(record.content, size)
-    if source.codec != target.codec:
-        with reader.over_bytes(b"".join(blocks), meta, source.codec, folder=folder) as original:
-            return copies.recode(original, target, folder)
-    files.make_folder(folder, target.layout.folder_mode)
-    with (folder / SHARD_FILE).open("xb", buffering=0) as file:
-        for block in blocks:
-            files.write_all(file.fileno(), block)
-        files.finish(file.fileno())
-    data = formats.zarr_json(meta, target.codec)
-    files.write(folder / ARRAY_FILE, data)
-    files.sync_folder(folder)
-    return size + len(data)
-
-
-def verified_shard(source: Store, target: Store, record: Record) -> bytes:
-    """Return the bytes of a record's shard in the target's codec, verified after they were read."""
-    folder, meta = source.path_of("object", record.content), record.array
-    if isinstance(source, RemoteStore):
-        data = b"".join(source.shard_blocks(record.content, source.shard_size(record.content, meta)))
-    else:
-        if reader.inspect(folder, codec=source.codec) != meta:
-            raise IntegrityError("record and object disagree about the array", where=folder, fix=reader.RESTORE)
-        data = files.read(folder / SHARD_FILE, limit=meta.tiling(source.codec).shard_sizes[-1], folders=2)
-    with reader.over_bytes(data, meta, source.codec, folder=folder) as opened:
-        if (found := reader.content_of(opened)) != record.content:
-            raise reader.wrong_content(folder, found)
-        if source.codec == target.codec:
-            return data
-        with tempfile.TemporaryDirectory(prefix="brainbrr-") as name:
-            copies.recode(opened, target, Path(name) / "object")
-            return (Path(name) / "object" / SHARD_FILE).read_bytes()
 
 
 # Catalogs

@@ -18,6 +18,7 @@ from brainbrr.core.failpoints import reach
 from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import reader
+from brainbrr.store.checks import SampleSums, check_sums
 from brainbrr.store.damage import Kind
 from brainbrr.store.formats import ARRAY_FILE, SAVES_AT_MOST, SHARD_FILE
 from brainbrr.store.integrity import verify_place, verify_record
@@ -33,12 +34,15 @@ _BLOCK_BYTES = 1 << 22
 _FILE_BLOCK_BYTES = 1 << 23
 
 
-def copy_object(source: Store, target: Store, content: str, *, durable: bool = True) -> int:
+def copy_object(
+    source: Store, target: Store, content: str, *, record: Record | None = None, durable: bool = True
+) -> int:
     """Ensure that an object exists in the target, and return the bytes written: 0 where it existed.
 
     Files are copied byte for byte, each read once from front to end, or recoded for a target of another codec. The
     copy is decoded and compared with its content before it appears; of an existing one the structure is verified, and
-    every checksum unless `durable`. Raises IntegrityError naming what is damaged, the original or the copy; SpaceError.
+    every checksum unless `durable`. `record`: what must be true of the copy's samples. Raises IntegrityError naming what
+    is damaged, the original or the copy; SpaceError.
     """
     verify_place(source, content)
     if has_copy(target, content, durable=durable):
@@ -49,7 +53,7 @@ def copy_object(source: Store, target: Store, content: str, *, durable: bool = T
         return copy_files(source, target, content, folder, durable=durable)
 
     def verify(folder: Path) -> None:
-        _verify_copy(folder, original, content)
+        _verify_copy(folder, original, content, record)
 
     with _room(source, target, content) if durable else contextlib.nullcontext():
         return add_object(target, content, fill, verify, durable=durable)
@@ -180,12 +184,16 @@ def _advise(descriptor: int, advice: str) -> None:
         os.posix_fadvise(descriptor, 0, 0, getattr(os, advice))
 
 
-def _verify_copy(copy: Path, original: Path, content: str) -> None:
+def _verify_copy(copy: Path, original: Path, content: str, record: Record | None) -> None:
     """Decode a copy and compare it with its content; where it differs, say which of the two is damaged."""
+    same, sums = False, SampleSums() if record else None
     with contextlib.suppress(IntegrityError):
         reader.inspect(copy)
-        if reader.decode(copy) == content:
-            return
+        same = reader.decode(copy, observer=sums) == content
+    if same:
+        if record is not None and sums is not None:
+            check_sums(record, sums.digests())
+        return
     reader.inspect(original)
     if (found := reader.decode(original)) != content:
         raise reader.wrong_content(original, found)

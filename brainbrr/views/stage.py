@@ -34,6 +34,7 @@ from brainbrr.errors import IntegrityError, SpaceError, UsageError, ViewNotReady
 from brainbrr.store import copy as copies
 from brainbrr.store.reader import RESTORE
 from brainbrr.store.records import Record
+from brainbrr.store.send import send_object
 from brainbrr.store.store import Store
 from brainbrr.views.view import View
 
@@ -502,8 +503,11 @@ def _copy_all(
 
     def one(content: str) -> int:
         with folder.claim(content):
-            n_bytes = copies.copy_object(source, target, content, durable=False)
-        for record in objects[content]:
+            if records := objects[content]:
+                n_bytes = send_object(source, target, records[0], durable=False)
+            else:
+                n_bytes = copies.copy_object(source, target, content, durable=False)
+        for record in records:
             copies.stage_record(record, target)
         return n_bytes
 

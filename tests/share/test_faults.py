@@ -16,10 +16,11 @@ from brainbrr.errors import BrainbrrError
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.profiles import load_profiles
 from brainbrr.settings import configs
-from brainbrr.share import remotes, transfer
-from brainbrr.share.remotes import Remote
+from brainbrr.share import transfer
 from brainbrr.share.transfer import Chosen
+from brainbrr.store import remotes
 from brainbrr.store.remote import RemoteStore
+from brainbrr.store.remotes import Remote
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
 from brainbrr.views.report import ViewRequest

@@ -12,8 +12,9 @@ from brainbrr.core.progress import Silent
 from brainbrr.core.statcache import Host
 from brainbrr.eeg.corpus.terms import TUSZ, Terms, given_terms, published_terms, strictest
 from brainbrr.errors import AccessError, UsageError
-from brainbrr.share import remotes, transfer
+from brainbrr.share import transfer
 from brainbrr.share.terms import require_allowed, terms_of
+from brainbrr.store import remotes
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.store import Store
 

@@ -20,11 +20,12 @@ from brainbrr.errors import BrainbrrError, FormatError, IntegrityError, UsageErr
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.profiles import Profile, load_profiles
 from brainbrr.settings import configs
-from brainbrr.share import remotes, transfer
-from brainbrr.share.remotes import Remote
+from brainbrr.share import transfer
 from brainbrr.share.transfer import Chosen, TransferReport
+from brainbrr.store import remotes
 from brainbrr.store.places import RemoteError, open_place
 from brainbrr.store.remote import RemoteStore, open_remote
+from brainbrr.store.remotes import Remote
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
 from brainbrr.views.report import ViewRequest
