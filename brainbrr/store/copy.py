@@ -41,8 +41,8 @@ def copy_object(
 
     Files are copied byte for byte, each read once from front to end, or recoded for a target of another codec. The
     copy is decoded and compared with its content before it appears; of an existing one the structure is verified, and
-    every checksum unless `durable`. `record`: what must be true of the copy's samples. Raises IntegrityError naming what
-    is damaged, the original or the copy; SpaceError.
+    every checksum unless `durable`. `record`: what must be true of the copy's samples. Raises IntegrityError naming
+    what is damaged, the original or the copy; SpaceError.
     """
     verify_place(source, content)
     if has_copy(target, content, durable=durable):
