@@ -86,8 +86,9 @@ class ModelConfig(Section):
     of filters that every channel shares; `d_inner` of a Mamba-2 layer is expand · d_model and holds heads of `headdim`.
     `unet` puts a U-Net around the blocks instead: one stage per stride, `stem_width` wide and doubling up to d_model,
     and `residual_convs` residual convolutions at its bottom. `scan` chooses how the layers are computed: `auto` is
-    mamba-ssm's Triton kernels on CUDA, where installed, else plain torch in chunks of `chunk`. `checkpoint` computes
-    activations again in the backward pass: less memory, about a third more time.
+    mamba-ssm's Triton kernels on CUDA, where installed, else plain torch in chunks of `chunk`. `dropout` is the share
+    of each block's output that is zeroed in training. `checkpoint` computes activations again in the backward pass:
+    less memory, about a third more time.
     """
 
     d_model: int = Field(default=64, ge=8, le=1 << 16)
@@ -101,6 +102,7 @@ class ModelConfig(Section):
     stem_width: int = Field(default=24, ge=1, le=1 << 16)
     unet: bool = False
     residual_convs: int = Field(default=0, ge=0, le=1 << 10)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     scan: Literal["auto", "torch", "triton"] = "auto"
     checkpoint: bool = False
 

@@ -161,13 +161,14 @@ class BiMamba2(nn.Module):
         self.norm = nn.RMSNorm(config.d_model, eps=1e-5)
         self.forwards, self.backwards = Mamba2(config), Mamba2(config)
         self.fuse = nn.Linear(2 * config.d_model, config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, u: Tensor) -> Tensor:
         """Return (batch, length, d_model); every step sees the complete sequence."""
         normed = self.norm(u)
         backward = self.backwards(normed.flip(1).contiguous()).flip(1)
         fused: Tensor = self.fuse(torch.cat([self.forwards(normed), backward], dim=-1))
-        return u + fused
+        return u + self.dropout(fused)  # type: ignore[no-any-return]
 
 
 class Stem(nn.Module):
@@ -242,7 +243,7 @@ class Detector(nn.Module):
 
     def _run(self, part: nn.Module, *inputs: Any) -> Any:
         if self.checkpoint and torch.is_grad_enabled():
-            return checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)  # nothing here is random
+            return checkpoint(part, *inputs, use_reentrant=False)
         return part(*inputs)
 
 
