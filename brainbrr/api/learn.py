@@ -324,6 +324,7 @@ def evaluate(
     aliases: Mapping[str, str] | str | Path | None = None,
     weights: Literal["best", "last"] = "best",
     tune_rule: bool = False,
+    hard_negatives: Location = None,
     store: Store | Location = None,
     runs: Location = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
@@ -351,6 +352,9 @@ def evaluate(
         The run's best weights by its validation, where it validated, or its last.
     tune_rule : bool
         Choose the rule of events (shortest length, gap, hysteresis) together with the threshold.
+    hard_negatives : path-like, optional
+        A file to write: the false alarms on the recordings of the training, which ``train.hard_negatives`` of a next
+        training reads.
     store : Store or path-like, optional
         Where splits are opened. Default: the store of `view`, else the one that ``brainbrr status`` shows.
     runs : path-like, optional
@@ -395,6 +399,7 @@ def evaluate(
         aliases=aliases,
         weights=weights,
         tune_rule=tune_rule,
+        hard_negatives=None if hard_negatives is None else Path(hard_negatives),
     )
     return _evaluate(run, options, settings, progress)
 

@@ -34,6 +34,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="The run's best weights by its validation, or its last.",
 )
+@click.option(
+    "--hard-negatives",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="OUT",
+    help="Also write the false alarms on the recordings of the training: a next one learns from them with "
+    "`--set train.hard_negatives=OUT`.",
+)
 def evaluate(
     session: Session,
     *,
@@ -47,6 +54,7 @@ def evaluate(
     tune: str,
     tune_rule: bool,
     weights: Which,
+    hard_negatives: Path | None,
 ) -> int:
     """Score RUN (a folder or a name) on a split that it was not trained on, beside a line-length baseline.
 
@@ -66,6 +74,7 @@ def evaluate(
         aliases=aliases,
         weights=weights,
         tune_rule=tune_rule,
+        hard_negatives=hard_negatives,
     )
     report = score(run, options, session.settings, session.progress())
     session.show(report, table)
@@ -87,6 +96,9 @@ def table(out: Output, report: EvaluateReport) -> None:
     about(out, found)
     thresholds = f"{found['threshold']:.4g}, line length {found['baseline']['threshold']:.4g}"
     out.pairs([("thresholds", f"{thresholds}, from {found['threshold_from']}"), ("weights", found["weights"])])
+    if mined := found.get("hard_negatives"):
+        n, of = many(mined["false_alarms"], "false alarm"), many(mined["recordings"], "recording")
+        out.note(f"{mined['file']}: {n} in {of} of the training")
     for sentence in verdict(found):
         out.note(sentence)
 

@@ -142,8 +142,10 @@ class OptimiserConfig(Section):
     A step takes `accumulate` batches of each process. `balance`: the loader's, or "none" for every window once an
     epoch; `pos_weight` weighs seizure samples, and `focal` scales a sample's loss by its error to `focal_gamma`: one
     of the three at most. `patient_cap`: at most so many windows of one patient of each class in a round, drawn again
-    each time; 0 for all. `ema` is the decay of an average of the weights that is the run's result; 0 for none.
-    `bf16` counts on CUDA only; `deterministic` makes CUDA add in one order. `log` names loggers to show the steps in.
+    each time; 0 for all. `hard_negatives` is a file of `evaluate --hard-negatives`: windows with its false alarms take
+    every second place of the background. `ema` is the decay of an average of the weights that is the run's result; 0
+    for none. `bf16` counts on CUDA only; `deterministic` makes CUDA add in one order. `log` names loggers to show the
+    steps in.
     Every `validate_every` steps, and after the last one, the weights are scored on patients of dev; 0 for never. The
     best ones by `best_by` are the run's result, and a training without a better score in `patience` validations ends;
     0 for no such end.
@@ -160,6 +162,7 @@ class OptimiserConfig(Section):
         "balanced"
     )
     patient_cap: int = Field(default=0, ge=0)
+    hard_negatives: str = ""
     loss: Literal["bce", "focal"] = "bce"
     focal_gamma: float = Field(default=2.0, ge=1)
     pos_weight: float = Field(default=1.0, gt=0)
@@ -187,13 +190,17 @@ class OptimiserConfig(Section):
                 f"{' and '.join(used)}: each answers the same imbalance, so together they overshoot; keep one, "
                 'and turn the others off with balance = "none", loss = "bce", pos_weight = 1'
             )
+        if self.hard_negatives and self.balance == "none":
+            raise ValueError("hard_negatives take places of the background: they need a balance")
         return self
 
-    def sampling(self, seed: int) -> Sampling:
-        """Return how the loader chooses windows."""
+    def sampling(self, seed: int, hard_negatives: Sequence[int] = ()) -> Sampling:
+        """Return how the loader chooses windows; `hard_negatives` are windows of the view."""
         balance = self.balance if isinstance(self.balance, str) else {str(name): n for name, n in self.balance.items()}
         cap = self.patient_cap or None
-        return Sampling(seed, balance=None if balance == "none" else balance, patient_cap=cap)
+        return Sampling(
+            seed, balance=None if balance == "none" else balance, patient_cap=cap, hard_negatives=hard_negatives
+        )
 
 
 class AugmentConfig(Section):

@@ -18,6 +18,7 @@ from brainbrr.core.progress import Progress, Silent
 from brainbrr.errors import UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r
 from brainbrr.learn.figures import Example
+from brainbrr.learn.hard_negatives import false_alarms
 from brainbrr.learn.held_out import check_apart, probabilities
 from brainbrr.learn.predict import device_for, load_detector, write_events, write_probabilities
 from brainbrr.learn.report import write_report
@@ -28,6 +29,7 @@ from brainbrr.scoring.breakdown import by_seizure, latency_spread, operating_cur
 from brainbrr.scoring.calibration import NO_CALIBRATION, Calibration, reliability
 from brainbrr.scoring.events import EventRule, Scored, events_of, known_steps
 from brainbrr.scoring.metrics import SCORER, Judged, metrics, outcomes_at
+from brainbrr.store.store import Store
 from brainbrr.views.splits import Aliases
 from brainbrr.views.view import View
 
@@ -56,6 +58,7 @@ def evaluate(
     aliases: Aliases | None = None,
     weights: r.Which = "best",
     tune_rule: bool = False,
+    hard_negatives: Path | None = None,
     progress: Progress | None = None,
 ) -> EvaluateReport:
     """Score a finished run on a view of held-out recordings, and write report.html into the run.
@@ -63,7 +66,8 @@ def evaluate(
     With `tune` (the dev split), thresholds are chosen on it, once, and kept in the run; else those in the run are
     used, unless they were chosen on a patient of this view, else the config's. Patients on whom the best weights were
     chosen do not take part in it where others have seizures; `tune_rule` chooses the rule of events with them.
-    `weights`: the best or the last ones. Recordings without labels are left out and counted. Hours and rates are over
+    `weights`: the best or the last ones. `hard_negatives` is a file to write with the false alarms on the recordings
+    of the training, for a next one. Recordings without labels are left out and counted. Hours and rates are over
     time that is known to be seizure or background; the rest is `hours_unknown`.
     Raises LeakError when the view, the tuning view and the training share a patient (under any of its `aliases`),
     source or content,
@@ -106,10 +110,24 @@ def evaluate(
     }
     found["hours_unknown"] = sum(each.duration_s for each in view.recordings) / 3600 - found["hours"]
     found["beats_baseline"] = {name: _beats(found, name) for name in ("auroc", "auprc", "event_f1")}
+    if hard_negatives is not None:
+        found["hard_negatives"] = _mine(opened, view.store, detector, thresholds, hard_negatives, progress)
     rows = recording_rows(outcomes, judged)
     _save(opened, view, scored, {"metrics": found, "recordings": rows}, thresholds, rule)
     write_report(opened, view, found, _example(scored, baseline, thresholds, rule))
     return EvaluateReport(run=run, view_digest=str(view.digest), metrics=found, scorer=SCORER, recordings=rows)
+
+
+def _mine(
+    run: r.Run, store: Store, detector: SeriesOf, thresholds: Thresholds, file: Path, progress: Progress
+) -> dict[str, Any]:
+    """Write where the detector raises false alarms on what it learned from; return how many."""
+    training = View.from_json(store, run.view)
+    scored = list(scored_by(training, detector, "score the training", progress))
+    outcomes = outcomes_at(scored, thresholds.detector, thresholds.event_rule(run.config.evaluate))
+    mined = false_alarms(outcomes, training, run.folder.resolve().name)
+    mined.write(file)
+    return {"file": str(file), "false_alarms": mined.n_alarms, "recordings": len(mined.recordings)}
 
 
 def _calibrated(scored: list[Scored], calibration: Calibration | None) -> dict[str, Any]:

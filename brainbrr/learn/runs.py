@@ -2,7 +2,8 @@
 
 config.toml · view.json (frozen) · dev.json (frozen: what it validates on) · metrics.jsonl · checkpoint.safetensors (the
 last one) · validation.json · best.safetensors · model.safetensors (the last weights) · later the scores. A run that
-started from another's weights has those in init.safetensors, and the recordings that they were trained on in init.json.
+started from another's weights has those in init.safetensors, and the recordings that they were trained on in init.json;
+one that learns from false alarms has their file as hard-negatives.json.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from brainbrr.core.toml import read_toml
 from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.learn.config import WEIGHTLESS, TrainConfig
 from brainbrr.learn.distributed import World
+from brainbrr.learn.hard_negatives import HardNegatives
 from brainbrr.store.frozen_views import check_frozen
 from brainbrr.store.sidecars import MAX_CATALOG_BYTES
 from brainbrr.views.view import View
@@ -160,6 +162,11 @@ class Run:
         return self.folder / "init.safetensors"
 
     @property
+    def hard_negatives(self) -> Path:
+        """A copy of the file that the config names, where it names one."""
+        return self.folder / "hard-negatives.json"
+
+    @property
     def checkpoint(self) -> Path:
         """Weights and optimiser at the last step that was saved."""
         return self.folder / "checkpoint.safetensors"
@@ -230,6 +237,7 @@ def create(
     name: str | None = None,
     init: Run | None = None,
     dev: Mapping[str, Any] | None = None,
+    hard: HardNegatives | None = None,
     like: Path | None = None,
 ) -> Run:
     """Create a new run's folder, completely or not at all. `init` is the finished run that gives the first weights.
@@ -249,6 +257,8 @@ def create(
         files.replace(draft.folder / "view.json", json.dumps(view, indent=1).encode())
         if dev is not None:
             files.replace(draft.folder / "dev.json", json.dumps(dev, indent=1).encode())
+        if hard is not None:
+            hard.write(draft.hard_negatives)
         if init is not None:
             files.replace(draft.init, init.result().read_bytes())
             files.replace(draft.folder / "init.json", json.dumps({"seen": before}).encode())
@@ -392,6 +402,7 @@ def begin(
     name: str | None,
     init: Path | None,
     dev: View | None,
+    hard: HardNegatives | None,
     weights: Weights,
     world: World,
 ) -> Run:
@@ -405,7 +416,7 @@ def begin(
     name = world.name(name or name_of(config))
     if world.writes:
         frozen = None if dev is None else dev.to_json()
-        create(runs, config, view.to_json(), name=name, init=before, dev=frozen, like=view.store.location)
+        create(runs, config, view.to_json(), name=name, init=before, dev=frozen, hard=hard, like=view.store.location)
     world.meet()
     return open_run(runs / name)
 

@@ -324,6 +324,8 @@ class EvaluateOptions:
     aliases: Mapping[str, str] | str | Path | None = None
     weights: Which = "best"
     tune_rule: bool = False
+    hard_negatives: Path | None = None
+    """A file to write: the false alarms on the recordings of the training."""
 
     def __post_init__(self) -> None:
         if isinstance(self.view, str) and self.tune == self.view:
@@ -371,6 +373,7 @@ def evaluate(run: str | Path, options: EvaluateOptions, settings: Settings, prog
         aliases=aliases,
         weights=options.weights,
         tune_rule=options.tune_rule,
+        hard_negatives=options.hard_negatives,
         progress=progress,
     )
 

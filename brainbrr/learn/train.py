@@ -30,6 +30,7 @@ from brainbrr.learn import loggers
 from brainbrr.learn import runs as r
 from brainbrr.learn.config import OptimiserConfig, TrainConfig, window_fields
 from brainbrr.learn.distributed import World, device_of, interrupts, this_world
+from brainbrr.learn.hard_negatives import HardNegatives
 from brainbrr.learn.held_out import check_apart
 from brainbrr.learn.model import Detector, n_parameters, require_shapes
 from brainbrr.learn.runs import begin, reopen
@@ -99,6 +100,8 @@ class Training:
     losses: deque[float]
     """Of the last steps: their mean is the run's loss."""
     validator: Validator | None
+    hard_negatives: tuple[int, ...] = ()
+    """Windows of the view."""
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -225,7 +228,11 @@ def _set_up(
         _require_own_weights(resume, len(view.channels), config)
     state = _initial(len(view.channels), config, device)
     _check_room(resume or runs, state)
-    identity = sha256(f"{resume is None} {digest} {config.to_toml()}".encode())
+    mined = config.train.hard_negatives if resume is None else ""
+    hard = HardNegatives.read(Path(mined)) if mined else None
+    if hard is not None:
+        hard.windows(view)  # before anything is written: there may be none
+    identity = sha256(f"{resume is None} {digest} {config.to_toml()} {hard!r}".encode())
     if len(set(world.all(int(identity[:15], 16)))) > 1:
         raise IntegrityError(
             "the processes find different runs, views or configs",
@@ -237,7 +244,7 @@ def _set_up(
         dev = dev if config.train.validate_every else None
         if dev is not None:
             _check_held_out(view, dev, init)
-        run = begin(view, config, runs, name=name, init=init, dev=dev, weights=weights, world=world)
+        run = begin(view, config, runs, name=name, init=init, dev=dev, hard=hard, weights=weights, world=world)
     else:
         run = reopen(resume, config, digest, init=init)
     view = View.from_json(view.store, run.view)  # in the run's own order: the digest does not cover that
@@ -251,7 +258,8 @@ def _set_up(
     losses = deque((row["loss"] for row in run.history() if row["step"] < first), maxlen=r.LOSS_OVER)
     frozen = run.dev if world.writes else None
     validator = None if frozen is None else Validator(View.from_json((dev or view).store, frozen), config)
-    return Training(run, view, config, state, world, threads, losses, validator), first
+    windows = HardNegatives.read(run.hard_negatives).windows(view) if config.train.hard_negatives else ()
+    return Training(run, view, config, state, world, threads, losses, validator, windows), first
 
 
 def _learn(training: Training, first: int, progress: Progress) -> int:
@@ -269,7 +277,7 @@ def _learn(training: Training, first: int, progress: Progress) -> int:
             _reproducible(world.device, deterministic=config.deterministic, threads=training.threads),
             _log(training, first) as log,
             torch_loader(
-                view.index, view.store, _choices(training.config, first), mode="auto", device=world.device
+                view.index, view.store, _choices(training, first), mode="auto", device=world.device
             ) as batches,
         ):
             while done < config.steps and not (config.patience and training.is_over):
@@ -451,11 +459,12 @@ def _take(average: dict[str, Tensor] | None, values: Mapping[str, Tensor], *, wh
         old.copy_(values[name])
 
 
-def _choices(config: TrainConfig, step: int) -> Choices:
+def _choices(training: Training, step: int) -> Choices:
     """Return what the loader gives this process, from a step on."""
+    config = training.config
     choices = Choices(
         batch=config.train.batch,
-        sampling=config.train.sampling(config.seed),
+        sampling=config.train.sampling(config.seed, training.hard_negatives),
         augment=Augment(**config.augment.model_dump()),
         start_step=step * config.train.accumulate,
         threads=config.train.loader_threads,
