@@ -9,9 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from brainbrr.engines import slurm
 from brainbrr.engines.engine import Engine
+from brainbrr.engines.local import local_engine
 from brainbrr.errors import BrainbrrError, SpaceError
 from brainbrr.ingest.build import Builder, Built, Busy, Task, build, build_all
 from brainbrr.store import leases
@@ -102,3 +105,20 @@ def build_beside(builder: Builder, tasks: Sequence[Task], engine: Engine) -> Non
         "waiting for another process, which builds 1 of these recordings"
     ]
     assert list((builder.location / "leases").iterdir()) == []
+
+
+@dataclass(frozen=True)
+class InPlace(slurm.Slurm):
+    """SLURM whose one job runs where it is submitted, in this process."""
+
+    max_jobs: int = 1
+    cluster: str = "local"
+
+    def _submit(self, executor: Any, shares: Sequence[slurm.Share]) -> list[Any]:
+        processes, slurm.Processes = slurm.Processes, lambda _: local_engine(1, 1)  # type: ignore[assignment,misc]
+        try:
+            for share in shares:
+                share()
+        finally:
+            slurm.Processes = processes  # type: ignore[misc]
+        return [SimpleNamespace(job_id="1", done=lambda: True, cancel=lambda check: None) for _ in shares]

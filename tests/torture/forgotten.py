@@ -15,20 +15,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 sys.path.append(str(Path(__file__).parent.parent))
 
 from helpers.killed import killed
 from helpers.support import EVERYTHING
+from helpers.works import InPlace
 
 import brainbrr
 from brainbrr.eeg.synthetic.corpus import write_corpus
-from brainbrr.engines import slurm as slurm_engine
 from brainbrr.engines.dask import Dask
-from brainbrr.engines.local import local_engine
-from brainbrr.engines.slurm import Share, Slurm
 from brainbrr.errors import UsageError
 from brainbrr.store.store import Store
 from brainbrr.views.retention import collect, forget
@@ -61,19 +57,8 @@ def ingest(place: Place) -> None:
     brainbrr.ingest(place.corpus, store=place.store, workers=1)
 
 
-class _InPlace(Slurm):
-    """Its jobs run where they are submitted, so that a kill hits one of them."""
-
-    def _submit(self, executor: Any, shares: list[Share[Any]]) -> list[Any]:
-        for share in shares:
-            share()
-        return [SimpleNamespace(job_id="1", done=lambda: True, cancel=lambda check: None) for _ in shares]
-
-
 def by_slurm(place: Place) -> None:
-    slurm_engine.Processes = lambda _: local_engine(1, 1)  # type: ignore[assignment,misc]
-    slurm = _InPlace(place.folder / "jobs", max_jobs=1, minutes=2, cluster="local")
-    brainbrr.ingest(place.corpus, store=place.store, executor=slurm)
+    brainbrr.ingest(place.corpus, store=place.store, executor=InPlace(place.folder / "jobs"))
 
 
 def by_dask(place: Place) -> None:
