@@ -25,6 +25,7 @@ from brainbrr.ingest.options import ACCEPT
 from brainbrr.store import copy
 from brainbrr.store.catalog import Row
 from brainbrr.store.damage import Restored
+from brainbrr.store.frozen_views import frozen_digest
 from brainbrr.store.integrity import verify_record, verify_record_file
 from brainbrr.store.restore import place_file
 from brainbrr.store.store import Store
@@ -34,10 +35,11 @@ _FROM = Fix(("repair", "--from", "STORE"))
 
 @dataclass(frozen=True)
 class Ingredients:
-    """What a key was made from."""
+    """What a key was made from: two digests, and the recipe's fields where the store has them."""
 
     source: str
-    recipe_fields: Mapping[str, object]
+    recipe: str
+    recipe_fields: Mapping[str, object] | None
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Provenance:
         """Return the origin of the result of made_from(), after hashing the EDF. Raises RecordingError."""
         if isinstance(found, RecordingError):
             raise found
-        recipe = self._recipe(found.recipe_fields)
+        recipe = self._recipe(found)
         return Origin(*self._edf(found.source), recipe)
 
     def made_from(self, key: str) -> Ingredients:
@@ -75,25 +77,26 @@ class Provenance:
         except (BrainbrrError, OSError):
             record = None
         if record is not None:
-            return Ingredients(record.source, record.recipe_fields)
-        for recipe, fields in self._recipes.items():
-            for source in self._rows:
-                if key_of(source=source, recipe=recipe) == key:
-                    return Ingredients(source, fields)
-        raise RecordingError(
-            "no recording in a catalog gives this key under a known recipe",
-            fix=Fix(_FROM, "; or ", ("verify", "--accept", "gone"), " if it is no longer needed"),
-        )
+            return Ingredients(record.source, record.recipe, record.recipe_fields)
+        if key not in self._named:
+            raise RecordingError(
+                "no catalog and no frozen view says what it was made from",
+                fix=Fix(
+                    _FROM, " that has its catalog, too; or ", ("verify", "--accept", "gone"), " if it is not needed"
+                ),
+            )
+        return self._named[key]
 
     @staticmethod
-    def _recipe(fields: Mapping[str, object]) -> Recipe:
-        digest = recipe_digest(fields)
-        preset = next((recipe.name for recipe in PRESETS.values() if recipe.digest == digest), "repaired")
+    def _recipe(found: Ingredients) -> Recipe:
+        if found.recipe_fields is None:
+            raise RecordingError(f"nothing in the store says what recipe {found.recipe[:8]} is", fix=Fix(_FROM))
+        preset = next((recipe.name for recipe in PRESETS.values() if recipe.digest == found.recipe), "repaired")
         try:
-            return Recipe.from_identity(fields, name=preset)
+            return Recipe.from_identity(found.recipe_fields, name=preset)
         except ValidationError:
             raise RecordingError(
-                f"this brainbrr cannot build recipe {digest[:8]}",
+                f"this brainbrr cannot build recipe {found.recipe[:8]}",
                 fix=Fix(_FROM, ", or with the version that built it"),
             ) from None
 
@@ -131,18 +134,35 @@ class Provenance:
         return rows
 
     @cached_property
-    def _recipes(self) -> dict[str, Mapping[str, object]]:
-        """By digest: the fields of every recipe that is known."""
-        return {recipe_digest(fields): fields for fields in self._recipe_fields()}
+    def _named(self) -> dict[str, Ingredients]:
+        """By key: what it was made from, as far as catalogs and frozen views name it."""
+        views = list(self._views())
+        known = {recipe_digest(fields): fields for fields in (*self._recipe_fields(), *(fields for fields, _ in views))}
+        made = [
+            (source, recipe)
+            for source, rows in self._rows.items()
+            for recipe in {*known, *(recipe for _, row in rows for recipe in row.contents)}
+        ]
+        made += [(source, recipe_digest(fields)) for fields, sources in views for source in sources]
+        return {
+            key_of(source=source, recipe=recipe): Ingredients(source, recipe, known.get(recipe))
+            for source, recipe in made
+        }
+
+    def _views(self) -> Iterator[tuple[Mapping[str, object], list[str]]]:
+        """Yield the recipe's fields and the sources of every whole frozen view."""
+        for digest in self._store.frozen_views():
+            with suppress(BrainbrrError, OSError, KeyError, TypeError, ValueError, AttributeError):
+                view = self._store.frozen(digest) or {}
+                if frozen_digest(view) == digest:
+                    yield view["recipe"]["fields"], [each["source"] for each in view["recordings"]]
 
     def _recipe_fields(self) -> Iterator[Mapping[str, object]]:
+        """Yield the fields of the presets' and the records' recipes."""
         yield from (recipe.identity() for recipe in PRESETS.values())
         for key in self._store.keys():  # noqa: SIM118  # a store is no dict
             with suppress(BrainbrrError, OSError):
                 yield verify_record_file(self._store, key).recipe_fields
-        for digest in self._store.frozen_views():
-            with suppress(BrainbrrError, OSError, KeyError, TypeError):
-                yield (self._store.frozen(digest) or {})["recipe"]["fields"]
 
 
 @dataclass(frozen=True)
@@ -226,16 +246,17 @@ def _same(store: Store, source: Store, key: str) -> bool:
 
 
 def _copied(store: Store, source: Store, each: Wanted, ingredients: Ingredients | RecordingError) -> bool:
-    """Copy a key from another store, if that has it whole, of the same source and recipe and the wanted content."""
+    """Copy a key from another store, if that has it whole, of the wanted source, recipe and content.
+
+    A record is not taken where nothing here says what its key was made from: another source can have the same key.
+    """
     try:
         content = each.content
         if each.record:
             record = source.record(each.key)
-            if record is None or content not in (None, record.content):
+            if record is None or isinstance(ingredients, RecordingError) or content not in (None, record.content):
                 return False
-            if isinstance(ingredients, Ingredients):
-                made = {"source": ingredients.source, "recipe": recipe_digest(ingredients.recipe_fields)}
-                record.check_made_from(**made, where=source.location)
+            record.check_made_from(source=ingredients.source, recipe=ingredients.recipe, where=source.location)
             content = record.content
         if content is None:
             return False

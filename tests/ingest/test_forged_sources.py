@@ -96,3 +96,17 @@ def test_a_store_that_holds_the_forgery_repairs_nothing(files: dict[str, Path], 
         (tmp_path / "away.edf").rename(files["true"] / "a.edf")
     assert brainbrr.repair(store, roots={"c": files["true"]}).exit_code == 0
     assert list(store.contents()) == [content]
+
+
+def test_a_record_that_nothing_here_names_is_not_taken_from_another_store(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    brainbrr.ingest(files["true"], store=tmp_path / "store", corpus="c", labels="none")
+    shutil.copytree(tmp_path / "store", tmp_path / "other")
+    shutil.rmtree(tmp_path / "store" / "catalog" / "c")
+    [record] = (tmp_path / "store" / "records").glob("*/*.json")
+    record.chmod(0o600)
+    record.write_bytes(b"{}")
+    store, other = (brainbrr.open_store(tmp_path / name) for name in ("store", "other"))
+    [result] = brainbrr.repair(store, source=other).mended
+    assert result.outcome == "not restored" and "no catalog and no frozen view says" in result.how
