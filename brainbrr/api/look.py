@@ -236,7 +236,7 @@ def show(
 
 
 def doctor(folder: Location = None, *, peer: str | None = None, thorough: bool = False) -> Diagnosis:
-    """Check this machine, its libraries and a folder, and say how to mend what is not fine.
+    """Check this machine, its libraries and a folder, and say how to fix what is not fine.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--peer", metavar="HOST", help="See by ssh whether another host sees the same files at once.")
 @click.option("--thorough", is_flag=True, help="Also kill a small ingest 200 times (minutes), and verify the rest.")
 def doctor(session: Session, *, folder: Path | None, peer: str | None, thorough: bool) -> int:
-    """Check this machine, its libraries and DIR, and say how to mend what is not fine.
+    """Check this machine, its libraries and DIR, and say how to fix what is not fine.
 
     DIR is where a store is or should be. Links, exclusive creation, renames, locks and flushes are tried in a folder of
     its own there, which is deleted afterwards. `--json` is what an issue report needs.
@@ -32,6 +32,6 @@ def doctor(session: Session, *, folder: Path | None, peer: str | None, thorough:
 
 
 def table(out: Output, report: Diagnosis) -> None:
-    """Show each line, and how to mend it."""
+    """Show each line, and how to fix it."""
     out.title(f"tried in {report.folder}")
-    out.table(("", "state", "what", "mend"), [(e.about, e.state, e.what, e.mend or "") for e in report.lines])
+    out.table(("", "state", "what", "fix"), [(e.about, e.state, e.what, e.fix or "") for e in report.lines])

@@ -109,6 +109,6 @@ def about(out: Output, found: dict[str, Any]) -> None:
 
     amount = f"{found['hours']:.2f} h of recording, {many(found['seizures'], 'seizure')}"
     unknown = found["hours_unknown"] * 3600
-    left_out = f"; {duration(unknown)} left out, which nobody labelled" if unknown >= 0.05 else ""
+    left_out = f"; {duration(unknown)} unlabelled and left out" if unknown >= 0.05 else ""
     of = f"{many(found['recordings'], 'recording')} of {many(found['patients'], 'patient')}"
     out.pairs([("scored", f"{amount}, {of}{left_out}"), *scorers(found)])

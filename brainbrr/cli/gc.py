@@ -42,7 +42,7 @@ def table(out: Output, report: GcReport) -> None:
     words = {
         "deleted": deletes,
         "kept": "referenced again, kept",
-        "condemned": marks,
+        "candidate": marks,
         "waiting": "marked, within the grace period",
         "young": "written within the grace period",
     }
@@ -61,7 +61,7 @@ def table(out: Output, report: GcReport) -> None:
     if rows:
         out.table(("what", "count", "kind", "bytes", "names"), rows)
     _unfinished(out, report)
-    acts = any(each.state in ("deleted", "condemned") for each in report.unneeded)
+    acts = any(each.state in ("deleted", "candidate") for each in report.unneeded)
     if report.dry_run and (acts or report.leftovers or report.unfinished):
         out.note("nothing was changed; repeat the command with --yes to do it")
 

@@ -296,7 +296,7 @@ _STYLES = {
     "omitted": "yellow", "incomplete": "yellow", "stale": "yellow", "not stored": "yellow", "retired": "yellow",
     "unfinished": "yellow",
 }  # fmt: skip
-"""What words that are states look like: green is good, yellow waits for somebody, red is wrong."""
+"""What words that are states look like: green is good, yellow waits for an action, red is wrong."""
 
 
 def _style(text: str) -> str:

@@ -64,17 +64,17 @@ def repair(
 
 def table(out: Output, report: RepairReport) -> None:
     """Show what became of each damage."""
-    counts = Counter(each.outcome for each in report.mended)
+    counts = Counter(each.outcome for each in report.results)
     out.pairs(
         [
-            ("damaged", str(len(report.mended))),
+            ("damaged", str(len(report.results))),
             *((outcome, str(n)) for outcome, n in counts.items()),
             ("remaining", str(len(report.remaining))),
             ("time", duration(report.seconds)),
         ]
     )
-    if report.mended:
-        rows = [(each.kind, each.name, each.damage.reason, each.outcome, each.how) for each in report.mended]
+    if report.results:
+        rows = [(each.kind, each.name, each.damage.reason, each.outcome, each.how) for each in report.results]
         out.table(("what", "name", "damage", "outcome", "how"), rows)
-    left = [each.fix for each in report.mended if each.fix and not each.repaired]
+    left = [each.fix for each in report.results if each.fix and not each.repaired]
     out.fixes([*left, *(found.fix for found in report.remaining if not left)])

@@ -206,8 +206,8 @@ def _next_steps(report: ViewReport) -> list[tuple[str, str]]:
         rows.append(("other recipe", f"{n} of the missing are stored under {recipe}: another view, never mixed in"))
     if report.state == "ready" and report.checked_root is None:
         rows.append(("files", "not compared: the EDF files are out of reach"))
-    if report.mend:
-        rows.append(("fix", Fix("the files, then ", report.mend) if report.leave_out else report.mend))
+    if report.fix:
+        rows.append(("fix", Fix("the files, then ", report.fix) if report.leave_out else report.fix))
     if report.leave_out:
         rows.append(("or leave out", report.leave_out))
     return rows

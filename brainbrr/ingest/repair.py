@@ -60,20 +60,20 @@ class RepairReport:
     """The result for each damage, and what a quick verification afterwards still finds."""
 
     depth: Depth
-    mended: tuple[RepairResult, ...]
+    results: tuple[RepairResult, ...]
     remaining: tuple[Damage, ...]
     seconds: float
 
     @property
     def exit_code(self) -> int:
         """4 when anything remains."""
-        return IntegrityError.exit_code if self.remaining or not all(each.repaired for each in self.mended) else 0
+        return IntegrityError.exit_code if self.remaining or not all(each.repaired for each in self.results) else 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
         return {
             "depth": self.depth,
-            "mended": [each.to_json() for each in self.mended],
+            "results": [each.to_json() for each in self.results],
             "remaining": [each.to_json() for each in self.remaining],
             "seconds": round(self.seconds, 3),
         }
@@ -158,9 +158,9 @@ class _Repair:
         self._records(kinds["record"])
         self._rebuild(workers, progress)
         for kind in _SMALL:
-            expected, anew = partial(self._memory.expects, kind), self._anew
+            expected, rebuild = partial(self._memory.expects, kind), self._rebuild_small_file
             for result in repair_small_files(
-                self._store, self._source, kind, kinds[kind], expected=expected, anew=anew
+                self._store, self._source, kind, kinds[kind], expected=expected, rebuild=rebuild
             ):
                 self._add(result)
         for each in kinds["folder"]:
@@ -343,7 +343,7 @@ class _Repair:
             return Restored("not restored", "nothing says what was in it", fix)
         return Restored("not restored", "nothing says what was in it", _FIX_FOLDER.get(top, each.fix))
 
-    def _anew(self, each: Damage) -> Restored:
+    def _rebuild_small_file(self, each: Damage) -> Restored:
         """Make a small file again that no other store has: findings from the EDF, a pin from its name."""
         if each.kind == "findings":
             return self._findings(each)

@@ -158,7 +158,7 @@ def _omissions(run: r.Run, view: View) -> str:
 
 
 def _patients(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Draw a row for each patient, so that nobody hides in a mean."""
+    """Draw a row for each patient, so that none hides in a mean."""
     head = ("patient", "h", "seizures", "found", "F1", "precision", "false alarms / 24 h", "time flagged")
     forms = ("{}", "{:.2f}", "{}", "{}", "{:.3f}", "{:.3f}", "{:.1f}", "{:.1%}")
     names = ("patient", "hours", "seizures", "found", "event_f1", "precision", "false_alarms_per_day", "flagged_share")

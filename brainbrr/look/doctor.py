@@ -1,4 +1,4 @@
-"""`doctor`: what this machine, its libraries and a folder can do for brainbrr, each line fine or with its mend.
+"""`doctor`: what this machine, its libraries and a folder can do for brainbrr, each line fine or with its fix.
 
 The folder itself is tried in `trials`.
 """

@@ -49,12 +49,12 @@ _KILLS = 200
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that was looked at. `mend`: what to do where it is not fine."""
+    """One thing that was looked at. `fix`: what to do where it is not fine."""
 
     about: str
     state: State
     what: str
-    mend: str | None = None
+    fix: str | None = None
 
 
 def run(words: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
@@ -77,9 +77,9 @@ def _file_system(place: Path) -> Iterator[Line]:
         yield Line("file system", "note", "not known here", "the trials below say what it can do")
         return
     known: tuple[State, str, str | None] = ("fine", "", None)
-    state, meaning, mend = _MEANING.get(kind, known)
+    state, meaning, fix = _MEANING.get(kind, known)
     mapped = "read" if not filesystem.is_local(place.stat().st_dev, place) else "mapped"
-    yield Line("file system", state, f"{kind}{': ' + meaning if meaning else ''}; shards are {mapped}", mend)
+    yield Line("file system", state, f"{kind}{': ' + meaning if meaning else ''}; shards are {mapped}", fix)
 
 
 def _tried(trial: Path) -> Iterator[Line]:
@@ -98,8 +98,8 @@ def _tried(trial: Path) -> Iterator[Line]:
             yield Line(about, "wrong", str(error) or "tried, and it does not hold", _POSIX)
     took_ms = _fsync_ms(trial)
     slow = took_ms > _SLOW_FSYNC_MS
-    mend = "many short recordings will wait for it: choose another disk" if slow else None
-    yield Line("fsync", "note" if slow else "fine", f"{took_ms:.1f} ms for 4 kB", mend)
+    fix = "many short recordings will wait for it: choose another disk" if slow else None
+    yield Line("fsync", "note" if slow else "fine", f"{took_ms:.1f} ms for 4 kB", fix)
 
 
 def _renames_over_open(trial: Path) -> str:
@@ -141,42 +141,42 @@ def _fsync_ms(trial: Path) -> float:
 def _case(trial: Path) -> Iterator[Line]:
     (trial / "case").touch()
     if (trial / "CASE").exists():
-        yield Line("case", "note", "not told apart", "recordings whose names differ in case only would be one file")
+        yield Line("case", "note", "not distinguished", "recordings whose names differ in case only would be one file")
     else:
-        yield Line("case", "fine", "told apart")
+        yield Line("case", "fine", "distinguished")
 
 
 def _clock(trial: Path) -> Iterator[Line]:
     (trial / "clock").write_bytes(b"now")
     off_s = (trial / "clock").stat().st_mtime - time.time()
     is_off = abs(off_s) > _MOST_OFF_S
-    mend = "set both by NTP: deletions wait by time" if is_off else None
-    yield Line("clock", "wrong" if is_off else "fine", f"the file system's is {off_s:+.2f} s off", mend)
+    fix = "set both by NTP: deletions wait by time" if is_off else None
+    yield Line("clock", "wrong" if is_off else "fine", f"the file system's is {off_s:+.2f} s off", fix)
 
 
 def _space(trial: Path) -> Iterator[Line]:
     facts = os.statvfs(trial)
     free, inodes = facts.f_bavail * facts.f_frsize, facts.f_favail
-    mend = "free some space" if free < _LEAST_BYTES else None
+    fix = "free some space" if free < _LEAST_BYTES else None
     what = f"{free / 1e9:,.1f} GB free, enough for {free / _BYTES_PER_HOUR:,.0f} h of signal"
-    yield Line("space", "note" if mend else "fine", what, mend)
+    yield Line("space", "note" if fix else "fine", what, fix)
     if facts.f_files:
-        mend = "each recording takes 4: delete small files" if inodes < _LEAST_INODES else None
-        yield Line("inodes", "note" if mend else "fine", f"{inodes:,} free", mend)
+        fix = "each recording takes 4: delete small files" if inodes < _LEAST_INODES else None
+        yield Line("inodes", "note" if fix else "fine", f"{inodes:,} free", fix)
 
 
 def _limits() -> Iterator[Line]:
     import resource
 
     n, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    mend = f"ulimit -n {_ENOUGH_FILES}" if n < _ENOUGH_FILES else None
-    yield Line("open files", "note" if mend else "fine", f"ulimit -n {n}", mend)
+    fix = f"ulimit -n {_ENOUGH_FILES}" if n < _ENOUGH_FILES else None
+    yield Line("open files", "note" if fix else "fine", f"ulimit -n {n}", fix)
     shm = Path("/dev/shm")  # noqa: S108  # nothing is written there
     if shm.is_dir():
         facts = os.statvfs(shm)
         free = facts.f_bavail * facts.f_frsize
-        mend = "docker run --shm-size=1g, or no worker processes" if free < _ENOUGH_SHM else None
-        yield Line("shared memory", "note" if mend else "fine", f"{free / 1e6:,.0f} MB free in {shm}", mend)
+        fix = "docker run --shm-size=1g, or no worker processes" if free < _ENOUGH_SHM else None
+        yield Line("shared memory", "note" if fix else "fine", f"{free / 1e6:,.0f} MB free in {shm}", fix)
 
 
 def _peer(trial: Path, host: str) -> Iterator[Line]:
@@ -204,12 +204,12 @@ def _peer(trial: Path, host: str) -> Iterator[Line]:
         time.sleep(0.1)
     lacks = [] if lines[0] == word else ["it does not see our new file"]
     lacks += [] if theirs else ["we do not see its new file"]
-    mend = "mount the same folder on both hosts" if lacks else None
-    yield Line(about, "wrong" if lacks else "fine", ", ".join(lacks) or "both hosts see each other's new files", mend)
+    fix = "mount the same folder on both hosts" if lacks else None
+    yield Line(about, "wrong" if lacks else "fine", ", ".join(lacks) or "both hosts see each other's new files", fix)
     with suppress(ValueError):
         off_s = float(lines[-1]) - (began + time.time()) / 2
-        mend = "set both clocks by NTP" if abs(off_s) > _MOST_OFF_S else None
-        yield Line(f"clock of {host}", "wrong" if mend else "fine", f"{off_s:+.1f} s off", mend)
+        fix = "set both clocks by NTP" if abs(off_s) > _MOST_OFF_S else None
+        yield Line(f"clock of {host}", "wrong" if fix else "fine", f"{off_s:+.1f} s off", fix)
 
 
 def _says(path: Path, word: str) -> bool:

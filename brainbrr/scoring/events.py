@@ -28,7 +28,7 @@ class Scored:
     """One recording's output and truth over its labelled time: `score` (n,) has one value per `step_s` seconds.
 
     `types` names each seizure's type, and is empty where none is known.
-    In `unknown` time, sorted and disjoint, nobody knows whether there is a seizure: it counts in no hours, steps or
+    In `unknown` time, sorted and disjoint, it is unknown whether there is a seizure: it counts in no hours, steps or
     events, and the score should be 0 there.
     """
 

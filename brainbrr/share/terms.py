@@ -17,7 +17,7 @@ def terms_of(catalog: Catalog) -> Terms:
 def require_allowed(catalog: Catalog, target: Remote | None, *, what: str) -> None:
     """Raise AccessError unless a corpus may go to a target; `target` None: a file that anybody may be given.
 
-    Nobody can see whether a bucket is private: whoever declares it so answers for that, by name.
+    Whether a bucket is private cannot be checked: the person who declares it so is recorded by name.
     """
     terms = terms_of(catalog)
     if terms.access == "open" or (target is not None and target.private):
@@ -35,7 +35,7 @@ def require_allowed(catalog: Catalog, target: Remote | None, *, what: str) -> No
     fix = Fix(
         "if only people read it who may have the data, declare that once with ",
         (*place, "--private"),
-        "; nobody else may get the data: let them ingest their own copy of the corpus",
+        "; others must ingest their own copy of the corpus",
         *(
             ()
             if terms.access == "credentialed"

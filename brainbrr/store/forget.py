@@ -227,7 +227,7 @@ class _Plan:
     def _quarantined(self, digests: set[str], views: list[str], known: set[str]) -> Iterator[str]:
         """Yield what in quarantine has one of these names, or in it, or whose first line names the corpus.
 
-        Samples of which nothing says whose they are, `known` to nobody else, are `unproven`.
+        Samples that nothing attributes to a corpus, and that are not among the `known`, are `unproven`.
         """
         for path in sorted((self.layout.root / "quarantine").glob("*")):
             is_folder = files.is_folder(path)

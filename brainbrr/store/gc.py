@@ -28,15 +28,15 @@ TMP_OF_OTHERS_S = 7 * DAY_S
 
 _NS = 10**9
 
-State = Literal["young", "condemned", "waiting", "deleted", "kept"]
-_ORDER: tuple[State, ...] = ("young", "condemned", "waiting", "deleted")
+State = Literal["young", "candidate", "waiting", "deleted", "kept"]
+_ORDER: tuple[State, ...] = ("young", "candidate", "waiting", "deleted")
 
 
 @dataclass(frozen=True)
 class Unneeded:
     """Something unreachable, and what a gc does with it.
 
-    `young`: written within the grace period, left alone; `condemned`: put on a list of deletion candidates; `waiting`:
+    `young`: written within the grace period, left alone; `candidate`: put on a list of deletion candidates; `waiting`:
     on a list within the grace period; `deleted`; `kept`: reachable again when it was to be deleted. In a dry run, what
     `--yes` would do.
     """
@@ -201,7 +201,7 @@ class _Survey:
             return "deleted" if self.now_ns - min(written) >= self.grace_ns else "waiting"
         if self.now_ns - since_ns < self.grace_ns:
             return "young"
-        return "condemned" if self.grace_ns else "deleted"
+        return "candidate" if self.grace_ns else "deleted"
 
 
 class _Collection:
@@ -232,7 +232,7 @@ class _Collection:
         for path in survey.damaged_lists:
             layout.quarantine(path)
         now, later = (
-            {kind: survey.names(kind, state) for kind in candidates.KINDS} for state in ("deleted", "condemned")
+            {kind: survey.names(kind, state) for kind in candidates.KINDS} for state in ("deleted", "candidate")
         )
         if any(later.values()):
             candidates.write(layout, later)

@@ -245,7 +245,7 @@ class ShardReader:
             raise IntegrityError(f"its record checks {len(checks) // CRC_BYTES} tiles of {self._n_tiles}", where=folder)
         # where the checksums of `checks` are; 0 without them
         self.checks_address = np.frombuffer(checks, dtype=np.uint8).ctypes.data if checks else 0
-        # for whoever verifies what is read there, and while this reader is referenced
+        # for code that verifies what it reads there; valid while this reader is referenced
         self.address = file.bytes.ctypes.data if self.codec == "none" and isinstance(file, MappedFile) else 0
 
     def read(self, start: int, stop: int, out: Int16 | None = None) -> Int16:

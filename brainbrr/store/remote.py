@@ -463,7 +463,7 @@ def read_index(place: Place) -> list[str]:
     """Return the names in a place's index. Raises UsageError where it has none."""
     data = place.read(INDEX_FILE, limit=MAX_CATALOG_BYTES)
     if data is None:
-        fix = "whoever publishes it: `brainbrr push` writes one"
+        fix = "ask its publisher: `brainbrr push` writes one"
         raise UsageError(f"this site cannot be listed, and has no {INDEX_FILE}", where=place.url, fix=fix)
     names = models.decode_json(data, where=place.at(INDEX_FILE)).get("names")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 
 
 class Remote(Stored):
-    """A store elsewhere, under a name. `private_since` and `private_by`: that somebody declared it private."""
+    """A store elsewhere, under a name. `private_since`, `private_by`: when and by whom it was declared private."""
 
     omitted_when_empty = ("private_since", "private_by")
 
@@ -34,7 +34,7 @@ class Remote(Stored):
 
     @property
     def private(self) -> bool:
-        """Whether somebody declared that only those may read it who may have the data."""
+        """Whether it was declared to be readable only by those who may have the data."""
         return bool(self.private_since)
 
 

@@ -107,12 +107,12 @@ def repair_small_files(
     damaged: Iterable[Damage],
     *,
     expected: Callable[[str], bool],
-    anew: Callable[[Damage], Restored],
+    rebuild: Callable[[Damage], Restored],
 ) -> Iterator[RepairResult]:
     """Repair all damage of a kind of small files; yield the result for each.
 
     A whole file under another's name goes to its own place. What is missing then comes from `source`, else from
-    `anew`; a name that nothing else knows is moved aside. `expected`: whether the host knows that a name existed.
+    `rebuild`; a name that nothing else knows is moved aside. `expected`: whether the host knows that a name existed.
     """
     bad = list(damaged)
     own: dict[str, str] = {}
@@ -139,7 +139,7 @@ def repair_small_files(
         elif each.name in own and not expected(each.name):
             yield RepairResult(each, "moved aside", f"it is {own[each.name][:12]}, which has a place of its own")
         else:
-            yield RepairResult(each, *anew(each))
+            yield RepairResult(each, *rebuild(each))
 
 
 def _is_whole(store: Store, kind: Kind, name: str) -> bool:

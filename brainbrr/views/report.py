@@ -52,7 +52,7 @@ class ViewReport:
     location: Path
     checked_root: Path | None
     elsewhere: dict[str, int]
-    mend: Fix | None
+    fix: Fix | None
     leave_out: Fix | None
     findings: Mapping[str, Mapping[str, int]] | None = None
     """By name, in how many recordings and channels; None where no quality was requested."""
@@ -116,7 +116,7 @@ class ViewReport:
             "extra_bytes": 0,
             "contradictions": [list(paths) for paths in self.contradictions],
             "root": str(self.checked_root) if self.checked_root else None,
-            "mend": self.mend,
+            "mend": self.fix,
             "leave_out": self.leave_out,
         }
 
@@ -208,7 +208,7 @@ def view(
         location=location,
         checked_root=None if stale is None else root,
         elsewhere=_elsewhere(store, catalog, found) if store and members.missing else {},
-        mend=found.fix,
+        fix=found.fix,
         leave_out=Fix((*command.commands[0], "--accept", "refused")) if refused else None,
         findings=examined.findings if examined else None,
         contradictions=_contradictions(store, catalog) if store and catalog and catalog.labelled else (),

@@ -393,7 +393,7 @@ def stage_objects(
 def remove_deleted(source: Store, into: Path) -> tuple[str, ...]:
     """Remove the copies below `into` of what a store has no more; return those that stay, each with the reason.
 
-    On this node only. Raises UsageError for a folder of somebody else.
+    On this node only. Raises UsageError for a folder of another user.
     """
     folder = StagingFolder.of(source, into)
     if not folder.path.exists():

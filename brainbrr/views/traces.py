@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEFT, RIGHT, MIDLINE = "#1d4e89", "#9c3a0b", "#262626"
-"""Left and right hemisphere and what is between; blue and vermilion are told apart by colour-blind eyes too."""
+"""Left and right hemisphere and what is between; blue and vermilion differ for colour-blind eyes too."""
 SEIZURE, UNKNOWN, QUIET = "#e69f00", "#8c8c8c", "#6f6f6f"
 
 _SCALES = (5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000)
@@ -317,7 +317,7 @@ def spectrum(trace: Trace) -> tuple[Float64, Float64]:
 
 def _spectra(axes: Axes, sheet: Sheet) -> None:
     """Draw the median and the middle half over the rows of both strips, and the edges of the recipe's band."""
-    styles = (("#b3b3b3", 3.2), (LEFT, 1.2))  # what lies below is seen at both sides
+    styles = (("#b3b3b3", 3.2), (LEFT, 1.2))  # the wider line stays visible on both sides
     for strip, (colour, width) in zip(sheet.strips, styles, strict=False):
         found = [spectrum(trace) for trace in strip.traces if not trace.absent]
         longest = max((hz for hz, _ in found), key=len, default=np.empty(0))

@@ -39,7 +39,7 @@ class WhyReport:
     """What the detector of this version noticed; None for a miss, and where `unexamined` says why."""
     unexamined: str | None = None
     today: Today | None = None
-    """What became of the file; None for a key, and where nobody knows where the corpus is."""
+    """What became of the file; None for a key, and where the corpus's folder is unknown."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""

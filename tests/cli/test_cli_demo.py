@@ -38,7 +38,7 @@ def test_without_torch_the_store_is_filled_broken_repaired_read_and_scored(tmp_p
     assert all(steps[f"view {profile}"]["synthetic"] for profile in ("smoke", "dev", "full"))
     assert steps["ingest again"]["new"] == 0 and steps["ingest again"]["reused"] == 18
     assert [next(iter(each)) for each in steps["verify damaged"]["corrupt"]] == ["object"]
-    assert [each["outcome"] for each in steps["repair"]["mended"]] == ["restored"]
+    assert [each["outcome"] for each in steps["repair"]["results"]] == ["restored"]
     assert steps["verify repaired"]["corrupt"] == [] and steps["verify repaired"]["verified"] == 18
     assert Path(steps["show"]["file"]).read_bytes().startswith(b"\x89PNG")
     assert steps["bench"]["paces"] and steps["baseline"]["metrics"]["auroc"] > 0.6

@@ -86,11 +86,11 @@ def quarantined(store: Store) -> list[str]:
 
 
 def outcomes(report: RepairReport) -> dict[str, str]:
-    return {each.name: each.outcome for each in report.mended}
+    return {each.name: each.outcome for each in report.results}
 
 
 def ways(report: RepairReport) -> set[str]:
-    return {each.how.split(" ")[0] for each in report.mended}
+    return {each.how.split(" ")[0] for each in report.results}
 
 
 def everything_of(store: Store) -> dict[str, bytes]:
@@ -143,7 +143,7 @@ def test_all_that_is_damaged_comes_back_and_the_damaged_is_kept(
     assert everything_of(store) == before
     assert len(quarantined(store)) == 7  # all that was there and damaged: of two nothing was left, and no group file
     again = from_edf(store, generated)
-    assert (again.mended, again.exit_code) == ((), 0)
+    assert (again.results, again.exit_code) == ((), 0)
 
 
 @pytest.mark.slow
@@ -176,14 +176,14 @@ def test_without_its_edf_nothing_is_repaired_and_the_report_says_what_helps(
 ) -> None:
     flip(shards(store)[0], 1000)
     report = repair(store)
-    [mended, *_] = [each for each in report.mended if each.kind == "object"]
+    [mended, *_] = [each for each in report.results if each.kind == "object"]
     assert report.exit_code == 4 and mended.outcome == "not restored"
     assert "does not know where corpus demo is" in mended.how and "--root demo=DIR" in str(mended.fix)
     elsewhere = Path(shutil.copytree(generated, tmp_path / "elsewhere"))
     for edf in elsewhere.rglob("*.edf"):
         flip(edf, -1)
-    assert "is another file now" in repair(store, roots={"demo": elsewhere}).mended[0].how
-    assert "cannot be read" in repair(store, roots={"demo": tmp_path}).mended[0].how
+    assert "is another file now" in repair(store, roots={"demo": elsewhere}).results[0].how
+    assert "cannot be read" in repair(store, roots={"demo": tmp_path}).results[0].how
     assert quarantined(store) == [name for name in quarantined(store) if name.startswith(mended.name)]
     assert from_edf(store, generated).exit_code == 0 and verify(store).corrupt == ()
 
@@ -194,7 +194,7 @@ def test_the_host_knows_where_a_corpus_lies(cli: Cli, store: Store, corpus: Path
     flip(shards(store)[0], 1000)
     told = cli("repair", "--workers", 1, "--json")
     assert told.code == 0 and told.json["remaining"] == []
-    assert {each["outcome"] for each in told.json["mended"]} == {"restored"}
+    assert {each["outcome"] for each in told.json["results"]} == {"restored"}
     assert cli("verify").code == 0
 
 
@@ -215,7 +215,7 @@ def test_a_rebuilt_object_that_differs_never_replaces_the_stored_one(
 
     monkeypatch.setattr(preprocess.Preprocessed, "blocks", otherwise)
     report = from_edf(store, generated)
-    [mended] = [each for each in report.mended if each.kind == "object"]
+    [mended] = [each for each in report.results if each.kind == "object"]
     assert (mended.outcome, report.exit_code) == ("kept apart", 4)
     assert store.layout.record(record.key).read_bytes() == said
     assert not store.layout.object(record.content).exists()
@@ -288,7 +288,7 @@ def test_copies_and_objects_that_nobody_names_are_moved_aside(store: Store, tmp_
     (store.layout.findings / folder.name[:2] / "notes.txt").touch()
     report = repair(store, host=host)
     assert set(outcomes(report).values()) == {"moved aside"} and report.exit_code == 0
-    assert len(quarantined(store)) == len(report.mended) - 1  # a folder took its file with it
+    assert len(quarantined(store)) == len(report.results) - 1  # a folder took its file with it
     assert verify(store, host=host).corrupt == ()  # nobody misses what was moved aside for good
 
 
@@ -361,7 +361,7 @@ def test_what_cannot_be_read_is_left_where_it_is(in_sight: Store) -> None:
     for path in (first, second.with_name("zarr.json"), record):
         path.chmod(0)
     report = as_nobody(lambda: repair(store).to_json())
-    kinds = {each["outcome"] for each in report["mended"]}
+    kinds = {each["outcome"] for each in report["results"]}
     assert "left" in kinds and not kinds & {"moved aside", "restored"}
     assert first.exists() and second.exists() and record.exists() and quarantined(store) == []
     for path in (first, second.with_name("zarr.json"), record):
@@ -376,7 +376,7 @@ def test_what_cannot_be_moved_aside_hinders_nothing_else(in_sight: Store) -> Non
     snapshots.chmod(0o555)
     group.unlink()
     report = as_nobody(lambda: repair(store).to_json())
-    outcomes = {each.get("stranger", each.get("group")): each["outcome"] for each in report["mended"]}
+    outcomes = {each.get("stranger", each.get("group")): each["outcome"] for each in report["results"]}
     assert outcomes == {"snapshots": "left", "zarr.json": "restored"}
     assert snapshots.exists() and group.exists()
 
@@ -387,7 +387,7 @@ def test_what_cannot_be_read_hinders_nothing_else(in_sight: Store) -> None:
     hidden.chmod(0)
     lost.unlink()
     report = as_nobody(lambda: repair(store).to_json())
-    outcomes = {each["record"]: each["outcome"] for each in report["mended"] if "record" in each}
+    outcomes = {each["record"]: each["outcome"] for each in report["results"] if "record" in each}
     assert outcomes == {hidden.stem: "left", lost.stem: "not restored"}
 
 
@@ -418,9 +418,9 @@ def test_what_the_other_store_does_not_give_hinders_nothing_else(in_sight: Store
     for path in (shards(source)[0], source.layout.generation("demo", 1)):
         path.chmod(0)
     report = as_nobody(lambda: repair(store, source=source).to_json())
-    outcomes = {each["object"]: each["outcome"] for each in report["mended"] if "object" in each}
+    outcomes = {each["object"]: each["outcome"] for each in report["results"] if "object" in each}
     assert outcomes == {first.parent.name: "not restored", second.parent.name: "restored"}
-    assert [each["outcome"] for each in report["mended"] if "catalog" in each] == ["not restored"]
+    assert [each["outcome"] for each in report["results"] if "catalog" in each] == ["not restored"]
 
 
 def test_a_store_that_may_not_be_written_is_refused_and_stays(in_sight: Store) -> None:
@@ -490,7 +490,7 @@ def test_an_older_generation_is_cut_off(advanced: Store, seqs: tuple[int, ...]) 
     for seq in seqs:
         flip(generation(advanced, seq), 100)
     report = repair(advanced)
-    assert set(outcomes(report).values()) == {"restored"} and "begins with" in report.mended[0].how
+    assert set(outcomes(report).values()) == {"restored"} and "begins with" in report.results[0].how
     assert report.exit_code == 0 and verify(advanced).corrupt == ()
     assert Store.open(advanced.location).catalog("demo") == latest
     assert advanced.layout.cuts("demo") == [max(seqs) + 1]
@@ -508,7 +508,7 @@ def test_the_latest_generation_moves_aside_and_ingest_reads_the_labels_again(
     assert cli("verify", "--quick").code == 0
     flip(generation(store, 2), 100)
     told = cli("repair", "--quick", "--json")
-    [mended] = told.json["mended"]
+    [mended] = told.json["results"]
     assert (told.code, mended["outcome"]) == (4, "not restored") and "reads its labels again" in mended["fix"]
     assert cli("verify", "--quick").code == 0 and cli("repair", "--quick").code == 0
     assert cli("ingest", corpus, "--workers", 1).code == 0
@@ -556,7 +556,7 @@ def test_acknowledgements_and_cuts_are_written_anew(advanced: Store) -> None:
     flip(advanced.layout.acknowledgement("demo", 2), 30)
     flip(advanced.layout.cut("demo", 2), 30)
     report = repair(advanced)
-    assert len(report.mended) == 3 and report.exit_code == 0 and verify(advanced).corrupt == ()
+    assert len(report.results) == 3 and report.exit_code == 0 and verify(advanced).corrupt == ()
 
 
 # Views, pins and findings
@@ -591,7 +591,7 @@ def test_a_lost_frozen_view_is_reported_until_it_is_frozen_again(cli: Cli, store
     flip(store.layout.view(digest), 20)
     for _ in range(2):
         report = repair(store, depth="quick", host=host)
-        assert report.exit_code == 4 and "brainbrr pin VIEW.json" in str([each.fix for each in report.mended])
+        assert report.exit_code == 4 and "brainbrr pin VIEW.json" in str([each.fix for each in report.results])
     with_view(store)
     assert repair(store, depth="quick", host=host).exit_code == 0
     assert verify(store, host=host).corrupt == ()
@@ -654,7 +654,7 @@ def test_an_odd_folder_hinders_nothing_and_all_comes_back_in_one_run(
 def test_a_damaged_pin_is_pinned_again_by_its_name(store: Store) -> None:
     digest = with_view(store)
     flip(store.layout.pin(digest), 20)
-    assert [each.how for each in repair(store, depth="quick").mended] == ["pinned again, by its name"]
+    assert [each.how for each in repair(store, depth="quick").results] == ["pinned again, by its name"]
     assert store.pinned_views() == (digest,) and verify(store, depth="quick").corrupt == ()
 
 
@@ -665,7 +665,7 @@ def test_a_receipt_that_nothing_restores_is_said_to_be_that(store: Store, other:
     verify(store, depth="quick", host=host)
     flip(store.layout.receipt(name), 20)
     for source in (None, other):
-        [found] = repair(store, depth="quick", source=source, host=host).mended
+        [found] = repair(store, depth="quick", source=source, host=host).results
         assert not found.repaired and str(found.fix).startswith("no command makes a receipt again")
     assert "--from" not in str(found.fix)  # that was tried just now
     assert verify(store, depth="quick", host=host, accept_gone=True).corrupt == ()

@@ -1,4 +1,4 @@
-"""`doctor` says what is fine and how to mend the rest; `config` and `completion` know what this host has."""
+"""`doctor` says what is fine and how to fix the rest; `config` and `completion` know what this host has."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_good_folder_is_fine_and_left_as_it_was(cli: Cli, tmp_path: Path) -> N
     for about in ("link, exclusive create, rename, modes", "rename over an open file", "flock", "clock"):
         assert found[about] == "fine"
     assert not list(tmp_path.iterdir())
-    assert all(line["mend"] for line in told.json["lines"] if line["state"] == "wrong")
+    assert all(line["fix"] for line in told.json["lines"] if line["state"] == "wrong")
 
 
 def test_a_folder_without_hard_links_is_wrong(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_a_file_system_says_what_it_means(
 ) -> None:
     monkeypatch.setattr(filesystem, "kind_at", lambda path: kind)
     [line] = trials._file_system(tmp_path)
-    assert line.state == state and line.what.startswith(kind) and (line.mend is None) == (state == "fine")
+    assert line.state == state and line.what.startswith(kind) and (line.fix is None) == (state == "fine")
 
 
 def test_a_peer_that_does_not_answer_or_sees_other_files_is_wrong(

@@ -124,7 +124,7 @@ def test_a_newer_file_is_told_and_left_while_all_else_is_repaired(
     newer = path(full)
     change(newer)
     data = newer.read_bytes()
-    mended = repair(full).mended
+    mended = repair(full).results
     assert [(each.kind, each.fix) for each in mended if each.outcome == "left"] == [(kind, "upgrade brainbrr")]
     assert newer.read_bytes() == data
     assert {("record", lost.key), ("view", "d" * 64)} <= {(each.kind, each.name) for each in mended}

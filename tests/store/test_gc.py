@@ -83,8 +83,8 @@ def test_a_new_object_is_left_alone_then_marked_then_deleted(store: Store, monke
         assert {each.state for each in gc(store, yes=True).unneeded} == {"young"}
     assert not candidates.read_all(store.layout)[0]
     age(store, DAY + 60, monkeypatch)
-    assert {each.state for each in gc(store).unneeded} == {"condemned"}
-    assert {each.state for each in gc(store, yes=True).unneeded} == {"condemned"}
+    assert {each.state for each in gc(store).unneeded} == {"candidate"}
+    assert {each.state for each in gc(store, yes=True).unneeded} == {"candidate"}
     assert held(store)[0] == {lost.key}
     [found] = candidates.read_all(store.layout)[0]
     assert found.names["objects"] == {lost.content}
@@ -103,7 +103,7 @@ def test_garbage_with_an_mtime_in_the_future_goes_too(store: Store, monkeypatch:
         os.utime(path, (4e9, 4e9))
     assert {each.state for each in gc(store).unneeded} == {"young"}
     age(store, 2 * DAY, monkeypatch)
-    assert {each.state for each in gc(store, yes=True).unneeded} == {"condemned"}
+    assert {each.state for each in gc(store, yes=True).unneeded} == {"candidate"}
     age(store, 2 * DAY, monkeypatch)
     gc(store, yes=True)
     assert held(store) == (set(), set(), set())
@@ -132,8 +132,8 @@ def test_a_deletion_candidate_that_is_stored_again_gets_a_new_grace_period(
     put(store, "lost")
     age(store, DAY + 60, monkeypatch)
     report = gc(store, yes=True)
-    assert {each.kind: each.state for each in report.unneeded}["records"] == "condemned"
-    assert {each.kind: each.state for each in report.unneeded}["objects"] == "condemned"  # its record names it
+    assert {each.kind: each.state for each in report.unneeded}["records"] == "candidate"
+    assert {each.kind: each.state for each in report.unneeded}["objects"] == "candidate"  # its record names it
     whole(store)
     assert held(store)[0] == {lost.key}
 
@@ -291,7 +291,7 @@ def test_a_folder_that_is_not_there_is_never_taken_for_an_empty_one(
     assert found == ([] if stead == "a file" or "{}" in place else [place])
     if found:
         outcome = "restored" if place == "records" else "not restored"  # catalogs name what has to be in it
-        assert {("folder", outcome)} <= {(each.kind, each.outcome) for each in repair(store).mended}
+        assert {("folder", outcome)} <= {(each.kind, each.outcome) for each in repair(store).results}
         assert folder.is_symlink() == (
             stead == "a link to nowhere" and place != "records"
         )  # nobody takes it for nothing afterwards

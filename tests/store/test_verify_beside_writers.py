@@ -134,7 +134,7 @@ def test_a_gc_may_end_what_a_forget_has_begun(tmp_path: Path, monkeypatch: pytes
 def test_what_is_written_beside_a_repair_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def mend(store: Store) -> None:
         (store.layout.objects / "zarr.json").unlink()
-        assert {(each.kind, each.outcome) for each in repair(store, depth="quick").mended} <= {("group", "restored")}
+        assert {(each.kind, each.outcome) for each in repair(store, depth="quick").results} <= {("group", "restored")}
 
     for n, store in after_each_listing(tmp_path, mend, monkeypatch):
         assert verify(store).corrupt == (), n

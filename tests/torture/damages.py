@@ -322,12 +322,12 @@ def wrong(specimen: Specimen, kind: str, *, from_store: bool) -> list[str]:
     source = Store.open(specimen.whole) if from_store else None
     report = repair(store, source=source, host=specimen.host, workers=1)
     bad += _unrestored(specimen, report, FROM_A_STORE if from_store else FROM_EDFS, from_store=from_store)
-    left = {each.damage.subject for each in report.mended if not each.repaired}
+    left = {each.damage.subject for each in report.results if not each.repaired}
     left |= {each.subject for each in report.remaining}
     for each in verify(Store.open(specimen.location), host=specimen.host).corrupt:
         if each.subject not in left:
             bad.append(f"not named by repair: {each}")
-    for result in report.mended:
+    for result in report.results:
         if not result.repaired and re.fullmatch(r"brainbrr repair\.?", str(result.fix or "brainbrr repair")):
             bad.append(f"points to itself: {result}")
     return bad
@@ -335,7 +335,7 @@ def wrong(specimen: Specimen, kind: str, *, from_store: bool) -> list[str]:
 
 def _unrestored(specimen: Specimen, report: RepairReport, known: set[str], *, from_store: bool) -> list[str]:
     """Return what is missing or other than before, and known to what `repair` was given."""
-    bad = [f"left: {each}" for each in report.mended if from_store and not each.repaired]
+    bad = [f"left: {each}" for each in report.results if from_store and not each.repaired]
     for name, kind in specimen.kinds.items():
         if kind not in known or (not from_store and any(digest in name for digest in specimen.unbuildable)):
             continue

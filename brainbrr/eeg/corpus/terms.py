@@ -11,7 +11,7 @@ from brainbrr.errors import UsageError
 
 Access = Literal["open", "credentialed", "private"]
 ACCESS: tuple[Access, ...] = get_args(Access)
-"""From open to closed: anybody; whoever signed what the publisher asks for; nobody else."""
+"""From open to closed: for everyone; for those who signed the publisher's agreement; for the owner alone."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Terms:
 
 
 def given_terms(access: Access | None, url: str | None) -> Terms | None:
-    """Return the terms that somebody gives for a corpus, None where nobody does. Raises UsageError."""
+    """Return the terms that were given for a corpus, or None. Raises UsageError."""
     if access is None and url is not None:
         raise UsageError("the page of the terms goes with what they are", fix=f"access: {', '.join(ACCESS)}")
     return None if access is None else Terms(access, url or "")

@@ -126,7 +126,7 @@ class Chain:
         return out
 
     def inner(self, start: int, stop: int, first: int, last: int) -> tuple[int, int]:
-        """Return the span of what lies between the filters, for outputs start to stop, that inputs first to last give.
+        """Return the span between the two filters that inputs first to last give, for outputs start to stop.
 
         It needs no extension of the signal.
         """
@@ -136,7 +136,7 @@ class Chain:
         return low, max(min(high, inside[1]), low)
 
     def between(self, x: Int16, first: int, n: int, start: int, stop: int) -> Int32:
-        """Return what lies between the filters at times start to stop: whole numbers, of the extended signal."""
+        """Return the signal between the two filters at times start to stop: whole numbers, of the extended signal."""
         if start >= stop:
             return np.empty((len(x), 0), dtype=np.int32)
         if not self.resampler:

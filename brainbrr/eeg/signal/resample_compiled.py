@@ -1,4 +1,4 @@
-"""What lies between a recording and its filter, compiled: whole numbers at the target rate, four channels side by side.
+"""The signal between the resampler and the filter, compiled: whole numbers at the target rate, four channels at once.
 
 Products of 16-bit numbers, eight sums at a time: the processor's own instruction where it has one. Taps take 21 bits,
 but those beyond 16 are few and stand together, so only these are multiplied twice. Imported only where numba is.
