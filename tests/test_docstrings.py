@@ -16,7 +16,8 @@ from helpers.support import TINY
 import brainbrr
 from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.loading.recordings import Recordings, ViewRecording
-from brainbrr.views.view import Window, Windows
+from brainbrr.views.view import Windows
+from brainbrr.views.window import Window
 
 RETURNED = {"Recordings": Recordings, "ViewRecording": ViewRecording, "Window": Window, "Windows": Windows}
 """Classes that public names return and that people use, though they have no public name."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,7 @@ HOMES = {
 }
 
 
+@cache
 def imports(file: Path) -> set[str]:
     """Return the modules that a file imports, also inside functions, but not for type checking."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -100,6 +103,18 @@ def test_imports_point_down_only() -> None:
             if layer(there) > layer(here) or (here != there and layer(here) == layer(there)):
                 wrong.append(f"{file.relative_to(PACKAGE)} imports {name}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.slow
+def test_no_modules_import_each_other() -> None:
+    """Also inside functions; graphlib raises CycleError."""
+    names = {".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts): file for file in FILES}
+    inner = {name: file for name, file in names.items() if not name.endswith("__init__")}
+    graph = {
+        name: {each for found in imports(file) for each in (found, found.rpartition(".")[0]) if each in inner}
+        for name, file in inner.items()
+    }
+    assert len(list(TopologicalSorter(graph).static_order())) == len(inner) > 100
 
 
 @pytest.mark.slow

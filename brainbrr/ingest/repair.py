@@ -188,7 +188,7 @@ class _Repair:
     def _add(self, result: RepairResult) -> None:
         self.results.append(result)
         # what is in quarantine or elsewhere now is missed no longer; a generation that was given up is reported once
-        left = result.repaired and not self._store.layout.has(result.kind, result.name)
+        left = result.repaired and not self._store.has(result.kind, result.name)
         if left or (result.kind == "catalog" and result.outcome == "not restored"):
             self._memory.forget(result.kind, result.name)
             for other in (".ack.json", ".cut.json"):
@@ -303,7 +303,7 @@ class _Repair:
             else:
                 self._report(each, *best)
         for each, why in self._unnamed:
-            if is_digest(each.name, 64) and self._store.layout.has("object", each.name):
+            if is_digest(each.name, 64) and self._store.has("object", each.name):
                 self._report(each, "restored", "with a record that names it")
             else:
                 self._report(each, "moved aside", why)

@@ -151,7 +151,7 @@ def scan(options: IngestOptions, progress: Progress) -> CorpusScan:
     survey = tree.survey(corpus, patient_from=options.patient_from)
     files = survey.recordings
     store = _open_or_create(options, guards(corpus.root))
-    if store is not None and (widened := require_narrower(store.layout, corpus.root)):
+    if store is not None and (widened := require_narrower(store.location, corpus.root)):
         progress.say(widened)
     if store is not None:
         refuse_retired(store, options.recipe)

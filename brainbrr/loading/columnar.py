@@ -94,7 +94,7 @@ class Assembled:
             self._unreadable |= found.keys()
             return columns
         kept = np.delete(np.arange(len(columns)), list(found))
-        return columns.take(kept).and_these(store_columns.derived(self.store.layout, found.values()))
+        return columns.take(kept).and_these(self.store.derive_columns(found.values()))
 
     def members(self, rows: Int64, *, labelled: bool, contradicting: Iterable[Sequence[str]]) -> Members:
         """Return some rows, in this order, as stored, missing and accepted as omitted."""

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from brainbrr.core.access import owner_name
-from brainbrr.errors import BrainbrrError, UsageError
-from brainbrr.store import catalog as catalogs
+from brainbrr.errors import UsageError
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.store import Store
 from brainbrr.views.recipes import describe_difference, recipe_fields
@@ -92,16 +91,13 @@ def _entries(store: Store, corpus: str, path: str | None) -> Iterator[Entry]:
 
 def _oldest_first(store: Store, corpus: str) -> Iterator[Entry]:
     fields = recipe_fields(store)
-    decoded: catalogs.Decoded = {}
     before: Catalog | None = None
-    for seq in store.layout.generations(corpus):
-        try:
-            catalog, digest = catalogs.complete(store.layout, corpus, seq, decoded)
-        except (BrainbrrError, OSError) as error:
-            yield Entry(corpus, seq, None, None, damaged=getattr(error, "what", str(error)))
+    for seq, catalog in store.generations(corpus):
+        if isinstance(catalog, Exception):
+            yield Entry(corpus, seq, None, None, damaged=getattr(catalog, "what", str(catalog)))
             continue
         yield _entry(store, seq, catalog, before, tuple(changes_between(before, catalog, fields)))
-        before, decoded[corpus] = catalog, (digest, catalog)
+        before = catalog
 
 
 def _entry(store: Store, seq: int, catalog: Catalog, before: Catalog | None, changes: tuple[Change, ...]) -> Entry:
@@ -109,7 +105,7 @@ def _entry(store: Store, seq: int, catalog: Catalog, before: Catalog | None, cha
     now = {"labelled": "yes" if catalog.labelled else "no", **catalog.settings}
     by = None
     with suppress(OSError):
-        by = owner_name(store.layout.generation(catalog.corpus, seq))
+        by = owner_name(store.path_of("catalog", f"{catalog.corpus}/{seq:08d}.jsonl"))
     settings = {name: value for name, value in now.items() if known.get(name) != value}
     return Entry(catalog.corpus, seq, catalog.created, by, changes, settings)
 

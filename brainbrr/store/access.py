@@ -109,22 +109,22 @@ def chosen(layout: Layout) -> Access | None:
     return Access(found.mode, found.group)
 
 
-def require_narrower(layout: Layout, folder: Path) -> str | None:
+def require_narrower(root: Path, folder: Path) -> str | None:
     """Raise AccessError where a store lets in more people than a corpus's folder, and `init` was not asked for that.
 
     Where it was, return a sentence that says who may read the corpus from now on; None where no new user may.
     """
-    store, corpus = Guard.of(layout.root), access.guards(folder)
+    store, corpus = Guard.of(root), access.guards(folder)
     if not access.opens_more(store, corpus):
         return None
-    if _was_chosen(layout, store):
+    if _was_chosen(Layout(root), store):
         return f"{_readers(store)} may read this store, so also what is stored of {folder}, which fewer may read"
     closed = store.mode & (access.allowed(store.group, corpus) | ~0o777)
-    path = shlex.quote(str(layout.root))
+    path = shlex.quote(str(root))
     drop_list = f"setfacl -b {path} && " if store.has_acl else ""
     raise AccessError(
         f"{_readers(store)} may read this store (mode {store.mode:04o}), but not all of them the corpus {folder}",
-        where=layout.root,
+        where=root,
         fix=Fix(f"{drop_list}chmod {closed:04o} {path}", *_or_open(store)),
         code="store-too-open",
     )

@@ -16,7 +16,7 @@ from typing import Literal
 from brainbrr.core import files
 from brainbrr.core.digest import sha256
 from brainbrr.core.failpoints import reach
-from brainbrr.errors import Fix, FormatError, IntegrityError, UsageError
+from brainbrr.errors import BrainbrrError, Fix, FormatError, IntegrityError, UsageError
 from brainbrr.store import columns, sidecars
 from brainbrr.store.generation import LEAST_SHARE, MOST_DELTAS, Rows, decode, decode_lazily, encode
 from brainbrr.store.generation import Catalog as Catalog
@@ -164,6 +164,19 @@ def complete(layout: Layout, corpus: str, seq: int, decoded: Decoded | None = No
     if own.parent != parent or own.base != (before.base or before.seq):
         raise _not_continued(layout, corpus, seq)
     return dataclasses.replace(own, rows=Rows.over(before.rows, own.rows, own.removed), removed=()), digest
+
+
+def all_generations(layout: Layout, corpus: str) -> Iterator[tuple[int, Catalog | Exception]]:
+    """Yield the number of each generation, ascending, with its catalog or the error that reading it gave."""
+    decoded: Decoded = {}
+    for seq in layout.generations(corpus):
+        try:
+            catalog, digest = complete(layout, corpus, seq, decoded)
+        except (BrainbrrError, OSError) as error:
+            yield seq, error
+            continue
+        yield seq, catalog
+        decoded[corpus] = digest, catalog
 
 
 def _of(layout: Layout, corpus: str, seq: int, catalog: Catalog) -> Catalog:

@@ -24,8 +24,8 @@ from brainbrr.store import catalog as catalogs
 from brainbrr.store import create as creation
 from brainbrr.store import deletion, formats, reader, records, sidecars
 from brainbrr.store.access import Access
-from brainbrr.store.catalog import Catalog
-from brainbrr.store.columns import Columns, columns_of
+from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.columns import Columns, columns_of, derived
 from brainbrr.store.formats import ARRAY_FILE, SAVES_AT_MOST, SHARD_FILE, ArrayMeta, Codec
 from brainbrr.store.layout import INODES_PER_OBJECT, Layout
 from brainbrr.store.reader import ShardReader
@@ -205,6 +205,23 @@ class Store:
             Where it is, or would be.
         """
         return self.layout.path_of(kind, name)
+
+    def has(self, kind: str, name: str) -> bool:
+        """Say whether a thing exists in its place; not behind a link in the place of its folder.
+
+        Parameters
+        ----------
+        kind : str
+            A `damage.Kind`.
+        name : str
+            The name of a thing of that kind.
+
+        Returns
+        -------
+        bool
+            Whether it exists; nothing is said of what is in it.
+        """
+        return self.layout.has(kind, name)
 
     def quarantine(self, kind: str, name: str) -> Path | None:
         """Move a damaged thing aside and return its new path; None when another process did.
@@ -744,6 +761,21 @@ class Store:
         found = catalogs.latest(self.layout, corpus, self._decoded)
         return found[0] if found else None
 
+    def generations(self, corpus: str) -> Iterator[tuple[int, Catalog | Exception]]:
+        """Yield all generations of a corpus's catalog, from the oldest on.
+
+        Parameters
+        ----------
+        corpus : str
+            Its name.
+
+        Yields
+        ------
+        tuple of int and Catalog or Exception
+            Its number, and the catalog or why it cannot be read.
+        """
+        return catalogs.all_generations(self.layout, corpus)
+
     def columns(self, catalog: Catalog) -> Columns | None:
         """Return the rows of a catalog as arrays, with what their records state; made once for a catalog.
 
@@ -758,6 +790,26 @@ class Store:
             None where the catalog is small enough to have none.
         """
         return columns_of(self.layout, catalog.rows)
+
+    def derive_columns(self, rows: Iterable[Row]) -> Columns:
+        """Return rows of a catalog as arrays, with what their records state.
+
+        Parameters
+        ----------
+        rows : iterable of Row
+            Rows whose records exist.
+
+        Returns
+        -------
+        Columns
+            As `columns` returns them for a catalog.
+
+        Raises
+        ------
+        ValueError, TypeError, LookupError
+            A record holds what no ingest writes.
+        """
+        return derived(self.layout, rows)
 
     def newest_readable_catalog(self, corpus: str) -> Catalog | None:
         """Return the newest generation of a corpus's catalog that is not damaged; None where all are.

@@ -404,7 +404,7 @@ def remove_deleted(source: Store, into: Path) -> tuple[str, ...]:
             folder.sweep()
         target = Store.open_if_there(folder.store)
         here = set(target.contents()) if target else set()
-        gone = {content for content in here if not source.layout.has("object", content)}
+        gone = {content for content in here if not source.has("object", content)}
         used = gone & {content for sizes in in_use for content in sizes}
         away = folder.put_away()
         if target is not None:

@@ -18,29 +18,28 @@ from brainbrr.loading.recordings import ViewRecording
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.store.store import Store
 from brainbrr.views.traces import Sheet, Span, Strip, Trace, draw
+from brainbrr.views.window import Window
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from brainbrr.views.view import View, Window
 
 Montage = Literal["bipolar", "average", "recorded"]
 MONTAGES: tuple[Montage, ...] = ("bipolar", "average", "recorded")
 
 
-def plot_window(view: View, window: Window) -> Figure:
-    """Return a figure of one window of a view, in the view's own units and rows."""
+def plot_window(window: Window, spec: WindowSpec, *, store: Store, corpus: str) -> Figure:
+    """Return a figure of one window of a view of `spec`, in its units and rows."""
     recording = window.recording
-    states = states_of(recording, view.window, findings_of(view.store, recording.key))
+    states = states_of(recording, spec, findings_of(store, recording.key))
     seconds = window.signal.shape[1] / window.rate_hz
     spans = list(spans_of(recording.annotations, recording.duration_s, labelled=recording.labelled))
     if window.start_s + seconds > recording.duration_s:
         spans.append(Span(recording.duration_s, window.start_s + seconds, "invalid", "padding"))
-    spec = view.window
     units = {"none": "µV", "fixed": f"× {spec.scale_uv} µV", "zscore": "SD", "robust": "robust SD"}
     strip = Strip(
         title=recording.path.rsplit("/", 1)[-1],
-        subtitle=f"{view.corpus} · patient {recording.patient} · split {recording.split} · {montage_name(spec)}",
+        subtitle=f"{corpus} · patient {recording.patient} · split {recording.split} · {montage_name(spec)}",
         traces=traces_of(window.signal.astype(np.float64), window.channels, window.rate_hz, states),
         start_s=window.start_s,
         seconds=seconds,
