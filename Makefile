@@ -15,7 +15,7 @@ READY = $(VENV)/.ready$(if $(filter skip,$(TORCH)),-without-torch)
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 BRAINBRR = $(BIN)/brainbrr
 
-.PHONY: help setup demo quick slow test check docs format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke newest bench bench-ingest bench-loader bench-model gpu parity digests tones torture
+.PHONY: help setup demo quick slow test check look-check docs format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke newest bench bench-ingest bench-loader bench-model gpu parity digests tones torture
 
 help:            ## show these lines
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+: *##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -64,6 +64,9 @@ check: setup     ## format, lint, types, README commands
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_readme.py
+
+look-check: setup ## the report's pages in Chromium: phone and desktop, light and dark; LOOK='page.html' takes others
+	$(BIN)/python tests/helpers/browsing.py .look $(LOOK)
 
 docs: setup      ## the documentation, as a site under .docs/
 	$(BIN)/python docs/build.py .docs

@@ -35,6 +35,7 @@ from brainbrr.api.look import diff as diff
 from brainbrr.api.look import doctor as doctor
 from brainbrr.api.look import log as log
 from brainbrr.api.look import ls as ls
+from brainbrr.api.look import report as report
 from brainbrr.api.look import show as show
 from brainbrr.api.look import usage as usage
 from brainbrr.api.share import pull as pull

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from brainbrr.api.arguments import Location, path_of, place, recipe_of, selection_of
+from brainbrr.core.progress import Progress, Silent
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.look.configuration import Configuration, configuration
 from brainbrr.look.difference import Difference
@@ -16,11 +17,14 @@ from brainbrr.look.history import Log
 from brainbrr.look.history import log as _log
 from brainbrr.look.listing import Listing
 from brainbrr.look.listing import ls as _ls
+from brainbrr.look.report import MOST_EVENTS, Report, report_named, report_view
 from brainbrr.look.show import Shown, ShowOptions, seconds_of_clock, show_named
 from brainbrr.store.store import Store
+from brainbrr.views.report import ViewReport
 from brainbrr.views.strips import Montage
 from brainbrr.views.usage import Usage
 from brainbrr.views.usage import usage as _usage
+from brainbrr.views.view import View
 
 
 def ls(
@@ -233,6 +237,61 @@ def show(
         corpus=corpus,
         host=location.settings.host if source else None,
     )
+
+
+def report(
+    subject: View | str | Path,
+    file: str | Path = "report.html",
+    *,
+    split: str | None = None,
+    events: int = MOST_EVENTS,
+    store: Store | Location = None,
+    runs: Location = None,
+    progress: Progress = Silent(),  # noqa: B008  # stateless
+) -> Report:
+    """Write one HTML file about a view or a run. It loads nothing from elsewhere, and holds patients' signals.
+
+    Parameters
+    ----------
+    subject : View, str or path-like
+        A view; or a run, by its name or folder; or a frozen view, by its digest or file.
+    file : path-like
+        Where to write the page. It is no more readable than the store.
+    split : str, optional
+        Of a run: which evaluation. Default: that of eval, else the newest.
+    events : int
+        Of a run: the most events to draw, about 60 kB each.
+    store : Store or path-like, optional
+        Where a run's recordings are. Default: the store that ``brainbrr status`` shows.
+    runs : path-like, optional
+        The folder of runs. Default: beside the store.
+    progress : Progress
+        Is called while the work runs.
+
+    Returns
+    -------
+    Report
+        Its `file`, its `sections`, and how many `events` of how many it draws.
+
+    Raises
+    ------
+    UsageError
+        There is no such run, view or store, or the run was not evaluated on this split.
+    IntegrityError
+        What an evaluation saved is damaged.
+
+    Examples
+    --------
+    >>> view = brainbrr.view("store", profile="smoke")
+    >>> brainbrr.report(view, "report.html").sections[:3]
+    ('In short', 'Splits', 'Patients')
+    """
+    if isinstance(subject, View):
+        at = place(subject.store, runs=runs)
+        found = ViewReport(subject, at.location, None, {}, None, None)
+        return report_view(found, at.settings, Path(file), progress)
+    settings = place(store, runs=runs).settings
+    return report_named(str(subject), settings, Path(file), split=split, most_events=events, progress=progress)
 
 
 def doctor(folder: Location = None, *, peer: str | None = None, thorough: bool = False) -> Diagnosis:

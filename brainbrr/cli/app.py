@@ -45,7 +45,7 @@ ALWAYS = (0, 1, 2, 7, 130, CLOSED)
 GROUPS = {
     "Start": ("init", "demo", "doctor"),
     "Data": ("ingest", "ls", "view", "show", "why", "log", "diff", "split"),
-    "Learn": ("train", "runs", "evaluate", "predict", "score"),
+    "Learn": ("train", "runs", "evaluate", "predict", "score", "report"),
     "Keep": ("status", "check", "verify", "repair", "gc", "pin", "forget", "recompress"),
     "Share": ("remote", "push", "pull", "export"),
     "Settings": ("config", "recipe", "completion", "bench", "help"),

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 import click
 
+from brainbrr.core.display import size as size
 from brainbrr.errors import Fix
 
 _EVERY_S = 10.0
@@ -324,15 +325,6 @@ def amount(n: float, unit: str) -> str:
 def per_second(rate: float, unit: str) -> str:
     """Return a rate: 12/s; below one a second as what each takes, 3.2 s/step."""
     return f"{rate:.3g}/s" if rate >= 1 or not rate else f"{1 / rate:.3g} s/{unit.removesuffix('s')}"
-
-
-def size(n_bytes: float) -> str:
-    """Return bytes in decimal units, as disks are sold."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(n_bytes) < 1000:
-            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.1f} TB"
 
 
 def some(names: Sequence[str], *, shown: int = 3) -> str:

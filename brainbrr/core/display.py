@@ -1,4 +1,4 @@
-"""How values show themselves at a prompt and in a notebook: one line, or one small HTML table."""
+"""How values show themselves at a prompt, in a notebook and on a page."""
 
 from __future__ import annotations
 
@@ -20,3 +20,12 @@ def html_table(rows: Iterable[Sequence[object]], *, caption: str, columns: Seque
 def counted(n: int, singular: str) -> str:
     """Return a number and what it counts: "1 window", "2 windows"."""
     return f"{n:,} {singular}{'' if n == 1 else 's'}"
+
+
+def size(n_bytes: float) -> str:
+    """Return bytes in decimal units, as disks are sold."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(n_bytes) < 1000:
+            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"

@@ -113,8 +113,15 @@ def evaluate(
     if hard_negatives is not None:
         found["hard_negatives"] = _mine(opened, view.store, detector, thresholds, hard_negatives, progress)
     rows = recording_rows(outcomes, judged)
-    _save(opened, view, scored, {"metrics": found, "recordings": rows}, thresholds, rule)
-    write_report(opened, view, found, _example(scored, baseline, thresholds, rule))
+    saved = {
+        "view_digest": view.digest,
+        "corpus": view.corpus,
+        "omitted": [vars(omission) for omission in view.omitted],
+        "metrics": found,
+        "recordings": rows,
+    }
+    _save(opened, view, scored, saved, thresholds, rule)
+    write_report(opened, view.split, saved, _example(scored, baseline, thresholds, rule))
     return EvaluateReport(run=run, view_digest=str(view.digest), metrics=found, scorer=SCORER, recordings=rows)
 
 
@@ -230,7 +237,7 @@ def _check_like(run: r.Run, view: View) -> None:
 
 
 def _save(
-    run: r.Run, view: View, scored: list[Scored], found: dict[str, Any], thresholds: Thresholds, rule: EventRule
+    run: r.Run, view: View, scored: list[Scored], saved: dict[str, Any], thresholds: Thresholds, rule: EventRule
 ) -> None:
     """Save probabilities, events with their calibrated confidence in TUSZ's and SzCORE's format, and the scores.
 
@@ -238,12 +245,6 @@ def _save(
     """
     split = view.split or "all"
     names = (f"evaluation-{split}.json", f"events/{split}", f"probabilities-{split}.safetensors")
-    fields = {
-        "view_digest": view.digest,
-        "corpus": view.corpus,
-        "omitted": [vars(omission) for omission in view.omitted],
-        **found,
-    }
     with tempfile.TemporaryDirectory(prefix=".new-", dir=run.folder) as scratch:
         new, old = (Path(scratch) / age for age in ("new", "old"))
         for folder in (new / "events", old / "events", run.folder / "events"):
@@ -253,7 +254,7 @@ def _save(
         for recording in scored:
             sure = replace(recording, score=(thresholds.calibration or NO_CALIBRATION).apply(recording.score))
             write_events(events, sure, events_of(recording, thresholds.detector, rule))
-        files.replace(scores, json.dumps(fields, indent=1).encode())
+        files.replace(scores, json.dumps(saved, indent=1).encode())
         for name in names:
             if (run.folder / name).exists():
                 (run.folder / name).rename(old / name)

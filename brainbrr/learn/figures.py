@@ -12,11 +12,14 @@ import numpy as np
 from brainbrr.core.arrays import Float32
 from brainbrr.scoring.events import Events, Scored
 
-_WIDTH, _LEFT, _RIGHT = 860, 56, 12
-_DETECTOR, _BASELINE, _SEIZURE, _EVENT = "#1f6fc4", "#8a8a8a", "#f4c7b5", "#1f6fc4"
+_WIDTH, _LEFT, _RIGHT = 640, 56, 12
+_DETECTOR, _BASELINE, _SEIZURE, _EVENT = "var(--detector)", "var(--baseline)", "var(--seizure)", "var(--detector)"
+"""Colours of views/page.py, for light and dark."""
 _MAX_POINTS = 1200
 
-_COLOURS = {"szcore": "#1f6fc4", "ovlp": "#c4561f", "taes": "#3a8a3a"}
+_COLOURS = {"szcore": "var(--detector)", "ovlp": "var(--ovlp)", "taes": "var(--taes)"}
+_DASHES = {"szcore": "none", "ovlp": "7 3", "taes": "2 3"}
+"""Lines differ without their colours, too."""
 _NAMES = {"szcore": "SzCORE", "ovlp": "NEDC OVLP", "taes": "NEDC TAES"}
 _MOST_ALARMS = 100.0
 
@@ -41,7 +44,8 @@ def recording(example: Example) -> str:
         return _LEFT + seconds / end * (_WIDTH - _LEFT - _RIGHT)
 
     shades = "".join(
-        f'<rect x="{x(a):.1f}" y="30" width="{max(x(b) - x(a), 1):.1f}" height="280" fill="{_SEIZURE}"/>'
+        f'<rect x="{x(a):.1f}" y="30" width="{max(x(b) - x(a), 1):.1f}" height="280" fill="{_SEIZURE}" '
+        'fill-opacity="0.35"/>'
         for a, b in detector.seizures
     )
     bars = "".join(
@@ -59,9 +63,9 @@ def recording(example: Example) -> str:
     ]
     ticks = "".join(f'<text x="{x(t):.1f}" y="326" text-anchor="middle">{t:g}</text>' for t in _ticks(end))
     return (
-        f'<svg viewBox="0 0 {_WIDTH} 350" role="img" aria-label="probability over time">'
+        f'<svg viewBox="0 0 {_WIDTH} 358" role="img" aria-label="probability over time">'
         f"{shades}{bars}{''.join(lines)}{ticks}"
-        f'<text x="{_WIDTH - _RIGHT}" y="343" text-anchor="end">seconds</text></svg>'
+        f'<text x="{_WIDTH - _RIGHT}" y="350" text-anchor="end">seconds</text></svg>'
         f'<p class="note"><code>{escape(detector.path)}</code>, the recording with the most seizures. '
         "Reference: shaded; detected events: bars; thresholds: dashed.</p>"
     )
@@ -80,12 +84,12 @@ def loss(losses: Sequence[float]) -> str:
         for t in _ticks(len(values))
     )
     return (
-        f'<svg viewBox="0 0 {_WIDTH} 215" role="img" aria-label="training loss">'
-        + _trace(values, "#bcd6f2", low=180, high=15, top=top)
+        f'<svg viewBox="0 0 {_WIDTH} 225" role="img" aria-label="training loss">'
+        + _trace(values, "var(--pale)", low=180, high=15, top=top)
         + _trace(smooth.astype(np.float32), _DETECTOR, low=180, high=15, top=top)
         + _axis("loss", low=180, high=15, top=top)
         + ticks
-        + f'<text x="{_WIDTH - _RIGHT}" y="211" text-anchor="end">steps</text></svg>'
+        + f'<text x="{_WIDTH - _RIGHT}" y="218" text-anchor="end">steps</text></svg>'
         + '<p class="note">The loss of each step, and its mean over 20 steps.</p>'
     )
 
@@ -106,13 +110,14 @@ def _trace(values: Float32, colour: str, *, low: float, high: float, top: float)
 
 def _rule(value: float, *, low: float, high: float, top: float) -> str:
     y = low - value / top * (low - high)
-    return f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#444" stroke-dasharray="4 3"/>'
+    along = f'x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"'
+    return f'<line {along} stroke="var(--text)" stroke-dasharray="4 3"/>'
 
 
 def _axis(title: str, *, low: float, high: float, top: float) -> str:
     return (
-        f'<line x1="{_LEFT}" x2="{_LEFT}" y1="{low}" y2="{high}" stroke="#999"/>'
-        f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{low}" y2="{low}" stroke="#999"/>'
+        f'<line x1="{_LEFT}" x2="{_LEFT}" y1="{low}" y2="{high}" stroke="var(--quiet)"/>'
+        f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{low}" y2="{low}" stroke="var(--quiet)"/>'
         f'<text x="{_LEFT - 6}" y="{high + 4}" text-anchor="end">{top:.3g}</text>'
         f'<text x="{_LEFT - 6}" y="{low + 4}" text-anchor="end">0</text>'
         f'<text x="{_LEFT}" y="{high - 6}">{title}</text>'
@@ -133,7 +138,10 @@ def curves(found: Mapping[str, Any], threshold: float) -> str:
     for name, points in found.items():
         some = [p for p in points if p["sensitivity"] is not None and p["false_alarms_per_day"] <= _MOST_ALARMS]
         at = " ".join(f"{_alarms(p['false_alarms_per_day']):.1f},{_share(p['sensitivity']):.1f}" for p in some)
-        lines.append(f'<polyline points="{at}" fill="none" stroke="{_COLOURS[name]}" stroke-width="1.5"/>')
+        lines.append(
+            f'<polyline points="{at}" fill="none" stroke="{_COLOURS[name]}" '
+            f'stroke-dasharray="{_DASHES[name]}" stroke-width="1.8"/>'
+        )
         used = min(some, key=lambda p: abs(p["threshold"] - threshold), default=None)
         if used:
             x, y = _alarms(used["false_alarms_per_day"]), _share(used["sensitivity"])
@@ -142,13 +150,15 @@ def curves(found: Mapping[str, Any], threshold: float) -> str:
         f'<text x="{_alarms(t):.1f}" y="226" text-anchor="middle">{t:g}</text>' for t in (0, 1, 5, 10, 25, 50, 100)
     )
     legend = "".join(
-        f'<text x="{_WIDTH - 130}" y="{150 + 16 * i}" style="fill:{_COLOURS[name]}">{_NAMES[name]}</text>'
+        f'<text x="{_WIDTH - 130}" y="{136 + 20 * i}" style="fill:{_COLOURS[name]}">{_NAMES[name]}</text>'
+        f'<line x1="{_WIDTH - 170}" x2="{_WIDTH - 138}" y1="{131 + 20 * i}" y2="{131 + 20 * i}" '
+        f'stroke="{_COLOURS[name]}" stroke-dasharray="{_DASHES[name]}" stroke-width="1.8"/>'
         for i, name in enumerate(found)
     )
     return (
-        f'<svg viewBox="0 0 {_WIDTH} 250" role="img" aria-label="sensitivity against false alarms">'
+        f'<svg viewBox="0 0 {_WIDTH} 258" role="img" aria-label="sensitivity against false alarms">'
         f"{''.join(lines)}{_axis('sensitivity', low=210, high=20, top=1.0)}{ticks}{legend}"
-        f'<text x="{_WIDTH - _RIGHT}" y="244" text-anchor="end">false alarms per 24 h</text></svg>'
+        f'<text x="{_WIDTH - _RIGHT}" y="251" text-anchor="end">false alarms per 24 h</text></svg>'
     )
 
 
@@ -163,7 +173,7 @@ def _share(value: float) -> float:
 def reliability(found: Mapping[str, Any]) -> str:
     """Draw the share of seizure against the mean probability of each bin, before and after calibration."""
     colours = {"detector": _BASELINE, "calibrated": _DETECTOR}
-    parts = [f'<line x1="{_LEFT}" y1="210" x2="{_LEFT + 190}" y2="20" stroke="#ccc"/>']
+    parts = [f'<line x1="{_LEFT}" y1="210" x2="{_LEFT + 190}" y2="20" stroke="var(--line)"/>']
     for i, (name, colour) in enumerate(colours.items()):
         if not found[name]:
             continue
@@ -172,12 +182,12 @@ def reliability(found: Mapping[str, Any]) -> str:
         parts.append(f'<polyline points="{at}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in bins]
         text = f"{name}: Brier {found[name]['brier']:.4f}, ECE {found[name]['ece']:.4f}"
-        parts.append(f'<text x="{_LEFT + 220}" y="{60 + 18 * i}" style="fill:{colour}">{text}</text>')
+        parts.append(f'<text x="{_LEFT + 220}" y="{60 + 20 * i}" style="fill:{colour}">{text}</text>')
     ticks = "".join(f'<text x="{_LEFT + 190 * t:.1f}" y="226" text-anchor="middle">{t:g}</text>' for t in (0, 0.5, 1))
     return (
-        f'<svg viewBox="0 0 {_WIDTH} 250" role="img" aria-label="reliability">{"".join(parts)}'
+        f'<svg viewBox="0 0 {_WIDTH} 258" role="img" aria-label="reliability">{"".join(parts)}'
         f"{_axis('share of steps in a seizure', low=210, high=20, top=1.0)}{ticks}"
-        f'<text x="{_LEFT + 190}" y="244" text-anchor="end">probability</text></svg>'
+        f'<text x="{_LEFT + 190}" y="251" text-anchor="end">probability</text></svg>'
     )
 
 
@@ -196,7 +206,7 @@ def histogram(seconds: Sequence[float]) -> str:
         f'<text x="{_LEFT + i * width:.1f}" y="146" text-anchor="middle">{5 * i}</text>' for i in range(0, 24, 2)
     )
     return (
-        f'<svg viewBox="0 0 {_WIDTH} 165" role="img" aria-label="latencies">{bars}{ticks}'
-        f'{_axis("seizures", low=130, high=20, top=top)}<text x="{_WIDTH - _RIGHT}" y="161" text-anchor="end">'
-        "seconds from onset to the first event; the last bin holds all later ones</text></svg>"
+        f'<svg viewBox="0 0 {_WIDTH} 175" role="img" aria-label="latencies">{bars}{ticks}'
+        f'{_axis("seizures", low=130, high=20, top=top)}<text x="{_WIDTH - _RIGHT}" y="168" text-anchor="end">'
+        "seconds from onset to the first event (last bin: all later)</text></svg>"
     )

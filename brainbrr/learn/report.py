@@ -1,4 +1,4 @@
-"""One run's report: a self-contained HTML file, its tables, around the figures. Draws; computes no score."""
+"""The parts of a run's report: scores, curves, patients, loss, data. Draws; computes no score."""
 
 from __future__ import annotations
 
@@ -12,89 +12,88 @@ from brainbrr.learn import figures
 from brainbrr.learn import runs as r
 from brainbrr.learn.figures import Example
 from brainbrr.scoring.table import NO_VALUE, score_rows, scorers, verdict
-from brainbrr.views.view import View
-
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;color:#1c1c1c;max-width:900px;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.25rem .6rem;border-bottom:1px solid #ddd}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-td.i{color:#777;font-size:.8em;white-space:nowrap}th[colspan='5']{padding-top:.9rem;color:#1f6fc4}code{font-size:.85em;overflow-wrap:anywhere}
-.synthetic{background:#7a1f00;color:#fff;padding:.5rem .8rem;font-weight:600}.note{color:#555;font-size:.9em}
-svg{width:100%;height:auto;overflow:visible}tr,svg{break-inside:avoid}text{font:11px system-ui,sans-serif;fill:#444}
-"""
+from brainbrr.views.page import Html, Number, Section, facts, join, page, table, text
 
 
-def write_report(run: r.Run, view: View, found: Mapping[str, Any], example: Example) -> Path:
+def write_report(run: r.Run, split: str | None, scored: Mapping[str, Any], example: Example) -> Path:
     """Write report-SPLIT.html into the run, and the same as report.html: the last evaluation's. Return its path.
 
-    `found` is what evaluate measured.
+    `scored` is what evaluate saved.
     """
-    history = run.history()
-    synthetic = found["synthetic"] or any(entry["synthetic"] for _, seen in run.seen() for entry in seen["recordings"])
-    parts = [
-        f"<h1>{escape(run.config.name)}: seizure detection on split {escape(str(view.split))}</h1>",
-        f'<p class="note">run <code>{escape(run.folder.name)}</code></p>',
-        '<p class="synthetic">SYNTHETIC DATA: signals and labels were generated; '
-        "these scores mean nothing for any patient.</p>"
-        if synthetic
-        else "",
-        "<h2>Scores</h2>",
-        f"<p>{escape(' '.join(verdict(found)))}</p>",
-        _scores(found),
-        _scorer(found),
-        "<h2>One recording</h2>",
-        figures.recording(example),
-        "<h2>Operating points</h2>",
-        figures.curves(found["curves"], found["threshold"]),
-        '<p class="note">All recordings together, thresholds from 0.05 to 0.99; the circles are near the one used.</p>',
-        "<h2>Each patient</h2>",
-        _patients(found["by_patient"]),
-        "<h2>Each kind of seizure</h2>",
-        *(_seizures(f"by {name}", rows) for name, rows in found["by_seizure"].items()),
-        "<h2>Latency</h2>",
-        figures.histogram(found["latencies"]["seconds"]),
-        "<h2>Calibration</h2>",
-        figures.reliability(found["calibration"]),
-        _calibration(found["calibration"]),
-        "<h2>Training loss</h2>",
-        figures.loss([row["loss"] for row in history]),
-        "<h2>Data and model</h2>",
-        _views(run, view, found),
-        _omissions(run, view),
-    ]
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{escape(run.folder.name)}</title><style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
-    )
+    sections = [*score_sections(run, scored), *training_sections(run, scored)]
+    sections.insert(1, Section("One recording", Html(figures.recording(example))))
+    whole = page(title_of(run, scored), sections, note=f"run {run.folder.name}", warning=warning_of(run, scored))
     path = run.folder / "report.html"
-    for each in (run.folder / f"report-{view.split or 'all'}.html", path):
-        files.replace(each, page.encode())
+    for each in (run.folder / f"report-{split or 'all'}.html", path):
+        files.replace(each, whole)
     return path
 
 
-def _scores(found: Mapping[str, Any]) -> str:
-    """Draw one table: a heading for each scorer; detector and baseline side by side, with intervals."""
-    head = "<tr><th></th><th class=n colspan=2>detector</th><th class=n colspan=2>line length</th></tr>"
-    parts, scorer = [head], ""
+def title_of(run: r.Run, scored: Mapping[str, Any] | None) -> str:
+    """Return the heading of a run's page; `scored` None: it was never evaluated."""
+    on = f" on split {scored['metrics']['split']}" if scored else ", not evaluated yet"
+    return f"{run.config.name}: seizure detection{on}"
+
+
+def warning_of(run: r.Run, scored: Mapping[str, Any] | None) -> str:
+    """Return a warning where any of the data is generated, empty otherwise."""
+    generated = scored is not None and scored["metrics"]["synthetic"]
+    if generated or any(entry["synthetic"] for _, seen in run.seen() for entry in seen["recordings"]):
+        return "SYNTHETIC DATA: signals and labels were generated; these scores mean nothing for any patient."
+    return ""
+
+
+def score_sections(run: r.Run, scored: Mapping[str, Any]) -> list[Section]:
+    """Return what an evaluation measured: scores, operating points, patients, seizures, latencies, calibration."""
+    found = scored["metrics"]
+    note = "All recordings together, thresholds from 0.05 to 0.99; the circles are near the one used."
+    return [
+        Section("Scores", join(text(" ".join(verdict(found))), _scores(found), _scorer(found))),
+        Section("Operating points", join(figures.curves(found["curves"], found["threshold"]), text(note, kind="note"))),
+        Section("Each patient", _patients(found["by_patient"])),
+        Section(
+            "Each kind of seizure",
+            join(*(_seizures(f"by {name}", rows) for name, rows in found["by_seizure"].items())),
+        ),
+        Section("Latency", Html(figures.histogram(found["latencies"]["seconds"]))),
+        Section(
+            "Calibration",
+            join(figures.reliability(found["calibration"]), text(_calibration(found["calibration"]), kind="note")),
+        ),
+    ]
+
+
+def training_sections(run: r.Run, scored: Mapping[str, Any] | None) -> list[Section]:
+    """Return the loss, and on which data and with which software the run was made and scored."""
+    omitted = [*run.view["omitted"], *(scored["omitted"] if scored else ())]
+    sections = [
+        Section("Training loss", Html(figures.loss([row["loss"] for row in run.history()]))),
+        Section("Data and model", facts([*(_scored_on(scored) if scored else ()), *_learned(run)])),
+    ]
+    if omitted:
+        rows = [(each["recording"], each["reason"]) for each in omitted]
+        what = text(f"{len(omitted)} refused recordings, accepted as omitted.")
+        return [*sections, Section("Omitted", join(what, table(("recording", "reason"), rows)))]
+    return [*sections, Section("Omitted", text("No recording was omitted.", kind="note"))]
+
+
+def _scores(found: Mapping[str, Any]) -> Html:
+    """Draw one table, the rows of each scorer below its name; detector and baseline side by side, with intervals."""
+    rows: list[tuple[str | Number, ...] | str] = []
     for ours, theirs in zip(score_rows(found), score_rows(found["baseline"]), strict=True):
-        if ours.scorer != scorer:
-            scorer = ours.scorer
-            parts.append(f"<tr><th colspan=5>{escape(scorer)}</th></tr>")
-        cells = "".join(
-            f"<td class=n>{escape(row.value)}</td><td class=i>{escape(row.interval)}</td>" for row in (ours, theirs)
-        )
-        parts.append(f"<tr><td>{escape(ours.name)}</td>{cells}</tr>")
-    thresholds = "".join(f"<td class=n>{each['threshold']:.3g}</td><td></td>" for each in (found, found["baseline"]))
-    parts.append(f"<tr><td>threshold of the events</td>{thresholds}</tr>")
-    return f"<table>{''.join(parts)}</table>"
+        if ours.scorer not in rows:
+            rows.append(ours.scorer)
+        rows.append((ours.name, Number(ours.value), ours.interval, Number(theirs.value), theirs.interval))
+    thresholds = [Number(f"{each['threshold']:.3g}") for each in (found, found["baseline"])]
+    rows += ["events", ("threshold", thresholds[0], "", thresholds[1], "")]
+    return table(("score", "detector", "95 % interval", "line length", "95 % interval "), rows)
 
 
-def _scorer(found: Mapping[str, Any]) -> str:
+def _scorer(found: Mapping[str, Any]) -> Html:
     named = (scorer if scorer.startswith(name) else f"{name}: {scorer}" for name, scorer in scorers(found))
     items = "".join(f"<li>{escape(each)}</li>" for each in named)
     rule = ", ".join(f"{name} = {value:g}" for name, value in found["rule"].items())
-    return (
+    return Html(
         f'<div class="note"><p>{NO_VALUE}: not defined for any patient. Small print: 95 % confidence intervals. '
         f"Thresholds: {escape(found['threshold_from'])}. Event rule: {escape(rule)}. "
         "The baseline is line length over 5 s, scored by the same code.</p>"
@@ -102,35 +101,42 @@ def _scorer(found: Mapping[str, Any]) -> str:
     )
 
 
-def _views(run: r.Run, view: View, found: Mapping[str, Any]) -> str:
-    trained = run.view
+def _scored_on(scored: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = scored["metrics"]
     hours = (
         f"{found['hours']:.2f} h of labelled recording (without {found['hours_unknown']:.2f} h of unknown time), "
         f"{found['recordings']} recordings, {found['patients']} patients"
     )
     rows = [
-        ("scored on", f"corpus {view.corpus}, profile {view.profile}, split {view.split}: {hours}"),
+        ("scored on", f"corpus {scored['corpus']}, profile {found['profile']}, split {found['split']}: {hours}"),
         ("seizures", str(found["seizures"])),
-        ("view digest", str(view.digest)),
+        ("view digest", str(scored["view_digest"])),
+        ("weights", found["weights"]),
+    ]
+    if found["unlabelled"]:
+        rows.append(("not scored", f"{found['unlabelled']} recordings without labels"))
+    return rows
+
+
+def _learned(run: r.Run) -> list[tuple[str, str]]:
+    trained, config = run.view, run.config
+    rows = [
         ("trained on", f"corpus {trained['corpus']}, profile {trained['profile']}, split {trained['split']}"),
         ("view digest", trained["digest"]),
         ("recipe", f"{trained['recipe']['name']}, {trained['recipe']['digest']}"),
         ("windows", f"{trained['window']['length_s']} s every {trained['window']['stride_s']} s"),
-        ("steps", f"{run.config.train.steps} of {run.config.train.batch * run.config.train.accumulate} windows"),
-        ("weights", found["weights"]),
+        ("steps", f"{config.train.steps} of {config.train.batch * config.train.accumulate} windows"),
         (
             "reproducible",
             "on a CPU, with the same number of threads"
-            + (", and on CUDA" if run.config.train.deterministic else "; not on CUDA"),
+            + (", and on CUDA" if config.train.deterministic else "; not on CUDA"),
         ),
-        *_weights(run),
     ]
+    if run.model.exists():
+        rows += _weights(run)
     if run.before:
         rows.append(("started from", ", which started from ".join(each["run"] for each in run.before)))
-    if found["unlabelled"]:
-        rows.append(("not scored", f"{found['unlabelled']} recordings without labels"))
-    cells = "".join(f"<tr><td>{name}</td><td><code>{escape(value)}</code></td></tr>" for name, value in rows)
-    return f"<table>{cells}</table>"
+    return rows
 
 
 def _weights(run: r.Run) -> list[tuple[str, str]]:
@@ -147,47 +153,34 @@ def _weights(run: r.Run) -> list[tuple[str, str]]:
     ]
 
 
-def _omissions(run: r.Run, view: View) -> str:
-    omitted = [*run.view["omitted"], *(vars(omission) for omission in view.omitted)]
-    if not omitted:
-        return '<p class="note">No recording was omitted.</p>'
-    rows = "".join(
-        f"<tr><td><code>{escape(o['recording'])}</code></td><td>{escape(o['reason'])}</td></tr>" for o in omitted
-    )
-    return f"<h2>Omitted: {len(omitted)} refused recordings, accepted as omitted</h2><table>{rows}</table>"
-
-
-def _patients(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Draw a row for each patient, so that none hides in a mean."""
+def _patients(rows: Sequence[Mapping[str, Any]]) -> Html:
+    """Draw a row for each patient, so that no patient is hidden in a mean."""
     head = ("patient", "h", "seizures", "found", "F1", "precision", "false alarms / 24 h", "time flagged")
-    forms = ("{}", "{:.2f}", "{}", "{}", "{:.3f}", "{:.3f}", "{:.1f}", "{:.1%}")
-    names = ("patient", "hours", "seizures", "found", "event_f1", "precision", "false_alarms_per_day", "flagged_share")
-    return _table(head, [[_shown(form, row[name]) for form, name in zip(forms, names, strict=True)] for row in rows])
-
-
-def _seizures(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    head = (title, "seizures", "patients", "found", "sensitivity", "Wilson 95 %")
-    cells = [
-        (
-            row["name"],
-            str(row["seizures"]),
-            str(row["patients"]),
-            str(row["found"]),
-            f"{row['sensitivity']:.3f}",
-            " to ".join(f"{edge:.3f}" for edge in row["wilson"]),
-        )
-        for row in rows
-    ]
-    return _table(head, cells)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th{' class=n' if i else ''}>{escape(name)}</th>" for i, name in enumerate(head))
-    body = "".join(
-        "<tr>" + "".join(f"<td{' class=n' if i else ''}>{escape(cell)}</td>" for i, cell in enumerate(row)) + "</tr>"
-        for row in rows
+    forms = ("{:.2f}", "{}", "{}", "{:.3f}", "{:.3f}", "{:.1f}", "{:.1%}")
+    names = ("hours", "seizures", "found", "event_f1", "precision", "false_alarms_per_day", "flagged_share")
+    return table(
+        head,
+        [
+            (row["patient"], *(Number(_shown(form, row[name])) for form, name in zip(forms, names, strict=True)))
+            for row in rows
+        ],
     )
-    return f"<table><tr>{top}</tr>{body}</table>"
+
+
+def _seizures(title: str, rows: Sequence[Mapping[str, Any]]) -> Html:
+    head = (title, "seizures", "patients", "found", "sensitivity", "Wilson 95 %")
+    return table(
+        head,
+        [
+            (
+                row["name"],
+                *(Number(str(row[name])) for name in ("seizures", "patients", "found")),
+                Number(f"{row['sensitivity']:.3f}"),
+                Number(" to ".join(f"{edge:.3f}" for edge in row["wilson"])),
+            )
+            for row in rows
+        ],
+    )
 
 
 def _shown(form: str, value: Any) -> str:
@@ -196,10 +189,8 @@ def _shown(form: str, value: Any) -> str:
 
 def _calibration(found: Mapping[str, Any]) -> str:
     if not found["calibrated"]:
-        text = "Not calibrated: thresholds were not tuned on another split. Confidences are the detector's own."
-    else:
-        text = (
-            f"Fitted where the threshold was tuned: temperature {found['temperature']:.2f}, shift of the log odds "
-            f"{found['prior']:+.2f}. The confidence of events is the calibrated probability."
-        )
-    return f'<p class="note">{text}</p>'
+        return "Not calibrated: thresholds were not tuned on another split. Confidences are the detector's own."
+    return (
+        f"Fitted where the threshold was tuned: temperature {found['temperature']:.2f}, shift of the log odds "
+        f"{found['prior']:+.2f}. The confidence of events is the calibrated probability."
+    )

@@ -68,7 +68,7 @@ def diff(a: str, b: str, *, store: Store | None, runs_folder: Path) -> Differenc
         return _runs(a, b, runs_folder)
     if kinds[0] == "recipe":
         return _recipes(find_recipe(store, a), find_recipe(store, b), store)
-    return _views(a, _view(store, a), b, _view(store, b))
+    return _views(a, frozen_view(store, a), b, frozen_view(store, b))
 
 
 def kind_of(text: str, store: Store | None, runs_folder: Path) -> Kind:
@@ -92,7 +92,8 @@ def _run_folder(text: str, runs_folder: Path) -> Path:
     return here if (here / "view.json").is_file() else runs_folder / text
 
 
-def _view(store: Store | None, text: str) -> dict[str, Any]:
+def frozen_view(store: Store | None, text: str) -> dict[str, Any]:
+    """Return a frozen view by its digest or file. Raises UsageError for what is none."""
     found = frozen_views.matching(set(store.frozen_views()), text, 64) if store and not Path(text).is_file() else []
     if len(found) > 1:
         raise UsageError(f"{text} begins {len(found)} digests", fix="give more of its digits")

@@ -134,7 +134,7 @@ def _rows(store: Store, corpus: str) -> Iterable[Row]:
 
 def show(store: Store, corpus: str, row: Row, recipe: Recipe, options: ShowOptions) -> Shown:
     """Draw a stored recording. Raises UsageError for one that is not stored or a time that it does not have."""
-    recording = _stored(store, row, recipe)
+    recording = stored_recording(store, row, recipe)
     at_s, seconds = _span(recording, options)
     window = window_of(recipe, options.montage, recording.absent)
     view = View(store, Members((recording,)), scope=Scope(corpus, "full"), recipe=recipe, window=window)
@@ -164,7 +164,8 @@ def show(store: Store, corpus: str, row: Row, recipe: Recipe, options: ShowOptio
     return Shown(corpus, row.path, at_s, seconds, view.channels, states, events, figure, options.source)
 
 
-def _stored(store: Store, row: Row, recipe: Recipe) -> ViewRecording:
+def stored_recording(store: Store, row: Row, recipe: Recipe) -> ViewRecording:
+    """Return what a recipe made of a row of a catalog. Raises UsageError where it is not stored."""
     record = store.made_from(source=row.source, recipe=recipe.digest) if row.source else None
     if record is None or not store.has_object(record):
         refusal = row.refusals.get(recipe.digest)

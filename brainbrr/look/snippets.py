@@ -1,0 +1,156 @@
+"""Traces around the events of an evaluated run, small enough for one page: 8 bits, the extremes of each moment."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from brainbrr.core.arrays import Float32
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.errors import BrainbrrError
+from brainbrr.loading.recordings import Members, Scope
+from brainbrr.look.show import stored_recording
+from brainbrr.store.catalog import Row
+from brainbrr.store.store import Store
+from brainbrr.views.strips import states_of, traces_of, window_of
+from brainbrr.views.traces import Trace, fitting_scale, hemisphere
+from brainbrr.views.view import View
+
+KINDS = ("missed", "false alarm", "found")
+"""What there is to look at, the most telling first."""
+
+_AROUND_S, _MOST_S = 10.0, 60.0
+_PER_SECOND = 40
+"""Moments of a second, each drawn by its lowest and its highest sample."""
+_REACH = 1.5
+"""Rows are cut this many rows from their own line, as `show` cuts them."""
+
+Spans = Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Event:
+    """A seizure that was found or missed, or an event where none is labelled."""
+
+    kind: str
+    recording: str
+    patient: str
+    start_s: float
+    stop_s: float
+
+
+def events_of(recordings: Sequence[Mapping[str, Any]]) -> list[Event]:
+    """Return every seizure and every false alarm of an evaluation, recording by recording."""
+    events = []
+    for each in recordings:
+        seizures, predicted = each["seizures"], each["events"]
+        spans = [("found" if _touched(span, predicted) else "missed", span) for span in seizures]
+        spans += [("false alarm", span) for span in predicted if not _touched(span, seizures)]
+        for kind, (start, stop) in sorted(spans, key=lambda one: one[1]):
+            events.append(Event(kind, each["recording"], each["patient"], start, stop))
+    return events
+
+
+def _touched(span: Sequence[float], others: Spans) -> bool:
+    return any(start < span[1] and span[0] < stop for start, stop in others)
+
+
+def chosen(events: Sequence[Event], most: int) -> list[Event]:
+    """Return at most so many events: of each kind as many as of the others, spread over the recordings."""
+    left = {kind: [each for each in events if each.kind == kind] for kind in KINDS}
+    room, taken = most, []
+    for i, kind in enumerate(sorted(KINDS, key=lambda kind: len(left[kind]))):
+        n = min(len(left[kind]), room // (len(KINDS) - i))
+        places = {int(place) for place in np.linspace(0, len(left[kind]) - 1, n)} if n else set()
+        taken += [each for place, each in enumerate(left[kind]) if place in places]
+        room -= len(places)
+    order = {id(each): place for place, each in enumerate(events)}
+    return sorted(taken, key=lambda each: order[id(each)])
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation saved: where its recordings are stored, their scores, seizures and events."""
+
+    store: Store | None
+    corpus: str
+    recipe: Recipe
+    rows: Mapping[str, Row]
+    probabilities: Mapping[str, Float32]
+    recordings: Mapping[str, Mapping[str, Any]]
+    step_s: float
+    threshold: float
+
+
+def snippets(evaluated: Evaluated, events: Sequence[Event]) -> Iterator[dict[str, Any]]:
+    """Yield each event with the traces around it, its probability, and all spans that are near."""
+    for event in events:
+        whole = evaluated.recordings[event.recording]
+        start = max(0.0, event.start_s - _AROUND_S)
+        stop = min(float(whole["duration_s"]), event.stop_s + _AROUND_S, start + _MOST_S)
+        score = evaluated.probabilities.get(event.recording, np.empty(0, dtype=np.float32))
+        first = int(start / evaluated.step_s)
+        some = score[first : int(np.ceil(stop / evaluated.step_s))]
+        yield {
+            "kind": event.kind,
+            "recording": event.recording,
+            "patient": event.patient,
+            "span": [event.start_s, event.stop_s],
+            "from": start,
+            "to": stop,
+            "first_score": first * evaluated.step_s,
+            "step": evaluated.step_s,
+            "scores": [round(float(value), 4) for value in some],
+            "reference": _near(whole["seizures"], start, stop),
+            "predicted": _near(whole["events"], start, stop),
+            **_traces(evaluated, event.recording, start, stop),
+        }
+
+
+def _near(spans: Spans, start: float, stop: float) -> list[list[float]]:
+    return [[max(a, start), min(b, stop)] for a, b in spans if a < stop and b > start]
+
+
+def _traces(evaluated: Evaluated, path: str, start_s: float, stop_s: float) -> dict[str, Any]:
+    """Return rows as bytes from -127 to 127 for `_REACH` rows, two for each moment, or why there are none."""
+    store, row = evaluated.store, evaluated.rows.get(path)
+    if store is None or row is None:
+        return {"why": "this recording is not in the store"}
+    try:
+        recording = stored_recording(store, row, evaluated.recipe)
+        window = window_of(evaluated.recipe, None, recording.absent)
+        view = View(store, Members((recording,)), scope=Scope(evaluated.corpus, "full"), recipe=evaluated.recipe,
+                    window=window)  # fmt: skip
+        rate, n = evaluated.recipe.rate_hz, round((stop_s - start_s) * evaluated.recipe.rate_hz)
+        signal = np.empty((len(view.channels), n), dtype=np.float32)
+        view.read(0, round(start_s * rate), signal)
+    except BrainbrrError as error:
+        return {"why": error.what}
+    traces = traces_of(signal.astype(np.float64), view.channels, rate, states_of(recording, window, {}))
+    scale = fitting_scale(traces)
+    rows = [_extremes(trace, scale, max(1, rate // _PER_SECOND)) for trace in traces]
+    return {
+        "rows": [{"name": trace.name, "state": trace.state, "side": _side(trace.name)} for trace in traces],
+        "scale": scale,
+        "moment": max(1, rate // _PER_SECOND) / rate,
+        "traces": b64encode(np.stack(rows).tobytes()).decode(),
+    }
+
+
+def _extremes(trace: Trace, scale: float, size: int) -> np.ndarray[Any, np.dtype[np.int8]]:
+    """Return the lowest and the highest sample of each moment, in the order in which they come."""
+    samples = np.nan_to_num(trace.samples - np.nanmedian(trace.samples)) if not trace.absent else 0 * trace.samples
+    samples = np.nan_to_num(samples)
+    padded = np.pad(samples, (0, -len(samples) % size), mode="edge").reshape(-1, size)
+    low, high = padded.argmin(axis=1), padded.argmax(axis=1)
+    both = np.sort(np.stack([low, high], axis=1), axis=1)
+    values = np.take_along_axis(padded, both, axis=1).reshape(-1)
+    return np.clip(np.round(values / scale * (127 / _REACH)), -127, 127).astype(np.int8)
+
+
+def _side(name: str) -> str:
+    return {"#1d4e89": "left", "#9c3a0b": "right"}.get(hemisphere(name), "middle")
