@@ -87,7 +87,7 @@ def _in_short(found: ViewReport) -> list[tuple[str, str]]:
     rows = [
         (
             "state",
-            fields["state"] + ("" if fields["state"] == "ready" else f"; to complete it: {found.mend or view.fix}"),
+            fields["state"] + ("" if fields["state"] == "ready" else f"; to complete it: {found.fix or view.fix}"),
         ),
         ("recordings", f"{fields['ready']:,} of {fields['recordings']:,} ready, {fields['patients']:,} patients"),
         ("signal", f"{fields['seconds'] / 3600:,.2f} h, {fields['seizures']:,} seizures"),
