@@ -77,6 +77,7 @@ def ls(
         split=split,
         where=selection_of(where=where).where,
         recipe=None if recipe is None else recipe_of(recipe, at.store),
+        host=at.settings.host,
     )
 
 

@@ -69,6 +69,7 @@ def ls(
         split=split,
         where=where,
         recipe=find_recipe(store, recipe) if recipe else None,
+        host=session.settings.host,
     )
     if form in ("csv", "parquet"):
         _write(listing.encoded(form, names), form, out)
@@ -94,6 +95,7 @@ def table(out: Output, listing: Listing, columns: tuple[str, ...] = ()) -> None:
     else:
         corpora = {row["corpus"] for row in listing.rows}
         head = ("corpus", *_SHOWN) if len(corpora) > 1 else _SHOWN
+        head += ("remote",) if any(row["remote"] for row in listing.rows) else ()
         names = _names([str(row["path"]) for row in listing.rows])
         cells = [_cells(row, name) for row, name in zip(listing.rows, names, strict=True)]
         out.table(
@@ -116,7 +118,7 @@ def _cells(row: dict[str, Any], name: str) -> dict[str, str]:
 
     return {
         "recording": name,
-        **{column: shown(column) for column in ("corpus", "patient", "session", "split", "montage", "state")},
+        **{column: shown(column) for column in ("corpus", "patient", "session", "split", "montage", "state", "remote")},
         "length": shown("length_s", duration),
         "rate": shown("rate_hz", lambda rate: f"{rate:g} Hz"),
         "seizures": shown("seizures"),

@@ -64,10 +64,20 @@ def table(out: Output, report: StatusReport) -> None:
         rows.append(("leftovers", f"{report.leftovers} of killed writers in tmp/, never read and safe to delete"))
     for recipe in report.recipes:
         rows.append(("recipe", f"{recipe['name'] or 'unnamed'} {recipe['digest'][:8]}, {recipe['records']} records"))
-    out.pairs([*rows, *(("corpus", _corpus(corpus)) for corpus in report.corpora)])
+    rows += [("corpus", _corpus(corpus)) for corpus in report.corpora]
+    rows += [("remote", f"{each['name']}: {each['url']}") for each in report.remotes]
+    out.pairs([*rows, *(("warning", text) for text in report.silent_remotes)])
     if report.profiles:
         columns = ("corpus", "profile", "recipe", "recordings", "ready", "omitted")
-        out.table(columns, [[profile[name] for name in columns] for profile in report.profiles], numbers=_NUMBERS)
+        at = ("in remotes",) if report.remotes else ()
+        cells = [
+            [
+                *(row[name] for name in columns),
+                *[", ".join(f"{n} in {name}" for name, n in row["remotes"].items())][: len(at)],
+            ]
+            for row in report.profiles
+        ]
+        out.table((*columns, *at), cells, numbers=_NUMBERS)
 
 
 def _corpus(corpus: dict[str, Any]) -> str:

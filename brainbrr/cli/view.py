@@ -202,6 +202,11 @@ def _paths(entries: list[dict[str, Any]]) -> str:
 
 def _next_steps(report: ViewReport) -> list[tuple[str, str]]:
     rows = []
+    for remote, n in report.from_remotes.items():
+        rows.append(("from remote", f"{many(n, 'recording')} read in {remote}"))
+    for remote, n in report.at_remotes.items():
+        rows.append(("at remote", f"{n} of the missing are in {remote}"))
+    rows += [("warning", text) for text in report.silent_remotes]
     for recipe, n in report.elsewhere.items():
         rows.append(("other recipe", f"{n} of the missing are stored under {recipe}: another view, never mixed in"))
     if report.state == "ready" and report.checked_root is None:

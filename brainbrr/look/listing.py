@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brainbrr.core.digest import key_of
+from brainbrr.core.statcache import Host
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import DependencyError, UsageError
 from brainbrr.profiles import SPLITS, Profile
 from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.layers import Layers, layered
 from brainbrr.store.store import Store
 from brainbrr.views.columns import COLUMNS, Recording, Value, Where, check_conditions, holds, values
 from brainbrr.views.select import members, resolve_corpus, usual_recipe
@@ -54,10 +57,12 @@ def ls(
     split: str | None = None,
     where: Where = (),
     recipe: Recipe | None = None,
+    host: Host | None = None,
 ) -> Listing:
     """List the recordings of a profile; `profiles` gives it for each corpus.
 
-    `recipe` None: for each corpus the one that most of its recordings are stored under. Raises UsageError for a corpus,
+    `recipe` None: for each corpus the one that most of its recordings are stored under. `host`: opens the remotes, which
+    are asked for what is not stored. Raises UsageError for a corpus,
     split or column that does not exist.
     """
     check_conditions(where)
@@ -66,11 +71,13 @@ def ls(
     splits = {row.split for catalog in catalogs for row in catalog.rows.values()}
     if split is not None and catalogs and split not in splits:
         raise UsageError(f"no recording is in split {split!r}", fix=f"splits: {', '.join(sorted(splits))}")
-    found = []
+    found, layers = [], Layers(store, host) if host else None
     for catalog in catalogs:
         digest = recipe.digest if recipe else usual_recipe(catalog)
+        every = {key_of(source=row.source, recipe=digest) for row in catalog.rows.values() if row.source}
+        holding = layered(store, layers, every - store.existing()[0])
         for row in _taken(catalog, profiles(catalog.corpus), split):
-            each = Recording(store, catalog.corpus, row, digest)
+            each = Recording(holding, catalog.corpus, row, digest)
             if holds(each, where):
                 found.append(values(each))
     return Listing(store.location, tuple(found))

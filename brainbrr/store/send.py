@@ -20,6 +20,7 @@ from brainbrr.store import copy as copies
 from brainbrr.store import formats, reader
 from brainbrr.store.checks import SampleSums, check_sums
 from brainbrr.store.formats import ARRAY_FILE, SHARD_FILE
+from brainbrr.store.layers import holder_of
 from brainbrr.store.layout import INODES_PER_OBJECT
 from brainbrr.store.records import Record
 from brainbrr.store.remote import RemoteStore
@@ -125,6 +126,7 @@ def send_object(source: Store, target: Store, record: Record, *, durable: bool =
 
     Where the copy is `durable`, the record is compared with its samples too: what a view normalises by must be true.
     """
+    source = holder_of(source, record.content)
     if isinstance(target, RemoteStore):
         return target.add_object(record.content, record.array, verified_shard(source, target, record))
     if not isinstance(source, RemoteStore):

@@ -19,6 +19,7 @@ from brainbrr.eeg.quality import detector
 from brainbrr.eeg.signal.montage import Label
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store.catalog import Row
+from brainbrr.store.layers import LayeredStore
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 
@@ -74,6 +75,12 @@ class Recording:
             found = self.store.findings(self.key, detector.QUALITY_VERSION) if self.key else None
             return found["score"] if found else None
         return None
+
+    @property
+    def remote(self) -> str | None:
+        """The remote that has it where the own store does not; None where no remote was needed, or has it."""
+        found = {**self.store.borrowed, **self.store.far} if isinstance(self.store, LayeredStore) else {}
+        return found.get(self.key or "")
 
     @property
     def labels(self) -> Mapping[str, Any] | None:
@@ -143,6 +150,7 @@ COLUMNS: dict[str, tuple[type, Callable[[Recording], Value], str]] = {
     "edf_bytes": (int, lambda r: r.row.n_bytes, "of the EDF"),
     "since": (str, lambda r: _created(r.record), "when it was stored, ISO 8601 in UTC"),
     "synthetic": (str, lambda r: "yes" if r.row.synthetic else "no", "yes or no"),
+    "remote": (str, lambda r: r.remote, "which one has it, if this store does not"),
     "reason": (str, lambda r: r.reason, "why it was refused"),
     "source": (str, lambda r: r.row.source, "SHA-256 of the EDF"),
     "key": (str, lambda r: r.key, "digest of source and recipe"),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from brainbrr.core.access import Guard, write_file
-from brainbrr.core.digest import canonical_json
+from brainbrr.core.digest import canonical_json, key_of
 from brainbrr.core.statcache import Host, Sources, keep
 from brainbrr.eeg.corpus.annotations import label_digest
 from brainbrr.eeg.corpus.census import by_format, labels_unread
@@ -29,6 +29,7 @@ from brainbrr.settings import Settings
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.columns import Columns, digests
 from brainbrr.store.integrity import read_record
+from brainbrr.store.layers import LayeredStore, Layers, layered
 from brainbrr.store.store import Store
 from brainbrr.views.recipes import find_recipe
 from brainbrr.views.select import (
@@ -62,6 +63,12 @@ class ViewReport:
     """The recording that scores least, its score from 0 to 100, and what lowers it most, as of its last ingest."""
     labels_unread: tuple[str, ...] = ()
     """Label files of the corpus that belong to no recording."""
+    from_remotes: Mapping[str, int] = field(default_factory=dict)
+    """By remote: recordings that are read there, in its folder."""
+    at_remotes: Mapping[str, int] = field(default_factory=dict)
+    """By remote: missing recordings that a pull fetches."""
+    silent_remotes: tuple[str, ...] = ()
+    """Remotes that did not answer, each with the reason."""
 
     @property
     def state(self) -> str:
@@ -91,6 +98,9 @@ class ViewReport:
             "worst_quality": self.worst_quality,
             "stale": [vars(s) for s in view.stale],
             "elsewhere": self.elsewhere,
+            "from_remotes": dict(self.from_remotes),
+            "at_remotes": dict(self.at_remotes),
+            "silent_remotes": list(self.silent_remotes),
             "windows": len(view),
             "window_classes": {
                 name: classes[i] for i, name in enumerate(("background", "partial", "full", "unlabelled"))
@@ -170,17 +180,25 @@ def view(
 ) -> ViewReport:
     """Return a view of a store and its state; the corpus's folder is read only where it exists.
 
-    A store that was never created gives an empty view. `host` knows where the corpus was ingested from; without it,
-    or when that folder is out of reach, nothing is compared with the files. `flags` are what the command that makes the
+    A store that was never created gives an empty view. `host` knows where the corpus was ingested from, and opens the
+    remotes that are asked for what is missing; without it, or when that folder is out of reach, nothing is compared
+    with the files. `flags` are what the command that makes the
     view ready needs in addition to root and profile. Raises UsageError for what is not in the catalog, LeakError for a
     patient in two splits.
     """
-    name = resolve_corpus(store, request.corpus) if store else request.corpus
-    catalog = store.catalog(name) if store and name else None
-    columns = store.columns(catalog) if store and catalog else None
+    layers = Layers(store, host) if store and host else None
+    name, catalog = _catalog(store, layers, request.corpus) if store else (request.corpus, None)
     if catalog and request.splits:
         catalog = request.splits.apply(catalog)
     members, examined = _members(store, catalog, request) if store and catalog else (Members(()), None)
+    far: dict[str, str] = {}
+    if store and layers and catalog and members.missing:
+        keys = _keys_of(catalog, request.recipe, members.missing)
+        store = layered(store, layers, keys)
+        if isinstance(store, LayeredStore):
+            far = {keys[key]: remote for key, remote in store.far.items()}
+            members, examined = _members(store, catalog, request)
+    columns = store.columns(catalog) if store and catalog else None
     members = _interpolable(members, request)
     root = host.root(location, name) if host and name else None
     stale = None
@@ -196,11 +214,15 @@ def view(
     )
     again = ["--rehash"] if examined and examined.damaged else []
     command = fix_command(found, root, labelled=catalog is None or catalog.labelled, flags=[*flags, *again])
+    pulls = _pulls(found, far, flags)
     if members.missing and all(entry.reason.endswith(_NOT_INTERPOLATED) for entry in members.missing):
         command = Fix(
             'choose missing = "zero" in the [window] of a training config, or list these recordings in a file: ',
             ("view", "--profile", request.profile.name, *flags, "--exclude", "FILE"),
         )
+    if pulls:
+        rest = any(each.recording not in far for each in found.missing)
+        command = Fix(pulls, ", then ", command) if rest else pulls
     found.fix = command if found.state != "ready" else None
     refused = bool(members.missing) and all(entry.reason.startswith("refused") for entry in members.missing)
     return ViewReport(
@@ -209,12 +231,53 @@ def view(
         checked_root=None if stale is None else root,
         elsewhere=_elsewhere(store, catalog, found) if store and members.missing else {},
         fix=found.fix,
-        leave_out=Fix((*command.commands[0], "--accept", "refused")) if refused else None,
+        leave_out=Fix((*command.commands[-1], "--accept", "refused")) if refused else None,
         findings=examined.findings if examined else None,
         contradictions=_contradictions(store, catalog) if store and catalog and catalog.labelled else (),
         worst_quality=_worst_quality(catalog, found) if catalog else None,
         labels_unread=tuple(labels_unread(catalog.settings)) if catalog else (),
+        from_remotes=_read_there(store, found),
+        at_remotes=Counter(far.values()),
+        silent_remotes=tuple(layers.silent) if layers else (),
     )
+
+
+def own_corpus(store: Store, corpus: str | None) -> str | None:
+    """Return the corpus meant as `resolve_corpus` does, and one that the store does not know as it is: a remote may."""
+    return resolve_corpus(store, corpus) if corpus is None or corpus in store.corpora() else corpus
+
+
+def _catalog(store: Store, layers: Layers | None, corpus: str | None) -> tuple[str | None, Catalog | None]:
+    """Return a corpus's name and catalog: the own one, else that of the first remote that has it."""
+    names = store.corpora()
+    if layers is not None and (not names if corpus is None else corpus not in names):
+        catalog = layers.catalog(corpus)
+        if catalog is not None:
+            return catalog.corpus, catalog
+    name = resolve_corpus(store, corpus)
+    return name, store.catalog(name) if name else None
+
+
+def _keys_of(catalog: Catalog, recipe: Recipe, missing: Sequence[Missing]) -> dict[str, str]:
+    """Return the paths of missing recordings that a layer could have, by key."""
+    rows = (catalog.rows[each.recording] for each in missing)
+    return {key_of(source=row.source, recipe=recipe.digest): row.path for row in rows if row.source}
+
+
+def _read_there(store: Store | None, found: View) -> Mapping[str, int]:
+    borrowed = store.borrowed if isinstance(store, LayeredStore) else {}
+    return Counter(borrowed[each.key] for each in found.recordings if each.key in borrowed) if borrowed else {}
+
+
+def _pulls(found: View, far: Mapping[str, str], flags: Sequence[str]) -> Fix | None:
+    """Return the commands that fetch what remotes have of the missing recordings, None where they have nothing."""
+    at = sorted({far[each.recording] for each in found.missing if each.recording in far})
+    profile = "full" if "splits" in found.selection else found.profile
+    commands: list[Any] = []
+    for remote in at:
+        commands += [", "] if commands else []
+        commands.append(("pull", remote, "--corpus", found.corpus, "--profile", profile, *flags))
+    return Fix(*commands) if commands else None
 
 
 def open_view(
@@ -234,7 +297,7 @@ def open_view(
     """
     location = settings.store.value
     store = Store.open_if_there(location)
-    corpus = resolve_corpus(store, corpus) if store else corpus
+    corpus = own_corpus(store, corpus) if store else corpus
     named, chosen = (recipe, find_recipe(store, recipe)) if isinstance(recipe, str) else (recipe.name, recipe)
     request = ViewRequest(
         settings.profile_of(corpus, profile), chosen, window, corpus, split, selection or Selection(), splits

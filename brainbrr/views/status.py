@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from brainbrr.core.digest import is_digest
+from brainbrr.core.digest import is_digest, key_of
 from brainbrr.eeg.signal.recipe import PRESETS, Recipe
 from brainbrr.errors import IntegrityError
 from brainbrr.loading.columnar import Assembled, contradicting
@@ -21,6 +21,8 @@ from brainbrr.profiles import Profile
 from brainbrr.settings import Settings
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.columns import Columns, objects_of
+from brainbrr.store.layers import Layers
+from brainbrr.store.remotes import remotes_of
 from brainbrr.store.store import Store
 from brainbrr.views.select import member_places, members
 
@@ -41,6 +43,8 @@ class StatusReport:
     damaged_records: int = 0
     damaged_catalogs: tuple[str, ...] = ()
     leftovers: int = 0
+    remotes: tuple[dict[str, Any], ...] = ()
+    silent_remotes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
@@ -55,6 +59,8 @@ class StatusReport:
             "damaged_records": self.damaged_records,
             "damaged_catalogs": list(self.damaged_catalogs),
             "leftovers": self.leftovers,
+            "remotes": list(self.remotes),
+            "silent_remotes": list(self.silent_remotes),
         }
 
 
@@ -80,12 +86,14 @@ def status(store: Store | None, settings: Settings) -> StatusReport:
         names.setdefault(digest, made_by)
         if digest not in recipes and (recipe := _recipe(names[digest], fields)):
             recipes[digest] = recipe
+    remotes = remotes_of(store)
+    layers = Layers(store, settings.host)
     corpora: list[dict[str, Any]] = []
     profiles: list[dict[str, Any]] = []
     for name, catalog in catalogs.items():
         corpora.append(_corpus(catalog, columns[name]))
         given = settings.profiles_of(name)
-        taken = _taken(store, catalog, columns[name], given, recipes)
+        taken = _taken(store, catalog, columns[name], given, recipes, layers if remotes else None)
         profiles += ({"corpus": name, "recipe": names[digest] or digest[:8], **row} for digest, row in taken)
     return StatusReport(
         location=location,
@@ -100,6 +108,8 @@ def status(store: Store | None, settings: Settings) -> StatusReport:
         damaged_records=len(keys) - sum(counts.values()),
         damaged_catalogs=tuple(damaged),
         leftovers=len(store.stale_tmp()),
+        remotes=tuple({"name": each.name, "url": each.url, "private": each.private} for each in remotes),
+        silent_remotes=tuple(layers.silent),
     )
 
 
@@ -166,8 +176,12 @@ def _taken(
     columns: Columns | None,
     profiles: Mapping[str, Profile],
     recipes: Mapping[str, Recipe],
+    layers: Layers | None,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield for each recipe and profile what a view of them would hold, by the `assemble` that `view` uses."""
+    """Yield for each recipe and profile what a view of them would hold, by the `assemble` that `view` uses.
+
+    With `layers`, also what their remotes have of the rest, by remote.
+    """
     if columns is None:
         taken = {each.name: {row.path for row in members(catalog.rows, each)} for each in profiles.values()}
         contradict = contradictions(catalog.rows.values())
@@ -185,6 +199,18 @@ def _taken(
             rows = np.arange(len(all_of_it.columns))
             held = all_of_it.members(rows, labelled=catalog.labelled, contradicting=contradict)
             ready, omitted = all_of_it.paths_of(held), {each.recording for each in held.omitted}
+        at = _at_remotes(layers, catalog, digest, set().union(*taken.values()) - ready - omitted) if layers else {}
         for profile, paths in taken.items():
             counts = {"recordings": len(paths), "ready": len(paths & ready), "omitted": len(paths & omitted)}
-            yield digest, {"profile": profile, **counts}
+            yield (
+                digest,
+                {"profile": profile, **counts, "remotes": dict(Counter(at[path] for path in paths & at.keys()))},
+            )
+
+
+def _at_remotes(layers: Layers, catalog: Catalog, recipe: str, paths: Iterable[str]) -> dict[str, str]:
+    """Return which remote has each of the recordings that one has."""
+    sources = {path: catalog.rows[path].source for path in paths}
+    keys = {path: key_of(source=source, recipe=recipe) for path, source in sources.items() if source}
+    found = layers.where(set(keys.values()))
+    return {path: found[key] for path, key in keys.items() if key in found}
