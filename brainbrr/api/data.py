@@ -40,7 +40,7 @@ from brainbrr.store.init import init as _init
 from brainbrr.store.store import Store
 from brainbrr.views.folds import SplitReport
 from brainbrr.views.folds import split as _split
-from brainbrr.views.report import ViewRequest, own_corpus
+from brainbrr.views.report import ViewRequest, corpus_meant
 from brainbrr.views.report import view as _view
 from brainbrr.views.select import one_of
 from brainbrr.views.splits import Aliases, load_splits
@@ -309,7 +309,7 @@ def view(
     """
     at = place(store)
     opened = at.store
-    name = own_corpus(opened, corpus)
+    name = corpus_meant(opened, corpus, at.settings.host)
     request = ViewRequest(
         profile=at.settings.profile_of(name, profile),
         split=split,

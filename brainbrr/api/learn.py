@@ -23,6 +23,7 @@ from brainbrr.loading.loader import Choices, DType, Loader, Mode, numpy_loader
 from brainbrr.loading.order import Sampling
 from brainbrr.scoring.score import ScoreReport
 from brainbrr.scoring.score import score as _score
+from brainbrr.share.transfer import fetch
 from brainbrr.store.records import Record
 from brainbrr.store.store import Store
 from brainbrr.views.stage import StageOptions, stage_objects
@@ -213,6 +214,7 @@ def train(
     init: str | Path | None = None,
     stage: StageOptions | str | Path | None = None,
     dev: View | str | None = "dev",
+    pull: bool = False,
     store: Store | Location = None,
     runs: Location = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
@@ -252,6 +254,8 @@ def train(
     dev : View or str, optional
         What a new run validates on: a view of other patients, or a split of the same corpus. None, and a split that
         does not exist or has no seizures: the last weights are the result.
+    pull : bool
+        First fetch into the store what its remotes have of the view.
     store : Store or path-like, optional
         Where the view is opened, where none is given. Default: the store that ``brainbrr status`` shows.
     runs : path-like, optional
@@ -308,6 +312,7 @@ def train(
         init=init,
         stage=StageOptions(Path(stage)) if isinstance(stage, str | Path) else stage,
         dev=dev,
+        fetch=fetch if pull else None,
     )
     return _train(options, settings, progress)
 

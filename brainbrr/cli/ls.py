@@ -94,8 +94,9 @@ def table(out: Output, listing: Listing, columns: tuple[str, ...] = ()) -> None:
         out.table(columns, [["" if row[name] is None else row[name] for name in columns] for row in listing.rows])
     else:
         corpora = {row["corpus"] for row in listing.rows}
-        head = ("corpus", *_SHOWN) if len(corpora) > 1 else _SHOWN
-        head += ("remote",) if any(row["remote"] for row in listing.rows) else ()
+        head: tuple[str, ...] = ("corpus", *_SHOWN) if len(corpora) > 1 else _SHOWN
+        if any(row["remote"] for row in listing.rows):
+            head = (*head, "remote")
         names = _names([str(row["path"]) for row in listing.rows])
         cells = [_cells(row, name) for row, name in zip(listing.rows, names, strict=True)]
         out.table(

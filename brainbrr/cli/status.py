@@ -70,14 +70,12 @@ def table(out: Output, report: StatusReport) -> None:
     if report.profiles:
         columns = ("corpus", "profile", "recipe", "recordings", "ready", "omitted")
         at = ("in remotes",) if report.remotes else ()
-        cells = [
-            [
-                *(row[name] for name in columns),
-                *[", ".join(f"{n} in {name}" for name, n in row["remotes"].items())][: len(at)],
-            ]
-            for row in report.profiles
-        ]
+        cells = [[*(row[name] for name in columns), *(", ".join(_held(row)) for _ in at)] for row in report.profiles]
         out.table((*columns, *at), cells, numbers=_NUMBERS)
+
+
+def _held(profile: dict[str, Any]) -> list[str]:
+    return [f"{n} in {name}" for name, n in profile["remotes"].items()]
 
 
 def _corpus(corpus: dict[str, Any]) -> str:

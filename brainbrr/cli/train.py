@@ -47,6 +47,7 @@ _stage_options = options(
     show_default=True,
     help="The split to validate on, which chooses the best weights; `none`: take the last.",
 )
+@click.option("--pull", is_flag=True, help="First fetch what the store's remotes have of the view.")
 @click.option("--name", metavar="NAME", help="Name of the run. If it exists, continue it.")
 @click.option("--runs", metavar="DIR", help="Where runs go. Default: BRAINBRR_RUNS, config file, beside the store.")
 @_stage_options
@@ -64,6 +65,7 @@ def train(
     resume: str | None,
     init: str | None,
     dev: str,
+    pull: bool,
     name: str | None,
     **stage: Any,
 ) -> int:
@@ -75,6 +77,7 @@ def train(
     """
     from brainbrr.learn.start import TrainOptions
     from brainbrr.learn.start import train as run
+    from brainbrr.share.transfer import fetch
 
     options = TrainOptions(
         config=config,
@@ -90,6 +93,7 @@ def train(
         init=init,
         dev=None if dev == "none" else dev,
         stage=stage_of(**stage),
+        fetch=fetch if pull else None,
     )
     report = run(options, session.settings, session.progress())
     if report.rank == 0:

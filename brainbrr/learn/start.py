@@ -31,6 +31,7 @@ from brainbrr.learn.config import TrainConfig, load_train_config
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.settings import Settings, launched, make_cuda_deterministic
 from brainbrr.store import frozen_views
+from brainbrr.store.layers import Layers, layered
 from brainbrr.store.store import Store
 from brainbrr.views.report import ViewReport, open_view
 from brainbrr.views.retention import need_objects
@@ -62,7 +63,8 @@ class TrainOptions:
     unless `adopt_view` takes window, recipe and split from it. `resume` and `init` are folders of runs or their names:
     a run to continue, and a finished run whose weights are the first ones. `name` names a new run, or continues the
     run of that name. `stage` reads the view from copies on a disk of this node. `dev` is what a new run validates on: a
-    split of the same corpus, a view, or None.
+    split of the same corpus, a view, or None. `fetch` copies into the store what its remotes have of a view, and says
+    whether anything came.
     """
 
     config: TrainConfig | str | Path | None = None
@@ -80,6 +82,7 @@ class TrainOptions:
     init: str | Path | None = None
     stage: StageOptions | None = None
     dev: View | str | None = "dev"
+    fetch: Callable[[ViewReport, Progress], bool] | None = None
 
     def __post_init__(self) -> None:
         if self.resume and (self.init or self.name):
@@ -164,20 +167,29 @@ def _view(
         return options.view
 
     def opened() -> View:
-        return ready(
-            open_view(
-                settings,
-                profile=options.profile or config.profile,
-                corpus=options.corpus or (resumed["corpus"] if resumed else None),
-                recipe=recipe if resumed else config.recipe,
-                window=config.window_spec(),
-                split=options.split,
-                selection=Selection(where=options.where),
-                splits=_splits_of(options, resumed),
-            )
+        return _opened(
+            options,
+            settings,
+            progress,
+            profile=options.profile or config.profile,
+            corpus=options.corpus or (resumed["corpus"] if resumed else None),
+            recipe=recipe if resumed else config.recipe,
+            window=config.window_spec(),
+            split=options.split,
+            splits=_splits_of(options, resumed),
         )
 
     return opened() if resumed is None else _resumed(resumed, options, config, opened, settings, progress)
+
+
+def _opened(options: TrainOptions, settings: Settings, progress: Progress, **chosen: Any) -> View:
+    """Return a view that is ready, after fetching what remotes have of it where that is requested."""
+    report = open_view(settings, selection=Selection(where=options.where), **chosen)
+    if options.fetch is not None and options.fetch(report, progress):
+        report = open_view(settings, selection=Selection(where=options.where), **chosen)
+    for name, n in report.from_remotes.items():
+        progress.say(f"{n} of {len(report.view.recordings)} recordings are read in remote {name}")
+    return ready(report)
 
 
 def _resumed(
@@ -198,7 +210,7 @@ def _resumed(
             raise UsageError(
                 f"the run is on {name} {frozen[name]}, not {value}", fix="leave out the option, or a new run"
             )
-    view = View.from_json(Store.open(settings.store.value), frozen)
+    view = View.from_json(_holding(settings, frozen), frozen)
     _need_same(view, config, view.recipe, split=view.split)
     try:
         now: str | None = opened().digest
@@ -208,6 +220,13 @@ def _resumed(
         n = len(view.recordings)
         progress.say(f"the corpus has changed since the run began: it continues on the {n} recordings it began with")
     return view
+
+
+def _holding(settings: Settings, frozen: Mapping[str, Any]) -> Store:
+    """Return the store, with what its remotes have of a frozen view that it lacks."""
+    store = Store.open(settings.store.value)
+    keys = {entry["key"] for entry in frozen["recordings"]}
+    return layered(store, Layers(store, settings.host), keys - store.existing()[0])
 
 
 def _dev_view(options: TrainOptions, view: View, settings: Settings, progress: Progress) -> View | None:
@@ -220,17 +239,16 @@ def _dev_view(options: TrainOptions, view: View, settings: Settings, progress: P
     why = "none was requested"
     if options.dev is not None:
         try:
-            found = ready(
-                open_view(
-                    settings,
-                    profile=view.profile,
-                    corpus=view.corpus,
-                    recipe=view.recipe,
-                    window=view.window,
-                    split=options.dev,
-                    selection=Selection(where=options.where),
-                    splits=_splits_of(options, view.to_json()),
-                )
+            found = _opened(
+                options,
+                settings,
+                progress,
+                profile=view.profile,
+                corpus=view.corpus,
+                recipe=view.recipe,
+                window=view.window,
+                split=options.dev,
+                splits=_splits_of(options, view.to_json()),
             )
             why = _not_for(found, view)
         except (UsageError, ViewNotReadyError) as error:

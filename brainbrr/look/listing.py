@@ -61,17 +61,16 @@ def ls(
 ) -> Listing:
     """List the recordings of a profile; `profiles` gives it for each corpus.
 
-    `recipe` None: for each corpus the one that most of its recordings are stored under. `host`: opens the remotes, which
-    are asked for what is not stored. Raises UsageError for a corpus,
-    split or column that does not exist.
+    `recipe` None: for each corpus the one that most of its recordings are stored under. `host`: opens the remotes,
+    which are asked for what is not stored. Raises UsageError for a corpus, split or column that does not exist.
     """
     check_conditions(where)
-    names = store.corpora() if corpus is None else filter(None, [resolve_corpus(store, corpus)])
-    catalogs = [catalog for name in names if (catalog := store.catalog(name))]
+    layers = Layers(store, host) if host else None
+    catalogs = _catalogs(store, layers, corpus)
     splits = {row.split for catalog in catalogs for row in catalog.rows.values()}
     if split is not None and catalogs and split not in splits:
         raise UsageError(f"no recording is in split {split!r}", fix=f"splits: {', '.join(sorted(splits))}")
-    found, layers = [], Layers(store, host) if host else None
+    found = []
     for catalog in catalogs:
         digest = recipe.digest if recipe else usual_recipe(catalog)
         every = {key_of(source=row.source, recipe=digest) for row in catalog.rows.values() if row.source}
@@ -81,6 +80,17 @@ def ls(
             if holds(each, where):
                 found.append(values(each))
     return Listing(store.location, tuple(found))
+
+
+def _catalogs(store: Store, layers: Layers | None, corpus: str | None) -> list[Catalog]:
+    """Return the catalogs meant; where the store has none of them, that of the first remote that does."""
+    known = store.corpora()
+    if layers is not None and (corpus not in known if corpus else not known):
+        found = layers.catalog(corpus)
+        if found is not None:
+            return [found]
+    names = known if corpus is None else filter(None, [resolve_corpus(store, corpus)])
+    return [catalog for name in names if (catalog := store.catalog(name))]
 
 
 def _taken(catalog: Catalog, profile: Profile, split: str | None) -> Iterable[Row]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,13 @@ from brainbrr.share.terms import require_allowed
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import frozen_views, remotes
 from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.layers import LayeredStore
+from brainbrr.store.records import Record
 from brainbrr.store.remote import RemoteStore, index_bytes
 from brainbrr.store.remotes import Remote
 from brainbrr.store.send import Failed, Sent, send
 from brainbrr.store.store import Store
-from brainbrr.views.report import ViewRequest
+from brainbrr.views.report import ViewReport, ViewRequest
 from brainbrr.views.report import view as view_of
 from brainbrr.views.select import members, resolve_corpus
 from brainbrr.views.view import View
@@ -123,6 +125,48 @@ def pull(store: Store, remote: Remote, source: Store, chosen: Chosen, *, progres
     if chosen.digest is not None and view.state == "ready" and not sent.failed:
         freeze(store, view)
     return _report("pull", remote, store, view, sent, differing, "the remote's", began)
+
+
+def fetch(report: ViewReport, progress: Progress) -> bool:
+    """Copy what remotes have of a view into its store, in order of the remotes; return whether anything came.
+
+    Recordings that the store knew keep the rows of its own catalog. Raises as `pull`; IntegrityError for damage.
+    """
+    view, layers = report.view, report.view.store_if_there
+    if not isinstance(layers, LayeredStore):
+        return False
+    store = Store(layers.layout)
+    paths = {each.key: each.path for each in view.recordings}
+    by_layer: dict[str, list[tuple[str, Record]]] = {}
+    for key, (layer, record) in layers.found.items():
+        by_layer.setdefault(layer.name, []).append((paths.get(key, key), record))
+    for name, recordings in by_layer.items():
+        source = next(layer.store for layer, _ in layers.found.values() if layer.name == name)
+        sent = send(source, store, recordings, findings=QUALITY_VERSION, task=f"pulling from {name}", progress=progress)
+        if sent.failed:
+            raise IntegrityError(f"{sent.failed[0].recording}: {sent.failed[0].reason}", where=where_of(source))
+        if view.corpus not in store.corpora():
+            send_catalog(source, store, view.corpus, prefer_source=False)
+        progress.say(f"{len(recordings)} recordings came from remote {name}, {sent.n_bytes:,} bytes")
+    came = {key: record.content for key, (_, record) in layers.found.items()}
+    name_in_catalog(store, view.corpus, view.recipe.digest, came)
+    return True
+
+
+def name_in_catalog(store: Store, corpus: str, recipe: str, contents: Mapping[str, str]) -> None:
+    """Let the rows of a catalog name objects that came to the store, by key: a gc would delete others."""
+
+    def with_them(latest: Catalog | None) -> Catalog:
+        assert latest is not None
+        rows = {}
+        for path, row in latest.rows.items():
+            key = key_of(source=row.source, recipe=recipe) if row.source else ""
+            named = {**row.contents, **({recipe: contents[key]} if key in contents else {})}
+            rows[path] = row if named == row.contents else row.model_copy(update={"contents": named})
+        return dataclasses.replace(latest, rows=rows)
+
+    store.publish(corpus, with_them)
+    store.cancel_deletions()
 
 
 def _send(source: Store, target: Store, view: View, task: str, progress: Progress) -> Sent:

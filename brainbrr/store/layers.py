@@ -130,11 +130,13 @@ class Layers:
 class LayeredStore(Store):
     """A store that also reads what is in the folders of its remotes. Nothing is written there.
 
-    `borrowed`: by key, the remote that is read for it. `far`: by key, the remote at a URL that a pull fetches it from.
+    `found`: by key, what its remotes have of what it lacks. `borrowed`: the remotes that are read for it, by key.
+    `far`: those at URLs, which only a pull fetches from, by key.
     """
 
     def __init__(self, own: Store, found: Mapping[str, tuple[Layer, Record]]) -> None:
         super().__init__(own.layout)
+        self.found = dict(found)
         direct = {key: at for key, at in found.items() if at[0].direct}
         self.borrowed = {key: layer.name for key, (layer, _) in direct.items()}
         self.far = {key: layer.name for key, (layer, _) in found.items() if key not in direct}

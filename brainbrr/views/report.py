@@ -242,9 +242,13 @@ def view(
     )
 
 
-def own_corpus(store: Store, corpus: str | None) -> str | None:
-    """Return the corpus meant as `resolve_corpus` does, and one that the store does not know as it is: a remote may."""
-    return resolve_corpus(store, corpus) if corpus is None or corpus in store.corpora() else corpus
+def corpus_meant(store: Store, corpus: str | None, host: Host) -> str | None:
+    """Return the corpus meant as `resolve_corpus` does; a remote may know one that the store does not."""
+    known = store.corpora()
+    if corpus is None and not known:
+        found = Layers(store, host).catalog(None)
+        return found.corpus if found else None
+    return resolve_corpus(store, corpus) if corpus is None or corpus in known else corpus
 
 
 def _catalog(store: Store, layers: Layers | None, corpus: str | None) -> tuple[str | None, Catalog | None]:
@@ -297,7 +301,7 @@ def open_view(
     """
     location = settings.store.value
     store = Store.open_if_there(location)
-    corpus = own_corpus(store, corpus) if store else corpus
+    corpus = corpus_meant(store, corpus, settings.host) if store else corpus
     named, chosen = (recipe, find_recipe(store, recipe)) if isinstance(recipe, str) else (recipe.name, recipe)
     request = ViewRequest(
         settings.profile_of(corpus, profile), chosen, window, corpus, split, selection or Selection(), splits

@@ -202,10 +202,8 @@ def _taken(
         at = _at_remotes(layers, catalog, digest, set().union(*taken.values()) - ready - omitted) if layers else {}
         for profile, paths in taken.items():
             counts = {"recordings": len(paths), "ready": len(paths & ready), "omitted": len(paths & omitted)}
-            yield (
-                digest,
-                {"profile": profile, **counts, "remotes": dict(Counter(at[path] for path in paths & at.keys()))},
-            )
+            there = Counter(at[path] for path in paths & at.keys())
+            yield digest, {"profile": profile, **counts, "remotes": dict(there)}
 
 
 def _at_remotes(layers: Layers, catalog: Catalog, recipe: str, paths: Iterable[str]) -> dict[str, str]:

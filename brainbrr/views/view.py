@@ -165,6 +165,11 @@ class View:
         return self._store
 
     @property
+    def store_if_there(self) -> Store | None:
+        """The store, None where nothing was ever ingested."""
+        return self._store
+
+    @property
     def state(self) -> str:
         """`empty`, `incomplete`, `stale` or `ready`: the first that applies."""
         if not self.recordings and not any(missing.stored for missing in self.missing):
