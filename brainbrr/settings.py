@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from brainbrr.errors import ConfigError, UsageError
+from brainbrr.errors import ConfigError, Fix, UsageError
 
 if TYPE_CHECKING:
     from brainbrr.core.statcache import Host
@@ -38,10 +39,20 @@ _OBSOLETE_VARIABLES = {
 
 @dataclass(frozen=True)
 class Setting:
-    """A path and where it came from: flag, environment, config file or default."""
+    """A path, of the store also a URL, and where it came from: flag, environment, config file or default."""
 
-    value: Path
+    location: Path | str
     origin: str
+
+    @property
+    def value(self) -> Path:
+        """The path. Raises UsageError for a URL: what asks for a path writes there, or needs a store of its own."""
+        if isinstance(self.location, Path):
+            return self.location
+        raise only_read(without_secrets(self.location))
+
+    def __str__(self) -> str:
+        return str(self.location) if isinstance(self.location, Path) else without_secrets(self.location)
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,7 @@ class Settings:
         """Yield name, value and origin of every setting."""
         for name in ("store", "runs", "jobs", "profiles"):
             setting: Setting = getattr(self, name)
-            yield name, str(setting.value), setting.origin
+            yield name, str(setting), setting.origin
         origin = "flag --scheduler or environment DASK_SCHEDULER_ADDRESS" if self.scheduler else "default"
         yield "scheduler", self.scheduler or "none", origin
         found = "read" if self.file.is_file() else "not there"
@@ -110,19 +121,23 @@ def resolve(
 
     def given(name: str, flag: str | None) -> Setting | None:
         variable = f"BRAINBRR_{name.upper()}"
+        located = _location if name == "store" else Path
         if flag is not None:
-            return Setting(Path(flag).expanduser(), f"flag --{name}")
+            return Setting(_expanded(located(flag)), f"flag --{name}")
         if environ.get(variable):
-            return Setting(Path(environ[variable]).expanduser(), f"environment {variable}")
+            return Setting(_expanded(located(environ[variable])), f"environment {variable}")
         if name in configured:
-            return Setting((file.parent / configured[name]).expanduser(), f"config file {file}")
+            found = located(configured[name])
+            return Setting(_expanded(file.parent / found if isinstance(found, Path) else found), f"config file {file}")
         return None
 
-    place = given("store", store) or _default_store(cwd or Path.cwd())
+    folder = _default_store(cwd or Path.cwd())
+    place = given("store", store) or folder
+    beside = (place if isinstance(place.location, Path) else folder).value.parent
     return Settings(
         store=place,
-        runs=given("runs", runs) or Setting(place.value.parent / "runs", "default, beside the store"),
-        jobs=given("jobs", jobs) or Setting(place.value.parent / "jobs", "default, beside the store"),
+        runs=given("runs", runs) or Setting(beside / "runs", "default, beside the store"),
+        jobs=given("jobs", jobs) or Setting(beside / "jobs", "default, beside the store"),
         profiles=given("profiles", profiles) or Setting(configs() / "profiles.toml", "default"),
         host=Host(Path(platformdirs.user_cache_dir("brainbrr", appauthor=False))),
         scheduler=scheduler or environ.get("DASK_SCHEDULER_ADDRESS"),
@@ -133,6 +148,31 @@ def resolve(
             if name in environ
         ),
     )
+
+
+def _location(text: str) -> Path | str:
+    """Return a path, also of a file:// URL, or any other URL without a last slash."""
+    scheme, is_url, rest = text.partition("://")
+    if is_url and scheme.lower() == "file":
+        return Path(rest)
+    return text.rstrip("/") if is_url else Path(text)
+
+
+def _expanded(location: Path | str) -> Path | str:
+    return location.expanduser() if isinstance(location, Path) else location
+
+
+def only_read(url: str) -> UsageError:
+    """Return the error for a store at a URL where one in a folder is needed."""
+    what = "this needs a store in a folder; one at a URL is only read"
+    fix = Fix(("pull", url, "--store", "FOLDER"), " fetches what you need into a store of yours")
+    return UsageError(what, where=url, fix=fix, code="read-only")
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL without user, password, query and fragment."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def wants_colour(environ: Mapping[str, str] | None = None) -> bool | None:

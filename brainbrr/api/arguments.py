@@ -11,6 +11,7 @@ from typing import TypedDict
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import UsageError
 from brainbrr.settings import Settings, resolve
+from brainbrr.store.opening import open_existing, require_folder
 from brainbrr.store.store import Store
 from brainbrr.views.columns import parse_condition
 from brainbrr.views.recipes import find_recipe
@@ -54,25 +55,35 @@ class Place:
 
     @property
     def store(self) -> Store:
-        """The store. Raises UsageError where there is none."""
-        return self.opened or Store.open(self.location)
+        """The store, in a folder. Raises UsageError where there is none, or where it is at a URL."""
+        return require_folder(self.opened) if self.opened else Store.open(self.location)
+
+    @property
+    def readable(self) -> Store:
+        """The store to read, also one at a URL. Raises UsageError where there is none."""
+        return self.opened or open_existing(self.settings)
 
     @property
     def store_if_there(self) -> Store | None:
-        """The store, None where nothing was ever ingested."""
-        return self.opened or Store.open_if_there(self.location)
+        """The store, in a folder; None where nothing was ever ingested."""
+        return require_folder(self.opened) if self.opened else Store.open_if_there(self.location)
 
 
 def place(store: Store | Location, *, runs: Location = None) -> Place:
     """Return where a verb works: the store given, or the one that `brainbrr status` shows."""
     if isinstance(store, Store):
-        return Place(resolve(store=str(store.location), runs=text(runs)), store)
+        return Place(resolve(store=store.where, runs=text(runs)), store)
     return Place(resolve(store=text(store), runs=text(runs)))
 
 
 def store_of(store: Store | Location) -> Store:
-    """Return the store that an argument means. Raises UsageError where there is none."""
-    return store if isinstance(store, Store) else place(store).store
+    """Return the store in a folder that an argument means. Raises UsageError where there is none."""
+    return place(store).store
+
+
+def readable_of(store: Store | Location) -> Store:
+    """Return the store that an argument means, to read it. Raises UsageError where there is none."""
+    return store if isinstance(store, Store) else place(store).readable
 
 
 def recipe_of(recipe: Recipe | str | Path, store: Store | None = None) -> Recipe:

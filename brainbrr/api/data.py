@@ -12,6 +12,7 @@ from brainbrr.api.arguments import (
     accepted,
     path_of,
     place,
+    readable_of,
     recipe_of,
     selection_of,
     store_of,
@@ -37,6 +38,7 @@ from brainbrr.share.export import export as _export
 from brainbrr.store.formats import Codec
 from brainbrr.store.init import InitReport
 from brainbrr.store.init import init as _init
+from brainbrr.store.opening import open_if_there
 from brainbrr.store.store import Store
 from brainbrr.views.folds import SplitReport
 from brainbrr.views.folds import split as _split
@@ -94,17 +96,20 @@ def open_store(store: Location = None) -> Store:
     Parameters
     ----------
     store : path-like, optional
-        The store's folder. Default: the one that ``brainbrr status`` shows.
+        The store's folder, or the URL of one that is read where it is: ``s3://``, ``gs://``, ``az://``, ``https://``.
+        Default: the one that ``brainbrr status`` shows.
 
     Returns
     -------
     Store
-        Reading it needs no permission to write.
+        Reading it needs no permission to write. What is read at a URL is kept in a cache of this user.
 
     Raises
     ------
     UsageError
         There is no store.
+    RemoteError
+        The place of a URL does not answer.
     FormatError
         The store has an unknown or a newer format.
 
@@ -113,7 +118,7 @@ def open_store(store: Location = None) -> Store:
     >>> brainbrr.open_store("store").corpora()
     ('demo',)
     """
-    return store_of(store)
+    return readable_of(store)
 
 
 def ingest(
@@ -308,7 +313,7 @@ def view(
     (19, 512)
     """
     at = place(store)
-    opened = at.store
+    opened = at.readable
     name = corpus_meant(opened, corpus, at.settings.host)
     request = ViewRequest(
         profile=at.settings.profile_of(name, profile),
@@ -320,7 +325,7 @@ def view(
         splits=load_splits(splits, aliases),
     )
     flags = ["--recipe", str(recipe)] if isinstance(recipe, str | Path) and recipe != "default" else []
-    return _view(opened, request, location=opened.location, host=at.settings.host, flags=flags).view
+    return _view(opened, request, location=opened.where, host=at.settings.host, flags=flags).view
 
 
 def split(
@@ -409,7 +414,7 @@ def status(store: Store | Location = None) -> StatusReport:
     (True, 18)
     """
     at = place(store)
-    return _status(at.store_if_there, at.settings)
+    return _status(at.opened or open_if_there(at.settings), at.settings)
 
 
 def why(
@@ -462,14 +467,15 @@ def why(
     {'notch_hz': ['50', '60']}
     """
     at = place(store)
-    chosen, conditions = recipe_of(recipe, at.store), selection_of(where=where).where
+    opened = at.readable
+    chosen, conditions = recipe_of(recipe, opened), selection_of(where=where).where
     return _why(
-        at.store,
+        opened,
         str(subject),
         recipe=chosen,
         changes=changes,
         corpus=corpus,
-        among=one_of(at.store, at.settings, profile="full", split=split, where=conditions, recipe=chosen),
+        among=one_of(opened, at.settings, profile="full", split=split, where=conditions, recipe=chosen),
         host=at.settings.host,
     )
 

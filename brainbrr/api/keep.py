@@ -147,7 +147,7 @@ def verify(
     """
     at = place(store)
     return _verify(
-        at.store,
+        at.readable,
         depth=depth,
         host=at.settings.host,
         max_age_s=None if max_age is None else seconds_of("max_age", max_age),
@@ -299,7 +299,7 @@ def pin(view: View | str | Path | None = None, *, store: Store | Location = None
     'unpinned'
     """
     if isinstance(view, View):
-        opened = view.store if store is None else store_of(store)
+        opened = store_of(view.store if store is None else store)
         return retention.pin_view(opened, view, remove=remove)
     if view is None:
         if remove:

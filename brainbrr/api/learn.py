@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from brainbrr.api.arguments import Location, accepted, path_of, place, selection_of, store_of
+from brainbrr.api.arguments import Location, accepted, path_of, place, readable_of, selection_of
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.errors import UsageError
 from brainbrr.learn.compare import RunsReport
@@ -144,7 +144,7 @@ def loader(
     """
     _check_loader(view, mode=mode, device=device, as_numpy=as_numpy)
     index = view if isinstance(view, Index) else view.index
-    opened = view.store if isinstance(view, View) and store is None else store_of(store)
+    opened = view.store if isinstance(view, View) and store is None else readable_of(store)
     staged = None if stage is None else stage_objects(opened, _objects(index, opened), Path(stage))
     opened = opened if staged is None else staged.store
     choices = Choices(

@@ -70,13 +70,14 @@ def ls(
     [(22.0, 1, 'stored'), (24.0, 1, 'stored'), (21.0, 1, 'stored')]
     """
     at = place(store)
+    opened = at.readable
     return _ls(
-        at.store,
+        opened,
         profiles=lambda name: at.settings.profile_of(name, profile),
         corpus=corpus,
         split=split,
         where=selection_of(where=where).where,
-        recipe=None if recipe is None else recipe_of(recipe, at.store),
+        recipe=None if recipe is None else recipe_of(recipe, opened),
         host=at.settings.host,
     )
 
@@ -227,14 +228,15 @@ def show(
     (10, 19)
     """
     location = place(store)
+    opened = location.readable
     options = ShowOptions(
         at_s=seconds_of_clock(at) if isinstance(at, str) else at, seconds=seconds, montage=montage, scale=scale
     )
     return show_named(
-        location.store,
+        opened,
         str(recording),
         options=options,
-        recipe=None if recipe is None else recipe_of(recipe, location.store),
+        recipe=None if recipe is None else recipe_of(recipe, opened),
         corpus=corpus,
         host=location.settings.host if source else None,
     )

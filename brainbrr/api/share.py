@@ -13,6 +13,7 @@ from brainbrr.loading.windows import WindowSpec
 from brainbrr.share import transfer
 from brainbrr.share.transfer import Chosen, TransferReport
 from brainbrr.store import remotes as _remotes
+from brainbrr.store.opening import open_store
 from brainbrr.store.remotes import RemotesReport
 from brainbrr.store.store import Store
 from brainbrr.views.report import ViewRequest
@@ -169,7 +170,7 @@ def pull(
     at = place(store)
     opened = at.store_if_there
     found = _remotes.find_or_only(opened, None if remote is None else str(remote))
-    source = _remotes.open_store(found.url, at.settings.host)
+    source = open_store(found.url, at.settings.host)
     chosen = _chosen(at, source, selected)
     return transfer.pull(opened or Store.create(at.location), found, source, chosen, progress=progress)
 

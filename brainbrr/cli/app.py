@@ -148,10 +148,16 @@ class Session:
         return self.settings.runs.value
 
     def store(self) -> Store:
-        """Open the store. Raises UsageError when there is none."""
+        """Open the store, in a folder. Raises UsageError when there is none."""
         from brainbrr.store.store import Store
 
         return Store.open(self.location)
+
+    def readable_store(self) -> Store:
+        """Open the store to read it, also one at a URL. Raises UsageError when there is none."""
+        from brainbrr.store.opening import open_existing
+
+        return open_existing(self.settings)
 
     def store_if_there(self) -> Store | None:
         """Open the store, or return None where none was created yet."""

@@ -36,7 +36,7 @@ def bench(session: Session, *, frozen: Path | None, batch: int, device: str, sec
     from brainbrr.look.bench import bench as run
     from brainbrr.views.view import View
 
-    view = View.from_json(session.store(), _read(frozen)) if frozen else session.ready_view(**selected)
+    view = View.from_json(session.readable_store(), _read(frozen)) if frozen else session.ready_view(**selected)
     session.show(run(view, batch=batch, device=device, seconds=seconds, progress=session.progress()), table)
     return 0
 

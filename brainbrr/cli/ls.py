@@ -61,7 +61,7 @@ def ls(
     check_columns(names)
     if out and form not in ("csv", "parquet"):
         raise UsageError("--out needs --format csv or parquet")
-    store = session.store()
+    store = session.readable_store()
     listing = run(
         store,
         profiles=lambda name: session.settings.profile_of(name, profile),

@@ -61,7 +61,7 @@ def show(
     from brainbrr.views.recipes import find_recipe
     from brainbrr.views.select import one_of
 
-    store = session.store()
+    store = session.readable_store()
     chosen = find_recipe(store, recipe) if recipe else None
     options = ShowOptions(
         at_s=None if at is None else seconds_of_clock(at), seconds=seconds, montage=montage, scale=scale

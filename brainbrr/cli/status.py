@@ -21,13 +21,14 @@ _NUMBERS = ("recordings", "objects", "bytes", "shared", "ready", "omitted")
 @click.option("--usage", is_flag=True, help="Show the bytes of each corpus, recipe and profile instead.")
 def status(session: Session, *, usage: bool) -> int:
     """Show where the store is and why there, what it holds, and how ready each profile is."""
+    from brainbrr.store.opening import open_if_there
     from brainbrr.views.status import status as run
     from brainbrr.views.usage import usage as usage_of
 
     if usage:
         session.show(usage_of(session.store(), profiles=session.settings.profiles_of), usage_table)
     else:
-        session.show(run(session.store_if_there(), session.settings), table)
+        session.show(run(open_if_there(session.settings), session.settings), table)
     return 0
 
 

@@ -55,7 +55,7 @@ def verify(
     from brainbrr.store.verify import verify as run
 
     report = run(
-        session.store(),
+        session.readable_store(),
         depth=depth_of(quick=quick, checksums=checksums),
         host=session.settings.host,
         max_age_s=max_age,

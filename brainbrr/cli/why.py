@@ -42,7 +42,7 @@ def why(
     from brainbrr.views.select import one_of
     from brainbrr.views.why import why as run
 
-    store = session.store()
+    store = session.readable_store()
     chosen = find_recipe(store, recipe)
     report = run(
         store,

@@ -32,6 +32,8 @@ from brainbrr.loading.windows import WindowSpec
 from brainbrr.settings import Settings, launched, make_cuda_deterministic
 from brainbrr.store import frozen_views
 from brainbrr.store.layers import Layers, layered
+from brainbrr.store.opening import open_existing
+from brainbrr.store.remote import RemoteStore
 from brainbrr.store.store import Store
 from brainbrr.views.report import ViewReport, open_view
 from brainbrr.views.retention import need_objects
@@ -224,7 +226,7 @@ def _resumed(
 
 def _holding(settings: Settings, frozen: Mapping[str, Any]) -> Store:
     """Return the store, with what its remotes have of a frozen view that it lacks."""
-    store = Store.open(settings.store.value)
+    store = open_existing(settings)
     keys = {entry["key"] for entry in frozen["recordings"]}
     return layered(store, Layers(store, settings.host), keys - store.existing()[0])
 
@@ -291,6 +293,8 @@ def freeze_view(view: View, progress: Progress) -> bool:
 
     Raises ViewNotReadyError where a gc was faster.
     """
+    if isinstance(view.store, RemoteStore):  # it is only read there
+        return False
     frozen = True
     try:
         frozen_views.freeze(view.store, str(view.digest), view.to_json())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, overload
 
-from brainbrr.core.digest import json_digest
+from brainbrr.core.digest import json_digest, key_of
 from brainbrr.core.display import counted, html_table
 from brainbrr.eeg.corpus.annotations import UNLABELLED, Annotations
 from brainbrr.eeg.corpus.label_rows import Event
@@ -425,7 +425,8 @@ def assemble(
     ready: list[ViewRecording] = []
     missing: list[Missing] = []
     omitted: list[Omission] = []
-    recipe_id = recipe.digest
+    rows, recipe_id = tuple(rows), recipe.digest
+    store.prefetch(key_of(source=row.source, recipe=recipe_id) for row in rows if row.source)
     others = {path: paths for paths in contradicting for path in paths}
     for row in rows:
         refusal = row.refusals.get(recipe_id)

@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from brainbrr.core.digest import key_of
@@ -17,7 +16,7 @@ from brainbrr.profiles import SPLITS, Profile
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.layers import Layers, layered
 from brainbrr.store.store import Store
-from brainbrr.views.columns import COLUMNS, Recording, Value, Where, check_conditions, holds, values
+from brainbrr.views.columns import COLUMNS, Recording, Value, Where, check_conditions, holds, prefetch, values
 from brainbrr.views.select import members, resolve_corpus, usual_recipe
 
 _ORDER = (*SPLITS, "none")
@@ -28,12 +27,12 @@ FORMATS = ("table", "csv", "parquet", "json")
 class Listing:
     """Recordings, one dictionary of every column each, in the order of corpora, splits and paths."""
 
-    store: Path
+    store: str
     rows: tuple[dict[str, Value], ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
-        return {"store": str(self.store), "recordings": list(self.rows)}
+        return {"store": self.store, "recordings": list(self.rows)}
 
     def encoded(self, form: str, columns: Sequence[str] = ()) -> bytes:
         """Return the table as "csv" or "parquet". Raises DependencyError where pyarrow is missing."""
@@ -70,16 +69,19 @@ def ls(
     splits = {row.split for catalog in catalogs for row in catalog.rows.values()}
     if split is not None and catalogs and split not in splits:
         raise UsageError(f"no recording is in split {split!r}", fix=f"splits: {', '.join(sorted(splits))}")
-    found = []
+    found: list[dict[str, Value]] = []
     for catalog in catalogs:
         digest = recipe.digest if recipe else usual_recipe(catalog)
         every = {key_of(source=row.source, recipe=digest) for row in catalog.rows.values() if row.source}
         holding = layered(store, layers, every - store.existing()[0])
-        for row in _taken(catalog, profiles(catalog.corpus), split):
-            each = Recording(holding, catalog.corpus, row, digest)
-            if holds(each, where):
-                found.append(values(each))
-    return Listing(store.location, tuple(found))
+        taken = _taken(catalog, profiles(catalog.corpus), split)
+        each_of = [Recording(holding, catalog.corpus, row, digest) for row in taken]
+        if where:
+            prefetch(holding, each_of, where)
+            each_of = [each for each in each_of if holds(each, where)]
+        prefetch(holding, each_of, ())
+        found += map(values, each_of)
+    return Listing(store.where, tuple(found))
 
 
 def _catalogs(store: Store, layers: Layers | None, corpus: str | None) -> list[Catalog]:

@@ -9,7 +9,7 @@ from brainbrr.eeg.signal.recipe import PRESETS
 from brainbrr.errors import BrainbrrError
 from brainbrr.learn.config import train_config_names
 from brainbrr.settings import resolve
-from brainbrr.store.store import Store
+from brainbrr.store.opening import open_if_there
 
 
 def names(kind: str, *, store: str | None = None, runs: str | None = None) -> list[str]:
@@ -20,7 +20,7 @@ def names(kind: str, *, store: str | None = None, runs: str | None = None) -> li
 
 
 def _corpora(store: str | None, runs: str | None) -> Iterable[str]:
-    found = Store.open_if_there(resolve(store=store).store.value)
+    found = open_if_there(resolve(store=store))
     return found.corpora() if found else ()
 
 

@@ -110,7 +110,7 @@ def show_named(
     if len(found) != 1:
         what = f"{subject!r} names {len(found)} recordings" if found else f"no recording is called {subject!r}"
         several = f"give a whole path, e.g. {found[0][1].path}, or --corpus {found[0][0]}" if found else None
-        raise UsageError(what, where=store.location, fix=several or Fix(("ls",), " lists them"))
+        raise UsageError(what, where=store.where, fix=several or Fix(("ls",), " lists them"))
     name, row = found[0]
     catalog = store.catalog(name)
     digest = key.recipe if key else usual_recipe(catalog) if catalog else ""

@@ -32,7 +32,6 @@ from brainbrr.store.send import Failed, Sent, send
 from brainbrr.store.store import Store
 from brainbrr.views.report import ViewReport, ViewRequest
 from brainbrr.views.report import view as view_of
-from brainbrr.views.select import members, resolve_corpus
 from brainbrr.views.view import View
 
 
@@ -103,7 +102,7 @@ def push(
 def _catalog(store: Store, corpus: str) -> Catalog:
     found = store.catalog(corpus) if corpus in store.corpora() else None
     if found is None:
-        raise UsageError(f"nothing is known of corpus {corpus!r}, also not who may have it", where=where_of(store))
+        raise UsageError(f"nothing is known of corpus {corpus!r}, also not who may have it", where=store.where)
     return found
 
 
@@ -144,7 +143,7 @@ def fetch(report: ViewReport, progress: Progress) -> bool:
         source = next(layer.store for layer, _ in layers.found.values() if layer.name == name)
         sent = send(source, store, recordings, findings=QUALITY_VERSION, task=f"pulling from {name}", progress=progress)
         if sent.failed:
-            raise IntegrityError(f"{sent.failed[0].recording}: {sent.failed[0].reason}", where=where_of(source))
+            raise IntegrityError(f"{sent.failed[0].recording}: {sent.failed[0].reason}", where=source.where)
         if view.corpus not in store.corpora():
             send_catalog(source, store, view.corpus, prefer_source=False)
         progress.say(f"{len(recordings)} recordings came from remote {name}, {sent.n_bytes:,} bytes")
@@ -210,32 +209,12 @@ def _view(source: Store, chosen: Chosen) -> View:
         frozen = source.frozen(digest)
         if frozen is None:
             raise IntegrityError("this view is no longer frozen", where=digest)
-        if isinstance(source, RemoteStore):
-            frozen_views.check_frozen(frozen)
-            source.prefetch(entry["key"] for entry in frozen["recordings"])
         return View.from_json(source, frozen)
-    request = chosen.request
-    corpus = resolve_corpus(source, request.corpus)
-    if isinstance(source, RemoteStore) and corpus:
-        prefetch(source, corpus, request)
-    found = view_of(source, request, location=source.location).view
+    found = view_of(source, chosen.request, location=source.where).view
     if not found.recordings:
         what = "nothing of this view is stored"
-        raise ViewNotReadyError(what, where=where_of(source), fix=Fix(("status",), " shows what is"))
+        raise ViewNotReadyError(what, where=source.where, fix=Fix(("status",), " shows what is"))
     return found
-
-
-def prefetch(source: RemoteStore, corpus: str, request: ViewRequest) -> None:
-    """Fetch the records of all that a request takes."""
-    catalog = source.catalog(corpus)
-    if catalog is not None:
-        rows = members(catalog.rows, request.profile)
-        recipe = request.recipe.digest
-        source.prefetch(
-            key_of(source=row.source, recipe=recipe)
-            for row in rows
-            if row.source and request.split in (None, row.split)
-        )
 
 
 def _one_view(source: Store, text: str) -> str:
@@ -244,12 +223,7 @@ def _one_view(source: Store, text: str) -> str:
         return found[0]
     what = f"{len(found)} frozen views begin with" if found else "no frozen view is called"
     fix = "give the digest of a view that is frozen there, or --profile"
-    raise UsageError(f"{what} {text[:64]!r}", where=where_of(source), fix=fix)
-
-
-def where_of(store: Store) -> str:
-    """Return where a store is, for a message."""
-    return store.place.url if isinstance(store, RemoteStore) else str(store.location)
+    raise UsageError(f"{what} {text[:64]!r}", where=source.where, fix=fix)
 
 
 def freeze(target: Store, view: View) -> None:

@@ -17,10 +17,11 @@ from brainbrr.errors import BrainbrrError, Fix, IntegrityError, UsageError
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.columns import Columns
 from brainbrr.store.formats import ArrayMeta
+from brainbrr.store.opening import open_store
 from brainbrr.store.reader import ShardReader
 from brainbrr.store.records import Record
 from brainbrr.store.remote import RemoteStore
-from brainbrr.store.remotes import open_store, remotes_of
+from brainbrr.store.remotes import remotes_of
 from brainbrr.store.store import Store
 
 if TYPE_CHECKING:

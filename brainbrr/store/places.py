@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError
+from brainbrr.settings import without_secrets
 
 BLOCK_BYTES = 1 << 24
 """The most that one request reads: a lost connection costs no more."""
@@ -54,12 +55,6 @@ def check_url(url: str) -> None:
             where=without_secrets(url),
             fix="give credentials in the environment (AWS_ACCESS_KEY_ID, ...) or the cloud's own configuration",
         )
-
-
-def without_secrets(url: str) -> str:
-    """Return a URL without user, password, query and fragment."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 class Place:

@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TypeVar
 from brainbrr.core import files, models
 from brainbrr.core.digest import is_digest, key_of, xxh3_128
 from brainbrr.errors import BrainbrrError, Fix, IntegrityError, UsageError
+from brainbrr.settings import only_read
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import create as creation
 from brainbrr.store import formats, reader, sidecars
@@ -48,6 +49,8 @@ class RemoteStore(Store):
         super().__init__(mirror.layout)
         self.place, self._mirror = place, mirror
         self._listed: dict[str, dict[str, int]] = {}
+        self._absent: set[Path] = set()
+        self._arrays: dict[str, ArrayMeta] = {}
         self._added: set[str] = set()
 
     def __repr__(self) -> str:
@@ -56,9 +59,15 @@ class RemoteStore(Store):
     def __reduce__(self) -> tuple[Any, ...]:
         return open_remote, (self.place, self.location.parent)
 
+    @property
+    def where(self) -> str:
+        """The URL of the place."""
+        return self.place.url
+
     def refresh(self) -> None:
         """Forget what was listed: the next read sees what others have written since."""
         self._listed.clear()
+        self._absent.clear()
         self._added.clear()
 
     def name_of(self, path: Path) -> str:
@@ -143,7 +152,9 @@ class RemoteStore(Store):
 
     def _bring(self, path: Path, limit: int) -> bool:
         data = self.place.read(self.name_of(path), limit=limit)
-        if data is not None:
+        if data is None:
+            self._absent.add(path)
+        else:
             self._keep_file(path, data)
         return data is not None
 
@@ -153,15 +164,25 @@ class RemoteStore(Store):
 
     def record(self, key: str) -> Record | None:
         """Return the record of a key, None when there is none."""
-        return self._read(self.layout.record(key), lambda: self._mirror.record(key))
+        found = self._read(self.layout.record(key), lambda: self._mirror.record(key))
+        if found is not None:
+            self._arrays[found.content] = found.array
+        return found
 
-    def prefetch(self, keys: Iterable[str]) -> None:
+    def prefetch(self, keys: Iterable[str], *, findings: int | None = None) -> None:
         """Fetch records that will be read, many at once. What is damaged shows when it is read."""
-        missing = [key for key in set(keys) if not self.layout.record(key).exists()]
+        wanted = set(keys)
+        self._bring_all("records", [self.layout.record(key) for key in wanted])
+        if findings is not None:
+            self._bring_all("findings", [self.layout.findings_of(key, findings) for key in wanted])
+
+    def _bring_all(self, kind: str, paths: Iterable[Path]) -> None:
+        missing = [path for path in paths if path not in self._absent and not path.exists()]
         if self.place.lists and len(missing) > _FEW:
-            missing = sorted(self.which(missing))
+            known = self._names(kind)
+            missing = [path for path in missing if self.name_of(path) in known]
         with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(lambda key: self._bring(self.layout.record(key), files.MAX_JSON_BYTES), missing))
+            list(pool.map(lambda path: self._bring(path, files.MAX_JSON_BYTES), missing))
 
     def frozen(self, digest: str) -> dict[str, Any] | None:
         """Return a frozen view, None when there is none."""
@@ -179,6 +200,8 @@ class RemoteStore(Store):
     def findings(self, key: str, version: int) -> dict[str, Any] | None:
         """Return what a detector of this version noticed about a key, None where it never ran."""
         path = self.layout.findings_of(key, version)
+        if path in self._absent:
+            return None
         return self._read(path, lambda: self._mirror.findings(key, version))
 
     def has_findings(self, key: str, version: int, *, prove: bool = False) -> bool:
@@ -246,8 +269,12 @@ class RemoteStore(Store):
         return n_bytes in sizes and self.place.size(self.name_of(folder / ARRAY_FILE)) is not None
 
     def object_bytes(self, name: str) -> int:
-        """Return the bytes of an object's shard, 0 when it is gone."""
-        return self.place.size(self.name_of(self.layout.object(name) / SHARD_FILE)) or 0
+        """Return the bytes of an object's files; without a codec they follow from its record, and nothing is asked."""
+        meta = self._arrays.get(name)
+        if meta is not None and self.codec == "none":
+            return meta.shard_bytes + len(formats.zarr_json(meta, self.codec))
+        paths = (self.layout.object(name) / each for each in (SHARD_FILE, ARRAY_FILE))
+        return sum(self.place.size(self.name_of(path)) or 0 for path in paths)
 
     def shard_size(self, content: str, meta: ArrayMeta) -> int:
         """Return the size of an array's shard here. Raises IntegrityError for one that is gone, or impossible."""
@@ -329,11 +356,18 @@ class RemoteStore(Store):
         self._added.add(record.key)
         return len(data)
 
+    def existing(self) -> tuple[set[str], set[str]]:
+        """Return the keys of all records, and the contents that catalogs name: each was there before its record."""
+        rows = [row for corpus in self.corpora() if (found := self.catalog(corpus)) for row in found.rows.values()]
+        return set(self.keys()), {content for row in rows for content in row.contents.values()}
+
     def put_findings(self, key: str, version: int, findings: Mapping[str, Any]) -> int:
         """Store findings unless some exist; return the bytes written."""
         said = sidecars.Findings(key=key, version=version, findings=dict(findings))
         data = models.to_checksummed(said.to_json())
-        return len(data) if self.place.put(self.name_of(self.layout.findings_of(key, version)), data) else 0
+        path = self.layout.findings_of(key, version)
+        self._absent.discard(path)
+        return len(data) if self.place.put(self.name_of(path), data) else 0
 
     def freeze(self, digest: str, view: Mapping[str, Any]) -> Path:
         """Store a view under its digest, once; a damaged one is replaced."""
@@ -410,9 +444,7 @@ class RemoteStore(Store):
         self.place.replace(INDEX_FILE, index_bytes(names))
 
     def _read_only(self, *_: Any, **__: Any) -> NoReturn:
-        what = "this store is at a remote, and is only read there"
-        fix = Fix("write into a store of your own, and then ", ("push", "REMOTE"))
-        raise UsageError(what, where=self.place.url, fix=fix)
+        raise only_read(self.where)
 
     put = draft = keep = ensure_object = quarantine = _read_only
 
@@ -422,6 +454,10 @@ class RemoteStore(Store):
     def deleted_records(self) -> Callable[[str], bool] | None:
         """Return None: nothing is known of deletions."""
         return None
+
+    def stale_tmp(self) -> list[Path]:
+        """Return nothing: no writer leaves a part of anything at a place."""
+        return []
 
     def stored_again(self, keys: Iterable[str]) -> str:
         """Return "": nothing is known of deletions."""
@@ -435,7 +471,7 @@ def open_remote(place: Place, mirrors: Path) -> RemoteStore:
     """
     mark = place.read(MARK_FILE, limit=_MARK_BYTES)
     if mark is None:
-        fix = Fix(("push", place.url), " creates one")
+        fix = Fix(("push", place.url, "--store", "FOLDER"), " creates one")
         raise UsageError("there is no store at this remote", where=place.url, fix=fix, code="no-store")
     mirror = mirrors / xxh3_128(place.url.encode())[:16]
     marked = mirror / MARK_FILE

@@ -14,8 +14,9 @@ from brainbrr.core.statcache import Host
 from brainbrr.errors import BrainbrrError, Fix, UsageError
 from brainbrr.store import sidecars
 from brainbrr.store.formats import Codec
-from brainbrr.store.places import check_url, open_place, scheme_of
-from brainbrr.store.remote import RemoteStore, create_remote, open_remote
+from brainbrr.store.opening import mirrors, normal, open_store
+from brainbrr.store.places import open_place, scheme_of
+from brainbrr.store.remote import RemoteStore, create_remote
 from brainbrr.store.sidecars import SmallFile
 from brainbrr.store.store import Store
 
@@ -103,17 +104,6 @@ def _write(store: Store, remotes: tuple[Remote, ...]) -> None:
         files.sync_folder(layout.root)
 
 
-def normal(url: str) -> str:
-    """Return a URL without a last slash, a path or file:// URL as an absolute path. Raises UsageError."""
-    scheme = scheme_of(url)
-    if scheme == "file":
-        return str(Path(url[len("file://") :]).absolute())
-    if scheme is None:
-        return str(Path(url).expanduser().absolute().resolve())
-    check_url(url)
-    return url.rstrip("/")
-
-
 def named(known: tuple[Remote, ...], name: str, store: Store) -> Remote:
     """Return the remote of a name. Raises UsageError with the names there are."""
     for each in known:
@@ -147,12 +137,6 @@ def find_or_only(store: Store | None, text: str | None) -> Remote:
     return known[0]
 
 
-def open_store(url: str, host: Host) -> Store:
-    """Open the store of a path or URL. Raises UsageError where there is none, RemoteError where it does not answer."""
-    url = normal(url)
-    return Store.open(Path(url)) if scheme_of(url) is None else open_remote(open_place(url), _mirrors(host))
-
-
 def open_or_create(url: str, host: Host, *, like: Store) -> Store:
     """Open the store of a path or URL, or create one that is no more readable and has the same codec as `like`."""
     url = normal(url)
@@ -160,7 +144,7 @@ def open_or_create(url: str, host: Host, *, like: Store) -> Store:
         path = Path(url)
         codec: Codec | None = like.codec if Store.open_if_there(path) is None else None
         return Store.create(path, codec=codec, within=(Guard.of(like.location),))
-    return create_remote(open_place(url), _mirrors(host), codec=like.codec)
+    return create_remote(open_place(url), mirrors(host), codec=like.codec)
 
 
 def reachable(store: Store, host: Host, progress_say: Any = None) -> list[tuple[Remote, Store]]:
@@ -174,7 +158,3 @@ def reachable(store: Store, host: Host, progress_say: Any = None) -> list[tuple[
                 what = error.what if isinstance(error, BrainbrrError) else str(error)
                 progress_say(f"remote {remote.name} is left out: {what}")
     return found
-
-
-def _mirrors(host: Host) -> Path:
-    return host.folder / "remotes"

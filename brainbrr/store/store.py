@@ -180,6 +180,11 @@ class Store:
         return self.layout.root
 
     @property
+    def where(self) -> str:
+        """Where it is, for a message: its folder, or the URL of a store that is read there."""
+        return str(self.location)
+
+    @property
     def mark(self) -> bytes:
         """The text of its format.json, which tells stores of different formats apart."""
         return creation.mark_bytes(self.layout)
@@ -571,6 +576,17 @@ class Store:
             32 hex digits, or a path.
         """
         return self.layout.found_records()
+
+    def prefetch(self, keys: Iterable[str], *, findings: int | None = None) -> None:
+        """Announce that the records of some keys will be read: at a remote they are fetched now, many at once.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            32 hex digits each.
+        findings : int, optional
+            Also their findings, of the detector of this version.
+        """
 
     def contents(self) -> Iterator[str]:
         """Yield the content of every object; a misplaced folder by its path below `objects.zarr`.

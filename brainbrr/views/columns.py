@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -157,6 +157,17 @@ COLUMNS: dict[str, tuple[type, Callable[[Recording], Value], str]] = {
     "content": (str, lambda r: r.record.content if r.record else None, "digest of the samples"),
 }
 """Each column's type, value and meaning. A value is None where it is not known."""
+
+
+_FAR = {"state", "rate_hz", "montage", "absent", "quality", "bytes", "since", "content"}
+"""Columns that more than a catalog's row is read for."""
+
+
+def prefetch(store: Store, recordings: Iterable[Recording], where: Where) -> None:
+    """Announce that what conditions look at will be read; with none, that every column will be."""
+    if not where or any(field in _FAR for field, _ in where):
+        keys = (each.key for each in recordings)
+        store.prefetch(filter(None, keys), findings=detector.QUALITY_VERSION)
 
 
 def values(recording: Recording) -> dict[str, Value]:

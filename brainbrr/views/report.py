@@ -30,6 +30,8 @@ from brainbrr.store.catalog import Catalog
 from brainbrr.store.columns import Columns, digests
 from brainbrr.store.integrity import read_record
 from brainbrr.store.layers import LayeredStore, Layers, layered
+from brainbrr.store.opening import open_if_there
+from brainbrr.store.remote import RemoteStore
 from brainbrr.store.store import Store
 from brainbrr.views.recipes import find_recipe
 from brainbrr.views.select import (
@@ -50,7 +52,7 @@ class ViewReport:
     """A view, its state, and the command that makes it ready."""
 
     view: View
-    location: Path
+    location: Path | str
     checked_root: Path | None
     elsewhere: dict[str, int]
     fix: Fix | None
@@ -174,7 +176,7 @@ def view(
     store: Store | None,
     request: ViewRequest,
     *,
-    location: Path,
+    location: Path | str,
     host: Host | None = None,
     flags: Sequence[str] = (),
 ) -> ViewReport:
@@ -200,7 +202,7 @@ def view(
             members, examined = _members(store, catalog, request)
     columns = store.columns(catalog) if store and catalog else None
     members = _interpolable(members, request)
-    root = host.root(location, name) if host and name else None
+    root = host.root(Path(location), name) if host and name else None
     stale = None
     if host and catalog and root and members.recordings and not members.missing:
         stale = _stale(catalog, columns, [*_paths_of(members), *(o.recording for o in members.omitted)], root, host)
@@ -223,8 +225,10 @@ def view(
     if pulls:
         rest = any(each.recording not in far for each in found.missing)
         command = Fix(pulls, ", then ", command) if rest else pulls
-    found.fix = command if found.state != "ready" else None
     refused = bool(members.missing) and all(entry.reason.startswith("refused") for entry in members.missing)
+    if isinstance(store, RemoteStore):
+        command, refused = Fix(("push", store.where, "--store", "FOLDER"), " from a store that has it"), False
+    found.fix = command if found.state != "ready" else None
     return ViewReport(
         view=found,
         location=location,
@@ -299,15 +303,14 @@ def open_view(
 
     Raises as `view`, `resolve_corpus` and `find_recipe`.
     """
-    location = settings.store.value
-    store = Store.open_if_there(location)
+    store = open_if_there(settings)
     corpus = corpus_meant(store, corpus, settings.host) if store else corpus
     named, chosen = (recipe, find_recipe(store, recipe)) if isinstance(recipe, str) else (recipe.name, recipe)
     request = ViewRequest(
         settings.profile_of(corpus, profile), chosen, window, corpus, split, selection or Selection(), splits
     )
     flags = ["--recipe", named] if chosen.digest != Recipe().digest else []
-    return view(store, request, location=location, host=settings.host, flags=flags)
+    return view(store, request, location=str(settings.store), host=settings.host, flags=flags)
 
 
 def _worst_quality(catalog: Catalog, found: View) -> dict[str, Any] | None:

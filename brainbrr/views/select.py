@@ -21,7 +21,7 @@ from brainbrr.settings import Settings
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.columns import Columns
 from brainbrr.store.store import Store
-from brainbrr.views.columns import Recording, Where, check_conditions, condition_text, holds
+from brainbrr.views.columns import Recording, Where, check_conditions, condition_text, holds, prefetch
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def resolve_corpus(store: Store, corpus: str | None) -> str | None:
         return names[0] if names else None
     if names and corpus not in names:
         fix = f"corpora: {', '.join(names)}"
-        raise UsageError(f"no corpus is called {corpus!r}", where=store.location, fix=fix, code="no-such-corpus")
+        raise UsageError(f"no corpus is called {corpus!r}", where=store.where, fix=fix, code="no-such-corpus")
     return corpus
 
 
@@ -145,17 +145,19 @@ def select(
     _known("split", [split] if split else [], {row.split for row in catalog.rows.values()}, catalog)
     _known("patient", selection.patients, {row.patient for row in catalog.rows.values()}, catalog)
     _known("recording", selection.exclude, set(catalog.rows), catalog)
-    selected = tuple(
-        row
+    selected = [
+        Recording(store, catalog.corpus, row, recipe.digest)
         for row in chosen
         if (split is None or row.split == split)
         and (not selection.patients or row.patient in selection.patients)
         and row.path not in selection.exclude
-        and holds(Recording(store, catalog.corpus, row, recipe.digest), selection.where)
-    )
+    ]
+    if selection.where:
+        prefetch(store, selected, selection.where)
+        selected = [each for each in selected if holds(each, selection.where)]
     if chosen and not selected:
         raise _nothing_of(profile)
-    return selected
+    return tuple(each.row for each in selected)
 
 
 def member_places(columns: Columns, profile: Profile) -> Int64:
@@ -238,7 +240,8 @@ def by_quality(store: Store, recordings: Iterable[ViewRecording], min_quality: i
     left_out: list[LeftOut] = []
     missing: list[Missing] = []
     places: dict[str, set[tuple[str, str | None]]] = defaultdict(set)
-    damaged = False
+    damaged, recordings = False, tuple(recordings)
+    store.prefetch((each.key for each in recordings), findings=detector.QUALITY_VERSION)
     for recording in recordings:
         try:
             found = store.findings(recording.key, detector.QUALITY_VERSION)

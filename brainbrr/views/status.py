@@ -31,7 +31,7 @@ from brainbrr.views.select import member_places, members
 class StatusReport:
     """The store, its recipes, and each corpus's profiles with their readiness."""
 
-    location: Path
+    location: Path | str
     origin: str
     exists: bool
     objects: int = 0
@@ -66,7 +66,7 @@ class StatusReport:
 
 def status(store: Store | None, settings: Settings) -> StatusReport:
     """Return what the store holds, and how ready each corpus's profiles are."""
-    location, origin = settings.store.value, settings.store.origin
+    location, origin = settings.store.location, settings.store.origin
     if store is None:
         return StatusReport(location, origin, exists=False)
     catalogs, damaged = _catalogs(store)

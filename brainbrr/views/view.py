@@ -178,7 +178,7 @@ class View:
             return "incomplete"
         return "stale" if self.stale else "ready"
 
-    def require_ready(self, *, location: Path | None = None) -> None:
+    def require_ready(self, *, location: Path | str | None = None) -> None:
         """Do nothing where the view is ready.
 
         Parameters
@@ -195,7 +195,7 @@ class View:
             return
         reasons = [each.reason for each in self.missing] + [each.reason for each in self.stale]
         of = f"{len(self.recordings)} of {len(self.recordings) + len(self.missing)} recordings are stored"
-        place = location or (self._store.location if self._store else None)
+        place = location or (self._store.where if self._store else None)
         raise ViewNotReadyError(
             f"the view is {self.state}: {of}" + (f"; {reasons[0]}" if reasons else ""),
             where=f"corpus {self.corpus or '?'}, profile {self.profile}, split {self.split or 'all'}, "
@@ -534,6 +534,7 @@ class View:
             window = WindowSpec.model_validate(frozen["window"])
         except ValidationError as error:
             raise IntegrityError(f"the frozen view's recipe or window: {explain(error)}") from None
+        store.prefetch(entry["key"] for entry in frozen["recordings"])
         view = cls(
             store,
             Members(

@@ -173,7 +173,7 @@ def _source(store: Store, subject: str, corpus: str | None, among: Among) -> tup
     matches = [row for name, row in matching_rows(store, subject, corpus) if among(name, row)]
     sources = {row.source for row in matches}
     if not matches:
-        raise UsageError(f"{subject!r} is no EDF file, no recording of a catalog, and no key", where=store.location)
+        raise UsageError(f"{subject!r} is no EDF file, no recording of a catalog, and no key", where=store.where)
     if len(sources) > 1:
         raise UsageError(
             f"{subject!r} names {len(matches)} recordings", fix=f"give the whole path, e.g. {matches[0].path}"
@@ -181,7 +181,7 @@ def _source(store: Store, subject: str, corpus: str | None, among: Among) -> tup
     source = matches[0].source
     if source is None:
         if refusal := next(iter(matches[0].refusals.values()), None):
-            raise UsageError(f"{matches[0].path} is refused: {refusal.reason}", where=store.location)
+            raise UsageError(f"{matches[0].path} is refused: {refusal.reason}", where=store.where)
         raise UsageError(
             f"{matches[0].path} was never ingested, so its source is not known", fix=Fix(("ingest", "ROOT"))
         )

@@ -336,5 +336,5 @@ def test_a_remote_store_is_read_only_but_for_a_push(stored: Store, s3: Proxy, bu
     remote = open_remote(open_place(bucket), host.folder / "remotes")
     assert isinstance(remote, RemoteStore) and remote.corpora() == ("demo",)
     assert sorted(remote.keys()) == sorted(stored.keys())
-    with pytest.raises(UsageError, match="only read there"):
+    with pytest.raises(UsageError, match="only read"):
         remote.quarantine("record", "0" * 32)

@@ -1,0 +1,52 @@
+"""Open the store of a path or URL: in a folder as it is, at a URL only to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from brainbrr.core.statcache import Host
+from brainbrr.settings import Settings, only_read
+from brainbrr.store.places import check_url, open_place, scheme_of
+from brainbrr.store.remote import RemoteStore, open_remote
+from brainbrr.store.store import Store
+
+
+def normal(url: str) -> str:
+    """Return a URL without a last slash, a path or file:// URL as an absolute path. Raises UsageError."""
+    scheme = scheme_of(url)
+    if scheme == "file":
+        return str(Path(url[len("file://") :]).absolute())
+    if scheme is None:
+        return str(Path(url).expanduser().absolute().resolve())
+    check_url(url)
+    return url.rstrip("/")
+
+
+def open_store(url: str, host: Host) -> Store:
+    """Open the store of a path or URL. Raises UsageError where there is none, RemoteError where it does not answer."""
+    url = normal(url)
+    return Store.open(Path(url)) if scheme_of(url) is None else open_remote(open_place(url), mirrors(host))
+
+
+def open_if_there(settings: Settings) -> Store | None:
+    """Open the store of the settings to read it; None for a folder where one could be created."""
+    location = settings.store.location
+    return Store.open_if_there(location) if isinstance(location, Path) else open_store(location, settings.host)
+
+
+def open_existing(settings: Settings) -> Store:
+    """Open the store of the settings to read it. Raises UsageError where there is none."""
+    location = settings.store.location
+    return Store.open(location) if isinstance(location, Path) else open_store(location, settings.host)
+
+
+def require_folder(store: Store) -> Store:
+    """Return a store in a folder. Raises UsageError for one at a URL, which is only read."""
+    if isinstance(store, RemoteStore):
+        raise only_read(store.where)
+    return store
+
+
+def mirrors(host: Host) -> Path:
+    """Return the folder in which this host mirrors the small files of stores at URLs."""
+    return host.folder / "remotes"
