@@ -14,7 +14,6 @@ from brainbrr.ingest.repair import repair as _repair
 from brainbrr.store.forget import ForgetReport
 from brainbrr.store.formats import Codec
 from brainbrr.store.gc import GcReport
-from brainbrr.store.gc import gc as _gc
 from brainbrr.store.integrity import Depth
 from brainbrr.store.recompress import RecompressReport
 from brainbrr.store.recompress import recompress as _recompress
@@ -218,6 +217,7 @@ def gc(
     delete: bool = False,
     grace: float | str = "24h",
     views_older_than: float | str | None = None,
+    staged: Sequence[Path] = (),
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> GcReport:
     """List objects that no catalog, frozen view or pin references; delete them on request.
@@ -235,13 +235,16 @@ def gc(
         Minimum age of a deletion candidate: seconds, or a text such as "24h".
     views_older_than : float or str, optional
         Also delete frozen views without a pin that are older than this: seconds, or a text such as "90d".
+    staged : sequence of Path
+        Folders of this node that `train --stage` copied to: copies of what the store has no more are deleted too.
     progress : Progress
         Is called while the work runs.
 
     Returns
     -------
     GcReport
-        Each unreferenced item with its bytes and its state.
+        Each unreferenced item with its bytes and its state; `exit_code` is 1 when something is left of a writer of
+        which nothing says that it has ended.
 
     Raises
     ------
@@ -256,8 +259,9 @@ def gc(
     0
     """
     older_s = None if views_older_than is None else seconds_of("views_older_than", views_older_than)
-    return _gc(
+    return retention.collect(
         store_of(store),
+        staged=staged,
         yes=delete,
         grace_s=int(seconds_of("grace", grace)),
         views_older_than_s=None if older_s is None else int(older_s),
@@ -350,6 +354,7 @@ def forget(
     *,
     store: Store | Location = None,
     delete: bool = False,
+    older_than: float | str | None = None,
     staged: Sequence[Path] = (),
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> ForgetReport:
@@ -365,6 +370,8 @@ def forget(
         Default: the store that ``brainbrr status`` shows.
     delete : bool
         Delete at once. Without it, only list.
+    older_than : float or str, optional
+        Delete only generations of its catalog that are older than this: seconds, or a text such as "90d".
     staged : sequence of Path
         Folders of this node that `train --stage` copied to: copies of the corpus below them are deleted too.
     progress : Progress
@@ -388,7 +395,12 @@ def forget(
     >>> report.dry_run, len(report.records)
     (True, 18)
     """
-    return retention.forget(store_of(store), corpus, staged=staged, yes=delete, progress=progress)
+    at = place(store)
+    older_s = None if older_than is None else int(seconds_of("older_than", older_than))
+    jobs = at.settings.jobs.value
+    return retention.forget(
+        at.store, corpus, older_than_s=older_s, staged=staged, jobs=jobs, yes=delete, progress=progress
+    )
 
 
 def recompress(

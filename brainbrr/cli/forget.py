@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 @click.argument("corpus")
 @click.option("--older-than", type=DURATION, help="Delete only older generations of its catalog, as 90d.")
 @staged_option
+@click.option("--jobs", metavar="DIR", help="Where SLURM's job folders are. Default: jobs/ beside the store.")
 @yes_option
 def forget(session: Session, *, corpus: str, older_than: int | None, staged: tuple[Path, ...], yes: bool) -> int:
-    """Delete all that only CORPUS references: its catalog, views, pins, records and objects.
+    """Delete all that only CORPUS references: its catalog, views, pins, records, objects, and job folders.
 
     For data-use agreements that require deletion. Without a grace period, and it cannot be undone. A receipt stays in
-    the store; it lists copies that brainbrr cannot reach. Exit 1: something may be left in the store, and is listed.
+    the store; it lists copies that brainbrr cannot reach. Exit 1: something may be left, and is listed.
     """
     from brainbrr.views.retention import forget as run
 
-    store, progress = session.store(), session.progress()
-    report = run(store, corpus, older_than_s=older_than, staged=staged, yes=yes, progress=progress)
+    store, jobs, progress = session.store(), session.settings.jobs.value, session.progress()
+    report = run(store, corpus, older_than_s=older_than, staged=staged, jobs=jobs, yes=yes, progress=progress)
     session.show(report, table)
     return report.exit_code
 
@@ -45,6 +46,8 @@ def table(out: Output, report: ForgetReport) -> None:
         if names:
             shown = [str(each["seq"]) for each in names] if kind == "generations" else [name[:12] for name in names]
             rows.append((kind, len(names), some(shown)))
+    if report.jobs:
+        rows.append(("job folders", len(report.jobs), some(list(report.jobs))))
     out.table(("what", "count", "names"), rows)
     if report.shared:
         out.note(f"{many(len(report.shared), 'record')} kept: another corpus or view references them")

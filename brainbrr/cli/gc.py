@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from brainbrr.store.gc import GcReport
 
 
-@command("gc", exits=(4,), example="brainbrr gc --yes")
+@command("gc", exits=(1, 4), example="brainbrr gc --yes")
 @yes_option
 @click.option("--grace", type=DURATION, default="24h", show_default=True, help="Minimum age of a deletion candidate.")
 @click.option(
@@ -26,14 +26,14 @@ def gc(session: Session, *, yes: bool, grace: int, views_older_than: int | None,
     """Delete objects that no catalog, frozen view or pin references.
 
     The first run marks them; a run after the grace period deletes those still unreferenced. Safe beside ingests and
-    trainings.
+    trainings. Exit 1: something may be left of a writer of which nothing says that it has ended, and is listed.
     """
     from brainbrr.views.retention import collect as run
 
     store, progress = session.store(), session.progress()
     report = run(store, yes=yes, grace_s=grace, views_older_than_s=views_older_than, staged=staged, progress=progress)
     session.show(report, table)
-    return 0
+    return report.exit_code
 
 
 def table(out: Output, report: GcReport) -> None:

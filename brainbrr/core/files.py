@@ -39,6 +39,16 @@ def is_folder(path: Path) -> bool:
         raise unreadable(path, error) from error
 
 
+def leads_to_folder(path: Path) -> bool:
+    """Say whether a folder, or a link to one, is at a path. Raises OSError where that cannot be known."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)  # not is_dir(), for which all trouble is absence
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        return False
+
+
 def unreadable(folder: Path, error: OSError) -> UsageError:
     """Return the error for a folder of a store that may not be read."""
     what = f"a folder of the store cannot be read: {error.strerror}"

@@ -15,7 +15,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -261,6 +261,14 @@ class Share:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
+
+
+def submissions(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Yield each of our job folders below a folder, with what its work.json says."""
+    for path in sorted(folder.glob(f"*/{_WORK}")):
+        with suppress(ExecutorError, OSError, ValueError, RecursionError):
+            _require_own(path.parent)
+            yield path.parent, json.loads(_read_own(path))
 
 
 def _require_own(folder: Path) -> None:

@@ -24,7 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
-from brainbrr.core.files import check_space
+from brainbrr.core.files import check_space, leads_to_folder
 from brainbrr.core.progress import Progress
 from brainbrr.core.statcache import keep
 from brainbrr.core.threads import one_blas_thread
@@ -239,7 +239,7 @@ class Builder:
             raise ExecutorError(f"{here} has brainbrr {ours}, and {self.version} sent the work", fix=_SAME_BRAINBRR)
         if self.recipe.digest != self.recipe_digest:
             raise ExecutorError(f"{here} has another brainbrr: its recipe has another digest", fix=_SAME_BRAINBRR)
-        if not self.root.is_dir():
+        if not leads_to_folder(self.root):
             raise ExecutorError(
                 f"{here} cannot see the corpus", where=self.root, fix=f"workers read the EDF files{same}"
             )

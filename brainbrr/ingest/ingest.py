@@ -19,7 +19,7 @@ from brainbrr.core.statcache import keep
 from brainbrr.eeg.corpus import census
 from brainbrr.eeg.corpus.patients import patient_rule
 from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.errors import SpaceError
+from brainbrr.errors import BrainbrrError, SpaceError
 from brainbrr.ingest.build import build_missing, tasks_of
 from brainbrr.ingest.catalog_update import next_generation, publish
 from brainbrr.ingest.examine import examine
@@ -50,9 +50,15 @@ class Failure:
 
     recording: str
     error: str
+    code: str
     reason: str
     fix: str | None
     accepted: bool
+
+    @classmethod
+    def of(cls, recording: str, error: BrainbrrError, *, accepted: bool = False) -> Failure:
+        """Return it."""
+        return cls(recording, type(error).__name__, error.code, error.what, error.fix, accepted)
 
 
 @dataclass(frozen=True)
@@ -274,7 +280,7 @@ def _failures(chosen: Sequence[ScannedRecording], published: Catalog, recipe: st
         if each.error is not None:
             refusal = published.rows[each.path].refusals.get(recipe)  # None: it failed, but is not refused
             accepted = refusal is not None and refusal.accepted
-            yield Failure(each.path, type(each.error).__name__, each.error.what, each.error.fix, accepted)
+            yield Failure.of(each.path, each.error, accepted=accepted)
 
 
 def _notes(recording: ScannedRecording) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ def repair(
     for corpus, root in (roots or {}).items():
         if source is None:  # which may bring a catalog back
             resolve_corpus(store, corpus)
-        if not root.is_dir():
+        if not files.leads_to_folder(root):
             raise UsageError("there is no such folder", where=root, fix=f"--root {corpus}=DIR, or --from STORE")
     if source is not None and source.location.resolve() == store.location.resolve():
         raise UsageError("this is the store itself", where=source.location, fix="--from names another store")

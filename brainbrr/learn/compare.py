@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from brainbrr.core.files import leads_to_folder
 from brainbrr.errors import BrainbrrError
 from brainbrr.learn.start import need_torch, run_named
 
@@ -87,8 +88,8 @@ def runs(folder: Path, names: Sequence[str] = ()) -> RunsReport:
         lines = [_line(run_named(folder, name)) for name in names]
         return RunsReport(folder, lines[0].run, tuple(_against(lines[0], lines)), ())
     lines = []
-    for each in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if each.is_dir() and not each.name.startswith("."):
+    for each in sorted(folder.iterdir()) if leads_to_folder(folder) else ():
+        if not each.name.startswith(".") and leads_to_folder(each):
             try:
                 lines.append(_line(each))
             except (BrainbrrError, OSError) as error:

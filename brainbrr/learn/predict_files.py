@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from brainbrr.core import files
-from brainbrr.core.files import exists
+from brainbrr.core.files import exists, leads_to_folder
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.eeg.signal.preprocess import preprocess
 from brainbrr.eeg.signal.streaming import Live
@@ -128,7 +128,7 @@ def predict(
         try:
             prediction = _prediction(predictor, name, path, accept_truncated, seen, progress)
         except RecordingError as error:
-            report.failed.append(Failure(name, type(error).__name__, error.what, error.fix, accepted=False))
+            report.failed.append(Failure.of(name, error))
             continue
         report.predictions.append(prediction)
         if write is not None:
@@ -207,7 +207,7 @@ def _writer(found: dict[str, Path], out: Path) -> tuple[Callable[[Prediction], l
     from brainbrr.scoring.files import bids_tsv, csv_bi
 
     formats = {".tsv": bids_tsv, ".csv_bi": csv_bi}
-    if out.is_dir() or not out.suffix:
+    if leads_to_folder(out) or not out.suffix:
         places = [(file, name) for name in found for file in event_paths(out, name)]
         return (lambda prediction: write_events(out, prediction.calibrated, prediction.events)), places
     if out.suffix not in formats:
@@ -224,7 +224,7 @@ def _writer(found: dict[str, Path], out: Path) -> tuple[Callable[[Prediction], l
 
 
 def _need_folder(file: Path) -> None:
-    if not file.absolute().parent.is_dir():
+    if not leads_to_folder(file.absolute().parent):
         raise UsageError("the folder of this file does not exist", where=file)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from brainbrr.core.files import leads_to_folder
 from brainbrr.core.models import explain
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.eeg.signal.recipe import Recipe, load_recipe
@@ -98,7 +99,7 @@ class TrainOptions:
         """Return the folder of the run to continue, None for a new run. Raises UsageError for one that is missing."""
         if self.resume:
             return run_named(runs, self.resume)
-        return runs / self.name if self.name and (runs / self.name).is_dir() else None
+        return runs / self.name if self.name and leads_to_folder(runs / self.name) else None
 
 
 def train(options: TrainOptions, settings: Settings, progress: Progress) -> TrainReport:
@@ -411,7 +412,7 @@ def _splits_of(options: TrainOptions | EvaluateOptions, frozen: Mapping[str, Any
 def run_named(runs: Path, name: str | Path) -> Path:
     """Return the folder of a run: a path, or its name in the folder of runs. Raises UsageError for neither."""
     for path in (Path(name), runs / name):
-        if path.is_dir():
+        if leads_to_folder(path):
             return path
     raise UsageError(
         f"no run is called {str(name)!r}", where=runs, fix=Fix(("runs",), " lists them"), code="no-such-run"

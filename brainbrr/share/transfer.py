@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brainbrr.core import files
 from brainbrr.core.digest import key_of
 from brainbrr.core.progress import Progress
 from brainbrr.core.statcache import Host
@@ -26,7 +25,7 @@ from brainbrr.store import frozen_views, remotes
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.layers import LayeredStore
 from brainbrr.store.records import Record
-from brainbrr.store.remote import RemoteStore, index_bytes
+from brainbrr.store.remote import RemoteStore
 from brainbrr.store.remotes import Remote
 from brainbrr.store.send import Failed, Sent, send
 from brainbrr.store.store import Store
@@ -336,11 +335,5 @@ def write_index(target: Store) -> None:
     """Write the names that a reader needs who cannot list, as at a web site."""
     if isinstance(target, RemoteStore):
         target.write_index()
-        return
-    layout = target.layout
-    paths = [target.path_of("catalog", name) for each in target.corpora() for name in catalogs.names(layout, each)]
-    paths += [target.path_of("view", digest) for digest in target.frozen_views()]
-    names = [path.relative_to(target.location).as_posix() for path in paths]
-    with files.writing(target.location, n_bytes=files.SMALL_BYTES), layout.scratch() as temporary:
-        files.write(temporary, index_bytes(names))
-        temporary.replace(layout.index)
+    else:
+        catalogs.write_index(target.layout)

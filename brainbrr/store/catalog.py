@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from brainbrr.core import files
+from brainbrr.core import files, models
 from brainbrr.core.digest import sha256
 from brainbrr.core.failpoints import reach
 from brainbrr.errors import BrainbrrError, Fix, FormatError, IntegrityError, UsageError
@@ -331,6 +331,26 @@ def names(layout: Layout, corpus: str) -> list[str]:
 def name_of(path: Path) -> str:
     """Return a file's path below `catalog`."""
     return f"{path.parent.name}/{path.name}"
+
+
+def write_index(layout: Layout) -> None:
+    """Write index.json: the names that a reader needs who cannot list the store, as at a web site."""
+    listed = [f"catalog/{name}" for corpus in layout.corpora() for name in names(layout, corpus)]
+    listed += [layout.view(digest).relative_to(layout.root).as_posix() for digest in layout.views()]
+    with files.writing(layout.root, n_bytes=files.SMALL_BYTES), layout.scratch() as temporary:
+        files.write(temporary, index_bytes(listed))
+        temporary.replace(layout.index)
+
+
+def renew_index(layout: Layout) -> None:
+    """Write index.json again where there is one."""
+    if files.exists(layout.index):
+        write_index(layout)
+
+
+def index_bytes(listed: Iterable[str]) -> bytes:
+    """Return the index of a store: the names of its catalogs' files and frozen views."""
+    return models.to_checksummed({"format": 1, "kind": "index", "names": sorted(listed)})
 
 
 def damage(layout: Layout, corpus: str) -> Iterator[Bad]:

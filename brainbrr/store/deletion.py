@@ -291,7 +291,7 @@ def _receipt(gone: Path, verb: str, corpus: str | None, unproven: tuple[str, ...
         corpus=corpus,
         generations=tuple(_generations(gone / "catalog")),
         quarantine=tuple(path.name for path in _listed(gone / "quarantine")),
-        out_of_reach=(*unproven, *sidecars.OUT_OF_REACH) if verb == "forget" else (),
+        out_of_reach=(*unproven, *(sidecars.OUT_OF_REACH if verb == "forget" else ())),
         **names,
     )
 

@@ -52,8 +52,8 @@ class _Note(sidecars.SmallFile):
 class ForgetReport:
     """What is deleted, or in a dry run would be. `shared`: records that others reference too, and that stay.
 
-    Generations are {corpus, seq, sha256_of}, findings KEY-VERSION. `unproven`: what is left in the store and may be of
-    the corpus, each with the reason.
+    Generations are {corpus, seq, sha256_of}, findings KEY-VERSION, `jobs` folders of SLURM jobs. `unproven`: what is
+    left and may be of the corpus, each with the reason.
     """
 
     store: Path
@@ -72,6 +72,7 @@ class ForgetReport:
     n_bytes: int
     receipts: tuple[Receipt, ...]
     seconds: float
+    jobs: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -80,7 +81,7 @@ class ForgetReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
-        lists = {name: list(getattr(self, name)) for name in (*sidecars.KINDS, "shared", "unproven")}
+        lists = {name: list(getattr(self, name)) for name in (*sidecars.KINDS, "shared", "unproven", "jobs")}
         fields = {name: value for name, value in vars(self).items() if name != "older_than_s"}
         return {
             **fields,
@@ -201,7 +202,8 @@ class _Plan:
         keys.update(ours.keys())
         contents.update(record.content for record in ours.values())
         writers = leases.writers(self.layout)
-        self.unproven |= writers.unproven
+        self.unproven |= dict.fromkeys(writers.running, leases.RUNNING)
+        self.unproven |= dict.fromkeys(writers.unknown, leases.UNKNOWN)
         unpublished, unnamed = self._unpublished(live, ours.keys(), contents)
         if writers.building:
             why = "no catalog names it yet, and an ingest runs: forget again when that has ended"
@@ -303,6 +305,7 @@ class _Plan:
         for seq in layout.cuts(corpus):
             if seq < first:
                 remove(layout.cut(corpus, seq))
+        catalogs.renew_index(layout)
         return True
 
     def write_down(self) -> None:
@@ -362,6 +365,7 @@ def _until_empty(plan: _Plan) -> Callable[[list[Receipt]], bool]:
             plan = _Plan(plan.store, plan.corpus)
             plan.add_all()
             if plan.is_empty:
+                catalogs.renew_index(layout)
                 for path in (*(written for written, _ in _notes(layout, plan.corpus)), *leases.writers(layout).dead):
                     remove(path)
                 return True

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from brainbrr.core import files
 from brainbrr.core.digest import is_digest
 from brainbrr.core.progress import Progress, Silent
-from brainbrr.errors import UsageError
+from brainbrr.errors import BrainbrrError, UsageError
 from brainbrr.store import candidates, deletion, leases
 from brainbrr.store.deletion import Deletion, n_bytes_of, place, remove
 from brainbrr.store.layout import Layout
@@ -51,7 +51,8 @@ class Unneeded:
 class GcReport:
     """What a gc found and did. `leftovers`: files of dead writers in `tmp/`; `unfinished`: deletions that died.
 
-    `unproven`: files in `tmp/` whose writers may be alive, each with the reason.
+    `unproven`: what is left and may be garbage, as files in `tmp/` of which nothing says whether their writers have
+    ended, each with the reason.
     """
 
     store: Path
@@ -63,6 +64,11 @@ class GcReport:
     receipts: tuple[Receipt, ...]
     unproven: tuple[str, ...]
     seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """1 when something is left that may be garbage."""
+        return BrainbrrError.exit_code if self.unproven and not self.dry_run else 0
 
     def bytes_of(self, state: State) -> int:
         """Return the bytes of what is in a state."""
@@ -104,7 +110,6 @@ def gc(
     """
     began = time.monotonic()
     layout = store.layout
-    left = leases.writers(layout).unproven
     unfinished, leftovers = len(deletion.folders(layout)), _leftovers(layout, _now_ns(layout, yes=yes))
     collection = _Collection(store, grace_s, views_older_than_s, progress, by_columns=not yes)
     receipts: list[Receipt] = []
@@ -124,7 +129,7 @@ def gc(
         leftovers=len(leftovers),
         unfinished=unfinished,
         receipts=tuple(receipts),
-        unproven=tuple(f"tmp/{path.name}: {why}" for path, why in left.items() if files.exists(path)),
+        unproven=_unproven(layout, leftovers),
         seconds=time.monotonic() - began,
     )
 
@@ -147,6 +152,12 @@ def _leftovers(layout: Layout, now_ns: int) -> list[Path]:
         if now_ns - newest > TMP_OF_OTHERS_S * _NS:
             dead.add(path)
     return sorted(dead)
+
+
+def _unproven(layout: Layout, leftovers: Collection[Path] = ()) -> tuple[str, ...]:
+    """Return what writers left in `tmp/` that are neither known to run nor to have ended, each with the reason."""
+    left = (path for path in leases.writers(layout).unknown if path not in leftovers)
+    return tuple(f"tmp/{path.name}: {leases.UNKNOWN}" for path in left)
 
 
 def _touched_ns(path: Path) -> int:
@@ -247,7 +258,7 @@ class _Collection:
         return True
 
     def _delete(self, views: list[str], now: dict[str, list[str]], now_ns: int, receipts: list[Receipt]) -> None:
-        running = Deletion(self._reachability, "gc")
+        running = Deletion(self._reachability, "gc", unproven=_unproven(self._layout))
         running.views(views, lambda path: self._is_old(path, now_ns))
         # what is unreachable since this deletion began: a process that publishes after that cancels it
         still = _Survey(self._store, self._reachability.read(), self._grace_s, now_ns)

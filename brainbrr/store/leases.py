@@ -11,7 +11,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +24,10 @@ from brainbrr.store.layout import Layout, is_dead, own_name
 TTL_S = 60.0
 """A lease that was not touched for so long has expired. Its holder touches it twelve times as often."""
 _TOUCHES = 12
+
+UNKNOWN = "nothing says that its writer has ended"
+RUNNING = "its writer runs, or has just ended"
+"""Why a file in `tmp/` is left."""
 
 HELD_AT_MOST = 60
 """So many TTLs a lease is touched. A build that takes longer hangs, as far as others can tell, and they begin."""
@@ -67,33 +71,36 @@ def living(layout: Layout, keys: Collection[str], *, ttl_s: float = TTL_S) -> se
 
 
 class Writers(NamedTuple):
-    """What writers have in `tmp/`: of dead ones, and of others with the reason why these may live."""
+    """What writers have in `tmp/`: of dead ones, of running ones, and of those of which neither is known."""
 
     dead: tuple[Path, ...]
-    unproven: Mapping[Path, str]
+    running: tuple[Path, ...]
+    unknown: tuple[Path, ...]
     building: bool
     """Whether a living process holds a lease."""
 
 
 def writers(layout: Layout, *, ttl_s: float = TTL_S) -> Writers:
-    """Return which writers of `tmp/` are dead, and which may live.
+    """Return which writers of `tmp/` are dead, and which run.
 
-    Dead is a process of this boot and container that has ended, and one whose lease was left and has expired.
+    Dead is a process of this boot and container that has ended, and one whose lease was left and has expired; running
+    is one of this boot and container that has not ended, and one whose lease lives.
     """
     now_ns = _clock_ns(layout)
     left = [lease for name in layout.leases() if (lease := _read(layout.lease(name)))]
     living = {lease.process for lease in left if lease.lives(now_ns, ttl_s)}
     ended = {lease.process for lease in left} - living
     dead: list[Path] = []
-    unproven: dict[Path, str] = {}
+    running: list[Path] = []
+    unknown: list[Path] = []
     for path in layout.drafts():
         process = path.name.rpartition("-")[0]
         if is_dead(path.name) or (process in ended and now_ns - _written_ns(path) >= ttl_s * 1e9):
             dead.append(path)
         elif process != own_name():
             here = process.partition("-")[0] == own_name().partition("-")[0]
-            unproven[path] = "its writer runs" if here else "nothing says that its writer has ended"
-    return Writers(tuple(dead), unproven, bool(living))
+            (running if here or process in living else unknown).append(path)
+    return Writers(tuple(dead), tuple(running), tuple(unknown), bool(living))
 
 
 def _clock_ns(layout: Layout) -> int:

@@ -16,7 +16,7 @@ from brainbrr.core.access import Guard
 from brainbrr.core.digest import is_digest
 from brainbrr.core.progress import Progress, Silent
 from brainbrr.core.threads import cores
-from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
 from brainbrr.store import deletion
 from brainbrr.store.copy import check_catalog, copy_catalog, copy_object, copy_record, copy_small_file
 from brainbrr.store.damage import Kind
@@ -28,7 +28,7 @@ _THREADS = 8
 
 @dataclass(frozen=True)
 class RecompressReport:
-    """What the new store holds, and what could not be copied: {kind: name, "reason": why}."""
+    """What the new store holds, and what could not be copied: {kind: name, "code": ..., "reason": ...}."""
 
     store: Path
     to: Path
@@ -106,7 +106,7 @@ def recompress(
         views=counts["view"],
         bytes_before=sum(copying.sizes[name] for name in copying.written),
         bytes_after=sum(target.object_bytes(name) for name in copying.written),
-        failed=tuple({kind: name, "reason": reason} for (kind, name), reason in copying.failed.items()),
+        failed=tuple({k: name, "code": e.code, "reason": e.what} for (k, name), e in copying.failed.items()),
         seconds=time.monotonic() - began,
     )
 
@@ -131,7 +131,7 @@ class _Copying:
         self.sizes = {name: store.object_bytes(name) for name in sorted(store.contents())}
         self.written: dict[str, int] = {}
         """By object in the target: the bytes that were written for it."""
-        self.failed: dict[tuple[Kind, str], str] = {}
+        self.failed: dict[tuple[Kind, str], BrainbrrError] = {}
         self.counts: Counter[Kind] = Counter()
         """By kind: what is in the target now of what was asked for."""
         self._store, self._target, self._progress = store, target, progress
@@ -144,7 +144,7 @@ class _Copying:
         try:
             for (name, n_bytes), copied in zip(sizes.items(), pool.map(self._object, sizes), strict=True):
                 if isinstance(copied, IntegrityError):
-                    self.failed["object", name] = copied.what
+                    self.failed["object", name] = copied
                 else:
                     self.written[name] = copied
                 self._progress.advance(n_bytes)
@@ -201,9 +201,9 @@ class _Copying:
                 copy(self._store, self._target, name)
                 n_copied += 1
             except (IntegrityError, UsageError) as error:
-                self.failed[kind, name] = error.what
+                self.failed[kind, name] = error
             except FileNotFoundError:
-                self.failed[kind, name] = "it disappeared while it was copied"
+                self.failed[kind, name] = IntegrityError("it disappeared while it was copied")
         return n_copied
 
 

@@ -441,7 +441,7 @@ class RemoteStore(Store):
         self.refresh()
         names = [f"catalog/{corpus}/{name}" for corpus, all_of in self._catalog_files().items() for name in all_of]
         names += [f"views/{digest}.json" for digest in self.frozen_views()]
-        self.place.replace(INDEX_FILE, index_bytes(names))
+        self.place.replace(INDEX_FILE, catalogs.index_bytes(names))
 
     def _read_only(self, *_: Any, **__: Any) -> NoReturn:
         raise only_read(self.where)
@@ -505,8 +505,3 @@ def read_index(place: Place) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise IntegrityError("the index has no names", where=place.at(INDEX_FILE))
     return names
-
-
-def index_bytes(names: Iterable[str]) -> bytes:
-    """Return the index of a store: the names of its catalogs' files and frozen views."""
-    return models.to_checksummed({"format": 1, "kind": "index", "names": sorted(names)})

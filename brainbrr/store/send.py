@@ -34,6 +34,7 @@ class Failed:
     """A recording that could not be sent, and why."""
 
     recording: str
+    code: str
     reason: str
 
 
@@ -85,7 +86,7 @@ def send(
             except (IntegrityError, UsageError) as error:
                 if error.code == "remote-denied":
                     raise
-                sent.failed += [Failed(path, error.what) for path, _ in all_of]
+                sent.failed += [Failed(path, error.code, error.what) for path, _ in all_of]
             progress.advance(all_of[0][1].array.shard_bytes)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

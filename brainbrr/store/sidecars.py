@@ -173,7 +173,7 @@ OUT_OF_REACH = (
     "folders of runs: their view.json, models and reports",
     "view and index files that `brainbrr view` wrote",
     "copies that `brainbrr train --stage` left on nodes: there, `brainbrr gc --yes --staged DIR` deletes them",
-    "job folders of SLURM: they name recordings, and hold no samples",
+    "job folders of SLURM that `--jobs DIR` does not name: they name recordings, and hold no samples",
     "other stores, also those that `brainbrr recompress` made",
     "backups and snapshots of this store, and the free blocks of its disk",
     "what an ingest that runs meanwhile publishes later",

@@ -6,6 +6,7 @@ copies that were staged on this node.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections import defaultdict
@@ -14,14 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from brainbrr.core import files
 from brainbrr.core.digest import is_digest
+from brainbrr.core.progress import Progress, Silent
 from brainbrr.eeg.signal.recipe import PRESETS, Recipe, load_recipe
+from brainbrr.engines.slurm import submissions
 from brainbrr.errors import Fix, IntegrityError, UsageError
-from brainbrr.store import frozen_views
+from brainbrr.store import deletion, frozen_views, leases
 from brainbrr.store.forget import ForgetReport
 from brainbrr.store.forget import forget as _forget
 from brainbrr.store.gc import GcReport
 from brainbrr.store.gc import gc as _gc
+from brainbrr.store.reachability import generations
 from brainbrr.store.store import Store
 from brainbrr.views.stage import remove_deleted
 from brainbrr.views.view import View
@@ -87,12 +92,45 @@ def keep(store: Store, digest: str, view: Mapping[str, Any]) -> bool:
 
 
 def forget(
-    store: Store, corpus: str, *, staged: Sequence[Path] = (), yes: bool = False, **options: Any
+    store: Store,
+    corpus: str,
+    *,
+    older_than_s: int | None = None,
+    staged: Sequence[Path] = (),
+    jobs: Path | None = None,
+    yes: bool = False,
+    progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> ForgetReport:
-    """Forget a corpus as `store.forget` does, and the copies of it that were staged in these folders of this node."""
-    report = _forget(store, corpus, yes=yes, **options)
-    left = [text for into in staged for text in remove_deleted(store, into)] if yes else []
-    return dataclasses.replace(report, unproven=(*report.unproven, *left))
+    """Forget a corpus as `store.forget` does, with copies and job folders of it.
+
+    `staged`: folders of this node that it was staged in; `jobs`: where SLURM's job folders are. Those of the corpus go
+    first, while its catalog says which they are.
+    """
+    folders = _job_folders(store, corpus, jobs) if jobs is not None and older_than_s is None else []
+    left: list[str] = []
+    if leases.writers(store.layout).building:
+        left = [f"{folder}: an ingest runs, perhaps this one: forget again when it has ended" for folder in folders]
+        folders = []
+    elif yes:
+        for folder in folders:
+            with files.writing(folder, n_bytes=0):
+                deletion.remove(folder)
+    report = _forget(store, corpus, older_than_s=older_than_s, yes=yes, progress=progress)
+    left += [text for into in staged for text in remove_deleted(store, into)] if yes else []
+    return dataclasses.replace(report, unproven=(*report.unproven, *left), jobs=tuple(map(str, folders)))
+
+
+def _job_folders(store: Store, corpus: str, jobs: Path) -> list[Path]:
+    """Return the job folders of ingests into this store that name a recording of a corpus."""
+    catalogs = generations(store.layout, corpus)
+    sources = {row.source for _, _, catalog in catalogs for row in catalog.rows.values() if row.source is not None}
+    found = []
+    for folder, submitted in submissions(jobs):
+        with contextlib.suppress(KeyError, TypeError):
+            here = Path(submitted["work"]["location"]).resolve() == store.location.resolve()
+            if here and any(task["source"] in sources for task in submitted["tasks"]):
+                found.append(folder)
+    return found
 
 
 def collect(store: Store, *, staged: Sequence[Path] = (), yes: bool = False, **options: Any) -> GcReport:

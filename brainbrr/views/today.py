@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from brainbrr.core.digest import key_of, source_digest
+from brainbrr.core.files import leads_to_folder
 from brainbrr.eeg.corpus.annotations import label_digest
 from brainbrr.eeg.corpus.tree import RecordingFile, locate, scan
 from brainbrr.eeg.signal.preprocess import preprocess
@@ -44,7 +45,7 @@ class Today:
 def today(store: Store, root: Path, corpus: str, row: Row, recipe: Recipe) -> Today:
     """Return what became of the file of a catalog's row below the corpus's root."""
     edf = root / row.path
-    if not root.is_dir():
+    if not leads_to_folder(root):
         return Today(edf, "out of reach")
     try:
         source = source_digest(edf)

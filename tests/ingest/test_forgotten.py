@@ -11,13 +11,17 @@ from pathlib import Path
 
 import pytest
 from helpers.support import ROOT, Cli
+from helpers.works import InPlace
 
+import brainbrr
+from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.ingest.ingest import ingest
 from brainbrr.ingest.options import IngestOptions
 from brainbrr.store import leases, sidecars
 from brainbrr.store.forget import forget
 from brainbrr.store.gc import gc
 from brainbrr.store.store import Store
+from brainbrr.views import retention
 
 pytestmark = pytest.mark.slow
 
@@ -88,13 +92,19 @@ def test_a_draft_of_another_container_is_named_until_its_lease_has_expired(
     end_elsewhere(corpus, half)
     runs, store = signal_of(stored), Store.open(half)
     [draft] = (half / "tmp").iterdir()
+    assert cli("gc", "--yes", "--store", half).code == 0  # no garbage while its lease lives
+    [lease] = (half / "leases").iterdir()
+    away = lease.rename(half.with_name("lease"))
+    told = cli("gc", "--yes", "--grace", "0s", "--store", half)
+    assert told.code == 1 and f"left: tmp/{draft.name}: {leases.UNKNOWN}" in told.err + told.out
+    away.rename(lease)
     told = cli("forget", "demo", "--yes", "--store", half)
-    assert told.code == 1 and f"tmp/{draft.name}: nothing says that its writer has ended" in told.out
-    [receipt] = sidecars.read_receipts(store.layout)
+    assert told.code == 1 and f"tmp/{draft.name}: {leases.RUNNING}" in told.out
+    receipt = sidecars.read_receipts(store.layout)[-1]
     assert receipt.out_of_reach[0].startswith(f"tmp/{draft.name}: ")
     assert {path.parent for path in holding(half, runs)} == {draft}
     age(half)
-    assert gc(store, yes=True, grace_s=0).unproven == () and holding(half, runs) == []
+    assert cli("gc", "--yes", "--store", half).code == 0 and holding(half, runs) == []
 
 
 def test_a_draft_of_another_container_with_an_expired_lease_goes(corpus: Path, half: Path, stored: Store) -> None:
@@ -113,8 +123,9 @@ def test_a_draft_whose_writer_runs_is_named_and_stays(half: Path) -> None:
         here = leases.own_name().partition("-")[0]
         draft = half / "tmp" / f"{here}-{sleeper.pid}-{began}-{'ab' * 16}"
         draft.write_bytes(b"samples")
+        assert gc(store, yes=True).exit_code == 0  # not garbage
         report = forget(store, "demo", yes=True)
-        assert report.unproven == (f"tmp/{draft.name}: its writer runs",) and report.exit_code == 1
+        assert report.unproven == (f"tmp/{draft.name}: {leases.RUNNING}",) and report.exit_code == 1
         assert draft.exists()
     finally:
         sleeper.kill()
@@ -132,6 +143,23 @@ def test_what_a_killed_ingest_never_published_goes_too_but_not_while_one_runs(
     report = forget(store, "demo", yes=True)
     assert report.unproven == () and len(report.records) == len(list(stored.keys()))
     assert holding(half, signal_of(stored)) == []
+
+
+def test_job_folders_of_the_corpus_go_but_not_while_an_ingest_runs(tmp_path: Path) -> None:
+    pytest.importorskip("submitit", reason="the cluster extra is not installed")
+    jobs, location = tmp_path / "jobs", tmp_path / "store"
+    for seed, name in enumerate(("demo", "more")):
+        write_corpus(tmp_path / name, n_recordings=1, seed=seed, seconds=(10, 10))
+        brainbrr.ingest(tmp_path / name, store=location, executor=InPlace(jobs))
+    store = Store.open(location)
+    [folder] = brainbrr.forget("demo", store=store).jobs
+    with leases.hold(store.layout, "ab" * 16):
+        assert retention.forget(store, "demo", jobs=jobs).unproven[-1].startswith(f"{folder}: an ingest runs")
+    assert len(list(jobs.iterdir())) == 2
+    report = brainbrr.forget("demo", store=store, delete=True)
+    assert (report.jobs, report.exit_code) == ((folder,), 0)
+    [left] = jobs.iterdir()
+    assert str(left) != folder
 
 
 def test_samples_in_quarantine_go_or_are_named(half: Path, stored: Store) -> None:

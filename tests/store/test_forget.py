@@ -14,6 +14,7 @@ from helpers.store_values import catalog_of, overwrite, row_of
 from brainbrr.core import failpoints
 from brainbrr.core.digest import sha256
 from brainbrr.errors import IntegrityError, UsageError
+from brainbrr.store import catalog as catalogs
 from brainbrr.store import deletion, sidecars
 from brainbrr.store.forget import forget
 from brainbrr.store.frozen_views import freeze, pin, retire
@@ -91,9 +92,13 @@ def test_all_that_a_corpus_alone_kept_goes_at_once_with_a_receipt(tmp_path: Path
 
 def test_forget_leaves_no_byte_of_a_corpus_except_names_in_its_receipt(tmp_path: Path) -> None:
     store, records = filled(tmp_path / "store")
+    catalogs.write_index(store.layout)
+    views = set(store.frozen_views())
     forget(store, "demo", yes=True)
     gone = [records[name] for name in GONE]
     texts = [digest.encode() for r in gone for digest in (r.key, r.content)]
+    texts += [b"/demo/", *(digest.encode() for digest in views - set(store.frozen_views()))]
+    assert "catalog/another/00000001.jsonl" in store.layout.index.read_text()
     for path in store.location.rglob("*"):
         if path.is_file() and path.parent.name != "receipts":
             data = path.read_bytes()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from brainbrr.core.files import leads_to_folder
 from brainbrr.eeg.corpus import census
 from brainbrr.eeg.corpus.annotations import CHANNELS
 from brainbrr.eeg.corpus.bids import NO_EEG, Tables, participants
@@ -87,10 +88,9 @@ def locate(root: Path, *, name: str | None = None) -> Corpus:
     # Not resolve(): a corpus keeps the name it is reached by when that is a link to another disk.
     root = Path(os.path.normpath(root.absolute()))
     try:
-        if not root.exists():
-            raise UsageError("there is no such folder", where=root, fix="give the folder that holds the corpus")
-        if not root.is_dir():
-            raise UsageError("this is a file, not a corpus", where=root, fix="give the folder that holds the corpus")
+        if not leads_to_folder(root):
+            what = "this is a file, not a corpus" if root.exists() else "there is no such folder"
+            raise UsageError(what, where=root, fix="give the folder that holds the corpus")
         if root.name == "edf" and _has_splits(root):
             root = root.parent
         whole = _corpus_around(root) or _corpus_around(root.resolve())
@@ -263,22 +263,23 @@ def _layout(root: Path) -> Layout:
 
 
 def _has_splits(folder: Path) -> bool:
-    return any((folder / split).is_dir() for split in SPLITS)
+    return any(leads_to_folder(folder / split) for split in SPLITS)
 
 
 def _is_split_root(folder: Path) -> bool:
     """Say whether the splits lie right here, without `edf`: two of them, since `dev` alone is often something else."""
-    return sum((folder / split).is_dir() for split in SPLITS) > 1
+    return sum(leads_to_folder(folder / split) for split in SPLITS) > 1
 
 
 def _is_bids(root: Path) -> bool:
     return any(
-        (root / subject / "eeg").is_dir() or any((root / subject).glob("ses-*/eeg")) for subject in _subjects(root)
+        leads_to_folder(root / subject / "eeg") or any((root / subject).glob("ses-*/eeg"))
+        for subject in _subjects(root)
     )
 
 
 def _subjects(root: Path) -> list[str]:
-    return sorted(path.name for path in root.iterdir() if _SUBJECT.fullmatch(path.name) and path.is_dir())
+    return sorted(path.name for path in root.iterdir() if _SUBJECT.fullmatch(path.name) and leads_to_folder(path))
 
 
 def _corpus_around(root: Path) -> Path | None:

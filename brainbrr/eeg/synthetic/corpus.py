@@ -222,10 +222,10 @@ def _seizures(length_s: int, focus: str | None, rng: np.random.Generator) -> tup
 def _check_tree(root: Path, parameters: dict[str, Any], recordings: Sequence[_Recording]) -> list[_Recording]:
     """Return the recordings that are not there yet; raise UsageError unless all that is there is theirs."""
     fix = "choose an empty folder, or delete this one"
-    if not root.exists():
+    if not files.leads_to_folder(root):
+        if root.exists():
+            raise UsageError("this is a file, not a folder for a corpus", where=root, fix="choose another folder")
         return list(recordings)
-    if not root.is_dir():
-        raise UsageError("this is a file, not a folder for a corpus", where=root, fix="choose another folder")
     there = {Path(folder, name) for folder, _, names in os.walk(root) for name in names if not name.startswith(".")}
     if not there:
         return list(recordings)
