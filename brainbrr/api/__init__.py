@@ -24,6 +24,7 @@ from brainbrr.api.keep import recipes as recipes
 from brainbrr.api.keep import recompress as recompress
 from brainbrr.api.keep import repair as repair
 from brainbrr.api.keep import verify as verify
+from brainbrr.api.learn import data_module as data_module
 from brainbrr.api.learn import evaluate as evaluate
 from brainbrr.api.learn import loader as loader
 from brainbrr.api.learn import predict as predict

@@ -30,6 +30,8 @@ from brainbrr.views.stage import StageOptions, stage_objects
 from brainbrr.views.view import View
 
 if TYPE_CHECKING:
+    from lightning import LightningDataModule
+
     from brainbrr.learn.config import TrainConfig
     from brainbrr.learn.evaluate import EvaluateReport
     from brainbrr.learn.torch_loader import WindowDataset
@@ -175,6 +177,69 @@ def loader(
             found = torch_loader(index, opened, choices, mode=mode, device=device)
     found.staged = staged
     return found
+
+
+def data_module(
+    train: View,
+    dev: View | None = None,
+    *,
+    batch: int,
+    labels: Kind = "binary",
+    per: Per = "sample",
+    seed: int = 0,
+    balance: Mapping[str, int] | str | None = None,
+    shuffle: Literal["global", "block", "none"] = "global",
+    augment: Augment = Augment(),  # noqa: B008  # frozen
+    threads: int = 2,
+    depth: int = 2,
+) -> LightningDataModule:
+    """Return two views as a LightningDataModule: of each batch every process reads its own part.
+
+    An epoch is as many steps as its order of windows fills. A checkpoint keeps how many epochs were read, so that a
+    training continues in the same order from the end of an epoch.
+
+    Parameters
+    ----------
+    train, dev : View
+        Views that are ready: to train on, and to validate on without a balance, in order.
+    batch : int
+        Windows of a batch, over all processes.
+    labels, per, seed, balance, shuffle, augment, threads, depth
+        As for `loader`.
+
+    Returns
+    -------
+    lightning.LightningDataModule
+        Its batches have `signal` (batch, channels, samples), `label`, `valid` and `index`, as those of `loader`.
+
+    Raises
+    ------
+    DependencyError
+        Lightning is not installed.
+    ViewNotReadyError
+        A view is not ready.
+
+    Examples
+    --------
+    >>> train, dev = (brainbrr.view("store", split=split) for split in ("train", "dev"))
+    >>> data = brainbrr.data_module(train, dev, batch=64, per="window", balance="balanced")  # doctest: +SKIP
+    >>> lightning.Trainer(max_epochs=3).fit(model, datamodule=data)  # doctest: +SKIP
+    """
+    need_torch()
+    from brainbrr.learn.lightning import data_module as module
+
+    for view in filter(None, (train, dev)):
+        view.require_ready()
+    choices = Choices(
+        batch=batch,
+        sampling=Sampling(seed, balance, shuffle),
+        labels=labels,
+        per=per,
+        augment=augment,
+        threads=threads,
+        depth=depth,
+    )
+    return module(train, dev, choices)
 
 
 def _check_loader(view: View | Index, *, mode: str, device: str, as_numpy: bool) -> None:

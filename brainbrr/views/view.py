@@ -35,6 +35,8 @@ from brainbrr.views.window import Window
 if TYPE_CHECKING:
     import matplotlib.figure
     import mne
+    import xarray
+    from braindecode.datasets import BaseConcatDataset
 
 
 class Windows(Sequence[Window]):
@@ -463,6 +465,48 @@ class View:
         gaps = [(start / 1e6, stop / 1e6, "BAD_ACQ_SKIP") for start, stop in recording.gaps]
         events = [*recording.events_between(0, recording.end_us), *gaps]
         return to_raw(microvolts, made, channels=self.channels, events=events)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Return all windows as an xarray Dataset. The signal of a window is read when it is used.
+
+        Returns
+        -------
+        xarray.Dataset
+            `signal` is float32, (window, channel, time), normalised as the view says. Coordinates of each window are
+            its `recording`, `patient`, `split`, `start_s` and `label` (background, partial, full or unlabelled).
+
+        Raises
+        ------
+        DependencyError
+            xarray is not installed.
+
+        Examples
+        --------
+        >>> windows = brainbrr.view("store", window=brainbrr.WindowSpec(4)).to_xarray()
+        >>> windows.sel(channel=["Cz", "Pz"]).isel(window=slice(0, 3)).signal.shape
+        (3, 2, 1024)
+        """
+        from brainbrr.views.bridges import to_xarray
+
+        return to_xarray(self)
+
+    def to_braindecode(self) -> BaseConcatDataset[Any]:
+        """Return the labelled windows as braindecode's dataset, whose EEGClassifier trains on it as it is.
+
+        Returns
+        -------
+        braindecode.datasets.BaseConcatDataset
+            A dataset for each recording, so that ``split("split")`` and ``split("patient")`` work. An item is the
+            signal, float32 (channels, samples), 1 where any of it is seizure, else 0, and the place of the window.
+
+        Raises
+        ------
+        DependencyError
+            braindecode is not installed.
+        """
+        from brainbrr.views.bridges import to_braindecode
+
+        return to_braindecode(self)
 
     def to_json(self) -> dict[str, Any]:
         """Return the frozen view: all that reading needs in addition to the store.
