@@ -31,6 +31,7 @@ class Launch:
 
 
 _PACKAGE = Path(__file__).resolve().parent
+_CACHE_VARIABLE, _CACHE_BYTES = "BRAINBRR_CACHE_BYTES", 20_000_000_000
 _OBSOLETE_VARIABLES = {
     "CACHE_ROOT": "the store's place is BRAINBRR_STORE or --store",
     "BGB_LIMIT_FILES": "how many files to take is a profile: --profile smoke, dev or full",
@@ -65,6 +66,8 @@ class Settings:
     profiles: Setting
     host: Host
     scheduler: str | None
+    cache_bytes: int
+    """The most that tiles of stores at URLs may take on this host's disk."""
     file: Path
     """The user's config file, which may be missing."""
     warnings: tuple[str, ...]
@@ -79,6 +82,7 @@ class Settings:
         found = "read" if self.file.is_file() else "not there"
         yield "config file", str(self.file), f"BRAINBRR_CONFIG or default, {found}"
         yield "cache", str(self.host.folder), "user cache folder (XDG_CACHE_HOME)"
+        yield "cache bytes", f"{self.cache_bytes:,}", f"{_CACHE_VARIABLE} or default"
 
     def profiles_of(self, corpus: str | None) -> dict[str, Profile]:
         """Return smoke, dev and full as they are for a corpus."""
@@ -141,6 +145,7 @@ def resolve(
         profiles=given("profiles", profiles) or Setting(configs() / "profiles.toml", "default"),
         host=Host(Path(platformdirs.user_cache_dir("brainbrr", appauthor=False))),
         scheduler=scheduler or environ.get("DASK_SCHEDULER_ADDRESS"),
+        cache_bytes=_cache_bytes(environ.get(_CACHE_VARIABLE)),
         file=file,
         warnings=tuple(
             f"{name} in the environment is ignored: {instead}"
@@ -160,6 +165,14 @@ def _location(text: str) -> Path | str:
 
 def _expanded(location: Path | str) -> Path | str:
     return location.expanduser() if isinstance(location, Path) else location
+
+
+def _cache_bytes(text: str | None) -> int:
+    if not text:
+        return _CACHE_BYTES
+    if not text.isdecimal():
+        raise ConfigError(f"{_CACHE_VARIABLE} = {text[:40]!r}: a number of bytes", fix="0 keeps no tile on disk")
+    return int(text)
 
 
 def only_read(url: str) -> UsageError:

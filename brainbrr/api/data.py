@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,6 @@ from brainbrr.api.arguments import (
     accepted,
     path_of,
     place,
-    readable_of,
     recipe_of,
     selection_of,
     store_of,
@@ -38,7 +38,7 @@ from brainbrr.share.export import export as _export
 from brainbrr.store.formats import Codec
 from brainbrr.store.init import InitReport
 from brainbrr.store.init import init as _init
-from brainbrr.store.opening import open_if_there
+from brainbrr.store.opening import open_existing, open_if_there
 from brainbrr.store.store import Store
 from brainbrr.views.folds import SplitReport
 from brainbrr.views.folds import split as _split
@@ -90,7 +90,7 @@ def init(
     return _init(place(store).location, codec=codec, group=group, public=public)
 
 
-def open_store(store: Location = None) -> Store:
+def open_store(store: Location = None, *, cache_bytes: int | None = None) -> Store:
     """Open a store.
 
     Parameters
@@ -98,11 +98,14 @@ def open_store(store: Location = None) -> Store:
     store : path-like, optional
         The store's folder, or the URL of one that is read where it is: ``s3://``, ``gs://``, ``az://``, ``https://``.
         Default: the one that ``brainbrr status`` shows.
+    cache_bytes : int, optional
+        The most disk that tiles of stores at URLs may take in this user's cache; 0 keeps them in memory only.
+        Default: BRAINBRR_CACHE_BYTES, else 20 GB.
 
     Returns
     -------
     Store
-        Reading it needs no permission to write. What is read at a URL is kept in a cache of this user.
+        Reading it needs no permission to write. Tiles are verified on every read, also those of the cache.
 
     Raises
     ------
@@ -118,7 +121,10 @@ def open_store(store: Location = None) -> Store:
     >>> brainbrr.open_store("store").corpora()
     ('demo',)
     """
-    return readable_of(store)
+    if isinstance(store, Store):
+        return store
+    settings = place(store).settings
+    return open_existing(settings if cache_bytes is None else replace(settings, cache_bytes=cache_bytes))
 
 
 def ingest(

@@ -29,7 +29,9 @@ from brainbrr.loading.recordings import name_of
 from brainbrr.loading.rows import PROVEN, UNKNOWN, Places, Rows
 from brainbrr.store.formats import CRC_BYTES, FILL, TILE_S, ArrayMeta
 from brainbrr.store.reader import Scratch, ShardReader
+from brainbrr.store.remote import RemoteStore
 from brainbrr.store.store import Store
+from brainbrr.store.tile_cache import Copy, FarReader
 
 
 def resident_bytes(index: Index) -> int:
@@ -104,11 +106,12 @@ class Shards:
 
     def __init__(self, index: Index, store: Store) -> None:
         self._index, self._store = index, store
+        self._far = isinstance(store, RemoteStore)
         self._tile = TILE_S * index.frame.rate_hz
         self._tile_bytes = meta_of(index, 0).tile_bytes if len(index.n_samples) else 0
         self._tiles = np.concatenate([[0], np.cumsum(-(-index.n_samples // self._tile))])
         # then a tile that was read once is in the system's cache, and need not be announced
-        self._fits = 2 * resident_bytes(index) < free_bytes()
+        self._fits = not self._far and 2 * resident_bytes(index) < free_bytes()
         self._open: OrderedDict[int, ShardReader] = OrderedDict()
         self._lock, self._threads = threading.Lock(), threading.local()
         self._announced = np.zeros(self._tiles[-1], dtype=np.bool_)
@@ -123,7 +126,8 @@ class Shards:
         """Return where windows are in mapped files; 0 for those that are read or decoded."""
         shards = [self._shard(recording) for recording in recordings.tolist()]
         first = starts // self._tile
-        address = np.array([shard.address for shard in shards], dtype=np.int64)
+        memory: Sequence[ShardReader | Copy] = self._held(shards, recordings, starts, n) if self._far else shards
+        address = np.array([each.address for each in memory], dtype=np.int64)
         self._announce(recordings, starts, n, (address != 0) & self._unannounced(recordings, starts, n))
         if verify:
             for i in np.flatnonzero(address).tolist():
@@ -134,7 +138,22 @@ class Shards:
         address = np.where(address, address + first * self._tile_bytes, 0)
         same = np.ones_like(address)
         places = Places(address, self._tile_bytes * same, self._tile * same, starts - first * self._tile, n, checks)
-        return places, shards
+        return places, (shards, memory)
+
+    def _held(
+        self, shards: Sequence[ShardReader], recordings: Int64, starts: Int64, n: Int64
+    ) -> Sequence[ShardReader | Copy]:
+        """Return where the tiles of windows of a store at a URL are in memory, after fetching them many at once."""
+        spans = list(zip(shards, starts.tolist(), (starts + n).tolist(), strict=True))
+        for shard, start, stop in spans:
+            shard.advise(start, stop)
+        held: list[ShardReader | Copy] = []
+        for (shard, start, stop), recording in zip(spans, recordings.tolist(), strict=True):
+            with self._naming(recording):
+                held.append(
+                    shard.hold(start, stop) if isinstance(shard, FarReader) and shard.codec == "none" else shard
+                )
+        return held
 
     def advise(self, recordings: Int64, starts: Int64, n: Int64) -> None:
         """Let the system fetch these windows meanwhile."""
@@ -256,7 +275,8 @@ class WindowReader:
         if self._many is not None and places.address.any():
             table = index.table(recordings)
             chosen = varied(table, variations) if variations else table
-            self._refuse(self._many.rows(places, *chosen, index.clip, out), recordings, starts, places.n)
+            fill = partial(self._many.rows, places, *chosen, index.clip, out)
+            self._verified(fill, recordings, starts, places.n)
         for i in np.flatnonzero(places.address == 0).tolist():
             recording = int(recordings[i])
             rows = variations[i].rows(index.rows(recording)) if variations else None
@@ -269,17 +289,22 @@ class WindowReader:
         """Fill `out` int16 (windows, channels, n) with stored integers."""
         places, owner = self._places(recordings, starts, out.shape[2], np.zeros(len(starts), dtype=np.bool_))
         if self._many is not None and places.address.any():
-            self._refuse(self._many.raw(places, self._every_channel, FILL, out), recordings, starts, places.n)
+            fill = partial(self._many.raw, places, self._every_channel, FILL, out)
+            self._verified(fill, recordings, starts, places.n)
         for i in np.flatnonzero(places.address == 0).tolist():
             self.raw(int(recordings[i]), int(starts[i]), out[i])
         del owner
 
-    def _refuse(self, damaged: int, recordings: Int64, starts: Int64, n: Int64) -> None:
-        """Raise IntegrityError for a window that a kernel found to be damaged; −1: none was."""
-        if damaged >= 0:
+    def _verified(self, fill: Callable[[], int], recordings: Int64, starts: Int64, n: Int64) -> None:
+        """Call a kernel until no window is damaged, and raise IntegrityError where it is not only in a cache."""
+        for _ in range(len(starts) + 1):
+            damaged = fill()
+            if damaged < 0:
+                return
             start = int(starts[damaged])
-            self._source.span(int(recordings[damaged]), start, start + int(n[damaged]))  # it names the tile
-            raise IntegrityError("stored samples changed while they were read")
+            # it names the tile, or fetches it again
+            self._source.span(int(recordings[damaged]), start, start + int(n[damaged]))
+        raise IntegrityError("stored samples changed while they were read")
 
     def _places(self, recordings: Int64, starts: Int64, length: int, alone: Bool) -> tuple[Places, object]:
         """Return where windows are, address 0 for those that are read one by one, and an owner of that memory."""

@@ -9,6 +9,7 @@ from brainbrr.settings import Settings, only_read
 from brainbrr.store.places import check_url, open_place, scheme_of
 from brainbrr.store.remote import RemoteStore, open_remote
 from brainbrr.store.store import Store
+from brainbrr.store.tile_cache import CACHE_BYTES
 
 
 def normal(url: str) -> str:
@@ -22,22 +23,24 @@ def normal(url: str) -> str:
     return url.rstrip("/")
 
 
-def open_store(url: str, host: Host) -> Store:
+def open_store(url: str, host: Host, *, cache_bytes: int = CACHE_BYTES) -> Store:
     """Open the store of a path or URL. Raises UsageError where there is none, RemoteError where it does not answer."""
     url = normal(url)
-    return Store.open(Path(url)) if scheme_of(url) is None else open_remote(open_place(url), mirrors(host))
+    return Store.open(Path(url)) if scheme_of(url) is None else open_remote(open_place(url), mirrors(host), cache_bytes)
 
 
 def open_if_there(settings: Settings) -> Store | None:
     """Open the store of the settings to read it; None for a folder where one could be created."""
     location = settings.store.location
-    return Store.open_if_there(location) if isinstance(location, Path) else open_store(location, settings.host)
+    return Store.open_if_there(location) if isinstance(location, Path) else open_existing(settings)
 
 
 def open_existing(settings: Settings) -> Store:
     """Open the store of the settings to read it. Raises UsageError where there is none."""
     location = settings.store.location
-    return Store.open(location) if isinstance(location, Path) else open_store(location, settings.host)
+    if isinstance(location, Path):
+        return Store.open(location)
+    return open_store(location, settings.host, cache_bytes=settings.cache_bytes)
 
 
 def require_folder(store: Store) -> Store:

@@ -6,6 +6,7 @@ credentials come from its own sources (the environment, or the cloud's) and are 
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -65,7 +66,7 @@ class Place:
     """
 
     def __init__(self, url: str, opened: Any) -> None:
-        self.url, self._store = url, opened
+        self.url, self._store, self._process = url, opened, os.getpid()
         self.lists = scheme_of(url) not in ("http", "https")
         """Whether it can list names and be written to; a web site can do neither."""
 
@@ -186,6 +187,9 @@ class Place:
     def _try(self, name: str, call: Callable[[], T], *, absent: T) -> T:
         from obstore import exceptions as known
 
+        if os.getpid() != self._process:  # whose threads are not here: the call would never end
+            fix = 'multiprocessing_context="spawn", or let each process open it'
+            raise UsageError("a store at a URL cannot be read in a forked process", where=self.url, fix=fix)
         denied = (known.PermissionDeniedError, known.UnauthenticatedError)
         for again in range(_TRIES):
             try:

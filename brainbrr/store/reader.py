@@ -322,8 +322,7 @@ class ShardReader:
 
     def _rows(self, first: int, last: int, scratch: Scratch | None) -> Int16:
         """Return tiles [first, last), verified: int16 (tiles, elements), checksums at the end where they lie there."""
-        edges = self._edges
-        stored = self._open.read(int(edges[first]), int(edges[last]), scratch)
+        stored = self._stored(first, last, scratch)
         if self.codec != "none":
             return self._decoded(stored, first, last, scratch)
         tiles = stored.reshape(last - first, self._tiling.lengths[0])
@@ -331,6 +330,9 @@ class ShardReader:
             self._verify(tiles[n - first], n)
             self._place(tiles[n - first, -CRC_BYTES:].tobytes(), n)
         return tiles.view("<i2")
+
+    def _stored(self, first: int, last: int, scratch: Scratch | None) -> UInt8:
+        return self._open.read(int(self._edges[first]), int(self._edges[last]), scratch)
 
     def _decoded(self, stored: UInt8, first: int, last: int, scratch: Scratch | None) -> Int16:
         n_bytes = (last - first) * self._tiling.n_bytes

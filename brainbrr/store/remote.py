@@ -12,10 +12,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn, TypeVar
 
+import numpy as np
+
 from brainbrr.core import files, models
+from brainbrr.core.arrays import Int64
 from brainbrr.core.digest import is_digest, key_of, xxh3_128
 from brainbrr.errors import BrainbrrError, Fix, IntegrityError, UsageError
 from brainbrr.settings import only_read
@@ -26,9 +30,11 @@ from brainbrr.store.catalog import Catalog
 from brainbrr.store.formats import ARRAY_FILE, SHARD_FILE, ArrayMeta, Codec
 from brainbrr.store.layout import GROUP, MARK_FILE
 from brainbrr.store.places import Place, RemoteError
+from brainbrr.store.reader import ShardReader
 from brainbrr.store.records import Record
 from brainbrr.store.sidecars import MAX_CATALOG_BYTES
 from brainbrr.store.store import Store
+from brainbrr.store.tile_cache import CACHE_BYTES, FarReader, FarShard, Pool, TileCache
 
 INDEX_FILE = "index.json"
 """Names of catalogs' files and views, for places that cannot be listed. Only a hint: whatever it names is verified."""
@@ -45,11 +51,12 @@ T = TypeVar("T")
 class RemoteStore(Store):
     """A store at a place. Reading is as of any store; of what writes, only what a push needs exists."""
 
-    def __init__(self, place: Place, mirror: Store) -> None:
+    def __init__(self, place: Place, mirror: Store, *, cache_bytes: int = CACHE_BYTES) -> None:
         super().__init__(mirror.layout)
         self.place, self._mirror = place, mirror
         self._listed: dict[str, dict[str, int]] = {}
         self._absent: set[Path] = set()
+        self._tiles, self._pool = TileCache(mirror.location.parent.parent / "tiles", cache_bytes), Pool()
         self._arrays: dict[str, ArrayMeta] = {}
         self._added: set[str] = set()
 
@@ -57,7 +64,7 @@ class RemoteStore(Store):
         return f"<RemoteStore {self.place.url}: codec {self.codec}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_remote, (self.place, self.location.parent)
+        return open_remote, (self.place, self.location.parent, self._tiles.n_bytes)
 
     @property
     def where(self) -> str:
@@ -290,6 +297,42 @@ class RemoteStore(Store):
         """Yield the bytes of an object's shard. Raises IntegrityError where there are fewer; verifies nothing else."""
         yield from self.place.blocks(self.name_of(self.layout.object(content) / SHARD_FILE), n_bytes)
 
+    def reader(
+        self, content: str, meta: ArrayMeta | None = None, *, mapped: bool | None = None, checks: bytes = b""
+    ) -> ShardReader:
+        """Return a reader of an object, of which tiles are fetched when they are read first.
+
+        Raises IntegrityError where it is missing or damaged.
+        """
+        meta = meta or self._meta(content)
+        name = self.name_of(self.layout.object(content) / SHARD_FILE)
+        copy = f"{self.location.name}-{content}-{self.codec}"
+
+        def make() -> FarShard:
+            edges = self._edges(content, name, meta)
+            return FarShard(self._tiles, copy, partial(self.place.span, name), edges, checks, self._pool)
+
+        return FarReader(self.place.at(name), meta, self.codec, checks, self._tiles.shard(copy, make))
+
+    def _edges(self, content: str, name: str, meta: ArrayMeta) -> Int64:
+        """Return where tiles begin: without a codec that follows from their number."""
+        tiling = meta.tiling(self.codec)
+        if self.codec == "none":
+            return np.arange(tiling.n_tiles + 1, dtype=np.int64) * tiling.lengths[0]
+        n_bytes = self.shard_size(content, meta)
+        end = n_bytes - tiling.index_length
+        return tiling.edges(self.place.span(name, end, n_bytes), end=end, where=self.place.at(name))
+
+    def _meta(self, content: str) -> ArrayMeta:
+        """Return the array of a content: as a record has it, else as its zarr.json does."""
+        if content in self._arrays:
+            return self._arrays[content]
+        path = self.layout.object(content) / ARRAY_FILE
+        found = self._read(path, lambda: formats.read_array(path.parent))
+        if found is None or found[1] != self.codec:
+            raise IntegrityError("the object is not there, or of another codec", where=self.at(path))
+        return found[0]
+
     # Writing: what a push needs
 
     def add_object(self, content: str, meta: ArrayMeta, shard: bytes) -> int:
@@ -464,8 +507,8 @@ class RemoteStore(Store):
         return ""
 
 
-def open_remote(place: Place, mirrors: Path) -> RemoteStore:
-    """Open the store at a place; `mirrors` is the folder for mirrors of this user.
+def open_remote(place: Place, mirrors: Path, cache_bytes: int = CACHE_BYTES) -> RemoteStore:
+    """Open the store at a place; `mirrors` is the folder for mirrors of this user, `tiles` beside it for their tiles.
 
     Raises UsageError where there is none, FormatError for another format.
     """
@@ -479,7 +522,7 @@ def open_remote(place: Place, mirrors: Path) -> RemoteStore:
         shutil.rmtree(mirror, ignore_errors=True)  # another store than the last time
         mirror.mkdir(parents=True, exist_ok=True, mode=0o700)
         files.replace(marked, mark, durable=False, mode=0o600)
-    return RemoteStore(place, Store.open(mirror))
+    return RemoteStore(place, Store.open(mirror), cache_bytes=cache_bytes)
 
 
 def create_remote(place: Place, mirrors: Path, *, codec: Codec) -> RemoteStore:

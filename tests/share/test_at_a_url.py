@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers.s3 import BUCKET, Proxy, proxy, site
-from helpers.support import Cli
+from helpers.support import TINY, Cli
 
 import brainbrr
-from brainbrr.errors import UsageError
+from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
 from brainbrr.store import places
+from brainbrr.store.places import RemoteError
 
 pytestmark = pytest.mark.slow
 
+READ_SCHEDULES = int(os.environ.get("BRAINBRR_TORTURE_SCHEDULES", "100" if os.environ.get("BRAINBRR_TORTURE") else "3"))
 WINDOW = brainbrr.WindowSpec(2, stride_s=1)
 
 
@@ -108,3 +112,152 @@ def test_a_url_without_a_store_and_a_server_that_is_gone_are_one_line(
         assert told.code == 2 and "there is no store at this remote" in told.err
     told = cli("ls", "--store", url)
     assert told.code == 1 and told.err.startswith("error: the remote does not answer"), told.err
+
+
+# Reading windows
+
+
+def batches(view: brainbrr.View, epochs: int = 1) -> list[tuple[bytes, bytes]]:
+    with brainbrr.loader(view, batch=8, epochs=epochs, as_numpy=True, seed=0) as found:
+        return [(each.signal.tobytes(), each.label.tobytes()) for each in found]
+
+
+def opened(url: str, cache_bytes: int | None = None) -> brainbrr.View:
+    return brainbrr.view(brainbrr.open_store(url, cache_bytes=cache_bytes), window=WINDOW)
+
+
+@pytest.fixture
+def through(asked: Proxy, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of the proxy; what fails is tried again at once."""
+    monkeypatch.setattr(places, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(places, "FIRST_BACKOFF_S", 0.01)
+    return f"http://127.0.0.1:{asked.port}"
+
+
+def shards(asked: Proxy) -> list[str]:
+    return [path for _, path, _ in asked.seen if path.endswith("/c.0.0")]
+
+
+@pytest.mark.parametrize("cache_bytes", [None, 0, 2_000_000])
+def test_windows_at_a_url_have_the_bits_of_the_folder_whatever_is_kept(
+    cache_bytes: int | None, stored_at: Path, asked: Proxy, through: str, tmp_path: Path
+) -> None:
+    near, far = brainbrr.view(stored_at, window=WINDOW), opened(through, cache_bytes)
+    assert batches(far) == batches(near)
+    assert (far[5].signal == near[5].signal).all()
+    asked.seen.clear()
+    assert batches(far, 2) == batches(near, 2)
+    kept = sum(path.stat().st_blocks * 512 for path in (tmp_path / "host").rglob("*-none"))
+    if cache_bytes is None:
+        assert asked.seen == [] and batches(opened(through)) == batches(near) and shards(asked) == []
+    else:
+        assert kept <= cache_bytes + 300_000  # and the shard that is read now
+
+
+def test_a_window_is_one_request_and_overlapping_ones_fetch_no_tile_twice(asked: Proxy, through: str) -> None:
+    view = brainbrr.view(brainbrr.open_store(through), window=brainbrr.WindowSpec(20))
+    asked.seen.clear()
+    view[0]
+    assert len(asked.seen) == 1 and len(shards(asked)) == 1, asked.seen  # two tiles, one range
+    batches(view)
+    n_tiles = sum(each.record.array.n_tiles for each in view.recordings)
+    whole = sum(each.n_samples // (20 * 256) for each in view.recordings)
+    assert len(asked.seen) <= whole < n_tiles
+
+
+def test_a_store_with_a_codec_is_read_at_a_url(
+    www: Path, tmp_path: Path, stored_at: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "host"))
+    brainbrr.init(tmp_path / "packed", codec="zstd")
+    brainbrr.push(tmp_path / "packed", store=stored_at)
+    with site(tmp_path / "packed") as url:
+        assert batches(opened(url), 2) == batches(brainbrr.view(stored_at, window=WINDOW), 2)
+
+
+def test_a_flipped_byte_at_the_server_is_found_and_one_in_the_cache_is_fetched_again(
+    www: Path, stored_at: Path, asked: Proxy, through: str, tmp_path: Path
+) -> None:
+    near, far = brainbrr.view(stored_at, window=WINDOW), opened(through)
+    assert batches(far) == batches(near)
+    for copy in (tmp_path / "host").rglob("*-none"):
+        data = bytearray(copy.read_bytes())
+        data[5_000] ^= 1
+        copy.write_bytes(data)
+    asked.seen.clear()
+    assert batches(opened(through)) == batches(near) and len(shards(asked)) == 18
+    record = far.recordings[0].record
+    shard = next(www.rglob(f"{record.content}/c.0.0"))
+    before = shard.read_bytes()
+    shard.chmod(0o644)
+    try:
+        shard.write_bytes(before[:7_000] + bytes([before[7_000] ^ 1]) + before[7_001:])
+        with pytest.raises(IntegrityError, match=r"damaged from 0 s to 10 s .*in recording") as caught:
+            batches(opened(through, 0))
+        assert through in str(caught.value.where)
+    finally:
+        shard.write_bytes(before)
+
+
+@pytest.mark.parametrize("seed", range(READ_SCHEDULES))
+def test_faults_on_the_way_are_retried_and_give_the_same_bits(
+    seed: int, stored_at: Path, asked: Proxy, through: str
+) -> None:
+    near = batches(brainbrr.view(stored_at, window=WINDOW))
+    asked.break_things(seed, chance=0.15, most=40, faults=("lost", "429", "500", "503", "slow", "cut", "flip"))
+    for _ in range(20):
+        try:
+            found = batches(opened(through))
+        except BrainbrrError:
+            continue  # one clear error
+        assert found == near, (seed, asked.hit)
+        break
+    else:
+        pytest.fail(f"never completed: {seed} {asked.hit}")
+    assert asked.hit
+
+
+def test_a_server_that_fails_while_windows_are_read_is_one_clear_error(asked: Proxy, through: str) -> None:
+    view = opened(through)
+    asked.break_things(0, chance=1.0, most=1_000_000, faults=("500",))
+    with pytest.raises(RemoteError, match="does not answer"):
+        batches(view)
+
+
+def test_a_forked_process_is_told_and_does_not_hang(web: str) -> None:
+    view = opened(web)
+    view[0]
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        try:
+            view[100]
+        except UsageError as error:
+            os._exit(7 if "forked" in error.what else 8)
+        os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_training_at_a_url_gives_the_weights_of_the_folder(cli: Cli, web: str, stored_at: Path, tmp_path: Path) -> None:
+    config = tmp_path / "tiny.toml"
+    config.write_text(TINY)
+    said = [
+        cli(
+            "train",
+            "--config",
+            config,
+            "--set",
+            "train.steps=2",
+            "--store",
+            store,
+            "--runs",
+            tmp_path / name,
+            "--name",
+            "run",
+            "--json",
+        )
+        for name, store in (("near", stored_at), ("far", web))
+    ]
+    assert [each.code for each in said] == [0, 0], said[1].err
+    weights = [next((tmp_path / name).rglob("model.safetensors")).read_bytes() for name in ("near", "far")]
+    assert weights[0] == weights[1]
