@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cached_property, update_wrapper
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -92,11 +91,10 @@ class Commands(click.Group):
 
 def _summary(name: str) -> str:
     """Return the first sentence of a command's help, from its source: importing all commands takes longer than that."""
-    source = Path(__file__).with_name(f"{name}.py")
-    found = re.search(
-        rf'^def {name}\(.*?"""(.+?)(?:\.\s|"""|\n\n)', source.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
-    return " ".join(found[1].split()).removesuffix(".") + "." if found else ""
+    source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    _, _, help_ = source.partition(f"\ndef {name}(")[2].partition('"""')
+    sentence = re.split(r'\.\s|"""|\n\n', help_, maxsplit=1)[0]
+    return " ".join(sentence.split()).removesuffix(".") + "." if sentence else ""
 
 
 class Command(click.Command):
@@ -236,6 +234,8 @@ def _note_verbose(context: click.Context, _option: click.Parameter, value: bool)
 def _show_version(context: click.Context, _option: click.Parameter, value: bool) -> None:
     if not value:
         return
+    from importlib.metadata import version
+
     click.echo(f"brainbrr, version {version('brainbrr')}")
     if context.meta["verbose"]:
         from brainbrr.core.compiled import described
