@@ -36,7 +36,8 @@ from brainbrr.eeg.signal import filters
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.engines.local import local_engine
 from brainbrr.errors import BrainbrrError
-from brainbrr.ingest.build import Builder, build_all
+from brainbrr.ingest.batches import build_all
+from brainbrr.ingest.build import Builder
 from brainbrr.store.store import Store
 
 PARTS = ("tuned", "edfio", "limit", "naive", "biosigio", "upstream", "numpy", "workers", "memory", "long")

@@ -267,7 +267,13 @@ def _planned(plan: Plan) -> list[tuple[str, str]]:
         differ = [
             ("labels", f"of {many(plan.lengths_differ, 'recording')} differ in length from the signal, at most {most}")
         ]
+    identify = (
+        [("to identify", f"{plan.to_identify}: stored by path and size, not hashed on this machine yet")]
+        if plan.to_identify
+        else []
+    )
     return [
+        *identify,
         *differ,
         ("signal", f"{plan.hours:.2f} h, {many(plan.labelled, 'recording')} with labels, {plan.stored} stored already"),
         ("EDF", size(plan.bytes_source)),

@@ -15,6 +15,7 @@ POINTS = {
     "object flushed": "its files are read-only and on the disk",
     "object renamed": "it is in its place",
     "object durable": "its place is on the disk",
+    "step durable": "what one step of each recording of a batch wrote is on the disk",
     "record linked": "its record is durable, and it is not yet looked for again",
     "moved aside": "something damaged is in quarantine",
     "damage noted": "a repair knows what is damaged, and has moved nothing",

@@ -6,10 +6,12 @@ The only place that calls fsync and link. Knows nothing of what the files contai
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -162,7 +164,7 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
 def finish(descriptor: int, *, durable: bool = True) -> None:
     """Make a written file read-only and durable."""
     os.fchmod(descriptor, READ_ONLY)
-    if durable:
+    if durable and not _later.takes():
         os.fsync(descriptor)
 
 
@@ -190,11 +192,64 @@ def make_folder(folder: Path, mode: int | None = None) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make a folder's names durable."""
+    if _later.takes():
+        return
+    with opened_folder(folder) as descriptor:
+        os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def opened_folder(folder: Path) -> Iterator[int]:
+    """Yield a descriptor of a folder."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+class _Later(threading.local):
+    is_on = owes = False
+
+    def takes(self) -> bool:
+        self.owes |= self.is_on
+        return self.is_on
+
+
+_later = _Later()
+
+
+def syncs_later() -> bool:
+    """Say whether this thread is in `synced_later`."""
+    return _later.is_on
+
+
+@contextlib.contextmanager
+def synced_later(folder: Path) -> Iterator[Callable[[], None]]:
+    """Leave out each sync of this thread meanwhile; yield what makes up for them by one call. It raises OSError.
+
+    That call makes everything durable that was written to the folder's file system, and named on it.
+    """
+
+    def sync() -> None:
+        if _later.owes:
+            with opened_folder(folder) as descriptor, naming(folder):
+                syncfs(descriptor)
+            _later.owes = False
+
+    _later.is_on, _later.owes = True, False
+    try:
+        yield sync
+    finally:
+        _later.is_on = False
+
+
+def syncfs(descriptor: int) -> None:
+    """Call syncfs(2), which Python's `os` lacks. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syncfs(descriptor):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
 
 
 def link(temporary: Path, path: Path) -> bool:
@@ -223,13 +278,16 @@ def rename_folder(folder: Path, place: Path) -> bool:
     return True
 
 
-def publish(temporary: Path, path: Path, data: bytes, *, durable: bool = True) -> bool:
+def publish(temporary: Path, path: Path, data: bytes, *, durable: bool = True, is_written: bool = False) -> bool:
     """Make `data` appear under `path`, whole, durable and once; return False when something is there already.
 
-    Not `durable`: a power cut may leave an empty file or none. For what can be made again.
+    Not `durable`: a power cut may leave an empty file or none. For what can be made again. `is_written`: the temporary
+    file has the data.
     """
     for last in (False, False, True):
-        write(temporary, data, durable=durable)
+        if not is_written:
+            write(temporary, data, durable=durable)
+        is_written = False
         reach("file written")
         try:
             ours = link(temporary, path)

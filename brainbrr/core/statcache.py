@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,16 +50,17 @@ class FileFacts:
 
     def learn(self, name: str, path: Path, read: Callable[[], Fact]) -> Fact:
         """Return what `read` says of a file, and keep it if the file stood still meanwhile. Raises OSError."""
-        before, began_ns = moves(self._stat(path)), time.time_ns()
-        fact = read()
-        # began, not now: an edit in the tick of the last one, while a slow read was under way, shows in no stat.
-        # An mtime that was put into the future is as far from the tick of any edit as one in the past.
-        _, mtime_ns, ctime_ns, _ = before
-        settled = began_ns - ctime_ns > _SETTLED_NS and abs(began_ns - mtime_ns) > _SETTLED_NS
-        if settled and before == moves(self._stat(path)):
-            self._facts[name] = [*before, fact]
+        fact, seen = at_rest(path, read, stat=self._stat)
+        if seen:
+            self._facts[name] = [*seen, fact]
             self._changed = True
         return fact
+
+    def take_over(self, name: str, path: Path, seen: Sequence[int], fact: Any) -> None:
+        """Keep what another process read of a file which was then as `seen` says, if it is so still. Raises OSError."""
+        if list(seen) == moves(self._stat(path)):
+            self._facts[name] = [*seen, fact]
+            self._changed = True
 
     def forget(self, names: Iterable[str]) -> None:
         """Know nothing of some files any more."""
@@ -75,6 +76,17 @@ class FileFacts:
         if self._changed:
             write_table(self._table, self._facts)
             self._changed = False
+
+
+def at_rest(path: Path, read: Callable[[], Fact], *, stat: Stat = os.stat) -> tuple[Fact, list[int]]:
+    """Return what `read` says of a file, and its `moves`: none unless it was at rest meanwhile. Raises OSError."""
+    before, began_ns = moves(stat(path)), time.time_ns()
+    fact = read()
+    # began, not now: an edit in the tick of the last one, while a slow read was under way, shows in no stat.
+    # An mtime that was put into the future is as far from the tick of any edit as one in the past.
+    _, mtime_ns, ctime_ns, _ = before
+    settled = began_ns - ctime_ns > _SETTLED_NS and abs(began_ns - mtime_ns) > _SETTLED_NS
+    return fact, before if settled and before == moves(stat(path)) else []
 
 
 def moves(status: os.stat_result) -> list[int]:
@@ -159,6 +171,10 @@ class Sources:
     def hash(self, path: Path) -> str:
         """Hash a file and remember it if it stood still meanwhile. Raises OSError."""
         return self._facts.learn(self._name(path), path, lambda: source_digest(path))
+
+    def take_over(self, path: Path, seen: Sequence[int], source: str) -> None:
+        """Remember what another process hashed: see `FileFacts.take_over`."""
+        self._facts.take_over(self._name(path), path, seen, source)
 
     def digest(self, path: Path) -> str:
         """Return a file's digest, known or hashed. Raises OSError."""

@@ -14,7 +14,7 @@ from brainbrr.errors import BrainbrrError, Fix
 def encode(work: Transferable[T, R], key: str | None, outcome: R | BrainbrrError | OSError) -> bytes:
     """Return the line that says how a task ended; key None: the error because of which a job cannot go on."""
     if isinstance(outcome, (BrainbrrError, OSError)):
-        return json.dumps({"key": key, "error": _error_to_json(outcome)}).encode()
+        return json.dumps({"key": key, "error": error_to_json(outcome)}).encode()
     return json.dumps({"key": key, "result": work.result_to_json(outcome)}).encode()
 
 
@@ -25,12 +25,13 @@ def decode(work: Transferable[T, R], line: bytes) -> tuple[str | None, R | Brain
         key = value["key"]
         if not isinstance(key, str | None):
             raise TypeError("key")
-        return key, _error_of(value["error"]) if "error" in value else work.result_of(value["result"])
+        return key, error_of(value["error"]) if "error" in value else work.result_of(value["result"])
     except (KeyError, TypeError, AttributeError, RecursionError, BrainbrrError) as error:
         raise ValueError(f"not an outcome: {error!r}") from None
 
 
-def _error_to_json(error: BrainbrrError | OSError) -> dict[str, Any]:
+def error_to_json(error: BrainbrrError | OSError) -> dict[str, Any]:
+    """Return an error's fields as JSON."""
     if isinstance(error, OSError):
         return {
             "errno": error.errno,
@@ -41,7 +42,8 @@ def _error_to_json(error: BrainbrrError | OSError) -> dict[str, Any]:
     return {"kind": type(error).__name__, "what": error.what, "where": error.where, "fix": fix, "code": error.code}
 
 
-def _error_of(value: Mapping[str, Any]) -> BrainbrrError | OSError:
+def error_of(value: Mapping[str, Any]) -> BrainbrrError | OSError:
+    """Return the error that error_to_json() gave. Raises KeyError or TypeError for anything else."""
     if "errno" in value:
         return OSError(value["errno"], value["what"], value["where"])
     kind = getattr(errors, value["kind"], None)

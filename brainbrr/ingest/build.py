@@ -1,4 +1,4 @@
-"""Build objects from EDF files: one file in this process, or all that are missing, wherever an engine runs them.
+"""Build objects from EDF files, in one process: one file, or several that are stored together.
 
 Each build is idempotent and independent of the others.
 """
@@ -7,60 +7,60 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
-import math
 import os
 import platform
-import threading
 import time
 import traceback
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
-from brainbrr.core.files import check_space, leads_to_folder
-from brainbrr.core.progress import Progress
-from brainbrr.core.statcache import keep
+from brainbrr.core.digest import key_of
+from brainbrr.core.files import leads_to_folder
+from brainbrr.core.statcache import at_rest
 from brainbrr.core.threads import one_blas_thread
-from brainbrr.eeg.edf.header import EdfHeader
+from brainbrr.eeg.corpus.annotations import Annotations
+from brainbrr.eeg.edf.reader import EdfFile, WholeFile, located, read_whole
 from brainbrr.eeg.quality.detector import QUALITY_VERSION
-from brainbrr.eeg.signal.preprocess import Preprocessed, check, preprocess, prove
+from brainbrr.eeg.signal.preprocess import Preprocessed, preprocess
 from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.engines.engine import Ended, Engine, Notify, Transferable
-from brainbrr.engines.local import local_engine
-from brainbrr.errors import BrainbrrError, EdfError, ExecutorError, RecordingError, SpaceError
-from brainbrr.ingest.options import IngestOptions
-from brainbrr.ingest.reuse import Made, Reusable, remember, reuse
-from brainbrr.ingest.scan import CorpusScan, Outcome, ScannedRecording, Updates
+from brainbrr.engines.messages import error_of, error_to_json
+from brainbrr.errors import BrainbrrError, EdfError, ExecutorError, RecordingError
+from brainbrr.ingest.checksums import check_published, normal
+from brainbrr.ingest.reuse import Made, reuse
+from brainbrr.ingest.scan import within_signal
 from brainbrr.store import leases
+from brainbrr.store.commit import can_keep_together, keep_together
 from brainbrr.store.create import open_existing
-from brainbrr.store.formats import SAVES_AT_MOST, ArrayMeta, stored_bytes
-from brainbrr.store.layout import INODES_PER_OBJECT
+from brainbrr.store.formats import ArrayMeta
 from brainbrr.store.records import Record
-from brainbrr.store.store import Deleted, Put, Store
+from brainbrr.store.store import Deleted, Finished, Put, Store
 
 
 @dataclass(frozen=True)
 class Task:
     """One recording to build: its file, the source that this must hash to, and the key that it becomes.
 
-    `accept`: what `preprocess` may accept. `expected`: the content that the key is known to have, although it has no
-    record.
+    `source` None: whoever builds it hashes it first; until then `key` is a digest of its path, that work is shared out
+    by. `accept`: what `preprocess` may accept. `expected`: the content that the key is known to have, although it has
+    no record. `annotations`: labels, as JSON, that have to fit the signal. `listed`: what the publisher's list of
+    checksums says, "" where that lacks the file. `seen`: the file's stat when it was hashed at rest.
     """
 
     path: str
     edf: Path
-    source: str
+    source: str | None
     n_bytes: int
     key: str
     accept: tuple[str, ...] = ()
     expected: str | None = None
+    annotations: Mapping[str, Any] | None = None
+    listed: str | None = None
+    seen: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,32 +79,90 @@ class Busy:
     """One key that another process is building."""
 
 
-def build(location: Path, task: Task, recipe: Recipe) -> Built:
-    """Preprocess one EDF and put it into the store.
+@dataclass(frozen=True)
+class Identified:
+    """What became of a task whose file was hashed here, and the task with all that is known now."""
+
+    task: Task
+    outcome: Built | Busy | RecordingError
+
+
+def build(location: Path, task: Task, recipe: Recipe, whole: WholeFile | None = None) -> Built:
+    """Preprocess one EDF and put it into the store. `whole`: the file's bytes, where they were read before.
 
     Raises RecordingError when the recording is refused, SpaceError when the disk is full.
     """
     while True:
         with contextlib.suppress(Deleted):
-            return _built(location, task, recipe)
+            return _built(location, task, recipe, whole)
 
 
-def _built(location: Path, task: Task, recipe: Recipe) -> Built:
+def _identified(task: Task, recipe: str) -> tuple[WholeFile, Task]:
+    """Read a task's file, once; return it, and the task with its source and key. Raises RecordingError."""
+    try:
+        whole, seen = at_rest(task.edf, lambda: read_whole(task.edf))
+    except OSError as error:
+        raise RecordingError(f"the EDF cannot be read: {error.strerror}", where=task.edf) from error
+    key = key_of(source=whole.source, recipe=recipe)
+    return whole, dataclasses.replace(task, source=whole.source, key=key, seen=tuple(seen))
+
+
+def _check_listed(task: Task) -> None:
+    """Raise EdfError where a publisher says another source."""
+    listed = {normal(task.edf): task.listed} if task.listed else {}
+    with located(task.edf):
+        check_published(task.edf, str(task.source), None if task.listed is None else listed)
+
+
+def _with_labels_checked(task: Task, whole: WholeFile | None) -> Task:
+    """Return a task whose labels fit its signal, with what there is to note of them. Raises RecordingError."""
+    if task.annotations is None or not (annotations := Annotations.from_json(task.annotations)).labelled:
+        return task
+    with EdfFile(task.edf, accept_truncated="truncated" in task.accept, whole=whole) as edf:
+        checked = within_signal(annotations, edf.header, task.n_bytes, accept=frozenset(task.accept))
+    return dataclasses.replace(task, annotations=checked.to_json())
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """A recording whose object is written and read back, but not stored yet."""
+
+    task: Task
+    finished: Finished
+    findings: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+    def built(self, store: Store, put: Put) -> Built:
+        """Return what was built, once it is stored; its findings are stored here."""
+        n_bytes = store.put_findings(self.finished.record.key, QUALITY_VERSION, self.findings)
+        return Built(put.new_object or put.new_record, put.record, put.n_bytes_written + n_bytes, self.notes)
+
+
+def _built(location: Path, task: Task, recipe: Recipe, whole: WholeFile | None) -> Built:
+    store = Store.open(location)
+    with contextlib.ExitStack() as held:
+        drafted = draft(held, store, task, recipe, whole)
+        put = store.keep_finished(drafted.finished)
+    return drafted.built(store, put)
+
+
+def draft(
+    held: contextlib.ExitStack, store: Store, task: Task, recipe: Recipe, whole: WholeFile | None = None
+) -> Drafted:
+    """Preprocess one EDF into a draft of the store that `held` removes unless it is kept. Raises as `build`."""
     with one_blas_thread():
-        made = preprocess(task.edf, recipe, accept=task.accept)
+        made = preprocess(task.edf, recipe, accept=task.accept, whole=whole)
         if made.source != task.source:
             raise EdfError(
                 "the file changed while it was read", where=task.edf, fix="ingest again, once no program writes to it"
             )
-        store = Store.open(location)
-        put = _put(store, task, recipe, made)
-    n_bytes = store.put_findings(task.key, QUALITY_VERSION, made.findings)
+        finished = _finished(held, store, task, recipe, made)
     facts = made.facts
     notes = [*facts["notes"], *([f"flat channels: {', '.join(facts['flat'])}"] if facts["flat"] else [])]
-    return Built(put.new_object or put.new_record, put.record, put.n_bytes_written + n_bytes, tuple(notes))
+    return Drafted(task, finished, made.findings, tuple(notes))
 
 
-def _put(store: Store, task: Task, recipe: Recipe, made: Preprocessed) -> Put:
+def _finished(held: contextlib.ExitStack, store: Store, task: Task, recipe: Recipe, made: Preprocessed) -> Finished:
     meta = ArrayMeta(
         channels=made.channels,
         absent=made.absent,
@@ -114,23 +172,23 @@ def _put(store: Store, task: Task, recipe: Recipe, made: Preprocessed) -> Put:
         k=made.k,
         gaps=made.gaps,
     )
-    with store.draft(meta) as draft:
-        for block in made.blocks():
-            draft.append(block)
-        return store.keep(
-            draft,
-            source=task.source,
-            recipe_fields=recipe.identity(),
-            statistics=made.statistics,
-            signal=made.facts,
-            provenance={
-                "recipe_name": recipe.name,
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "certificate": made.certificate,
-                **_versions(exact=recipe.exact),
-            },
-            expected=task.expected,
-        )
+    samples = held.enter_context(store.draft(meta))
+    for block in made.blocks():
+        samples.append(block)
+    return store.finish(
+        samples,
+        source=made.source,
+        recipe_fields=recipe.identity(),
+        statistics=made.statistics,
+        signal=made.facts,
+        provenance={
+            "recipe_name": recipe.name,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "certificate": made.certificate,
+            **_versions(exact=recipe.exact),
+        },
+        expected=task.expected,
+    )
 
 
 @cache
@@ -140,9 +198,18 @@ def _versions(*, exact: bool) -> dict[str, str]:
     return {**own, **{name: version(name) for name in names}}
 
 
+_TOGETHER_S = 1.0
 _LONG_S = 2.0  # loading compiled kernels takes less
-_POLL_S, _POLL_AT_MOST_S = 0.5, 4.0
 _SAME_BRAINBRR = "install the same version on every machine"
+
+
+Result: TypeAlias = Built | Busy | Identified | RecordingError
+
+
+def _reported(given: Task, known: Task, outcome: Built | Drafted | Busy | RecordingError) -> Result:
+    """Return an outcome, with what is known of its task where that is more than was given."""
+    assert not isinstance(outcome, Drafted)
+    return outcome if known is given else Identified(known, outcome)
 
 
 @dataclass(frozen=True)
@@ -171,28 +238,100 @@ class Builder:
         location, made_by = location.absolute(), version("brainbrr")
         return cls(location, root.absolute(), recipe, verify, recipe.digest, made_by, _when_made(location), lease_s)
 
-    def __call__(self, task: Task) -> Built | Busy | RecordingError:
+    def __call__(self, task: Task) -> Result:
         """Build one task unless it is built already or another process builds it. An error of the file is returned.
 
+        A file whose source is not known is read and hashed first, and built from the bytes that were hashed.
         Errors that are not about one recording are raised: a full disk, damage, a store that cannot be written.
         """
+        store = Store.open(self.location)
+        with leases.holding(store.layout, ttl_s=self.lease_s) as take:
+            make = partial(build, self.location, recipe=self.recipe)
+            known, outcome = self._made(store, task, take, make)
+        return _reported(task, known, outcome)
+
+    def several(self, tasks: Sequence[Task]) -> list[Result]:
+        """Build tasks as one by one, but store them together, after a second at the latest.
+
+        What cannot be begun for an error that is not about one recording is Busy, unless that is the first of them.
+        """
+        store = Store.open(self.location)
+        together = len(tasks) > 1 and can_keep_together(store)
+        outcomes: dict[int, Result] = {}
+        drafts: dict[int, Drafted] = {}
+        with contextlib.ExitStack() as held:
+            take = held.enter_context(leases.holding(store.layout, ttl_s=self.lease_s))
+            began = time.monotonic()
+            for i, task in enumerate(tasks):
+                try:
+                    if not together:
+                        outcomes[i] = self(task)
+                        continue
+                    known, made = self._made(store, task, take, partial(draft, held, store, recipe=self.recipe))
+                except (BrainbrrError, OSError):
+                    if not i:
+                        raise
+                    break
+                if isinstance(made, Drafted):
+                    drafts[i] = made
+                else:
+                    outcomes[i] = _reported(task, known, made)
+                if time.monotonic() - began > _TOGETHER_S:
+                    outcomes |= self._kept(store, tasks, drafts)
+                    drafts.clear()
+                    held.close()
+                    take = held.enter_context(leases.holding(store.layout, ttl_s=self.lease_s))
+                    began = time.monotonic()
+            outcomes |= self._kept(store, tasks, drafts)
+        return [outcomes.get(i, Busy()) for i in range(len(tasks))]
+
+    def _kept(self, store: Store, tasks: Sequence[Task], drafts: Mapping[int, Drafted]) -> dict[int, Result]:
+        """Store drafts together, and return what became of each. Raises what is not about one recording."""
+        outcomes: dict[int, Result] = {}
+        puts = keep_together(store, [each.finished for each in drafts.values()]) if drafts else []
+        for (i, each), put in zip(drafts.items(), puts, strict=True):
+            outcome: Built | RecordingError
+            try:
+                if isinstance(put, Deleted):
+                    outcome = build(self.location, each.task, self.recipe)
+                else:
+                    outcome = put if isinstance(put, RecordingError) else each.built(store, put)
+            except RecordingError as error:
+                outcome = error
+            outcomes[i] = _reported(tasks[i], each.task, outcome)
+        return outcomes
+
+    def _made(
+        self, store: Store, task: Task, take: Callable[[str], bool], make: Callable[..., Built | Drafted]
+    ) -> tuple[Task, Built | Drafted | Busy | RecordingError]:
+        """Return what was made of a task unless another process has its lease, and the task with what is known now."""
+        whole = None
         try:
-            with leases.hold(open_existing(self.location), task.key, ttl_s=self.lease_s) as is_free:
-                if not is_free:
-                    return Busy()
-                return self.existing(task) or build(self.location, task, self.recipe)
+            if task.source is None:
+                whole, task = _identified(task, self.recipe_digest)
+                _check_listed(task)
+            if not take(task.key):
+                return task, Busy()
+            if (existing := self.existing(task, store)) is not None:
+                return task, existing
+            task = _with_labels_checked(task, whole)
+            return task, make(task=task, whole=whole)
         except RecordingError as error:
-            return error
+            return task, error
         except (BrainbrrError, OSError):
             raise
         except MemoryError:
-            return RecordingError("not enough memory to build it", where=task.edf, fix="fewer --workers at a time")
+            what = "not enough memory to build it"
+            return task, RecordingError(what, where=task.edf, fix="fewer --workers at a time")
         except Exception as error:  # noqa: BLE001  # a defect of ours that one file shows must not stop the rest
-            return RecordingError(f"a defect of brainbrr: {_described(error)}", where=task.edf, fix="please report it")
+            what = f"a defect of brainbrr: {_described(error)}"
+            return task, RecordingError(what, where=task.edf, fix="please report it")
 
-    def existing(self, task: Task) -> Built | None:
-        """Return a task's record where it can be reused."""
-        store = Store.open(self.location)
+    def existing(self, task: Task, store: Store | None = None) -> Built | None:
+        """Return a task's record where it can be reused; None also where its source is not known."""
+        if task.source is None:
+            return None
+        store = store or Store.open(self.location)
         made = Made(task.source, self.recipe_digest)
         record = store.record(task.key) if reuse(store, made, verify=self.verify) else None
         return None if record is None else Built(False, record, 0, (), existed=True)
@@ -215,17 +354,40 @@ class Builder:
 
     def task_of(self, value: Mapping[str, Any]) -> Task:
         """Return the task that task_to_json() gave."""
-        return Task(**{**value, "edf": Path(value["edf"]), "accept": tuple(value["accept"])})
+        lists = {name: tuple(value[name]) for name in ("accept", "seen")}
+        return Task(**{**value, **lists, "edf": Path(value["edf"])})
 
-    def result_to_json(self, result: Built | Busy) -> dict[str, Any]:
+    def result_to_json(self, result: Built | Busy | Identified) -> dict[str, Any]:
         """Return a result's fields as JSON; none for Busy."""
+        if isinstance(result, Identified):
+            return {"task": self.task_to_json(result.task), **self.outcome_to_json(result.outcome)}
         return {} if isinstance(result, Busy) else {**vars(result), "record": result.record.to_json()}
 
-    def result_of(self, value: Mapping[str, Any]) -> Built | Busy:
+    def result_of(self, value: Mapping[str, Any]) -> Built | Busy | Identified:
         """Return the result that result_to_json() gave."""
+        if "task" in value:
+            outcome = self.outcome_of(value)
+            if isinstance(outcome, Identified):
+                raise TypeError("outcome")
+            return Identified(self.task_of(value["task"]), outcome)
         if not value:
             return Busy()
         return Built(**{**value, "record": Record.from_json(value["record"]), "notes": tuple(value["notes"])})
+
+    def outcome_to_json(self, outcome: Result | BrainbrrError) -> dict[str, Any]:
+        """Return a result or an error as JSON."""
+        if isinstance(outcome, BrainbrrError):
+            return {"error": error_to_json(outcome)}
+        return {"result": self.result_to_json(outcome)}
+
+    def outcome_of(self, value: Mapping[str, Any]) -> Result:
+        """Return what outcome_to_json() gave."""
+        if "error" not in value:
+            return self.result_of(value["result"])
+        error = error_of(value["error"])
+        if not isinstance(error, RecordingError):
+            raise TypeError("error")
+        return error
 
     def built_elsewhere(self, tasks: Iterable[Task]) -> set[str]:
         """Return the keys of those tasks that another process is building."""
@@ -266,166 +428,3 @@ def _described(error: Exception) -> str:
     """Return an exception with the place that raised it, since the report has no traceback."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({Path(last.filename).name}:{last.lineno})"
-
-
-def build_all(
-    tasks: Sequence[Task], builder: Builder, *, engine: Engine | None = None, notify: Notify | None = None
-) -> Ended[Task, Built]:
-    """Build every task, and yield each as it ends; one that fails never stops the rest.
-
-    The largest files go first, so that none of them runs alone at the end. Tasks that another process is building wait
-    until all others are done; they are then reused, or built here once that process has released them.
-    Errors that are not about one recording (a full disk, damage) stop the work after the tasks that are under way.
-    """
-    notify = notify or (lambda text: None)
-    busy: list[Task] = []
-
-    def run(some: Sequence[Task]) -> Ended[Task, Built]:
-        work: Transferable[Task, Built | Busy] = builder
-        ended = (engine or local_engine(None, len(some))).run(work, some, notify)
-        with closing(ended):
-            for task, outcome in ended:
-                if isinstance(outcome, Busy):
-                    busy.append(task)
-                else:
-                    yield task, outcome
-
-    ordered = sorted(tasks, key=lambda task: (-task.n_bytes, task.key))
-    # absolute: other machines have other working directories
-    yield from run([dataclasses.replace(task, edf=task.edf.absolute()) for task in ordered])
-    if busy:
-        notify(f"waiting for another process, which builds {len(busy)} of these recordings")
-    pause_s = _POLL_S
-    while n := len(busy):
-        elsewhere = builder.built_elsewhere(busy)
-        released = [task for task in busy if task.key not in elsewhere]
-        busy[:] = [task for task in busy if task.key in elsewhere]
-        missing = []
-        for task in released:
-            try:
-                existing = builder.existing(task)
-            except RecordingError as error:
-                yield task, error
-                continue
-            if existing:
-                yield task, existing
-            else:
-                missing.append(task)
-        if missing:  # the process that had it died, or could not build it
-            yield from run(missing)
-        if len(busy) < n:
-            pause_s = _POLL_S
-        else:
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, _POLL_AT_MOST_S)
-
-
-def build_missing(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecording], progress: Progress) -> Updates:
-    """Build all pending recordings, each source once, and yield each of them as its build ends.
-
-    Raises SpaceError before any work when the disk is too small.
-    """
-    options, n_ended = scan.options, Counter[str]()
-    tasks = tasks_of(chosen, options)
-    sharing: dict[str | None, list[ScannedRecording]] = defaultdict(list)
-    for recording in chosen:  # not by key: two sources of one key are a collision, which the store refuses
-        sharing[recording.source].append(recording)
-    _check_space(store, tasks, options.recipe)
-    builder = Builder.for_ingest(store.location, scan.corpus.root, options.recipe, verify=options.rehash)
-    engine = options.engine or local_engine(options.workers, len(tasks))
-    if tasks and options.engine is None:
-        compile_kernels(progress.say)
-    gc.collect()
-    gc.freeze()  # looking through all of it again and again takes a tenth of a build
-    progress.start("building", sum(task.n_bytes for task in tasks), "B")
-    left = {task.source: task for task in tasks}
-    try:
-        with closing(build_all(tasks, builder, engine=engine, notify=progress.say)) as ended:
-            for task, outcome in ended:
-                left.pop(task.source, None)
-                yield from (after_build(recording, task, outcome) for recording in sharing[task.source])
-                n_ended["failed" if isinstance(outcome, BrainbrrError) else "new"] += 1
-                note = f"{n_ended['new']} new · {n_ended['failed']} failed · {Path(task.path).name}"
-                progress.advance(task.n_bytes, note=note)
-    except SpaceError as error:
-        raise _full(error, store, list(left.values()), options.recipe) from error
-    finally:
-        progress.stop()
-        gc.unfreeze()
-    if scan.records:
-        remember(store, (Made(task.source, scan.recipe_digest) for task in tasks), scan.records)
-        if trouble := keep(scan.records.save):
-            progress.say(trouble)
-
-
-def compile_kernels(say: Callable[[str], None]) -> None:
-    """Compile what this processor's kernels lack, here, so that no two workers do the same; say so where it takes long.
-
-    Raises BrainbrrError as `prove`.
-    """
-    text = "compiling the kernels for this processor: once, which takes about 20 s"
-    timer = threading.Timer(_LONG_S, say, (text,))
-    timer.start()
-    try:
-        prove()
-    finally:
-        timer.cancel()
-
-
-def tasks_of(recordings: Iterable[ScannedRecording], options: IngestOptions) -> list[Task]:
-    """Return the builds of all pending recordings, one for each source."""
-    tasks: dict[str, Task] = {}
-    for each in recordings:
-        if each.outcome is Outcome.PENDING and each.key and each.source and each.source not in tasks:
-            accept = tuple(sorted(options.accept))
-            tasks[each.source] = Task(each.path, each.file.edf, each.source, each.n_bytes, each.key, accept)
-    return list(tasks.values())
-
-
-def after_build(recording: ScannedRecording, task: Task, outcome: Built | BrainbrrError) -> ScannedRecording:
-    """Return a recording after the build of its key; one that shares the source of another reuses its object."""
-    if isinstance(outcome, BrainbrrError):
-        return recording.failed(outcome)
-    reusable = Reusable.of(outcome.record)
-    if recording.path != task.path:
-        return recording.reused(reusable)
-    built = dataclasses.replace(
-        recording,
-        reusable=reusable,
-        outcome=Outcome.NEW,
-        was_read=recording.was_read or not outcome.existed,
-        bytes_written=recording.bytes_written + outcome.n_bytes_written,
-        computed_twice=recording.computed_twice + (not (outcome.is_new or outcome.existed)),
-        notes=outcome.notes,
-    )
-    return built if outcome.is_new else built.reused(reusable)
-
-
-def bytes_of(header: EdfHeader, recipe: Recipe) -> int:
-    """Return the bytes that one recording takes in a store without a codec."""
-    return stored_bytes(len(recipe.channels), math.ceil(header.duration_s * recipe.rate_hz), recipe.rate_hz)
-
-
-def _at_least(store: Store, tasks: Iterable[Task], recipe: Recipe) -> int:
-    """Return the bytes that builds take at least, in the store's codec."""
-    needed = 0
-    for task in tasks:
-        with contextlib.suppress(RecordingError):  # its header refuses it: nothing will be written
-            needed += bytes_of(check(task.edf, recipe, accept=task.accept), recipe)
-    return needed // SAVES_AT_MOST[store.codec]
-
-
-def _check_space(store: Store, tasks: Sequence[Task], recipe: Recipe) -> None:
-    if tasks:
-        n_bytes = _at_least(store, tasks, recipe)
-        check_space(store.location, n_bytes=n_bytes, n_inodes=INODES_PER_OBJECT * len(tasks))
-
-
-def _full(error: SpaceError, store: Store, left: Sequence[Task], recipe: Recipe) -> SpaceError:
-    """Return the error of a disk that is full in the middle, with what the rest of the work needs."""
-    needed = f"{_at_least(store, left, recipe):,} bytes and {INODES_PER_OBJECT * len(left):,} inodes"
-    return SpaceError(
-        f"{error.what}; the {len(left)} recordings that are left need {needed}",
-        where=error.where,
-        fix=f"free {needed} and run the same command again, or choose a smaller --profile, or another --store",
-    )

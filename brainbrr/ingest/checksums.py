@@ -69,7 +69,7 @@ def check_published(edf: Path, source: str, checksums: Mapping[Path, str] | None
         )
     if checksums is None:
         return
-    listed = checksums.get(Path(os.path.normpath(edf.absolute())))
+    listed = checksums.get(normal(edf))
     if listed is None:
         raise EdfError(
             f"the list of checksums does not name it, and it has SHA-256 {source[:12]}",
@@ -80,6 +80,11 @@ def check_published(edf: Path, source: str, checksums: Mapping[Path, str] | None
             f"its publisher's SHA-256 is {listed[:12]}, and its bytes have {source[:12]}",
             fix="download it again; the list may be of another version of the corpus",
         )
+
+
+def normal(path: Path) -> Path:
+    """Return an absolute path without dots, as lists of checksums are kept by."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def annex_key(edf: Path) -> str | None:

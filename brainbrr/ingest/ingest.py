@@ -20,9 +20,9 @@ from brainbrr.eeg.corpus import census
 from brainbrr.eeg.corpus.patients import patient_rule
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import BrainbrrError, SpaceError
-from brainbrr.ingest.build import build_missing, tasks_of
 from brainbrr.ingest.catalog_update import next_generation, publish
 from brainbrr.ingest.examine import examine
+from brainbrr.ingest.missing import build_missing, tasks_of
 from brainbrr.ingest.options import IngestOptions
 from brainbrr.ingest.plan import Plan, plan
 from brainbrr.ingest.scan import (
@@ -34,6 +34,8 @@ from brainbrr.ingest.scan import (
     label,
     look_up,
     scan,
+    seems_stored,
+    to_identify,
 )
 from brainbrr.loading.recordings import contradictions
 from brainbrr.store.catalog import Catalog
@@ -192,7 +194,9 @@ def _take(recordings: Recordings, updates: Updates) -> None:
 
 def _missing_and_reused(scanned: CorpusScan, chosen: Sequence[ScannedRecording]) -> str:
     n_reused = sum(each.outcome in (Outcome.REUSED, Outcome.RELABELLED) for each in chosen)
-    return f"{len(tasks_of(chosen, scanned.options))} missing, reusing {n_reused}"
+    n_unknown = sum(to_identify(each) and seems_stored(scanned, each) for each in chosen)
+    n_missing = len(tasks_of(chosen, scanned.options)) - n_unknown
+    return f"{n_missing} missing, reusing {n_reused}" + (f", {n_unknown} to identify" if n_unknown else "")
 
 
 def _publish(

@@ -17,9 +17,9 @@ from brainbrr.eeg.edf.header import EdfHeader
 from brainbrr.eeg.signal.preprocess import check, preprocess
 from brainbrr.engines.local import local_engine
 from brainbrr.errors import AnnotationError, RecordingError, SpaceError
-from brainbrr.ingest.build import bytes_of, tasks_of
+from brainbrr.ingest.missing import bytes_of, tasks_of
 from brainbrr.ingest.options import IngestOptions
-from brainbrr.ingest.scan import CorpusScan, Outcome, ScannedRecording
+from brainbrr.ingest.scan import CorpusScan, Outcome, ScannedRecording, seems_stored, to_identify, within_signal
 from brainbrr.store.formats import SAVES_AT_MOST
 from brainbrr.store.layout import INODES_PER_OBJECT
 
@@ -51,6 +51,8 @@ class Plan:
     executor: str
     problems: tuple[dict[str, str | None], ...]
     script: str | None
+    to_identify: int = 0
+    """Recordings whose files this machine has not hashed: are they what the catalog has by path and size?"""
     lengths_differ: int = 0
     largest_difference_s: float = 0.0
     no_space: str | None = None
@@ -76,16 +78,22 @@ def plan(
     """Return the chosen recordings as an ingest would leave them, as far as headers tell, and what that takes."""
     options = scan.options
     planned: list[Planned] = []
-    keys: set[str] = set()
+    keys: set[str | None] = set()
     progress.start("reading headers", len(chosen), "files")
     for recording in chosen:
-        planned.append(plan_one(recording, options, is_first=recording.key not in keys))
-        keys.add(recording.key or "")
+        if not (to_identify(recording) and seems_stored(scan, recording)):
+            planned.append(plan_one(recording, options, is_first=recording.key is None or recording.key not in keys))
+        else:
+            planned.append(Planned(recording))
+        keys.add(recording.key)
         progress.advance()
     progress.stop()
     seconds = [float(each.header.duration_s) if each.header else 0.0 for each in planned]
     to_build = [(each, s) for each, s in zip(planned, seconds, strict=True) if each.recording.outcome is Outcome.NEW]
-    stored = [each.reusable for each in chosen if each.reusable is not None]
+    stored_us = [each.reusable.signal_us for each in chosen if each.reusable is not None]
+    unhashed = [each.path for each in chosen if to_identify(each) and seems_stored(scan, each)]
+    rows = scan.base.rows if scan.base else {}
+    unhashed_us = sum(rows[path].signal_us or 0 for path in unhashed)
     disk = os.statvfs(next(p for p in (options.store, *options.store.absolute().parents) if p.exists()))
     width, executor = (options.engine or local_engine(options.workers)).width()
     estimate, sampled = _measure([(each.recording, s) for each, s in to_build], options, width)
@@ -95,8 +103,8 @@ def plan(
     differences = [us for each in planned if abs(us := _length_difference(each)) > TOLERANCE_OF_LENGTH_US]
     return recordings, Plan(
         labelled=sum(each.annotations is not None and each.annotations.labelled for each in recordings),
-        hours=(sum(seconds) + sum(each.signal_us for each in stored) / 1_000_000) / 3600,
-        stored=len(stored),
+        hours=(sum(seconds) + (sum(stored_us) + unhashed_us) / 1_000_000) / 3600,
+        stored=len(stored_us),
         bytes_source=sum(each.n_bytes for each in recordings),
         bytes_needed=n_bytes,
         bytes_free=disk.f_bavail * disk.f_frsize,
@@ -112,6 +120,7 @@ def plan(
             if each.error is not None
         ),
         script=options.engine.script(tasks) if options.engine and tasks else None,
+        to_identify=len(unhashed),
         lengths_differ=len(differences),
         largest_difference_s=max(differences, key=abs, default=0) / 1_000_000,
         no_space=_no_space(scan, n_bytes, len(to_build)),
@@ -153,6 +162,12 @@ def plan_one(recording: ScannedRecording, options: IngestOptions, *, is_first: b
         header = check(recording.file.edf, options.recipe, accept=options.accept)
     except RecordingError as error:
         return Planned(recording.failed(error))
+    if to_identify(recording) and recording.annotations is not None and recording.annotations.labelled:
+        try:
+            labels = within_signal(recording.annotations, header, recording.n_bytes, accept=options.accept)
+            recording = dataclasses.replace(recording, annotations=labels)
+        except AnnotationError as error:
+            recording = recording.failed(error)
     if recording.error is not None:
         return Planned(recording, header)
     new = dataclasses.replace(recording, outcome=Outcome.NEW)

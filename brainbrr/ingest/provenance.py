@@ -20,7 +20,8 @@ from brainbrr.core.statcache import Host
 from brainbrr.eeg.signal.recipe import PRESETS, Recipe
 from brainbrr.engines.local import local_engine
 from brainbrr.errors import BrainbrrError, Fix, NotReproducibleError, RecordingError, SpaceError
-from brainbrr.ingest.build import Builder, Built, Task, build_all
+from brainbrr.ingest.batches import build_all
+from brainbrr.ingest.build import Builder, Built, Task
 from brainbrr.ingest.options import ACCEPT
 from brainbrr.store import copy
 from brainbrr.store.catalog import Row

@@ -69,8 +69,8 @@ def reuse(store: Store, made: Made, *, remembered: FileFacts | None = None, veri
 def remember(store: Store, built: Iterable[Made], remembered: FileFacts) -> None:
     """Read the records that were just built, so that the next ingest finds those by stat that have settled."""
     for made in built:
-        with suppress(CollisionError):  # its recording was refused
-            reuse(store, made, remembered=remembered)
+        with suppress(CollisionError, IntegrityError, FileNotFoundError, NotADirectoryError):  # refused, or gone again
+            _read(store, made, remembered, verify=True)
 
 
 def _read(store: Store, made: Made, remembered: FileFacts | None, *, verify: bool) -> Reusable:

@@ -26,6 +26,7 @@ from brainbrr.eeg.corpus.annotations import Annotations, check_length, label_dig
 from brainbrr.eeg.corpus.terms import published_terms
 from brainbrr.eeg.corpus.tree import Corpus, RecordingFile, locate, refuse_outside
 from brainbrr.eeg.corpus.vocabulary import Meaning
+from brainbrr.eeg.edf.header import EdfHeader
 from brainbrr.eeg.edf.reader import located, read_header
 from brainbrr.eeg.signal.preprocess import check
 from brainbrr.errors import AnnotationError, BrainbrrError, CollisionError, EdfError, Fix, RecordingError, UsageError
@@ -311,13 +312,20 @@ def with_length_checked(scan: CorpusScan, recording: ScannedRecording) -> Scanne
         header = read_header(recording.file.edf, accept_truncated="truncated" in scan.options.accept)
     except (RecordingError, OSError):
         return recording  # it is refused for that where it is built
-    n_bytes = header.n_bytes + 2 * header.record_samples * header.n_records
-    partial_us = int(header.record_duration_s * 1_000_000) if recording.n_bytes > n_bytes else 0
     try:
-        checked = check(int(header.duration_s * 1_000_000), partial_us=partial_us)
+        checked = within_signal(recording.annotations, header, recording.n_bytes, accept=scan.options.accept)
     except AnnotationError as error:
         return recording.having(key=None, reusable=None).failed(error)
     return recording.having(annotations=checked)
+
+
+def within_signal(
+    annotations: Annotations, header: EdfHeader, n_bytes: int, *, accept: frozenset[str] = frozenset()
+) -> Annotations:
+    """Return labels that fit an EDF of so many bytes, with what there is to note. Raises AnnotationError."""
+    is_cut = n_bytes > header.n_bytes + 2 * header.record_samples * header.n_records
+    partial_us = int(header.record_duration_s * 1_000_000) if is_cut else 0
+    return check_length(annotations, int(header.duration_s * 1_000_000), partial_us=partial_us, accept=accept)
 
 
 def _stored_signal_us(scan: CorpusScan, recording: ScannedRecording) -> int | None:
@@ -365,9 +373,10 @@ def chosen_paths(scan: CorpusScan, labelled: Mapping[str, ScannedRecording]) -> 
 
 
 def look_up(scan: CorpusScan, chosen: Sequence[ScannedRecording], progress: Progress) -> Updates:
-    """Yield the chosen recordings with source and key, as reused where the store has the key.
+    """Yield the chosen recordings, those whose source is known with it and their key, reused where the store has it.
 
-    A source comes from this machine's memory where the file's stat has not changed, otherwise from the file's bytes.
+    A source is known where this machine remembers it and the file's stat has not changed. Other files are hashed where
+    they are built: only those are read here whose labels refuse them.
     """
     unread = []
     for recording in chosen:
@@ -378,7 +387,9 @@ def look_up(scan: CorpusScan, chosen: Sequence[ScannedRecording], progress: Prog
         except OSError as error:
             yield recording.failed(_unreadable(recording.file, error))
             continue
-        if source is None:
+        if source is None and recording.error is None:
+            yield recording
+        elif source is None:
             unread.append(recording)
         else:
             yield find(scan, recording, source)
@@ -416,6 +427,17 @@ def with_hashed_source(scan: CorpusScan, recording: ScannedRecording) -> Scanned
     return dataclasses.replace(read, source=source)
 
 
+def to_identify(recording: ScannedRecording) -> bool:
+    """Return whether a recording's file has to be hashed before anything is known of it: where it is built."""
+    return recording.outcome is Outcome.PENDING and recording.source is None
+
+
+def seems_stored(scan: CorpusScan, recording: ScannedRecording) -> bool:
+    """Return whether the catalog has an object of a file of this path and size: only its hash can tell."""
+    row = scan.base.rows.get(recording.path) if scan.base else None
+    return row is not None and row.n_bytes == recording.n_bytes and scan.recipe_digest in row.contents
+
+
 def find(scan: CorpusScan, recording: ScannedRecording, source: str | None) -> ScannedRecording:
     """Return a recording with its source and key and what the store has of it, pending where that is nothing.
 
@@ -438,10 +460,10 @@ def find(scan: CorpusScan, recording: ScannedRecording, source: str | None) -> S
         return dataclasses.replace(recording.failed(error), source=source)
     outcome = Outcome.PENDING if found is None else recording.outcome_reused
     known = recording.having(source=source, key=made.key, reusable=found, outcome=outcome)
-    return known if found is not None and _was_checked(scan, known) else with_length_checked(scan, known)
+    return known if found is not None and was_checked(scan, known) else with_length_checked(scan, known)
 
 
-def _was_checked(scan: CorpusScan, recording: ScannedRecording) -> bool:
+def was_checked(scan: CorpusScan, recording: ScannedRecording) -> bool:
     """Return whether an earlier run stored this recording with these labels: it compared them with the signal."""
     before = scan.base.rows.get(recording.path) if scan.base else None
     if before is None or recording.labels_changed or before.source != recording.source:

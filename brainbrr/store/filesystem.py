@@ -65,6 +65,18 @@ def kind_of(mounts: str, device: int, path: Path) -> str | None:
     return kind
 
 
+_SYNCED = frozenset(("btrfs", "ext2", "ext3", "ext4", "f2fs", "nfs", "nfs4", "overlay", "tmpfs", "xfs"))
+"""Where syncfs(2) waits for all data and names. Others, such as FUSE, may not pass it on to what keeps the files."""
+
+
+def syncs_together(folder: Path) -> bool:
+    """Say whether one call makes everything on a folder's file system durable, and says what it could not write."""
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    if sys.platform != "linux" or release is None or (int(release[1]), int(release[2])) < (5, 8):  # says no errors
+        return False
+    return kind_at(folder) in _SYNCED
+
+
 def _mounts() -> str:
     try:
         return _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")

@@ -14,6 +14,7 @@ import stat
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -26,7 +27,12 @@ from brainbrr.store.formats import ARRAY_FILE, SHARD_FILE, Codec
 
 def own_name() -> str:
     """Return the name of this process: where it runs, its number, and when it began, as no later one has it."""
-    pid = os.getpid()
+    return _name_of(os.getpid())
+
+
+@cache
+def _name_of(pid: int) -> str:
+    """Return the name of this process, which has this number: read once, also after a fork."""
     return f"{_where()}-{pid}-{(_process(pid) or _UNKNOWN).began}"
 
 
@@ -407,6 +413,8 @@ class Layout:
 
     def ensure_fan_out(self, folder: Path, *, group: bool = False, durable: bool = True) -> None:
         """Make a folder durable; with `group`, one that zarr lists. Raises UsageError where the store is gone."""
+        if (files.syncs_later() or not durable) and self._seems_made(folder, group=group):
+            return
         if not self.mark.exists():  # what is written below an empty mount point is not in the store
             fix = "is its disk mounted? then run the same command again"
             raise UsageError("the store is not there any more", where=self.root, fix=fix)
@@ -417,6 +425,19 @@ class Layout:
         if group:
             for each in (folder.parent, folder):
                 self.ensure_group(each, durable=durable)
+
+    def _seems_made(self, folder: Path, *, group: bool) -> bool:
+        """Say by two calls whether a folder is as `ensure_fan_out` leaves it, but for what a sync makes durable."""
+        try:
+            facts = folder.lstat()
+            is_ours = stat.S_ISDIR(facts.st_mode) and stat.S_IMODE(facts.st_mode) == self._mode_at_first
+            return is_ours and (not group or (folder / ARRAY_FILE).lstat().st_size == len(GROUP))
+        except OSError:
+            return False
+
+    @cached_property
+    def _mode_at_first(self) -> int:
+        return self.folder_mode
 
     def ensure_group(self, folder: Path, *, durable: bool = True) -> None:
         """Make a folder a zarr group; a damaged group file moves to quarantine."""
@@ -453,19 +474,23 @@ class Layout:
         files.sync_folder(path.parent)
         return target
 
+    @cached_property
+    def _tmp(self) -> Path:
+        folder = self.root / "tmp"
+        self.make_folder(folder)
+        return folder
+
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
         """Yield a new path in `tmp/`; what is left there afterwards is removed."""
-        folder = self.root / "tmp"
-        self.make_folder(folder)
-        path = folder / f"{own_name()}-{uuid.uuid4().hex}"
+        path = self._tmp / f"{own_name()}-{uuid.uuid4().hex}"
         try:
             yield path
         finally:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
+            try:
                 path.unlink(missing_ok=True)
+            except (IsADirectoryError, PermissionError):  # the latter is what POSIX says of a folder
+                shutil.rmtree(path)
 
     def drafts(self) -> list[Path]:
         """Return what is in `tmp/`, of living writers and dead ones."""

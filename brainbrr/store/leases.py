@@ -11,7 +11,7 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -38,25 +38,49 @@ _MAX_BYTES = 1 << 12
 @contextlib.contextmanager
 def hold(layout: Layout, key: str, *, ttl_s: float = TTL_S) -> Iterator[bool]:
     """Hold a key's lease meanwhile; gives False, and holds nothing, where a living process has it."""
-    try:
-        descriptor = _take(layout, key, ttl_s)
-    except (OSError, BrainbrrError):  # no room, no permission, a link in its place, a network that is gone
-        yield True
-        return
-    if descriptor is None:
-        yield False
-        return
-    over = threading.Event()
-    toucher = threading.Thread(target=_touch, args=(descriptor, over, ttl_s / _TOUCHES), daemon=True)
-    toucher.start()
-    try:
-        yield True
-    finally:
-        over.set()
-        toucher.join()
-        with contextlib.suppress(OSError):
-            _remove(layout.lease(key), os.fstat(descriptor))
-        os.close(descriptor)
+    with holding(layout, ttl_s=ttl_s) as take:
+        yield take(key)
+
+
+@contextlib.contextmanager
+def holding(layout: Layout, *, ttl_s: float = TTL_S) -> Iterator[Callable[[str], bool]]:
+    """Yield what takes the lease of a key until this ends; it returns False where a living process has it.
+
+    All leases that are held together are names of one file.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            layout.make_folder(layout.lease("0" * 32).parent)
+            temporary = held.enter_context(layout.scratch())
+            files.write(temporary, canonical_json({"host": os.uname().nodename, "process": own_name()}), durable=False)
+            # by descriptor from here on: the name may be another process's lease later
+            descriptor = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+        except (OSError, BrainbrrError):  # no room, no permission, a link in its place, a network that is gone
+            yield lambda key: True
+            return
+        held.callback(os.close, descriptor)
+        facts, over = os.fstat(descriptor), threading.Event()
+        toucher = threading.Thread(target=_touch, args=(descriptor, over, ttl_s / _TOUCHES), daemon=True)
+        held.callback(toucher.join)
+        held.callback(over.set)
+        toucher.start()
+
+        taken: set[str] = set()
+
+        def take(key: str) -> bool:
+            path = layout.lease(key)
+            if key in taken:
+                return False
+            try:
+                if not _take(temporary, path, descriptor, ttl_s):
+                    return False
+                held.callback(_remove, path, facts)
+            except (OSError, BrainbrrError):
+                pass
+            taken.add(key)
+            return True
+
+        yield take
 
 
 def living(layout: Layout, keys: Collection[str], *, ttl_s: float = TTL_S) -> set[str]:
@@ -135,28 +159,19 @@ class _Lease:
         return abs(now_ns - self.facts.st_mtime_ns) < ttl_s * 1e9 and not is_dead(self.process)
 
 
-def _take(layout: Layout, key: str, ttl_s: float) -> int | None:
-    """Take a key's lease and return a descriptor of its file; None where a living process has it."""
-    path = layout.lease(key)
-    layout.make_folder(path.parent)
-    own = {"host": os.uname().nodename, "process": own_name()}
-    with layout.scratch() as temporary, contextlib.ExitStack() as unless_taken:
-        files.write(temporary, canonical_json(own), durable=False)
-        # by descriptor from here on: the name may be another process's lease later
-        descriptor = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
-        unless_taken.callback(os.close, descriptor)
-        now_ns = os.fstat(descriptor).st_mtime_ns
-        if standing := _read(path):
-            if standing.lives(now_ns, ttl_s):
-                return None
-            _remove(path, standing.facts)
-        if not files.link(temporary, path):
-            faster = _read(path)
-            if faster and faster.lives(now_ns, ttl_s):
-                return None
+def _take(temporary: Path, path: Path, descriptor: int, ttl_s: float) -> bool:
+    """Give our file the name of a lease; return False where a living process has it."""
+    for _ in range(2):
+        if os.fstat(descriptor).st_nlink and files.link(temporary, path):
+            return True
+        os.utime(descriptor)
+        found = _read(path)
+        if found is None:
             raise FileExistsError(errno.EEXIST, "something else is in the place of a lease", str(path))
-        unless_taken.pop_all()
-    return descriptor
+        if found.lives(os.fstat(descriptor).st_mtime_ns, ttl_s):
+            return False
+        _remove(path, found.facts)
+    return False
 
 
 def _read(path: Path) -> _Lease | None:
@@ -176,7 +191,7 @@ def _read(path: Path) -> _Lease | None:
 
 def _remove(path: Path, facts: os.stat_result) -> None:
     """Remove a lease unless another one has come into its place."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         if os.path.samestat(path.lstat(), facts):
             path.unlink()
 

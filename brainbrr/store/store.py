@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,17 @@ class Put:
     new_record: bool
     n_bytes_written: int
     quarantined: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A draft that was read back, with the record that it gets; `expected`: the content that its key must have."""
+
+    draft: Draft
+    record: Record
+    data: bytes
+    n_bytes: int
+    expected: str | None
 
 
 class Deleted(Exception):  # noqa: N818  # no error: the same draft, made again, is kept
@@ -371,6 +382,42 @@ class Store:
         SpaceError
             The disk is full; no partial result is visible.
         """
+        finished = self.finish(
+            draft,
+            source=source,
+            recipe_fields=recipe_fields,
+            statistics=statistics,
+            signal=signal,
+            provenance=provenance,
+            expected=expected,
+        )
+        return self.keep_finished(finished)
+
+    def finish(
+        self,
+        draft: Draft,
+        *,
+        source: str,
+        recipe_fields: Mapping[str, Any],
+        statistics: Mapping[str, Any],
+        signal: Mapping[str, Any],
+        provenance: Mapping[str, Any],
+        expected: str | None = None,
+    ) -> Finished:
+        """Write the end of a draft, read all of it back and make its record; `keep` says what may be raised.
+
+        Parameters
+        ----------
+        draft : Draft
+            A draft of this store that has all of its samples.
+        source, recipe_fields, statistics, signal, provenance, expected
+            As for `keep`.
+
+        Returns
+        -------
+        Finished
+            What `keep_together` stores.
+        """
         n_bytes = draft.finish()
         with draft.expected():
             content = reader.decode(draft.folder, sums=draft.sums)
@@ -386,9 +433,50 @@ class Store:
         except (IntegrityError, TypeError, ValueError, RecursionError) as error:
             what = error.what if isinstance(error, IntegrityError) else str(error)
             raise UsageError(f"this cannot be a record: {what}", where=self.location) from None
-        return self._keep(draft, record, data, n_bytes, expected)
+        return Finished(draft, record, data, n_bytes, expected)
 
-    def _keep(self, draft: Draft, record: Record, data: bytes, n_bytes: int, expected: str | None) -> Put:
+    def keep_finished(self, finished: Finished) -> Put:
+        """Store a finished draft as `keep` does.
+
+        Parameters
+        ----------
+        finished : Finished
+            What `finish` returned.
+
+        Returns
+        -------
+        Put
+            The record, and what was new.
+        """
+        keeping = self.keeping(finished)
+        while True:
+            try:
+                next(keeping)
+            except StopIteration as ended:
+                put: Put = ended.value
+                return put
+
+    def keeping(self, finished: Finished, temporary: Path | None = None) -> Generator[None, None, Put]:
+        """Store a finished draft, in three steps; each needs what the one before it wrote to be durable.
+
+        Parameters
+        ----------
+        finished : Finished
+            A draft of this store.
+        temporary : Path, optional
+            A durable file of its record.
+
+        Yields
+        ------
+        None
+            After each step.
+
+        Returns
+        -------
+        Put
+            The record, and what was new.
+        """
+        draft, record, expected, n_bytes = finished.draft, finished.record, finished.expected, finished.n_bytes
         key, content = record.key, record.content
         quarantined: list[Path] = []
         before = self._existing_record(record, quarantined)
@@ -396,12 +484,14 @@ class Store:
         if known is not None and known != content:
             raise self._not_reproducible(key, known, content, self._set_aside(draft, content))
         new_object = self.ensure_object(draft, content, quarantined)
+        yield
         if before is None:
-            new_record = self._link_record(record, data)
+            new_record = self._link_record(record, finished.data, temporary)
         else:
             new_record = False
             files.sync_folder(self.layout.record(key).parent)  # the process that linked it may not have come so far
         reach("record linked")
+        yield
         # a deletion looks for records after it took an object away, we for the object after the record exists:
         # one of the two sees the other
         while not self.has_object(record):
@@ -410,7 +500,7 @@ class Store:
             new_object = self.ensure_object(draft, content, quarantined) or new_object
         n_bytes = n_bytes if new_object else 0
         if new_record:
-            return Put(record, new_object, True, n_bytes + len(data), tuple(quarantined))
+            return Put(record, new_object, True, n_bytes + len(finished.data), tuple(quarantined))
         existing = self.made_from(source=record.source, recipe=record.recipe)
         if existing is None or existing.content != content:  # a faster process got something else for the key
             theirs = (existing or record).content
@@ -486,7 +576,7 @@ class Store:
 
     def _exists(self, folder: Path, content: str, quarantined: list[Path]) -> bool:
         """Say whether a verified object exists; a damaged one moves to quarantine."""
-        if not folder.exists() and not folder.is_symlink():
+        if not files.exists(folder):
             return False
         try:
             reader.verify(folder, content, codec=self.codec)
@@ -496,11 +586,11 @@ class Store:
         files.sync_folder(folder.parent)  # the process that renamed it may not have come so far
         return True
 
-    def _link_record(self, record: Record, data: bytes) -> bool:
+    def _link_record(self, record: Record, data: bytes, temporary: Path | None) -> bool:
         path = self.layout.record(record.key)
         self.layout.ensure_fan_out(path.parent)
-        with self.layout.scratch() as temporary:
-            return files.publish(temporary, path, data)
+        with contextlib.nullcontext(temporary) if temporary is not None else self.layout.scratch() as name:
+            return files.publish(name, path, data, is_written=temporary is not None)
 
     def _set_aside(self, draft: Draft, content: str) -> Path:
         """Move a draft into quarantine under its content, once however often it is built."""

@@ -36,6 +36,7 @@ class Draft:
         self._n = 0
         self._tiles = np.empty((min(max(1, _BLOCK_BYTES // meta.tile_bytes), meta.n_tiles), meta.tile_bytes), np.uint8)
         self._open = contextlib.ExitStack()
+        self._is_synced = False
 
     def __enter__(self) -> Draft:
         files.make_folder(self.folder, self._mode)
@@ -78,6 +79,7 @@ class Draft:
             self._tile(tile)[:, first:] = FILL
             self._close(tile)
         files.write_all(self._shard, self._tiling.index(self._lengths))
+        self._tiles = self._tiles[:0]  # many finished drafts may wait to be kept together
         reach("object written")
         return sum(os.fstat(descriptor).st_size for descriptor in (self._metadata, self._shard))
 
@@ -87,11 +89,14 @@ class Draft:
         return self._checks.hex()
 
     def sync(self) -> None:
-        """Make both files read-only and durable, under their names in the folder."""
+        """Make both files read-only and durable, under their names in the folder; once."""
+        if self._is_synced:
+            return
         files.finish(self._metadata)
         files.finish(self._shard)
         self._open.close()
         files.sync_folder(self.folder)
+        self._is_synced = True
         reach("object flushed")
 
     @contextlib.contextmanager

@@ -17,7 +17,8 @@ from brainbrr.engines.engine import Ended, Engine, Notify
 from brainbrr.engines.local import Here, Processes
 from brainbrr.errors import BrainbrrError, ExecutorError, RecordingError, SpaceError
 from brainbrr.ingest import build as building
-from brainbrr.ingest.build import Builder, Built, Task, build_all
+from brainbrr.ingest.batches import Batch, build_all
+from brainbrr.ingest.build import Builder, Built, Task
 from brainbrr.store import layout, leases
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
@@ -73,7 +74,7 @@ def test_a_defect_that_one_file_shows_is_reported_with_its_place(
     builder: Builder, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build = building.build
-    monkeypatch.setattr(building, "build", lambda at, task, to: 1 / 0 if task == tasks[1] else build(at, task, to))
+    monkeypatch.setattr(building, "build", lambda at, task, **to: 1 / 0 if task == tasks[1] else build(at, task, **to))
     told = run(Here(), builder, tasks[:3])
     error = told[tasks[1].path]
     assert isinstance(error, RecordingError) and error.where == str(tasks[1].edf)
@@ -83,8 +84,8 @@ def test_a_defect_that_one_file_shows_is_reported_with_its_place(
 
 def test_the_largest_files_go_first(builder: Builder, all_tasks: list[Task]) -> None:
     class Watches(Here):
-        def run(self, work: object, tasks: Sequence[Task], notify: Notify) -> Ended:  # type: ignore[override]
-            self.sizes = [task.n_bytes for task in tasks]
+        def run(self, work: object, tasks: Sequence[Batch], notify: Notify) -> Ended:  # type: ignore[override]
+            self.sizes = [task.n_bytes for batch in tasks for task in batch.tasks]
             yield from ()
 
     engine = Watches()

@@ -21,7 +21,7 @@ _MADE: dict[tuple[str, str, frozenset[str]], Preprocessed] = {}
 def computed_once() -> Iterator[None]:
     """Let an ingest in this process take recordings that were computed before. Only where a test prepares a store."""
 
-    def remembered(path: Path, recipe: Recipe, *, accept: Collection[str] = ()) -> Preprocessed:
+    def remembered(path: Path, recipe: Recipe, *, accept: Collection[str] = (), whole: object = None) -> Preprocessed:
         key = source_digest(path), recipe.digest, frozenset(accept)
         if key not in _MADE:
             _MADE[key] = preprocess(path, recipe, accept=accept)

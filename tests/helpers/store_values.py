@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import numpy as np
 
 from brainbrr.core.digest import RowHasher, content_digest, key_of, recipe_digest, sha256
 from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.commit import Result, keep_together
 from brainbrr.store.formats import FILL, ArrayMeta, Codec
+from brainbrr.store.store import Store
 from brainbrr.store.writer import Draft
 
 RECIPE_FIELDS = {"rate_hz": 16, "channels": ["A", "B", "C"], "revision": 0}
@@ -146,3 +149,15 @@ def flips_on_disk(path: Path) -> Iterator[int]:
                 os.pwrite(file.fileno(), bytes([byte ^ 1 << bit]), i)
                 yield i
             os.pwrite(file.fileno(), bytes([byte]), i)
+
+
+def put_together(store: Store, sources: Mapping[str, int], meta: ArrayMeta) -> list[Result]:
+    """Store an array for each source, made from its seed, as one batch."""
+    with contextlib.ExitStack() as held:
+        finished = []
+        for source, seed in sources.items():
+            draft = held.enter_context(store.draft(meta))
+            draft.append(samples_of(meta, seed=seed))
+            fields = {name: value for name, value in arguments(meta, source=source).items() if name != "meta"}
+            finished.append(store.finish(draft, **fields))
+        return keep_together(store, finished)

@@ -16,7 +16,8 @@ from brainbrr.engines import slurm
 from brainbrr.engines.engine import Engine
 from brainbrr.engines.local import local_engine
 from brainbrr.errors import BrainbrrError, SpaceError
-from brainbrr.ingest.build import Builder, Built, Busy, Task, build, build_all
+from brainbrr.ingest.batches import build_all
+from brainbrr.ingest.build import Builder, Built, Busy, Task, build
 from brainbrr.store import leases
 from brainbrr.store.store import Store
 

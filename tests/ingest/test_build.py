@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,9 +14,12 @@ import pytest
 
 from brainbrr.core.digest import key_of, source_digest
 from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.errors import EdfError
-from brainbrr.ingest.build import Task, build, compile_kernels
+from brainbrr.errors import EdfError, SpaceError
+from brainbrr.ingest import build as build_module
+from brainbrr.ingest.build import Builder, Built, Busy, Identified, Task, build
+from brainbrr.ingest.missing import compile_kernels
 from brainbrr.store.store import Store
+from brainbrr.store.verify import verify
 
 RECIPE = Recipe()
 
@@ -63,3 +68,52 @@ def test_compiling_kernels_is_said_where_it_takes_long(
     monkeypatch.setitem(compile_kernels.__globals__, "prove", lambda: time.sleep(takes_s))
     compile_kernels(words.append)
     assert len(words) == said and all("once" in each for each in words)
+
+
+def test_a_batch_is_stored_as_its_tasks_are_one_by_one(
+    generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_module, "_TOGETHER_S", 60)
+    recipe, edfs = RECIPE, sorted(generated.rglob("*.edf"), key=lambda edf: edf.stat().st_size)[:3]
+    copy = tmp_path / "copy.edf"
+    copy.write_bytes(edfs[0].read_bytes())
+    broken = tmp_path / "broken.edf"
+    broken.write_bytes(b"no EDF")
+    tasks = [Task(edf.name, edf, None, edf.stat().st_size, f"{n:032x}") for n, edf in enumerate([*edfs, copy, broken])]
+    stores = [Store.create(tmp_path / name) for name in ("single", "batch")]
+    single, batch = (Builder.for_ingest(store.location, generated, recipe) for store in stores)
+    alone, together = [single(task) for task in tasks], batch.several(tasks)
+    for task, a, b in zip(tasks, alone, together, strict=True):
+        assert isinstance(a, Identified) and isinstance(b, Identified)
+        assert (
+            replace(a.task, seen=()) == replace(b.task, seen=())
+            and a.task.source == source_digest(task.edf)
+            and a.task.path == task.path
+        )
+    assert [type(each.outcome) for each in alone] == [Built, Built, Built, Built, EdfError]  # type: ignore[union-attr]
+    assert [type(each.outcome) for each in together] == [Built, Built, Built, Busy, EdfError]  # type: ignore[union-attr]
+    assert set(stores[0].keys()) == set(stores[1].keys())
+    assert verify(stores[1]).verified == 3 and not list((stores[1].location / "tmp").iterdir())
+    again = batch.several([together[3].task])  # type: ignore[union-attr]
+    assert isinstance(again[0], Built) and again[0].existed
+    line = json.loads(json.dumps([batch.outcome_to_json(each) for each in together]))
+    assert [batch.outcome_of(each).task for each in line] == [each.task for each in together]  # type: ignore[union-attr]
+
+
+def test_a_full_disk_in_a_batch_keeps_what_was_built_before(
+    generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edfs = sorted(generated.rglob("*.edf"), key=lambda edf: edf.stat().st_size)[:3]
+    tasks = [Task(edf.name, edf, None, edf.stat().st_size, f"{n:032x}") for n, edf in enumerate(edfs)]
+    builder = Builder.for_ingest(Store.create(tmp_path / "store").location, generated, RECIPE)
+    draft, n = build_module.draft, iter(range(3))
+
+    def full(*given: Any, **more: Any) -> Any:
+        if next(n) == 1:
+            raise SpaceError("the disk is full")
+        return draft(*given, **more)
+
+    monkeypatch.setattr(build_module, "draft", full)
+    first, second, third = builder.several(tasks)
+    assert isinstance(first, Identified) and (type(second), type(third)) == (Busy, Busy)
+    assert builder.existing(first.task) is not None

@@ -21,7 +21,8 @@ from brainbrr.eeg.signal.montage import CHB_MIT
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.engines.local import Processes
 from brainbrr.errors import EdfError, RecordingError
-from brainbrr.ingest.build import Builder, Built, Task, build, build_all
+from brainbrr.ingest.batches import build_all
+from brainbrr.ingest.build import Builder, Built, Task, build
 from brainbrr.store.store import Store
 
 

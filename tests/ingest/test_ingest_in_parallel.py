@@ -14,7 +14,8 @@ from brainbrr.core.digest import key_of, source_digest
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.engines.local import Here
-from brainbrr.ingest.build import Builder, Built, Task, build_all
+from brainbrr.ingest.batches import build_all
+from brainbrr.ingest.build import Builder, Built, Task
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
 

@@ -76,7 +76,7 @@ def test_an_unchanged_tree_is_ingested_again_without_opening_a_file_of_it(rememb
     assert (told["recordings"], told["reused"], told["bytes_read"]) == (N, N, 0)
     assert files == []
     assert len(list((tmp_path / "store" / "catalog" / "demo").glob("*.jsonl"))) == 1
-    told, files = opened(remembered, tmp_path / "store", "--rehash")
+    told, files = opened(remembered, tmp_path / "store", "--rehash", "--workers", "1")
     assert told["reused"] == N
     kinds = {Path(file).suffix for file in files}
     assert kinds >= {".edf", ".csv", ".csv_bi", ".json"} and any(file.endswith("/c.0.0") for file in files)

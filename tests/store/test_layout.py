@@ -174,6 +174,7 @@ def test_writers_of_another_boot_or_container_are_others_whatever_they_are_calle
         Path, "read_text", lambda path, **how: "another" if path.name == file else real_text(path, **how)
     )
     monkeypatch.setattr(Path, "readlink", lambda path: Path("another") if path.name == file else real_link(path))
+    monkeypatch.setattr(the_layout, "_name_of", the_layout._name_of.__wrapped__)  # as in a process of its own
     dead = f"{2**22 + 1}-1"
     assert not the_layout.own_name().startswith(where)
     assert not the_layout.is_dead(f"{where}-{dead}")

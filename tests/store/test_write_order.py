@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from helpers.small_stores import at, publish, put, view_of
-from helpers.store_values import arguments, catalog_of, content_of, meta_of, overwrite, row_of, samples_of
+from helpers.store_values import arguments, catalog_of, content_of, meta_of, overwrite, put_together, row_of, samples_of
 
 from brainbrr.core import failpoints, files
 from brainbrr.core.digest import sha256
@@ -18,13 +19,15 @@ from brainbrr.errors import IntegrityError, NotReproducibleError, RecordingError
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import deletion as the_deletion
 from brainbrr.store import frozen_views, restore, writer
+from brainbrr.store.commit import can_keep_together
 from brainbrr.store.create import rewrite_mark
 from brainbrr.store.deletion import Deletion
 from brainbrr.store.forget import forget
 from brainbrr.store.gc import gc
 from brainbrr.store.integrity import verify_object
 from brainbrr.store.reachability import Reachability
-from brainbrr.store.store import Store
+from brainbrr.store.store import Put, Store
+from brainbrr.store.verify import verify
 
 META = meta_of(2, 400)
 SAMPLES = samples_of(META)
@@ -44,6 +47,11 @@ def trace(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return re.sub(r"(?<=/)[0-9a-f]{2}(?=/|$)", "ab", text)
 
     real = {name: getattr(os, name) for name in ("fsync", "rename", "link")}
+    syncfs = files.syncfs
+
+    def all_of_it(descriptor: int) -> None:
+        syncfs(descriptor)
+        calls.append("syncfs")
 
     def fsync(descriptor: int) -> None:
         real["fsync"](descriptor)
@@ -56,6 +64,7 @@ def trace(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return call
 
+    monkeypatch.setattr(files, "syncfs", all_of_it)
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "rename", two("rename"))
     monkeypatch.setattr(os, "link", two("link"))
@@ -83,6 +92,44 @@ def test_an_object_that_is_there_already_is_made_durable_before_it_is_recorded(s
     trace.clear()
     store.put(SAMPLES, **arguments(META, source="another"))
     assert trace == ["fsync objects.zarr", "fsync objects.zarr/ab", *RECORD]
+
+
+def test_each_step_of_a_batch_is_durable_before_the_next(store: Store, trace: list[str]) -> None:
+    if not can_keep_together(store):
+        pytest.skip("this file system has no syncfs that counts")
+    store.put(SAMPLES, **arguments(META))
+    trace.clear()
+    results = put_together(store, {"a": 1, "b": 2, "its copy": 0, "an EDF": 0}, META)
+    assert [(put.new_object, put.new_record) for put in results] == [  # type: ignore[union-attr]
+        (True, True), (True, True), (False, True), (False, False),
+    ]  # fmt: skip
+    groups = [step for step in trace if step.endswith("zarr.json")]
+    assert [step for step in trace if step not in groups] == [
+        "syncfs",
+        *2 * ["rename tmp/* objects.zarr/ab/ID"],
+        "syncfs",
+        *3 * ["link tmp/* records/ab/ID.json"],
+        "syncfs",
+    ]
+    assert verify(store).verified == 3
+
+
+def test_nothing_of_a_batch_is_acknowledged_that_could_not_be_made_durable(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(files, "syncfs", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        put_together(store, {"a": 1, "b": 2}, META)
+    assert list(store.keys()) == [] and list((store.location / "tmp").iterdir()) == []
+
+
+def test_a_second_content_of_a_key_refuses_that_one_of_a_batch(store: Store) -> None:
+    store.put(SAMPLES, **arguments(META))
+    first, second = put_together(store, {"an EDF": 1, "b": 2}, META)
+    assert isinstance(first, NotReproducibleError) and isinstance(second, Put)
 
 
 def test_a_generation_is_durable_when_it_is_acknowledged(store: Store, trace: list[str]) -> None:

@@ -142,6 +142,7 @@ CALL(ssize_t, preadv64v2, (int fd, const struct iovec *v, int n, off64_t at, int
 CALL(void *, mmap64, (void *a, size_t n, int p, int f, int fd, off64_t at), (a, n, p, f, fd, at), READ, FD(fd), MAP_FAILED)
 CALL(int, fsync, (int fd), (fd), SYNC, FD(fd), -1)
 CALL(int, fdatasync, (int fd), (fd), SYNC, FD(fd), -1)
+CALL(int, syncfs, (int fd), (fd), SYNC, FD(fd), -1)
 CALL(int, ftruncate64, (int fd, off64_t n), (fd, n), WRITE, FD(fd), -1)
 CALL(int, fchmod, (int fd, mode_t m), (fd, m), MODE, FD(fd), -1)
 CALL(int, chmod, (const char *name, mode_t m), (name, m), MODE, AT(AT_FDCWD, name), -1)

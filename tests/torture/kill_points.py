@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parent.parent))
 
 from helpers.killed import killed
-from helpers.store_values import arguments, catalog_of, key_for, meta_of, overwrite, row_of, samples_of
+from helpers.store_values import arguments, catalog_of, key_for, meta_of, overwrite, put_together, row_of, samples_of
 
 from brainbrr.core import failpoints
 from brainbrr.core.digest import sha256
@@ -153,6 +153,12 @@ def counts(objects: int, records: int) -> Callable[[Store], bool]:
 
 OPERATIONS = (
     Operation("put", nothing, put, counts(1, 1)),
+    Operation(
+        "batch",
+        put,
+        lambda store: put_together(store, {"one": 1, "two": 2, "its copy": 0, "two again": 2}, META),
+        counts(3, 5),
+    ),
     Operation("put of what is there", put, put, counts(1, 1)),
     Operation("dedupe", put, lambda store: put(store, "its copy"), counts(1, 2)),
     Operation("put over damage", rot, put, counts(1, 1), damaged=True),

@@ -8,8 +8,10 @@ EDF and EDF+ that is still coming: from a pipe, or from a file that is read as i
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from io import FileIO
 from pathlib import Path
@@ -33,6 +35,46 @@ from brainbrr.errors import EdfError, RecordingError
 _HEAD_BYTES = 1 << 16
 _BLOCK_BYTES = 1 << 24
 _ANNOTATED_BYTES = 1 << 20
+_HASHED_BYTES = 1 << 19  # at a time: what was read is hashed while the cache has it
+_HELD_BYTES = 1 << 27
+_held = threading.local()
+
+
+@dataclass(frozen=True)
+class WholeFile:
+    """The SHA-256 of a file, and its bytes: None of a file that is too large to be held.
+
+    The bytes are there until this thread reads the next one: their memory is used again.
+    """
+
+    path: Path
+    source: str
+    data: UInt8 | None
+
+
+def read_whole(path: Path) -> WholeFile:
+    """Read a file once, and hash it meanwhile. Raises OSError."""
+    hasher = SourceHasher()
+    with FileIO(open_plain(path, follow=True)) as file:
+        size = os.fstat(file.fileno()).st_size
+        is_held = size < _HELD_BYTES
+        room = _room(size + 1 if is_held else _HASHED_BYTES)  # one more, so that one read finds the end
+        at = 0
+        while n := file.readinto(room[at : at + _HASHED_BYTES].data):
+            hasher.update(room[at : at + n])
+            if is_held:
+                at += n
+                if at == len(room):  # it grows meanwhile
+                    room = np.concatenate([room, np.empty(len(room) + _HASHED_BYTES, dtype=np.uint8)])
+    return WholeFile(path, hasher.hexdigest(), room[:at] if is_held else None)
+
+
+def _room(n_bytes: int) -> UInt8:
+    """Return memory that this thread keeps, since that of a process anew costs a page fault for every 4 kB."""
+    room: UInt8 | None = getattr(_held, "room", None)
+    if room is None or len(room) < n_bytes:
+        room = _held.room = np.empty(n_bytes, dtype=np.uint8)
+    return room[:n_bytes]
 
 
 def read_header(path: Path, *, accept_truncated: bool = False) -> EdfHeader:
@@ -60,28 +102,33 @@ def located(path: Path) -> Iterator[None]:
 class EdfFile:
     """An open EDF file. Samples come record by record, in one pass over the file, never the whole of it."""
 
-    def __init__(self, path: Path, *, accept_truncated: bool = False) -> None:
-        """Raises EdfError as read_header does."""
+    def __init__(self, path: Path, *, accept_truncated: bool = False, whole: WholeFile | None = None) -> None:
+        """Raises EdfError as read_header does. `whole`: the file's bytes, where they were read before."""
+        self._path = path
+        self._whole = whole if whole is not None and whole.data is not None else None
+        self._file: FileIO | None = None
         with located(path):
-            try:
-                self._file = FileIO(open_plain(path, follow=True))
-            except OSError as error:
-                raise _unreadable(error) from error
+            if self._whole is None:
+                try:
+                    self._file = FileIO(open_plain(path, follow=True))
+                except OSError as error:
+                    raise _unreadable(error) from error
             try:
                 self.header = self._read_header(accept_truncated=accept_truncated)
             except BaseException:
-                self._file.close()
+                self.__exit__()
                 raise
-        self._path = path
-        self._seen = SourceHasher()
-        self._seen.update(self._read(self.header.n_bytes, 0))
         self._n_seen = 0
+        if self._whole is None:
+            self._seen = SourceHasher()
+            self._seen.update(self._read(self.header.n_bytes, 0))
 
     def __enter__(self) -> EdfFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
     def records(self, first: int, last: int) -> Int16:
         """Return records first to last: int16 (last − first, header.record_samples), all signals side by side.
@@ -91,13 +138,15 @@ class EdfFile:
         n_bytes = 2 * self.header.record_samples
         with located(self._path):
             data = self._read((last - first) * n_bytes, self.header.n_bytes + first * n_bytes)
-        if first <= self._n_seen < last:
+        if self._whole is None and first <= self._n_seen < last:
             self._seen.update(data[(self._n_seen - first) * n_bytes :])
             self._n_seen = last
         return data.view("<i2").reshape(last - first, self.header.record_samples).astype(np.int16, copy=False)
 
     def source(self) -> str:
         """Return the SHA-256 of the bytes that were read, once every record was: what the samples came from."""
+        if self._whole is not None:
+            return self._whole.source
         at = self.header.n_bytes + 2 * self._n_seen * self.header.record_samples
         while len(data := self._read(_HEAD_BYTES, at, short=True)):
             self._seen.update(data)
@@ -115,6 +164,15 @@ class EdfFile:
 
     def _read(self, n_bytes: int, offset: int, *, short: bool = False) -> UInt8:
         """Return bytes of the file; fewer only where it ends and `short` allows it. Raises EdfError."""
+        data = self._bytes(n_bytes, offset)
+        if len(data) < n_bytes and not short:
+            raise EdfError("the file changed while it was read", fix="ingest again when it is at rest")
+        return data
+
+    def _bytes(self, n_bytes: int, offset: int) -> UInt8:
+        if self._file is None:
+            assert self._whole is not None and self._whole.data is not None
+            return self._whole.data[offset : offset + n_bytes]
         data = np.empty(n_bytes, dtype=np.uint8)
         n = 0
         try:
@@ -122,12 +180,16 @@ class EdfFile:
                 n += got
         except OSError as error:
             raise _unreadable(error) from error
-        if n < n_bytes and not short:
-            raise EdfError("the file changed while it was read", fix="ingest again when it is at rest")
         return data[:n]
 
+    def _size(self) -> int:
+        if self._file is None:
+            assert self._whole is not None and self._whole.data is not None
+            return len(self._whole.data)
+        return os.fstat(self._file.fileno()).st_size
+
     def _read_header(self, *, accept_truncated: bool) -> EdfHeader:
-        size = os.fstat(self._file.fileno()).st_size
+        size = self._size()
         head = self._read(_HEAD_BYTES, 0, short=True).tobytes()
         refuse_other_formats(head)
         refuse_mangled_text(head)

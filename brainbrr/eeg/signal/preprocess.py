@@ -25,7 +25,7 @@ from brainbrr.core.compiled import has_numba
 from brainbrr.core.digest import decimal_text, xxh3_128
 from brainbrr.core.statistics import Statistics
 from brainbrr.eeg.edf.header import EdfHeader
-from brainbrr.eeg.edf.reader import EdfFile, located, read_header
+from brainbrr.eeg.edf.reader import EdfFile, WholeFile, located, read_header
 from brainbrr.eeg.quality import detector
 from brainbrr.eeg.signal.channels import Channel, Watch, agreeing, copies_of, select
 from brainbrr.eeg.signal.filtered import FilteredPiece
@@ -97,16 +97,18 @@ def check(path: Path, recipe: Recipe, *, accept: Collection[str] = ()) -> EdfHea
     return header
 
 
-def preprocess(path: Path, recipe: Recipe, *, accept: Collection[str] = ()) -> Preprocessed:
+def preprocess(
+    path: Path, recipe: Recipe, *, accept: Collection[str] = (), whole: WholeFile | None = None
+) -> Preprocessed:
     """Return one EDF recording as the recipe describes it. Filters and their edges: see `fir.Chain`.
 
     The step of a channel is quantum_uv · 2^k with the smallest k that holds it without clipping.
     A channel whose samples are all equal becomes zeros and is named in facts["flat"].
     `accept` may have "truncated", to take the whole records of a truncated file, and "contacts", to take electrodes
     that seem not to be on the scalp. Raises EdfError for a file or a signal that cannot be trusted, MontageError for
-    channels that are missing or ambiguous; both name the file.
+    channels that are missing or ambiguous; both name the file. `whole`: the file's bytes, where they were read before.
     """
-    return Preprocessed(path, recipe, accept=accept)
+    return Preprocessed(path, recipe, accept=accept, whole=whole)
 
 
 class Preprocessed:
@@ -119,13 +121,16 @@ class Preprocessed:
     (`quality.Examiner.findings`).
     """
 
-    def __init__(self, path: Path, recipe: Recipe, *, accept: Collection[str] = ()) -> None:
+    def __init__(
+        self, path: Path, recipe: Recipe, *, accept: Collection[str] = (), whole: WholeFile | None = None
+    ) -> None:
         prove()
-        self._path, self._recipe, self._accept_truncated = path, recipe, "truncated" in accept
+        self._path, self._recipe = path, recipe
+        self._open = partial(EdfFile, path, accept_truncated="truncated" in accept, whole=whole)
         self.channels, self.rate_hz, self.quantum_uv = recipe.channels, recipe.rate_hz, recipe.quantum_uv
         self._whole: Int16 | None = None
         self._statistics: Statistics | None = None
-        with located(path), EdfFile(path, accept_truncated=self._accept_truncated) as edf:
+        with located(path), self._open() as edf:
             self._header = edf.header
             selected, notes = select(edf.header, recipe, accept_contacts="contacts" in accept)
             self._present, differing = agreeing(edf, selected)
@@ -214,7 +219,7 @@ class Preprocessed:
 
     def _recomputed(self) -> Iterator[tuple[int, Int16]]:
         """Yield the samples of each piece, block after block, and where each block begins."""
-        with located(self._path), EdfFile(self._path, accept_truncated=self._accept_truncated) as edf:
+        with located(self._path), self._open() as edf:
             for place, piece in zip(self._places, self._pieces, strict=True):
                 for block, filtered in piece.again(edf, partial(self._empty, varying=piece.varying)):
                     for channel, _, y in filtered:
