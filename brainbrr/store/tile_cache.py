@@ -205,8 +205,8 @@ class FarShard:
 class Pool:
     """The threads that fetch, started when the first tile is missing."""
 
-    def __init__(self, threads: int = IN_FLIGHT) -> None:
-        self._threads, self._process = threads, 0
+    def __init__(self) -> None:
+        self._process = 0
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
@@ -215,7 +215,7 @@ class Pool:
         with self._lock:
             if self._pool is None or self._process != os.getpid():  # the threads of a parent are not here
                 self._process = os.getpid()
-                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="brainbrr-fetch")
+                self._pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="brainbrr-fetch")
         return self._pool.submit(call, first, last)
 
 

