@@ -271,9 +271,22 @@ class RemoteStore(Store):
     def has_files(self, content: str, shard_bytes: int) -> bool:
         """Say whether both files of an object exist, the shard with a possible size."""
         folder = self.layout.object(content)
-        n_bytes = self.place.size(self.name_of(folder / SHARD_FILE))
+        n_bytes = self._size(folder / SHARD_FILE)
         sizes = range(shard_bytes, shard_bytes + 1) if self.codec == "none" else range(1, 2 * shard_bytes)
-        return n_bytes in sizes and self.place.size(self.name_of(folder / ARRAY_FILE)) is not None
+        return n_bytes in sizes and self._size(folder / ARRAY_FILE) is not None
+
+    def list_objects(self) -> None:
+        """List all objects at once, so that looking at each asks nothing; where that is possible."""
+        if self.place.lists:
+            self._names("objects.zarr")
+
+    def _size(self, path: Path) -> int | None:
+        listed, name = self._listed.get("objects.zarr"), self.name_of(path)
+        return self.place.size(name) if listed is None else listed.get(name)
+
+    def file_bytes(self, path: Path) -> bytes | None:
+        """Return the bytes of a small file as they are there; None where it is missing, or larger than any."""
+        return self._bytes_of(self.name_of(path), files.MAX_JSON_BYTES)
 
     def object_bytes(self, name: str) -> int:
         """Return the bytes of an object's files; without a codec they follow from its record, and nothing is asked."""

@@ -17,7 +17,9 @@ from brainbrr.store.checks import Inspection, Scope, inspect_store
 from brainbrr.store.damage import REPAIR, Damage, Kind
 from brainbrr.store.formats import ARRAY_FILE, SHARD_FILE
 from brainbrr.store.integrity import DEPTHS, Depth
+from brainbrr.store.remote import RemoteStore
 from brainbrr.store.store import Store
+from brainbrr.store.verify_far import FarInspection, inspect_far
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ def verify(
     `accept_gone`. After `max_seconds` no further object is begun; those that passed longest ago go first.
     """
     began, now = time.monotonic(), datetime.now(UTC)
+    if isinstance(store, RemoteStore):  # of which nothing is remembered
+        until = None if max_seconds is None else began + max_seconds
+        return _far(inspect_far(store, depth, until=until, progress=progress), depth, began)
     memory = Memory(store, host, depth, now)
     try:
         found = memory.inspect(max_age_s, None if max_seconds is None else began + max_seconds, progress)
@@ -83,6 +88,20 @@ def verify(
         remaining=len(found.contents) - len(found.verified) - len(memory.skipped),
         oldest_pass=memory.oldest_pass(found),
         corrupt=tuple(sorted((*found.damage, *gone))),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _far(found: FarInspection, depth: Depth, began: float) -> VerifyReport:
+    return VerifyReport(
+        depth=depth,
+        objects=len(found.contents),
+        records=found.n_records,
+        verified=found.n_verified - sum(each.kind == "object" for each in found.damage),
+        remembered=0,
+        remaining=found.n_remaining,
+        oldest_pass=None,
+        corrupt=tuple(sorted(found.damage)),
         seconds=time.monotonic() - began,
     )
 

@@ -261,3 +261,38 @@ def test_training_at_a_url_gives_the_weights_of_the_folder(cli: Cli, web: str, s
     assert [each.code for each in said] == [0, 0], said[1].err
     weights = [next((tmp_path / name).rglob("model.safetensors")).read_bytes() for name in ("near", "far")]
     assert weights[0] == weights[1]
+
+
+# verify
+
+
+@pytest.mark.parametrize("where", ["site", "bucket"])
+def test_verify_reads_a_store_at_a_url_and_finds_what_is_damaged_there(
+    where: str, stored_at: Path, cli: Cli, request: pytest.FixtureRequest
+) -> None:
+    url = urls(request, where, stored_at)
+    for depth in ("quick", "checksums", "full"):
+        report = brainbrr.verify(url, depth=depth)
+        assert (report.objects, report.records, report.verified, report.corrupt) == (18, 18, 18, ())
+    assert cli("verify", "--quick", "--store", url).code == 0
+
+
+def test_verify_names_each_damage_of_a_site(www: Path, web: str, stored_at: Path) -> None:
+    some = sorted(www.rglob("c.0.0"))
+    before = {path: path.read_bytes() for path in some[:2]}
+    record = sorted(www.glob("records/*/*.json"))[-1]
+    before[record] = record.read_bytes()
+    try:
+        for path in before:
+            path.chmod(0o644)
+        some[0].write_bytes(before[some[0]][:4000] + b"\0\0" + before[some[0]][4002:])
+        some[1].write_bytes(before[some[1]][:-1])
+        record.write_bytes(before[record].replace(b'"key"', b'"kez"'))
+        quick = {each.name for each in brainbrr.verify(web, depth="quick").corrupt if each.kind == "object"}
+        full = {each.name for each in brainbrr.verify(web).corrupt if each.kind == "object"}
+        assert some[1].parent.name in full and some[0].parent.name in full - quick
+        assert record.stem in {each.name for each in brainbrr.verify(web, depth="quick").corrupt}
+    finally:
+        for path, data in before.items():
+            path.write_bytes(data)
+    assert brainbrr.verify(web).corrupt == ()
