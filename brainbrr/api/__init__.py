@@ -39,9 +39,12 @@ from brainbrr.api.look import ls as ls
 from brainbrr.api.look import report as report
 from brainbrr.api.look import show as show
 from brainbrr.api.look import usage as usage
+from brainbrr.api.share import bundle as bundle
+from brainbrr.api.share import lock as lock
 from brainbrr.api.share import pull as pull
 from brainbrr.api.share import push as push
 from brainbrr.api.share import remotes as remotes
+from brainbrr.api.share import unbundle as unbundle
 from brainbrr.eeg.signal.recipe import Recipe as Recipe
 from brainbrr.errors import BrainbrrError as BrainbrrError
 from brainbrr.learn.config import TrainConfig as TrainConfig

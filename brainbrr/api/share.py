@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Unpack
 
 from brainbrr.api.arguments import Location, Place, Selected, place, recipe_of, selection_of
+from brainbrr.core.access import guards
 from brainbrr.core.progress import Progress, Silent
+from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import UsageError
 from brainbrr.loading.windows import WindowSpec
-from brainbrr.share import transfer
+from brainbrr.share import bundle as _bundle
+from brainbrr.share import locks as _locks
+from brainbrr.share import signatures, transfer
+from brainbrr.share.archive import Archive
+from brainbrr.share.bundle import BundleReport
+from brainbrr.share.locks import Lock, LockReport
 from brainbrr.share.transfer import Chosen, TransferReport
 from brainbrr.store import remotes as _remotes
 from brainbrr.store.opening import open_store
-from brainbrr.store.remotes import RemotesReport
+from brainbrr.store.remote import open_remote
+from brainbrr.store.remotes import Remote, RemotesReport
 from brainbrr.store.store import Store
 from brainbrr.views.report import ViewRequest
 from brainbrr.views.select import resolve_corpus
@@ -125,6 +134,7 @@ def pull(
     remote: str | Path | None = None,
     *,
     store: Store | Location = None,
+    lock: str | Path | None = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
     **selected: Unpack[Selected],
 ) -> TransferReport:
@@ -139,6 +149,8 @@ def pull(
         A name of `remotes`, or a path (with a "/") or URL. Default: the only remote.
     store : Store or path-like, optional
         Default: the store that ``brainbrr status`` shows.
+    lock : path-like, optional
+        A file of `lock`: only what it names is accepted, and its recipe is the one that counts.
     progress : Progress
         Is called while the work runs.
     **selected
@@ -171,8 +183,188 @@ def pull(
     opened = at.store_if_there
     found = _remotes.find_or_only(opened, None if remote is None else str(remote))
     source = open_store(found.url, at.settings.host)
-    chosen = _chosen(at, source, selected)
-    return transfer.pull(opened or Store.create(at.location), found, source, chosen, progress=progress)
+    named = None if lock is None else _locks.read_lock(Path(lock))
+    chosen = _chosen(at, source, _as_locked(selected, named))
+    opened = opened or Store.create(at.location)
+    return transfer.pull(opened, found, source, chosen, lock=named, progress=progress)
+
+
+def bundle(
+    out: str | Path,
+    *,
+    store: Store | Location = None,
+    names: bool = False,
+    progress: Progress = Silent(),  # noqa: B008  # stateless
+    **selected: Unpack[Selected],
+) -> BundleReport:
+    """Write a ready view into one archive: its objects, records and catalog, the same bytes for the same view.
+
+    An uncompressed ZIP file that zarr's ZipStore opens (its group ``objects.zarr``) and `unbundle` reads.
+
+    Parameters
+    ----------
+    out : path-like
+        The archive, a new file.
+    store : Store or path-like, optional
+        Default: the store that ``brainbrr status`` shows.
+    names : bool
+        Keep paths, patients and notes. Default: recordings are called by their source's digest, patients by one of
+        those, and the corpus gets another name.
+    progress : Progress
+        Is called while the work runs.
+    **selected
+        Which recordings: `profile`, `split`, `corpus`, `recipe`, `where`, `splits` and `aliases` as for `view`; or
+        ``view``, the digest of a frozen view, or the start of it.
+
+    Returns
+    -------
+    BundleReport
+        What was written.
+
+    Raises
+    ------
+    ViewNotReadyError
+        Not all of it is stored.
+    AccessError
+        The corpus is not open, and the archive's folder was not declared private.
+    UsageError
+        A file is in the way.
+
+    Examples
+    --------
+    >>> report = brainbrr.bundle("smoke.zip", store="store", profile="smoke")
+    >>> report.recordings, report.named
+    (6, False)
+    """
+    at = place(store)
+    chosen = _chosen(at, at.store, selected)
+    return _bundle.bundle(at.store, chosen, Path(out), names=names, progress=progress)
+
+
+def unbundle(
+    file: str | Path,
+    *,
+    store: Store | Location = None,
+    lock: str | Path | None = None,
+    progress: Progress = Silent(),  # noqa: B008  # stateless
+) -> TransferReport:
+    """Put what an archive of `bundle` holds into the store, as `pull` does from a remote.
+
+    Creates the store where there is none. Each object is verified before it appears; running it again continues.
+
+    Parameters
+    ----------
+    file : path-like
+        The archive. Nothing of it is trusted.
+    store : Store or path-like, optional
+        Default: the store that ``brainbrr status`` shows.
+    lock : path-like, optional
+        A file of `lock`: only what it names is accepted.
+    progress : Progress
+        Is called while the work runs.
+
+    Returns
+    -------
+    TransferReport
+        How many objects and bytes came, what was there, and what is damaged or different.
+
+    Raises
+    ------
+    IntegrityError
+        It is no archive of `bundle`, or it is damaged.
+
+    Examples
+    --------
+    >>> report = brainbrr.bundle("given.zip", store="store", profile="smoke")
+    >>> brainbrr.unbundle("given.zip", store="other/store").sent
+    6
+    >>> brainbrr.view("other/store", profile="smoke").state
+    'ready'
+    """
+    at, path = place(store), Path(file)
+    named = None if lock is None else _locks.read_lock(Path(lock))
+    with Archive(path) as archive, tempfile.TemporaryDirectory(prefix="brainbrr-") as mirrors:
+        source = open_remote(archive, Path(mirrors))
+        chosen = _chosen(at, source, {"view": _bundle.view_of_archive(source, path)})
+        opened = at.store_if_there or Store.create(at.location, within=guards(path.absolute().parent))
+        remote = Remote(name=path.name, url=str(path))
+        return transfer.pull(opened, remote, source, chosen, lock=named, direction="unbundle", progress=progress)
+
+
+def lock(
+    out: str | Path | None = None,
+    *,
+    check: str | Path | None = None,
+    store: Store | Location = None,
+    sign: str | Path | None = None,
+    verify: str | Path | None = None,
+    **selected: Unpack[Selected],
+) -> LockReport:
+    """Write what a ready view is, in digests and without names; or compare such a file with the store.
+
+    Parameters
+    ----------
+    out : path-like, optional
+        The lock to write.
+    check : path-like, optional
+        A lock to compare with the store instead. Profile, split and recipe are the lock's where none are given.
+    store : Store or path-like, optional
+        Default: the store that ``brainbrr status`` shows.
+    sign : path-like, optional
+        A private SSH key: also write ``OUT.sig``, by ssh-keygen.
+    verify : path-like, optional
+        With `check`: a file of allowed signers, as ssh-keygen takes it; one of them has to have signed the lock.
+    **selected
+        Which recordings: `profile`, `split`, `corpus`, `recipe`, `where`, `splits` and `aliases` as for `view`; or
+        ``view``, the digest of a frozen view, or the start of it.
+
+    Returns
+    -------
+    LockReport
+        The digest, and each recording that differs.
+
+    Raises
+    ------
+    ViewNotReadyError
+        Not all of what is to be locked is stored.
+    IntegrityError
+        The lock is damaged, or not signed by one of those.
+
+    Examples
+    --------
+    >>> written = brainbrr.lock("smoke.lock", store="store", profile="smoke")
+    >>> found = brainbrr.lock(check="smoke.lock", store="store")
+    >>> found.digest == written.digest, found.differences
+    (True, ())
+    """
+    at = place(store)
+    if (out is None) == (check is None):
+        raise UsageError("either a lock to write (out), or one to check")
+    if check is not None:
+        signed = None if verify is None else signatures.verify(Path(check), Path(verify))
+        named = _locks.read_lock(Path(check))
+        chosen = _chosen(at, at.store, _like(at.store, selected, named))
+        return _locks.check(at.store, chosen.request, named, Path(check), signed_by=signed)
+    view = transfer.view_in(at.store, _chosen(at, at.store, selected))
+    report = _locks.write(view, transfer.catalog_in(at.store, view.corpus), Path(str(out)))
+    if sign is not None:
+        signatures.sign(Path(str(out)), Path(sign))
+    return report
+
+
+def _as_locked(selected: Selected, named: Lock | None) -> Selected:
+    """Return a selection with a lock's recipe where none is given."""
+    if named is None or selected.get("recipe", "default") != "default":
+        return selected
+    return {**selected, "recipe": Recipe.from_identity(named.recipe.fields, name=named.recipe.name)}
+
+
+def _like(store: Store, selected: Selected, named: Lock) -> Selected:
+    """Return a selection with a lock's profile, split, corpus and recipe where none are given."""
+    found = _as_locked(selected, named)
+    corpus = named.corpus if named.corpus in store.corpora() else None
+    own = {name: value for name, value in found.items() if value is not None}
+    return Selected(**{"corpus": corpus, "profile": named.profile, "split": named.split, **own})  # type: ignore[typeddict-item]
 
 
 def _chosen(at: Place, source: Store, selected: Selected) -> Chosen:

@@ -46,7 +46,7 @@ GROUPS = {
     "Data": ("ingest", "ls", "view", "show", "why", "log", "diff", "split"),
     "Learn": ("train", "runs", "evaluate", "predict", "score", "report"),
     "Keep": ("status", "check", "verify", "repair", "gc", "pin", "forget", "recompress"),
-    "Share": ("remote", "push", "pull", "export"),
+    "Share": ("remote", "push", "pull", "bundle", "unbundle", "lock", "export"),
     "Settings": ("config", "recipe", "completion", "bench", "help"),
 }
 """The commands, each in the file of its name."""

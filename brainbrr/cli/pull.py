@@ -8,11 +8,13 @@ import click
 
 from brainbrr.cli.app import Session, command, transfer_options
 from brainbrr.cli.push import table
+from brainbrr.cli.unbundle import LOCK_OPTION
 
 
 @command("pull", exits=(3, 4, 8), example="brainbrr pull lab --profile smoke")
 @click.argument("remote", required=False)
 @transfer_options
+@LOCK_OPTION
 def pull(session: Session, *, remote: str | None, **selected: Any) -> int:
     """Fetch from REMOTE what this store lacks of a profile, or of the frozen VIEW; creates the store if there is none.
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from brainbrr.share.transfer import TransferReport
 
 
+_DONE = {"push": ("sent to", "there"), "pull": ("pulled from", "here"), "unbundle": ("unbundled from", "here")}
+
+
 @command("push", exits=(3, 4, 6, 8), example="brainbrr push lab --profile dev")
 @click.argument("remote")
 @transfer_options
@@ -34,7 +37,7 @@ def push(session: Session, *, remote: str, replace: bool, **selected: Any) -> in
 
 def table(out: Output, report: TransferReport) -> None:
     """Show what travelled, and what did not."""
-    done, at = ("sent to", "there") if report.direction == "push" else ("pulled from", "here")
+    done, at = _DONE[report.direction]
     out.title(f"{many(report.sent, 'object')} {done} {report.remote}, {size(report.n_bytes)}")
     out.pairs(
         [

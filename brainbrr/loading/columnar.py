@@ -6,7 +6,7 @@ Gives what recordings.py and build_index.py give for recordings one by one, bit 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -266,6 +266,19 @@ class StoredRecordings(Recordings):
             entries = sorted(entries, key=lambda each: (each[0], each[1], *_words(words, each), each[4]))
             return [_named(each, split, patient) for each in entries]
         return sorted(_named(each, split, patient) for each in entries)
+
+    def facts(self) -> Iterator[tuple[str, str, str, str, str, str]]:
+        """Yield path, source, content, split, patient and digest of the labels of each one."""
+        arrays, words = self._columns.arrays, self._columns.words
+        yield from zip(
+            self.paths,
+            digests(arrays["source"][self.rows]),
+            digests(self._stored.arrays["content"][self._objects]),
+            (words["split"][code] for code in arrays["split"][self.rows].tolist()),
+            (words["patient"][code] for code in arrays["patient"][self.rows].tolist()),
+            digests(arrays["events"][self.rows]),
+            strict=True,
+        )
 
     # The index
 

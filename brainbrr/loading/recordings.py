@@ -229,9 +229,14 @@ class ViewRecording:
     @property
     def event_digest(self) -> str:
         """SHA-256 of the labels; notes do not count."""
-        labels = self.annotations.to_json()
-        labels.pop("notes", None)
-        return json_digest(labels)
+        return event_digest(self.annotations)
+
+
+def event_digest(annotations: Annotations) -> str:
+    """Return the SHA-256 of labels; notes do not count."""
+    labels = annotations.to_json()
+    labels.pop("notes", None)
+    return json_digest(labels)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ def require_allowed(catalog: Catalog, target: Remote | None, *, what: str) -> No
     fix = Fix(
         "if only people read it who may have the data, declare that once with ",
         (*place, "--private"),
-        "; others must ingest their own copy of the corpus",
+        "; others must ingest their own copy of the corpus, and compare it with a lock, which has no data in it: ",
+        ("lock", "-o", "FILE"),
         *(
             ()
             if terms.access == "credentialed"

@@ -19,9 +19,11 @@ from brainbrr.core.statcache import Host
 from brainbrr.eeg.corpus.terms import strictest
 from brainbrr.eeg.quality.detector import QUALITY_VERSION
 from brainbrr.errors import Fix, IntegrityError, UsageError, ViewNotReadyError
+from brainbrr.share import accept
+from brainbrr.share.locks import Lock
 from brainbrr.share.terms import require_allowed
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import frozen_views, remotes
+from brainbrr.store import frozen_views, remotes, sidecars
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.layers import LayeredStore
 from brainbrr.store.records import Record
@@ -32,6 +34,8 @@ from brainbrr.store.store import Store
 from brainbrr.views.report import ViewReport, ViewRequest
 from brainbrr.views.report import view as view_of
 from brainbrr.views.view import View
+
+_DOING = {"pull": "pulling", "unbundle": "unbundling"}
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,8 @@ def push(
     Where the two catalogs say different things of a recording, the remote's row stays, unless `replace`.
     """
     began = time.monotonic()
-    view = _view(store, chosen)
-    require_allowed(_catalog(store, view.corpus), remote, what=f"sending it to {remote.name}")
+    view = view_in(store, chosen)
+    require_allowed(catalog_in(store, view.corpus), remote, what=f"sending it to {remote.name}")
     target = remotes.open_or_create(remote.url, host, like=store)
     known = view.digest is not None and _has_view(target, view.digest)
     sent = Sent(reused=len(view.recordings)) if known else _send(store, target, view, "pushing", progress)
@@ -98,7 +102,8 @@ def push(
     return _report("push", remote, store, view, sent, differing, "ours" if replace else "the remote's", began)
 
 
-def _catalog(store: Store, corpus: str) -> Catalog:
+def catalog_in(store: Store, corpus: str) -> Catalog:
+    """Return a corpus's catalog. Raises UsageError where there is none: it says who may have the corpus."""
     found = store.catalog(corpus) if corpus in store.corpora() else None
     if found is None:
         raise UsageError(f"nothing is known of corpus {corpus!r}, also not who may have it", where=store.where)
@@ -110,19 +115,33 @@ def _has_view(target: Store, digest: str) -> bool:
     return isinstance(target, RemoteStore) and target.has_view(digest)
 
 
-def pull(store: Store, remote: Remote, source: Store, chosen: Chosen, *, progress: Progress) -> TransferReport:
+def pull(
+    store: Store,
+    remote: Remote,
+    source: Store,
+    chosen: Chosen,
+    *,
+    lock: Lock | None = None,
+    direction: str = "pull",
+    progress: Progress,
+) -> TransferReport:
     """Fetch from `source`, the remote's store, what ours lacks of a view, and its corpus's catalog.
 
-    Where the two catalogs say different things of a recording, the remote's row replaces ours.
+    Where the two catalogs say different things of a recording, the remote's row replaces ours. With a lock, only what
+    it names is accepted.
     """
     began = time.monotonic()
-    view = _view(source, chosen)
-    sent = _send(source, store, view, "pulling", progress)
-    differing, _ = send_catalog(source, store, view.corpus, prefer_source=True)
+    view, forged = view_in(source, chosen), list[Failed]()
+    if lock is not None:
+        view, forged = accept.named_by(lock, view)
+    sent = _send(source, store, view, _DOING[direction], progress)
+    sent.failed += forged
+    keep = accept.rows_of(lock, view) if lock else None
+    differing, _ = send_catalog(source, store, view.corpus, prefer_source=True, keep=keep)
     store.cancel_deletions()
     if chosen.digest is not None and view.state == "ready" and not sent.failed:
         freeze(store, view)
-    return _report("pull", remote, store, view, sent, differing, "the remote's", began)
+    return _report(direction, remote, store, view, sent, differing, "the remote's", began)
 
 
 def fetch(report: ViewReport, progress: Progress) -> bool:
@@ -201,7 +220,7 @@ def _report(
     )
 
 
-def _view(source: Store, chosen: Chosen) -> View:
+def view_in(source: Store, chosen: Chosen) -> View:
     """Open a view of the store that has it; its records come first where they are far away."""
     if chosen.digest is not None:
         digest = _one_view(source, chosen.digest)
@@ -236,14 +255,23 @@ def freeze(target: Store, view: View) -> None:
 # Catalogs
 
 
-def send_catalog(source: Store, target: Store, corpus: str, *, prefer_source: bool) -> tuple[tuple[str, ...], bool]:
+def send_catalog(
+    source: Store,
+    target: Store,
+    corpus: str,
+    *,
+    prefer_source: bool,
+    keep: Callable[[Catalog], Catalog] | None = None,
+) -> tuple[tuple[str, ...], bool]:
     """Merge a corpus's catalog into that of the target; a row names only objects that the target has.
 
-    Return the recordings of which the two differ, and whether there is a new generation.
+    `keep` makes of the source's catalog what is accepted of it. Return the recordings of which the two differ, and
+    whether there is a new generation.
     """
     ours = source.catalog(corpus) if corpus in source.corpora() else None
     if ours is None:
         return (), False
+    ours = keep(ours) if keep else ours
     has = _Holds(target, ours)
     differing: list[str] = []
     before: list[int] = []
@@ -251,7 +279,8 @@ def send_catalog(source: Store, target: Store, corpus: str, *, prefer_source: bo
     def merge(theirs: Catalog | None) -> Catalog:
         differing[:] = _differing(ours, theirs)
         before.append(theirs.seq if theirs else 0)
-        return merged(ours, theirs, has=has, prefer_ours=prefer_source)
+        found = merged(ours, theirs, has=has, prefer_ours=prefer_source)
+        return dataclasses.replace(found, created=sidecars.now())
 
     found = target.publish(corpus, merge)
     return tuple(differing), found.seq != before[0]

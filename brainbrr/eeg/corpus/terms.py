@@ -14,6 +14,10 @@ ACCESS: tuple[Access, ...] = get_args(Access)
 """From open to closed: for everyone; for those who signed the publisher's agreement; for the owner alone."""
 
 
+TERMS = ("access", "terms", "licence")
+"""The settings of a catalog that hold them."""
+
+
 @dataclass(frozen=True)
 class Terms:
     """Who may have a corpus, the page that says so, and its licence."""
@@ -30,8 +34,8 @@ class Terms:
 
     def settings(self) -> dict[str, str]:
         """Return them as a catalog's settings keep them."""
-        found = {"access": self.access, "terms": self.url, "licence": self.licence}
-        return {name: value for name, value in found.items() if value}
+        found = zip(TERMS, (self.access, self.url, self.licence), strict=True)
+        return {name: value for name, value in found if value}
 
     @classmethod
     def of(cls, settings: Mapping[str, str], *, layout: str, synthetic: bool) -> Terms:
@@ -75,8 +79,8 @@ def strictest(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, 
     both = {**second, **first}
     for settings in (first, second):
         if _closed(settings) > _closed(both):
-            both = {name: value for name, value in both.items() if name not in ("access", "terms", "licence")}
-            both |= {name: settings[name] for name in ("access", "terms", "licence") if name in settings}
+            both = {name: value for name, value in both.items() if name not in TERMS}
+            both |= {name: settings[name] for name in TERMS if name in settings}
     return both
 
 
