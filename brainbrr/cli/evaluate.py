@@ -95,7 +95,8 @@ def table(out: Output, report: EvaluateReport) -> None:
     out.table(head, rows, whole=head[2:])
     about(out, found)
     thresholds = f"{found['threshold']:.4g}, line length {found['baseline']['threshold']:.4g}"
-    out.pairs([("thresholds", f"{thresholds}, from {found['threshold_from']}"), ("weights", found["weights"])])
+    facts = [("thresholds", f"{thresholds}, from {found['threshold_from']}"), ("weights", found["weights"])]
+    out.pairs([*facts, ("lock digest", f"{found['lock_digest']}: see `brainbrr lock`")])
     if mined := found.get("hard_negatives"):
         n, of = many(mined["false_alarms"], "false alarm"), many(mined["recordings"], "recording")
         out.note(f"{mined['file']}: {n} in {of} of the training")

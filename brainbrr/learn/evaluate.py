@@ -30,6 +30,7 @@ from brainbrr.scoring.calibration import NO_CALIBRATION, Calibration, reliabilit
 from brainbrr.scoring.events import EventRule, Scored, events_of, known_steps
 from brainbrr.scoring.metrics import SCORER, Judged, metrics, outcomes_at
 from brainbrr.store.store import Store
+from brainbrr.views.facts import lock_digest_of
 from brainbrr.views.splits import Aliases
 from brainbrr.views.view import View
 
@@ -40,6 +41,8 @@ class EvaluateReport:
 
     run: Path
     view_digest: str
+    lock_digest: str
+    """The digest of the view's lock: the same recordings, however their patients are called and windows are cut."""
     metrics: dict[str, Any]
     scorer: str
     recordings: list[dict[str, Any]] = field(default_factory=list)
@@ -96,6 +99,7 @@ def evaluate(
         "profile": view.profile,
         "split": view.split,
         "synthetic": view.synthetic,
+        "lock_digest": lock_digest_of(view),
         "threshold_from": thresholds.chosen,
         "tuning": thresholds.tuning or None,
         "weights": opened.which(weights),
@@ -122,7 +126,8 @@ def evaluate(
     }
     _save(opened, view, scored, saved, thresholds, rule)
     write_report(opened, view.split, saved, _example(scored, baseline, thresholds, rule))
-    return EvaluateReport(run=run, view_digest=str(view.digest), metrics=found, scorer=SCORER, recordings=rows)
+    digests = {"view_digest": str(view.digest), "lock_digest": found["lock_digest"]}
+    return EvaluateReport(run=run, **digests, metrics=found, scorer=SCORER, recordings=rows)
 
 
 def _mine(

@@ -111,6 +111,7 @@ def _scored_on(scored: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("scored on", f"corpus {scored['corpus']}, profile {found['profile']}, split {found['split']}: {hours}"),
         ("seizures", str(found["seizures"])),
         ("view digest", str(scored["view_digest"])),
+        ("lock digest", found.get("lock_digest", "not recorded")),
         ("weights", found["weights"]),
     ]
     if found["unlabelled"]:

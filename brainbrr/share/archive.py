@@ -141,7 +141,7 @@ def _parts_of(file: BinaryIO, path: Path) -> dict[str, _Part]:
         file.seek(at)
         if entry.header_offset != at or file.read(len(expected)) != expected:
             what = f"the archive's list and its entry {_shown(entry)} disagree"
-            raise IntegrityError(what, where=path, fix="use an archive of `brainbrr bundle`, as it was written")
+            raise IntegrityError(what, where=path, fix="use the archive as it was bundled")
         at, last = at + len(expected), entry.filename
         parts[last] = _Part(at, entry.file_size, entry.CRC)
         at += entry.file_size
