@@ -10,6 +10,7 @@ Knows nothing of what the numbers measure.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import os
 import re
@@ -137,6 +138,11 @@ def key_of(*, source: str, recipe: str) -> str:
 def sha256(data: bytes | bytearray | memoryview) -> str:
     """Return the SHA-256 of bytes as 64 hex digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def keyed(key: bytes, data: bytes) -> bytes:
+    """Return the HMAC-SHA-256 of bytes."""
+    return hmac.digest(key, data, "sha256")
 
 
 def json_digest(value: Any) -> str:

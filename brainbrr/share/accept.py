@@ -15,6 +15,8 @@ from brainbrr.store.send import Failed
 from brainbrr.views.facts import Fact, facts, refused
 from brainbrr.views.view import View
 
+_CODE = "not-locked"
+
 
 def named_by(lock: Lock, view: View) -> tuple[View, list[Failed]]:
     """Return what of a view a lock names, and the recordings that it names otherwise; others are left out.
@@ -27,8 +29,8 @@ def named_by(lock: Lock, view: View) -> tuple[View, list[Failed]]:
         )
     reasons = {fact: lock.refuses(fact) for fact in facts(view)}
     named = [fact for fact, reason in reasons.items() if reason is None]
-    failed = [Failed(fact.path, reason) for fact, reason in reasons.items() if reason not in (None, EXTRA)]
-    failed += [Failed(each.recording, each.reason) for each in regrouped(lock, named)]
+    failed = [Failed(fact.path, _CODE, reason) for fact, reason in reasons.items() if reason not in (None, EXTRA)]
+    failed += [Failed(each.recording, _CODE, each.reason) for each in regrouped(lock, named)]
     kept = {fact.path for fact in named} - {each.recording for each in failed}
     missing: tuple[Missing, ...] = ()
     if (view.profile, view.split, view.selection) == ("full", None, {}):

@@ -35,7 +35,6 @@ from brainbrr.store.formats import ARRAY_FILE, SHARD_FILE
 from brainbrr.store.layout import GROUP
 from brainbrr.store.places import scheme_of
 from brainbrr.store.records import Record
-from brainbrr.store.remote import index_bytes
 from brainbrr.store.remotes import Remote
 from brainbrr.store.send import verified_shard
 from brainbrr.store.sidecars import Findings, named_view
@@ -235,7 +234,7 @@ def _parts(view: View, catalog: Catalog, like: Store, progress: Progress) -> Par
         add(path, path.read_bytes)
     add(layout.view(digest), _checksummed(named_view(digest, view.to_json())))
     small.append(layout.view(digest))
-    add(layout.index, lambda: index_bytes(path.relative_to(layout.root).as_posix() for path in small))
+    add(layout.index, lambda: catalogs.index_bytes(path.relative_to(layout.root).as_posix() for path in small))
     return parts
 
 

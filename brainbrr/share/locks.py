@@ -7,8 +7,6 @@ none learns nothing.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -21,7 +19,7 @@ from pydantic import Field
 
 from brainbrr.core import files, models
 from brainbrr.core.access import Guard, write_file
-from brainbrr.core.digest import canonical_json, key_of
+from brainbrr.core.digest import canonical_json, key_of, keyed, sha256
 from brainbrr.core.models import Count, Digest32, Digest64, Many, Stored
 from brainbrr.eeg.corpus.terms import Terms
 from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
@@ -96,7 +94,7 @@ def lock_of(view: View, catalog: Catalog) -> Lock:
     view.require_ready()
     known = facts(view)
     secrets = [_secret(_record(view.store, fact, view.recipe.digest)) for fact in known]
-    key = hashlib.sha256(b"".join(secrets)).digest()[:16]
+    key = bytes.fromhex(sha256(b"".join(secrets))[:32])
     entries = [
         (*each, _tag(key, fact.path), _wrapped(key, secret).hex())
         for each, fact, secret in zip(anonymous(known), known, secrets, strict=True)
@@ -128,17 +126,17 @@ def _record(store: Store, fact: Fact, recipe: str) -> Record:
 
 def _secret(record: Record) -> bytes:
     """Return what only the samples of a recording tell: exact sums over them, and the checksums of its tiles."""
-    return hashlib.sha256(canonical_json(["lock", record.statistics, record.checks])).digest()
+    return bytes.fromhex(sha256(canonical_json(["lock", record.statistics, record.checks])))
 
 
 def _wrapped(key: bytes, secret: bytes) -> bytes:
     """Return a key under a secret, or the key again."""
-    pad = hmac.digest(secret, b"key", "sha256")
+    pad = keyed(secret, b"key")
     return bytes(a ^ b for a, b in zip(key, pad[:16], strict=True))
 
 
 def _tag(key: bytes, path: str) -> str:
-    return hmac.new(key, path.encode(), "sha256").hexdigest()[:16]
+    return keyed(key, path.encode())[:8].hex()
 
 
 def read_lock(path: Path) -> Lock:
