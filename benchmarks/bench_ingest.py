@@ -20,7 +20,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -217,8 +216,7 @@ def _workers(parts: set[str], n: int, repeats: int, folder: Path) -> Iterator[Ro
 def _ingest(edfs: list[Path], into: Path, n_workers: int) -> float:
     """Hash and build all; return the recordings per second from when every worker had ended its first."""
     location = Store.create(into / "store").location
-    with ThreadPoolExecutor(n_workers) as threads:
-        tasks = list(threads.map(partial(task_of, recipe=RECIPE), edfs))
+    tasks = [task_of(edf) for edf in edfs]
     ended: list[float] = []
     builder = Builder.for_ingest(location, edfs[0].parent, RECIPE)
     for _, built in build_all(tasks, builder, engine=local_engine(n_workers, len(tasks))):

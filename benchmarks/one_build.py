@@ -8,6 +8,7 @@ A process of its own, since the peak of a process never falls.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,23 +17,28 @@ from measuring import cost_of, peak_mb
 from threadpoolctl import threadpool_limits
 
 import brainbrr.ingest.ready  # noqa: F401  # as a worker is
-from brainbrr.core.digest import key_of, source_digest
+from brainbrr.core.digest import xxh3_128
 from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.ingest.build import Task, build
+from brainbrr.ingest.build import Builder, Built, Identified, Task
 from brainbrr.store.store import Store
 
 
-def task_of(edf: Path, recipe: Recipe) -> Task:
-    """Hash a file; return the build that it needs."""
-    source = source_digest(edf)
-    key = key_of(source=source, recipe=recipe.digest)
-    return Task(edf.name, edf, source, edf.stat().st_size, key, accept=())
+def task_of(edf: Path) -> Task:
+    """Return the build of a file that nothing is known of, as `ingest` sends it to a worker."""
+    return Task(edf.name, edf, None, edf.stat().st_size, xxh3_128(os.fsencode(edf)))
 
 
 def ours(edf: Path, folder: Path, recipe: Recipe) -> Callable[[], object]:
     """Make a store in a folder; return what takes one EDF all the way into it, hash to fsync."""
-    location = Store.create(folder / "store").location
-    return lambda: build(location, task_of(edf, recipe), recipe)
+    builder = Builder.for_ingest(Store.create(folder / "store").location, edf.parent, recipe)
+
+    def run() -> object:
+        found = builder(task_of(edf))
+        if not (isinstance(found, Identified) and isinstance(found.outcome, Built)):
+            raise RuntimeError(found)
+        return found
+
+    return run
 
 
 def main() -> None:

@@ -78,6 +78,9 @@ def _refuse_inexact(value: Any) -> None:
             if not isinstance(name, str):
                 raise TypeError(f"canonical JSON takes text as names, not {name!r}")
             _refuse_inexact(item)
+    elif type(value) is list and value and set(map(type, value)) == {int}:  # thousands in a record
+        _refuse_inexact(max(value))
+        _refuse_inexact(min(value))
     elif isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         for item in value:
             _refuse_inexact(item)

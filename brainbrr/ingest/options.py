@@ -39,7 +39,7 @@ class IngestOptions:
     recipe : Recipe
         What the stored numbers are.
     workers : int, optional
-        Threads that hash (two for each worker) and processes that build. Default: all cores.
+        Processes that hash and build. Default: all cores.
     engine : Engine, optional
         Where recordings are built. Default: `workers` processes on this machine.
     labels : {"found", "optional", "none"}

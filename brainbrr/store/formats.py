@@ -333,6 +333,8 @@ def read_array(folder: Path) -> tuple[ArrayMeta, Codec]:
 
 def recorded(block: Int16, meta: ArrayMeta, *, first: int) -> Int16:
     """Return the samples of a block that are in no gap; its first one is sample `first` of the array."""
+    if not meta.gaps:
+        return block
     there = np.ones(block.shape[1], dtype=np.bool_)
     for start, stop in meta.gaps:
         there[max(start - first, 0) : max(stop - first, 0)] = False
@@ -349,6 +351,8 @@ def check_fill(block: Int16, meta: ArrayMeta, *, first: int, where: object) -> N
             raise IntegrityError("a gap holds samples", where=where)
     block = recorded(block, meta, first=first)
     if not block.shape[1]:
+        return
+    if not meta.absent and block.min() > FILL:
         return
     lowest, highest = block.min(axis=1), block.max(axis=1)
     for name, low, high in zip(meta.channels, lowest, highest, strict=True):
