@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import re
@@ -368,12 +369,15 @@ def _said(kind: str, data: bytes) -> Any:
     return {name: value for name, value in fields.items() if name not in ("provenance", "created", "by", "sha256")}
 
 
-def torture(specimens: list[Specimen], *, n_damages: int, seed: int) -> tuple[Counter[tuple[str, str]], list[str]]:
-    """Damage at random; return how often each kind had each damage, and everything that went wrong."""
+def torture(
+    specimens: list[Specimen], *, n_damages: int, seed: int, seconds: float = math.inf
+) -> tuple[Counter[tuple[str, str]], list[str]]:
+    """Damage at random, so often or so long; return how often each kind had each damage, and all that went wrong."""
+    until = time.monotonic() + seconds
     chance = random.Random(seed)
     done: Counter[tuple[str, str]] = Counter()
     missed: list[str] = []
-    while sum(done.values()) < n_damages:
+    while sum(done.values()) < n_damages and time.monotonic() < until:
         specimen = chance.choice(specimens)
         kind = chance.choice(sorted(set(specimen.kinds.values())))
         name = chance.choice([name for name, its in specimen.kinds.items() if its == kind])
@@ -418,11 +422,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--damages", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="end after this time, whatever was done by then"
+    )
     asked = parser.parse_args()
     print(f"damages: seed {asked.seed}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        done, missed = torture(specimens(Path(folder)), n_damages=asked.damages, seed=asked.seed)
+        done, missed = torture(specimens(Path(folder)), n_damages=asked.damages, seed=asked.seed, seconds=asked.seconds)
     refused = sum(n for (kind, _), n in done.items() if kind == "refused by name")
     kinds = {kind: sum(n for (k, _), n in done.items() if k == kind) for kind in (*KINDS, *FOLDERS)}
     print(f"  {', '.join(f'{n} {kind}' for kind, n in kinds.items())}")
