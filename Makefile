@@ -137,6 +137,7 @@ torture: setup   ## all that can go wrong, at full length (one to two hours on 2
 	$(BIN)/python tests/torture/random_kills.py --kills 2000
 	$(BIN)/python tests/torture/damages.py --damages 10000
 	$(BIN)/python tests/torture/forgotten.py
+	$(BIN)/python tests/torture/forgotten.py --elsewhere
 	$(BIN)/python tests/torture/transfers.py
 	BRAINBRR_TORTURE=1 $(BIN)/python -m pytest -q tests/share/test_faults.py tests/share/test_at_a_url.py
 	$(BIN)/python tests/torture/stampede.py --processes 32

@@ -1,7 +1,8 @@
 """`forget` after a kill at every failpoint: `python tests/torture/forgotten.py` looks for the samples that are left.
 
-What is killed: an ingest, one by a SLURM job, one by Dask, and the staging of a view. Then `forget` (or, where nothing
-was published, the `gc` that its error names) runs, and no file outside the corpus may hold a run of the signal.
+What is killed: an ingest, one by a SLURM job, one by Dask, and the staging of a view; with --elsewhere, in another pid
+namespace. Then `forget` (or, where nothing was published, the `gc` that its error names) runs, and no file outside the
+corpus may hold a run of the signal.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent))
 
-from helpers.killed import killed
+from helpers.killed import killed, killed_elsewhere
 from helpers.support import EVERYTHING
 from helpers.works import InPlace
 
@@ -26,6 +28,7 @@ import brainbrr
 from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.engines.dask import Dask
 from brainbrr.errors import UsageError
+from brainbrr.store import leases
 from brainbrr.store.store import Store
 from brainbrr.views.retention import collect, forget
 from brainbrr.views.stage import stage
@@ -115,7 +118,16 @@ def forgotten(place: Place) -> tuple[str, ...]:
         return collect(store, yes=True, grace_s=0, staged=staged).unproven
 
 
-def kills(folder: Path, names: list[str], step: int) -> Iterator[tuple[str, str, list[str], tuple[str, ...]]]:
+def age(store: Path) -> None:
+    """Let leases and drafts be older than a lease lives: of another container nothing else says that it has ended."""
+    then = time.time() - 2 * leases.TTL_S
+    for path in (*store.glob("leases/*"), *store.glob("tmp/**/*")):
+        os.utime(path, (then, then), follow_symlinks=False)
+
+
+def kills(
+    folder: Path, names: list[str], step: int, *, elsewhere: bool
+) -> Iterator[tuple[str, str, list[str], tuple[str, ...]]]:
     """Yield each kill with its operation and point, the files that hold signal, and what is said to be left."""
     write_corpus(folder / "corpus" / "demo", n_recordings=2, seconds=(11, 12))
     whole = Place(folder / "whole")
@@ -133,8 +145,11 @@ def kills(folder: Path, names: list[str], step: int) -> Iterator[tuple[str, str,
             place.folder.mkdir()
             if there:
                 _prepare(place, hidden if name == "ingest of more" else None)
-            point = killed(lambda operation=operation, place=place: operation(place), at)
+            kill = killed_elsewhere if elsewhere else killed
+            point = kill(lambda operation=operation, place=place: operation(place), at)
             if point is not None:
+                if elsewhere:
+                    age(place.store)
                 left = forgotten(place)
                 yield name, point, holding(place.folder, runs), left
             shutil.rmtree(place.folder)
@@ -156,10 +171,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("operations", nargs="*", metavar="OPERATION", help=", ".join(OPERATIONS))
     parser.add_argument("--step", type=int, default=1, help="kill at each n-th failpoint only")
+    parser.add_argument("--elsewhere", action="store_true", help="kill in another pid namespace, as of a container")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
-        done = list(kills(Path(folder), asked.operations or list(OPERATIONS), asked.step))
+        done = list(kills(Path(folder), asked.operations or list(OPERATIONS), asked.step, elsewhere=asked.elsewhere))
     for name, n in Counter(name for name, *_ in done).items():
         print(f"  {name}: {n} kills at {len({point for each, point, *_ in done if each == name})} failpoints")
     bad = [each for each in done if each[2] or each[3]]
