@@ -25,7 +25,7 @@ from brainbrr.ingest.build import Builder, Built, Task
 from brainbrr.ingest.options import ACCEPT
 from brainbrr.store import copy
 from brainbrr.store.catalog import Row
-from brainbrr.store.damage import Restored
+from brainbrr.store.damage import Restored, succeeds
 from brainbrr.store.frozen_views import frozen_digest
 from brainbrr.store.integrity import verify_record, verify_record_file
 from brainbrr.store.restore import place_file
@@ -211,15 +211,20 @@ class Rebuild:
 
     def _restore(self, each: Wanted) -> Restored | Origin:
         """Restore a key from the other store, or return the origin that it can be built from."""
-        store, source = self._store, self._source
-        if each.record and not each.whole and _is_there(store, each):
+        store, source, key = self._store, self._source, each.key
+
+        def is_there() -> bool:
+            return each.content in (None, verify_record(store, key).content)
+
+        if each.record and not each.whole and succeeds(is_there):
             return Restored("restored", "another process stored it meanwhile")
         ingredients: Ingredients | RecordingError
         try:
             ingredients = self._provenance.made_from(each.key)  # while its record is still there to say it
         except RecordingError as error:
             ingredients = error
-        same = each.record and source is not None and _same(store, source, each.key)
+        # a store that has the same wrong record is of no help
+        same = each.record and source is not None and succeeds(lambda: store.record(key) == source.record(key))
         if each.record and (moved := store.quarantine("record", each.key)) and each.whole:
             self._aside[each.key] = moved
         if source is not None and not same and _copied(store, source, each, ingredients):
@@ -228,22 +233,6 @@ class Rebuild:
             return self._provenance.locate(ingredients)
         except RecordingError as error:
             return Restored("not restored", error.what, error.fix)
-
-
-def _is_there(store: Store, each: Wanted) -> bool:
-    """Say whether a key that was damaged or gone is whole now: other processes write meanwhile."""
-    try:
-        return each.content in (None, verify_record(store, each.key).content)
-    except (BrainbrrError, OSError):
-        return False
-
-
-def _same(store: Store, source: Store, key: str) -> bool:
-    """Say whether the other store has the same wrong record."""
-    try:
-        return store.record(key) == source.record(key)
-    except (BrainbrrError, OSError):
-        return False
 
 
 def _copied(store: Store, source: Store, each: Wanted, ingredients: Ingredients | RecordingError) -> bool:

@@ -26,10 +26,10 @@ from brainbrr.eeg.quality.detector import QUALITY_VERSION
 from brainbrr.errors import BrainbrrError, Fix, IntegrityError, RecordingError, UsageError
 from brainbrr.ingest.examine import keep_findings
 from brainbrr.ingest.provenance import Provenance, Rebuild, Wanted
-from brainbrr.store import deletion, frozen_views, reader
+from brainbrr.store import create, deletion, frozen_views, reader
 from brainbrr.store.checks import Inspection, Scope, inspect_store
 from brainbrr.store.copy import copy_small_file
-from brainbrr.store.damage import REPAIR, REPAIR_LATER, Damage, Kind, Outcome, RepairResult, Restored
+from brainbrr.store.damage import REPAIR, REPAIR_LATER, Damage, Kind, Outcome, RepairResult, Restored, succeeds
 from brainbrr.store.integrity import Depth, decode_object, verify_folder, verify_record
 from brainbrr.store.restore import (
     place_file,
@@ -37,8 +37,6 @@ from brainbrr.store.restore import (
     repair_catalogs,
     repair_small_files,
     restore_group,
-    restore_mark,
-    succeeds,
     take_catalog,
 )
 from brainbrr.store.store import Store
@@ -147,7 +145,7 @@ class _Repair:
             restore_group(self._store, each.name)
             self._report(each, "restored", "written again")
         for each in kinds["format"]:
-            restore_mark(self._store)
+            create.rewrite_mark(self._store.layout)
             self._report(each, "restored", "written again")
         behind = [each for each in kinds["catalog"] if self._store.path_of(*each.subject).parent.is_symlink()]
         for each in behind:

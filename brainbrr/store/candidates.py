@@ -47,10 +47,9 @@ class Candidates:
 
 
 def clock_ns(layout: Layout) -> int:
-    """Return the time by the clock of the store's file system."""
-    with files.writing(layout.root, n_bytes=1), layout.scratch() as path:
-        files.write(path, b"", durable=False)
-        return path.stat().st_mtime_ns
+    """Return the time by the clock of the store's file system. Raises UsageError where it cannot be written."""
+    with files.writing(layout.root, n_bytes=1):
+        return layout.clock_ns()
 
 
 def since_ns(layout: Layout, kind: str, name: str, now_ns: int) -> int | None:

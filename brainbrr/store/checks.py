@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from brainbrr.core.statistics import Statistics
 from brainbrr.core.threads import cores, one_blas_thread
 from brainbrr.errors import BrainbrrError, IntegrityError
 from brainbrr.store import access, create, deletion
-from brainbrr.store.damage import Collector, Damage
+from brainbrr.store.damage import Collector, Damage, succeeds
 from brainbrr.store.formats import CRC_BYTES, FILL, ArrayMeta, crc32c, recorded
 from brainbrr.store.integrity import (
     Depth,
@@ -267,7 +268,8 @@ class _Records:
                 foreign = self._foreign(name)
                 if foreign is not None:
                     self.foreign[name] = Bound.of(foreign)
-                    collector = self._misplaced if self._is_bound(foreign) else self._broken
+                    is_bound = succeeds(partial(verify_binding, self._store, foreign))
+                    collector = self._misplaced if is_bound else self._broken
             collector += damage
 
     def _foreign(self, name: str) -> Record | None:
@@ -279,13 +281,6 @@ class _Records:
         except (BrainbrrError, OSError):
             return None
         return record
-
-    def _is_bound(self, record: Record) -> bool:
-        try:
-            verify_binding(self._store, record)
-        except (BrainbrrError, OSError):
-            return False
-        return True
 
 
 def check_sums(record: Record, sums: str | None) -> None:

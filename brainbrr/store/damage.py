@@ -5,7 +5,7 @@ Reads no store: `checks` finds damage, `brainbrr.ingest.repair` acts on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -87,6 +87,15 @@ class Collector(list[Damage]):
     def names(self, kind: Kind) -> set[str]:
         """Return the names of the damaged things of a kind."""
         return {each.name for each in self if each.kind == kind}
+
+
+def succeeds(action: Callable[[], object]) -> bool:
+    """Say whether an action raises nothing, and returns nothing or something true."""
+    try:
+        result = action()
+    except (BrainbrrError, OSError):
+        return False
+    return result is None or bool(result)
 
 
 Outcome = Literal["restored", "moved aside", "kept apart", "not restored", "left"]

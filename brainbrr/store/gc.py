@@ -148,8 +148,7 @@ def _leftovers(layout: Layout, now_ns: int) -> list[Path]:
     """Return what dead writers left in `tmp/`, and what was not touched there for a week."""
     dead = set(leases.writers(layout).dead)
     for path in (layout.root / "tmp").glob("*"):
-        newest = max((_touched_ns(each) for each in (path, *path.glob("*"))), default=now_ns)
-        if now_ns - newest > TMP_OF_OTHERS_S * _NS:
+        if now_ns - leases.written_ns(path) > TMP_OF_OTHERS_S * _NS:
             dead.add(path)
     return sorted(dead)
 
@@ -158,13 +157,6 @@ def _unproven(layout: Layout, leftovers: Collection[Path] = ()) -> tuple[str, ..
     """Return what writers left in `tmp/` that are neither known to run nor to have ended, each with the reason."""
     left = (path for path in leases.writers(layout).unknown if path not in leftovers)
     return tuple(f"tmp/{path.name}: {leases.UNKNOWN}" for path in left)
-
-
-def _touched_ns(path: Path) -> int:
-    try:
-        return path.lstat().st_mtime_ns
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
 
 
 class _Survey:
@@ -274,7 +266,7 @@ class _Collection:
     def _is_old(self, path: Path, now_ns: int) -> bool:
         """Say whether a view's file was frozen long enough ago."""
         age_s = self._views_older_than_s
-        return age_s is not None and 0 < _touched_ns(path) <= now_ns - age_s * _NS
+        return age_s is not None and 0 < leases.written_ns(path) <= now_ns - age_s * _NS
 
 
 def _as_deleted(found: Mapping[tuple[str, str], Unneeded], receipts: list[Receipt]) -> dict[tuple[str, str], Unneeded]:

@@ -492,6 +492,12 @@ class Layout:
             except (IsADirectoryError, PermissionError):  # the latter is what POSIX says of a folder
                 shutil.rmtree(path)
 
+    def clock_ns(self) -> int:
+        """Return the time by the clock of the store's file system: the clocks of hosts differ."""
+        with self.scratch() as path:
+            files.write(path, b"", durable=False)
+            return path.stat().st_mtime_ns
+
     def drafts(self) -> list[Path]:
         """Return what is in `tmp/`, of living writers and dead ones."""
         return [self.root / "tmp" / name for name in _names(self.root / "tmp")]

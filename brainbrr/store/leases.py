@@ -86,9 +86,7 @@ def holding(layout: Layout, *, ttl_s: float = TTL_S) -> Iterator[Callable[[str],
 def living(layout: Layout, keys: Collection[str], *, ttl_s: float = TTL_S) -> set[str]:
     """Return those of some keys that a living process builds; none where the store cannot be written."""
     try:
-        with layout.scratch() as temporary:
-            files.write(temporary, b"", durable=False)
-            now_ns = temporary.stat().st_mtime_ns
+        now_ns = layout.clock_ns()
     except OSError:
         return set()
     return {key for key in keys if (lease := _read(layout.lease(key))) and lease.lives(now_ns, ttl_s)}
@@ -119,7 +117,7 @@ def writers(layout: Layout, *, ttl_s: float = TTL_S) -> Writers:
     unknown: list[Path] = []
     for path in layout.drafts():
         process = path.name.rpartition("-")[0]
-        if is_dead(path.name) or (process in ended and now_ns - _written_ns(path) >= ttl_s * 1e9):
+        if is_dead(path.name) or (process in ended and now_ns - written_ns(path) >= ttl_s * 1e9):
             dead.append(path)
         elif process != own_name():
             here = process.partition("-")[0] == own_name().partition("-")[0]
@@ -130,14 +128,12 @@ def writers(layout: Layout, *, ttl_s: float = TTL_S) -> Writers:
 def _clock_ns(layout: Layout) -> int:
     """Return the time by the clock of the store's file system, by this host's where the store cannot be written."""
     try:
-        with layout.scratch() as temporary:
-            files.write(temporary, b"", durable=False)
-            return temporary.stat().st_mtime_ns
+        return layout.clock_ns()
     except OSError:
         return time.time_ns()
 
 
-def _written_ns(path: Path) -> int:
+def written_ns(path: Path) -> int:
     """Return when a file, or the newest file of a folder, was last written; 0 when it is gone."""
     newest = 0
     for each in (path, *path.glob("*")):

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -194,11 +193,13 @@ class _Copying:
                 del self.failed[subject]
 
     def _each(self, kind: Kind, names: Iterable[str]) -> int:
-        copy = _COPY.get(kind) or partial(_small_file, kind)
         n_copied = 0
         for name in sorted(names):
             try:
-                copy(self._store, self._target, name)
+                if kind in _COPY:
+                    _COPY[kind](self._store, self._target, name)
+                else:
+                    copy_small_file(self._store, self._target, kind, name)
                 n_copied += 1
             except (IntegrityError, UsageError) as error:
                 self.failed[kind, name] = error
@@ -208,7 +209,3 @@ class _Copying:
 
 
 _COPY: dict[Kind, Callable[[Store, Store, str], object]] = {"record": copy_record, "catalog": copy_catalog}
-
-
-def _small_file(kind: Kind, source: Store, target: Store, name: str) -> None:
-    copy_small_file(source, target, kind, name)

@@ -19,8 +19,8 @@ from brainbrr.core.digest import sha256
 from brainbrr.core.failpoints import reach
 from brainbrr.errors import BrainbrrError, Fix, IntegrityError
 from brainbrr.store import catalog as catalogs
-from brainbrr.store import copy, create, generation, sidecars
-from brainbrr.store.damage import Damage, Kind, RepairResult, Restored
+from brainbrr.store import copy, generation, sidecars
+from brainbrr.store.damage import Damage, Kind, RepairResult, Restored, succeeds
 from brainbrr.store.deletion import remove
 from brainbrr.store.layout import Layout
 from brainbrr.store.references import verify_small_file
@@ -61,11 +61,6 @@ def restore_group(store: Store, name: str) -> None:
     store.layout.make_folder(folder)
     files.refuse_link(folder)
     store.layout.ensure_group(folder)
-
-
-def restore_mark(store: Store) -> None:
-    """Write format.json again."""
-    create.rewrite_mark(store.layout)
 
 
 def replace_generation(store: Store, corpus: str, seq: int, data: bytes) -> None:
@@ -147,15 +142,6 @@ def _is_whole(store: Store, kind: Kind, name: str) -> bool:
     if not succeeds(lambda: verify_small_file(store, kind, name)):
         return False
     return kind != "pin" or succeeds(lambda: verify_small_file(store, "view", name))
-
-
-def succeeds(action: Callable[[], object]) -> bool:
-    """Say whether an action raises nothing, and returns nothing or something true."""
-    try:
-        result = action()
-    except (BrainbrrError, OSError):
-        return False
-    return result is None or bool(result)
 
 
 @dataclass(frozen=True)
@@ -286,10 +272,6 @@ class _Catalog:
             return None
         return data if sha256(data) == digest else None
 
-    def _acknowledge(self, seq: int) -> None:
-        digest = catalogs.generation(self._layout, self._corpus, seq)[1]
-        catalogs.acknowledge(self._layout, self._corpus, seq, digest)
-
     def _complete(self, seqs: list[int]) -> dict[int, int]:
         """Return those generations of which all rows can be read, and the base of each."""
         found: dict[int, int] = {}
@@ -313,11 +295,11 @@ class _Catalog:
         """Write an acknowledgement or a cut again, from its generation."""
         self._layout.quarantine(self._layout.path_of("catalog", each.damage.name))
         try:
-            catalog, _ = catalogs.generation(self._layout, self._corpus, each.seq)
+            catalog, digest = catalogs.generation(self._layout, self._corpus, each.seq)
         except IntegrityError:
             return RepairResult(each.damage, "moved aside", "its generation is not there")
         if each.kind == "ack.json":
-            self._acknowledge(each.seq)
+            catalogs.acknowledge(self._layout, self._corpus, each.seq, digest)
         elif catalog.parent is not None:
             catalogs.cut(self._layout, self._corpus, each.seq, sidecars.now())
         return RepairResult(each.damage, "restored", "written again from its generation")

@@ -108,5 +108,5 @@ def test_a_record_that_nothing_here_names_is_not_taken_from_another_store(
     record.chmod(0o600)
     record.write_bytes(b"{}")
     store, other = (brainbrr.open_store(tmp_path / name) for name in ("store", "other"))
-    [result] = brainbrr.repair(store, source=other).mended
+    [result] = brainbrr.repair(store, source=other).results
     assert result.outcome == "not restored" and "no catalog and no frozen view says" in result.how
