@@ -270,6 +270,7 @@ def push(folder: Path, n: int, seconds: int, rounds: int) -> None:
                 began = time.perf_counter()
                 run()
                 found[name].append(n_bytes / 1e6 / (time.perf_counter() - began))
+                print(f"{name}: {found[name][-1]:.1f} MB/s", file=sys.stderr, flush=True)
         with proxy(port) as seen:
             os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{seen.port}"
             brainbrr.push(f"s3://{BUCKET}/push-0", store=many)

@@ -20,6 +20,11 @@ BLOCK_BYTES = 1 << 24
 """The most that one request reads: a lost connection costs no more."""
 
 _SCHEMES = ("s3", "gs", "az", "https", "http")
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, and AWS_ENDPOINT_URL for a server of others",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN",
+}
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _MOST_NAMES = 20_000_000
 _TRIES, _FIRST_WAIT_S = 5, 0.2
@@ -245,4 +250,5 @@ def open_place(url: str) -> Place:
         return Place(url, from_url(url, **options))
     except Exception as error:  # whatever obstore makes of its configuration
         what = without_query(str(error).partition("\n")[0])[:200]
-        raise UsageError(f"this place cannot be opened: {what}", where=url) from error
+        fix = f"set {_CREDENTIALS[scheme_of(url) or '']} in the environment" if scheme_of(url) in _CREDENTIALS else None
+        raise UsageError(f"this place cannot be opened: {what}", where=url, fix=fix) from error
