@@ -395,6 +395,7 @@ def evaluate(
     weights: Literal["best", "last"] = "best",
     tune_rule: bool = False,
     hard_negatives: Location = None,
+    szcore: Iterable[str] = (),
     store: Store | Location = None,
     runs: Location = None,
     progress: Progress = Silent(),  # noqa: B008  # stateless
@@ -425,6 +426,9 @@ def evaluate(
     hard_negatives : path-like, optional
         A file to write: the false alarms on the recordings of the training, which ``train.hard_negatives`` of a next
         training reads.
+    szcore : iterable of str
+        Parameters of timescoring to change: ``["tolerance_start_s=0", "min_overlap=0.5"]``; also ``tolerance_end_s``,
+        ``max_event_s`` and ``merge_gap_s``. Every score names them.
     store : Store or path-like, optional
         Where splits are opened. Default: the store of `view`, else the one that ``brainbrr status`` shows.
     runs : path-like, optional
@@ -470,6 +474,7 @@ def evaluate(
         weights=weights,
         tune_rule=tune_rule,
         hard_negatives=None if hard_negatives is None else Path(hard_negatives),
+        szcore=tuple(szcore),
     )
     return _evaluate(run, options, settings, progress)
 
@@ -577,6 +582,7 @@ def score(
     resamples: int = 1000,
     seed: int = 0,
     subset: bool = False,
+    szcore: Iterable[str] = (),
     progress: Progress = Silent(),  # noqa: B008  # stateless
 ) -> ScoreReport:
     """Score events against a reference, as SzCORE and NEDC do; needs no store.
@@ -592,6 +598,9 @@ def score(
         Of the resamples.
     subset : bool
         Leave out recordings that only the reference has.
+    szcore : iterable of str
+        Parameters of timescoring to change: ``["tolerance_start_s=0", "min_overlap=0.5"]``; also ``tolerance_end_s``,
+        ``max_event_s`` and ``merge_gap_s``. Every score names them.
     progress : Progress
         Is called while the work runs.
 
@@ -615,4 +624,12 @@ def score(
     >>> report.metrics["event_f1"]
     1.0
     """
-    return _score(Path(reference), Path(hypothesis), resamples=resamples, seed=seed, progress=progress, subset=subset)
+    return _score(
+        Path(reference),
+        Path(hypothesis),
+        resamples=resamples,
+        seed=seed,
+        progress=progress,
+        subset=subset,
+        szcore=tuple(szcore),
+    )

@@ -427,6 +427,13 @@ splits_options = options(
         "--aliases", type=click.Path(path_type=Path), help="TOML of names that are one patient: chb21 = 'chb01'."
     ),
 )
+szcore_option = click.option(
+    "--szcore",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change a parameter of timescoring's event scores: tolerance_start_s=30, tolerance_end_s=60, min_overlap=0, "
+    "max_event_s=300, merge_gap_s=90.",
+)
 recipe_option = click.option(
     "--recipe", type=RECIPE, default="default", metavar="NAME|FILE", help="Recipe name or .toml file."
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brainbrr.cli.app import RUN, Session, command, selects, splits_options
+from brainbrr.cli.app import RUN, Session, command, selects, splits_options, szcore_option
 from brainbrr.cli.output import Output, duration, many
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     help="Also write the false alarms on the recordings of the training: a next one learns from them with "
     "`--set train.hard_negatives=OUT`.",
 )
+@szcore_option
 def evaluate(
     session: Session,
     *,
@@ -55,6 +56,7 @@ def evaluate(
     tune_rule: bool,
     weights: Which,
     hard_negatives: Path | None,
+    szcore: tuple[str, ...],
 ) -> int:
     """Score RUN (a folder or a name) on a split that it was not trained on, beside a line-length baseline.
 
@@ -75,6 +77,7 @@ def evaluate(
         weights=weights,
         tune_rule=tune_rule,
         hard_negatives=hard_negatives,
+        szcore=szcore,
     )
     report = score(run, options, session.settings, session.progress())
     session.show(report, table)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brainbrr.cli.app import NO_STORE, Session, command
+from brainbrr.cli.app import NO_STORE, Session, command, szcore_option
 from brainbrr.cli.evaluate import about
 from brainbrr.cli.output import Output, many
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     help="Bootstrap resamples of the patients.",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), metavar="N", help="Of the resamples.")
+@szcore_option
 def score(
     session: Session,
     *,
@@ -43,6 +44,7 @@ def score(
     subset: bool,
     resamples: int,
     seed: int,
+    szcore: tuple[str, ...],
 ) -> int:
     """Score anyone's events, as SzCORE and NEDC do: csv_bi files or BIDS tables, two files or two folders.
 
@@ -51,7 +53,15 @@ def score(
     """
     from brainbrr.scoring.score import score as run
 
-    report = run(reference, hypothesis, resamples=resamples, seed=seed, subset=subset, progress=session.progress())
+    report = run(
+        reference,
+        hypothesis,
+        resamples=resamples,
+        seed=seed,
+        subset=subset,
+        szcore=szcore,
+        progress=session.progress(),
+    )
     if session.out.as_json:
         fields = report.to_json()
         session.out.report({name: fields[name] for name in fields if per_recording or name != "recordings"})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,8 @@ from brainbrr.learn.validation import people
 from brainbrr.scoring.breakdown import by_seizure, latency_spread, operating_curves, patient_rows, recording_rows
 from brainbrr.scoring.calibration import NO_CALIBRATION, Calibration, reliability
 from brainbrr.scoring.events import EventRule, Scored, events_of, known_steps
-from brainbrr.scoring.metrics import SCORER, Judged, metrics, outcomes_at
+from brainbrr.scoring.metrics import Judged, metrics, outcomes_at
+from brainbrr.scoring.szcore import rule_of
 from brainbrr.store.store import Store
 from brainbrr.views.facts import lock_digest_of
 from brainbrr.views.splits import Aliases
@@ -62,6 +63,7 @@ def evaluate(
     weights: r.Which = "best",
     tune_rule: bool = False,
     hard_negatives: Path | None = None,
+    szcore: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> EvaluateReport:
     """Score a finished run on a view of held-out recordings, and write report.html into the run.
@@ -70,15 +72,16 @@ def evaluate(
     used, unless they were chosen on a patient of this view, else the config's. Patients on whom the best weights were
     chosen do not take part in it where others have seizures; `tune_rule` chooses the rule of events with them.
     `weights`: the best or the last ones. `hard_negatives` is a file to write with the false alarms on the recordings
-    of the training, for a next one. Recordings without labels are left out and counted. Hours and rates are over
-    time that is known to be seizure or background; the rest is `hours_unknown`.
+    of the training, for a next one. `szcore` changes parameters of timescoring, as `rule_of` takes them. Recordings
+    without labels are left out and counted. Hours and rates are over time that is known to be seizure or background;
+    the rest is `hours_unknown`.
     Raises LeakError when the view, the tuning view and the training share a patient (under any of its `aliases`),
     source or content,
     ViewNotReadyError for a view without a digest, UsageError for another recipe or window than the run's, and for
     kept thresholds that were tuned under another rule than its config's.
     """
     progress = progress or Silent()
-    opened = r.open_run(run)
+    opened = _scored_by(r.open_run(run), szcore)
     views = [view] if tune is None else [view, tune]
     for each in views:
         _check_like(opened, each)
@@ -91,7 +94,7 @@ def evaluate(
     scored = list(scored_by(view, detector, f"score {view.split}", progress))
     baseline = list(scored_by(view, line_length, f"line length of {view.split}", progress))
     outcomes = outcomes_at(scored, thresholds.detector, rule)
-    judged = [Judged.of(each) for each in outcomes]
+    judged = [Judged.of(each, rule.szcore) for each in outcomes]
     found = {
         **metrics(scored, thresholds.detector, rule, seed=seed),
         "unlabelled": len(view.recordings) - len(scored),
@@ -127,7 +130,15 @@ def evaluate(
     _save(opened, view, scored, saved, thresholds, rule)
     write_report(opened, view.split, saved, _example(scored, baseline, thresholds, rule))
     digests = {"view_digest": str(view.digest), "lock_digest": found["lock_digest"]}
-    return EvaluateReport(run=run, **digests, metrics=found, scorer=SCORER, recordings=rows)
+    return EvaluateReport(run=run, **digests, metrics=found, scorer=found["scorer"], recordings=rows)
+
+
+def _scored_by(run: r.Run, szcore: Sequence[str]) -> r.Run:
+    """Return a run whose config has these parameters of SzCORE's event scores."""
+    if not szcore:
+        return run
+    evaluated = run.config.evaluate.model_copy(update={"szcore": rule_of(szcore)})
+    return replace(run, config=run.config.model_copy(update={"evaluate": evaluated}))
 
 
 def _mine(

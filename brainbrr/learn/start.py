@@ -349,6 +349,8 @@ class EvaluateOptions:
     tune_rule: bool = False
     hard_negatives: Path | None = None
     """A file to write: the false alarms on the recordings of the training."""
+    szcore: Sequence[str] = ()
+    """Parameters of timescoring: "tolerance_start_s=0"."""
 
     def __post_init__(self) -> None:
         if isinstance(self.view, str) and self.tune == self.view:
@@ -397,6 +399,7 @@ def evaluate(run: str | Path, options: EvaluateOptions, settings: Settings, prog
         weights=options.weights,
         tune_rule=options.tune_rule,
         hard_negatives=options.hard_negatives,
+        szcore=options.szcore,
         progress=progress,
     )
 

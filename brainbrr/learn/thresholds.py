@@ -17,7 +17,7 @@ from brainbrr.errors import Fix, IntegrityError, UsageError
 from brainbrr.scoring.bootstrap import Bootstrap, by_patient, rates
 from brainbrr.scoring.calibration import Calibration
 from brainbrr.scoring.events import EventRule, Pool, Scored
-from brainbrr.scoring.metrics import szcore_event
+from brainbrr.scoring.szcore import event_counts
 
 PROBABILITIES = (*(percent / 100 for percent in range(5, 100, 5)), 0.98, 0.99)
 _N_LEVELS = 40
@@ -115,7 +115,12 @@ class Sweep:
             spans, owner = pool.events(threshold, rule)
             cuts = np.searchsorted(owner, np.arange(len(recordings) + 1))
             found = [
-                szcore_event(each.seizures, [(a, b) for a, b in spans[cuts[i] : cuts[i + 1]].tolist()], each.duration_s)
+                event_counts(
+                    each.seizures,
+                    [(a, b) for a, b in spans[cuts[i] : cuts[i + 1]].tolist()],
+                    duration_s=each.duration_s,
+                    rule=rule.szcore,
+                )
                 for i, each in enumerate(recordings)
             ]
             rows.append(by_patient(patients, np.array([each.array() for each in found])))

@@ -89,7 +89,7 @@ def operating_curves(recordings: Sequence[Scored], thresholds: Iterable[float], 
     """Return sensitivity and false alarms per 24 h of all recordings together at each threshold, for each scorer."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in _CURVES}
     for threshold in sorted(thresholds):
-        judged = [Judged.of(each) for each in outcomes_at(recordings, threshold, rule)]
+        judged = [Judged.of(each, rule.szcore) for each in outcomes_at(recordings, threshold, rule)]
         for name in _CURVES:
             at = for_json(rates(sum((_counts(each, name) for each in judged), Counts()).array()))
             found[name].append(

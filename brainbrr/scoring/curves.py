@@ -6,7 +6,8 @@ Knows series and seconds, no models. Every score names its scorer; unknown time 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,8 @@ RATE_SCORER = f"{nedc.OVLP}; thresholds swept on the scored recordings themselve
 FALSE_ALARMS_PER_DAY = (10.0, 5.0, 2.5, 1.0)
 
 _N_THRESHOLDS = 120
-_MAX_BINS = 1000
+_BLOCK = 4096
+"""Scores whose counts are resampled together: memory is this times resamples."""
 
 
 def curves(
@@ -31,12 +33,9 @@ def curves(
     score = np.concatenate([recording.score[mask] for recording, mask in zip(recordings, known, strict=True)])
     label = np.concatenate([recording.label[mask] for recording, mask in zip(recordings, known, strict=True)])
     owner = np.repeat(np.arange(len(recordings)), [int(mask.sum()) for mask in known])
-    binned = _binned(score)
-    rows = np.zeros((len(recordings), 2, int(binned.max()) + 1))
-    np.add.at(rows, (owner, label.astype(np.intp), binned), 1)
     patients = [recording.patient for recording in recordings]
-    per_patient = by_patient(patients, rows)
-    resampled = np.einsum("rp,pcb->crb", bootstrap.weights, per_patient, optimize=True)
+    _, which = np.unique(patients, return_inverse=True)
+    steps = _Steps(score, label, which[owner])
     at, at_intervals = at_false_alarms(recordings, rule, bootstrap)
     area, precision = auroc(score, label), auprc(score, label)
     found = {
@@ -47,8 +46,8 @@ def curves(
         "sensitivity_at": at,
         "rate_scorer": RATE_SCORER,
     }
-    n_ill = int((per_patient[:, 1].sum(1) > 0).sum())
-    areas, precisions = _resampled_areas(score, label, patients, owner, bootstrap), _average_precision(*resampled[::-1])
+    n_ill = len(np.unique(steps.person[label]))
+    areas, precisions = _resampled_areas(steps, bootstrap), _resampled_precisions(steps, bootstrap)
     intervals = {
         "auroc": bootstrap.interval(np.nan if area is None else area, areas, n_patients=n_ill),
         "auprc": bootstrap.interval(np.nan if precision is None else precision, precisions, n_patients=n_ill),
@@ -57,12 +56,17 @@ def curves(
     return found, intervals
 
 
-def _resampled_areas(
-    score: Float32, label: Bool, patients: Sequence[str], owner: Int64, bootstrap: Bootstrap
-) -> Float64:
+class _Steps(NamedTuple):
+    """Every known step of all recordings, (n,) each; `person` numbers the patients as the bootstrap does."""
+
+    score: Float32
+    label: Bool
+    person: Int64
+
+
+def _resampled_areas(steps: _Steps, bootstrap: Bootstrap) -> Float64:
     """Return the exact AUROC of each resample, (resamples,): a sum over pairs of patients, weighed by their draws."""
-    _, which = np.unique(patients, return_inverse=True)
-    person, n = which[owner], bootstrap.weights.shape[1]
+    (score, label, person), n = steps, bootstrap.weights.shape[1]
     seizure, of = score[label], person[label]
     won = np.zeros((n, n))  # pairs of a seizure step of one and a background step of another, ties by half
     for other in range(n):
@@ -73,6 +77,30 @@ def _resampled_areas(
     drawn = bootstrap.weights
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(((drawn @ won) * drawn).sum(1) / ((drawn @ n_pairs) * drawn).sum(1))
+
+
+def _resampled_precisions(steps: _Steps, bootstrap: Bootstrap) -> Float64:
+    """Return the exact average precision of each resample, (resamples,), from the highest seizure step downwards.
+
+    Only the scores of seizure steps add recall, so background between two of them is counted together.
+    """
+    score, label, person = steps
+    drawn, n = bootstrap.weights, bootstrap.weights.shape[1]
+    levels = np.unique(score[label])
+    level = len(levels) - np.searchsorted(levels, score, "right")  # the last ones are below every seizure step
+    order = np.argsort(level, kind="stable")
+    flat = (label[order] * n + person[order]) * _BLOCK + level[order] % _BLOCK
+    borders = np.searchsorted(level[order], np.arange(0, len(levels) + _BLOCK, _BLOCK).clip(max=len(levels)))
+    found, said, total = (np.zeros((len(drawn), 1)) for _ in range(3))
+    for first, last in pairwise(borders):
+        counts = np.bincount(flat[first:last], minlength=2 * n * _BLOCK).reshape(2, n, _BLOCK)
+        negative, positive = drawn @ counts
+        hits = found + np.cumsum(positive, axis=1)
+        both = said + np.cumsum(positive + negative, axis=1)
+        total += (np.divide(hits, both, out=np.zeros_like(hits), where=both > 0) * positive).sum(1, keepdims=True)
+        found, said = hits[:, -1:], both[:, -1:]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((total / found)[:, 0])
 
 
 def auroc(score: Float32, label: Bool) -> float | None:
@@ -143,14 +171,6 @@ def _histograms(score: Float32, label: Bool) -> tuple[Float64, Float64]:
     """Return the number of seizure and of background steps at each score, (n_scores,), ascending."""
     values, which = np.unique(score, return_inverse=True)
     return tuple(np.bincount(which[chosen], minlength=len(values)).astype(np.float64) for chosen in (label, ~label))  # type: ignore[return-value]
-
-
-def _binned(score: Float32) -> Int64:
-    """Return each step's score as its rank among at most _MAX_BINS: resampling needs no finer ones."""
-    values = np.unique(score)
-    if len(values) > _MAX_BINS:
-        values = np.unique(np.quantile(score, np.linspace(0, 1, _MAX_BINS)))
-    return np.asarray(np.searchsorted(values, score, "right") - 1)
 
 
 def _roc_area(positive: Float64, negative: Float64) -> Float64:

@@ -153,13 +153,28 @@ def _join(spans: Float64, owner: Int64, gap_s: float) -> tuple[Float64, Int64]:
     return np.stack([spans[begins, 0], spans[ends, 1]], axis=1), owner[begins]
 
 
+class SzcoreRule(Section):
+    """The parameters of timescoring's event scores; the defaults are its own.
+
+    A detection may begin `tolerance_start_s` before a seizure and end `tolerance_end_s` after it; events less than
+    `merge_gap_s` apart are one, and those longer than `max_event_s` several. A seizure is found where the detections
+    cover more than the share `min_overlap` of it and its tolerance.
+    """
+
+    tolerance_start_s: float = Field(default=30.0, ge=0)
+    tolerance_end_s: float = Field(default=60.0, ge=0)
+    min_overlap: float = Field(default=0.0, ge=0, lt=1)
+    max_event_s: float = Field(default=300.0, ge=1)
+    merge_gap_s: float = Field(default=90.0, ge=0)
+
+
 class EventRule(Section):
-    """How probabilities become events, and how sure the scores are.
+    """How probabilities become events, and how these are scored.
 
     `threshold` is used only until one is tuned on another split. An event continues while the probability is at least
     low_share · threshold; runs shorter than `opening_s` go and gaps up to `closing_s` close, then events shorter than
     `min_duration_s` go and those up to `merge_gap_s` apart become one. `resamples` of the patients give the
-    intervals.
+    intervals; `szcore` are the parameters of its event scores.
     """
 
     threshold: float = Field(default=0.5, gt=0, lt=1)
@@ -169,7 +184,8 @@ class EventRule(Section):
     min_duration_s: float = Field(default=5.0, ge=0)
     merge_gap_s: float = Field(default=10.0, ge=0)
     resamples: int = Field(default=1000, ge=100, le=10_000)
+    szcore: SzcoreRule = SzcoreRule()
 
     def parameters(self) -> dict[str, float]:
         """Return the fields that make events of probabilities, without the threshold, which is tuned for them."""
-        return self.model_dump(exclude={"threshold", "resamples"})
+        return self.model_dump(exclude={"threshold", "resamples", "szcore"})

@@ -7,28 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from timescoring.annotations import Annotation
-from timescoring.scoring import EventScoring, SampleScoring
 
 from brainbrr.core.arrays import Float64
-from brainbrr.scoring import nedc
+from brainbrr.scoring import nedc, szcore
 from brainbrr.scoring.bootstrap import Bootstrap, Counts, by_patient, for_json, rates, wilson
 from brainbrr.scoring.curves import curves
-from brainbrr.scoring.events import EventRule, Events, Pool, Scored, known_of, without
+from brainbrr.scoring.events import EventRule, Events, Pool, Scored, SzcoreRule, known_of, without
 
-SCORER = (
-    f"SzCORE (timescoring {version('timescoring')}): any overlap, 30 s before and 60 s after, gaps under 90 s merged, "
-    "over 5 min split; samples at 1 Hz; mean over patients"
-)
-MICRO_SCORER = SCORER.replace("mean over patients", "counts of all recordings together")
 LATENCY_SCORER = "median over the seizures that any event overlaps, from onset to the first event, 0 when it was there"
-
-_EVENT_HZ = 10
-_SAMPLE_HZ = 1
 
 
 @dataclass(frozen=True)
@@ -51,9 +40,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Judged:
-    """The counts of each scorer in one recording."""
+    """The counts of each scorer in one recording; `platform` are those of events at 1 Hz."""
 
     event: Counts
+    platform: Counts
     sample: Counts
     ovlp: Counts
     epoch: Counts
@@ -61,14 +51,16 @@ class Judged:
     latencies: tuple[float, ...]
 
     @classmethod
-    def of(cls, outcome: Outcome) -> Judged:
+    def of(cls, outcome: Outcome, rule: SzcoreRule = szcore.DEFAULT) -> Judged:
         """Score one recording."""
-        events = (outcome.reference, outcome.hypothesis)
+        events, duration_s = (outcome.reference, outcome.hypothesis), outcome.duration_s
         scored = {
-            **dict(zip(("event", "sample"), szcore(*events, duration_s=outcome.duration_s), strict=True)),
-            "ovlp": nedc.overlap(*events, duration_s=outcome.duration_s).seizure,
-            "epoch": nedc.epoch(*events, duration_s=outcome.duration_s).seizure,
-            "taes": nedc.taes(*events, duration_s=outcome.duration_s).seizure,
+            "event": szcore.event_counts(*events, duration_s=duration_s, rule=rule),
+            "platform": szcore.platform_counts(*events, duration_s=duration_s, rule=rule),
+            "sample": szcore.sample_counts(*events, duration_s=duration_s),
+            "ovlp": nedc.overlap(*events, duration_s=duration_s).seizure,
+            "epoch": nedc.epoch(*events, duration_s=duration_s).seizure,
+            "taes": nedc.taes(*events, duration_s=duration_s).seizure,
         }
         counts = {name: replace(each, seconds=outcome.known_s) for name, each in scored.items()}
         return cls(**counts, latencies=latencies(*events))
@@ -77,6 +69,7 @@ class Judged:
         """Return hits, false alarms and reference events of each scorer."""
         counts = {
             "szcore_event": self.event,
+            "szcore_platform": self.platform,
             "szcore_sample": self.sample,
             **{f"nedc_{name}": getattr(self, name) for name in _NEDC},
         }
@@ -88,40 +81,24 @@ class Judged:
 _NEDC = {"ovlp": nedc.OVLP, "epoch": nedc.EPOCH, "taes": nedc.TAES}
 
 
-def szcore(reference: Events, hypothesis: Events, *, duration_s: float) -> tuple[Counts, Counts]:
-    """Return one recording's event counts and sample counts, by timescoring with its defaults."""
-    masks = (_annotation(events, _SAMPLE_HZ, duration_s) for events in (reference, hypothesis))
-    sample = SampleScoring(*masks, fs=_SAMPLE_HZ)
-    by_sample = Counts(int(sample.tp), int(sample.fp), int(sample.refTrue), duration_s)
-    return szcore_event(reference, hypothesis, duration_s), by_sample
-
-
-def szcore_event(reference: Events, hypothesis: Events, duration_s: float) -> Counts:
-    """Return one recording's event counts alone: a threshold is chosen by them."""
-    event = EventScoring(*(_annotation(events, _EVENT_HZ, duration_s) for events in (reference, hypothesis)))
-    return Counts(int(event.tp), int(event.fp), int(event.refTrue), duration_s)
-
-
-def _annotation(events: Events, hz: int, duration_s: float) -> Annotation:
-    # sorted, since timescoring merges neighbours in the order given and scores unsorted ones wrong
-    return Annotation(sorted(events), hz, max(round(duration_s * hz), 1))
-
-
 def latencies(reference: Events, hypothesis: Events) -> tuple[float, ...]:
     """Return for each seizure that an event overlaps how many seconds after its onset the first of them began."""
     firsts = ([start for start, stop in hypothesis if start < end and onset < stop] for onset, end in reference)
     return tuple(max(min(found) - onset, 0.0) for found, (onset, _) in zip(firsts, reference, strict=True) if found)
 
 
-def event_metrics(outcomes: Sequence[Outcome], bootstrap: Bootstrap) -> tuple[dict[str, Any], dict[str, Any]]:
+def event_metrics(
+    outcomes: Sequence[Outcome], bootstrap: Bootstrap, rule: SzcoreRule = szcore.DEFAULT
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return every score of events, and their intervals over patients, by the same names.
 
     As SzCORE: counts are added per patient, scores are means over the patients that have one. What no patient
-    has (the sensitivity without any seizure) is None; `patients_scored` says how many have it. `micro` holds the
-    same scores from the counts of all recordings together, `nedc` NEDC's, which are always such.
+    has (the sensitivity without any seizure) is None; `patients_scored` says how many have it. `platform`
+    holds the event scores of masks at 1 Hz, `micro` the same scores from the counts of all recordings together, and
+    `nedc` NEDC's, which are always such.
     """
     patients = [outcome.patient for outcome in outcomes]
-    judged = [Judged.of(outcome) for outcome in outcomes]
+    judged = [Judged.of(outcome, rule) for outcome in outcomes]
 
     def added(counts: Sequence[Counts]) -> Float64:
         return by_patient(patients, np.array([each.array() for each in counts]))
@@ -130,6 +107,7 @@ def event_metrics(outcomes: Sequence[Outcome], bootstrap: Bootstrap) -> tuple[di
     nedcs = {name: added([getattr(each, name) for each in judged]) for name in _NEDC}
     nedcs["epoch"][:, 3] /= nedc.EPOCH_S  # NEDC counts the false alarms of epochs in their seconds
     means = _named(rates(event), rates(sample))
+    platform = _of_events(rates(added([each.platform for each in judged])))
     flagged = by_patient(patients, np.array([[_length(outcome.hypothesis), outcome.known_s] for outcome in outcomes]))
     seconds = float(flagged[:, 1].sum())
     share = float(flagged[:, 0].sum() / seconds)
@@ -145,10 +123,14 @@ def event_metrics(outcomes: Sequence[Outcome], bootstrap: Bootstrap) -> tuple[di
         "recordings": len(outcomes),
         "patients": len(event),
         "patients_scored": {name: int((~np.isnan(values)).sum()) for name, values in means.items()},
-        "scorer": SCORER,
+        "scorer": szcore.scorer(rule),
+        "platform": {
+            **for_json({name: _mean(values) for name, values in platform.items()}),
+            "scorer": szcore.platform_scorer(rule),
+        },
         "micro": {
             **for_json(_named(rates(event.sum(0)), rates(sample.sum(0)))),
-            "scorer": MICRO_SCORER,
+            "scorer": szcore.scorer(rule, mean=False),
             "counts": counted(event.sum(0), events=True),
         },
         "nedc": {
@@ -164,6 +146,7 @@ def event_metrics(outcomes: Sequence[Outcome], bootstrap: Bootstrap) -> tuple[di
     intervals = {
         **bootstrap.of_means(means),
         "flagged_share": bootstrap.interval(share, weighed[:, 0] / weighed[:, 1]),
+        "platform": bootstrap.of_means(platform),
         "micro": _named(bootstrap.of_sums(event), bootstrap.of_sums(sample)),
         "nedc": {name: bootstrap.of_sums(counts) for name, counts in nedcs.items()},
     }
@@ -195,7 +178,7 @@ def metrics(recordings: Sequence[Scored], threshold: float, rule: EventRule, *, 
     n_patients = len({each.patient for each in recordings})
     bootstrap = Bootstrap.of(n_patients, resamples=rule.resamples, seed=seed)
     over_all, their_intervals = curves(recordings, rule, bootstrap)
-    at_one, intervals = event_metrics(outcomes, bootstrap)
+    at_one, intervals = event_metrics(outcomes, bootstrap, rule.szcore)
     return {
         **over_all,
         **at_one,
@@ -216,14 +199,15 @@ def counted(counts: Float64, *, events: bool) -> dict[str, Any]:
 
 def _named(event: dict[str, Any], sample: dict[str, Any]) -> dict[str, Any]:
     return {
-        "event_f1": event["f1"],
-        "sensitivity": event["sensitivity"],
-        "precision": event["precision"],
-        "false_alarms_per_day": event["false_alarms_per_day"],
+        **_of_events(event),
         "sample_f1": sample["f1"],
         "sample_sensitivity": sample["sensitivity"],
         "sample_precision": sample["precision"],
     }
+
+
+def _of_events(event: dict[str, Any]) -> dict[str, Any]:
+    return {"event_f1": event["f1"], **{name: event[name] for name in event if name != "f1"}}
 
 
 def _mean(values: Float64) -> Float64:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,13 +41,21 @@ class ScoreReport:
 
 
 def score(
-    reference: Path, hypothesis: Path, *, resamples: int, seed: int, progress: Progress, subset: bool = False
+    reference: Path,
+    hypothesis: Path,
+    *,
+    resamples: int,
+    seed: int,
+    progress: Progress,
+    subset: bool = False,
+    szcore: Sequence[str] = (),
 ) -> ScoreReport:
     """Score the label files of `hypothesis` against those of `reference`: two files, or two folders.
 
     In folders, files of the same path match, else those of the same name; of several kinds for one recording the
     first of csv_bi, tse_bi, lbl_bi and events.tsv is read. The part of a name before the first "_" is its patient.
     With `subset`, recordings that only the reference has are left out, as those outside of a profile are.
+    `szcore` changes parameters of timescoring: "tolerance_start_s=0".
     Time that the reference calls unknown (impd, ...) counts in no hours, and what is detected in it is no false alarm.
     Raises UsageError naming every file without a partner, AnnotationError for a malformed one, for one that does not
     state how long its recording is, and where the two disagree about it.
@@ -55,7 +63,10 @@ def score(
     if find_spec("timescoring") is None:
         raise DependencyError("scoring needs timescoring", fix="pip install timescoring")
     from brainbrr.scoring.bootstrap import Bootstrap
-    from brainbrr.scoring.metrics import SCORER, Judged, event_metrics
+    from brainbrr.scoring.metrics import Judged, event_metrics
+    from brainbrr.scoring.szcore import rule_of, scorer
+
+    rule = rule_of(szcore)
 
     pairs, left_out = _pairs(reference, hypothesis, subset=subset)
     outcomes: list[Outcome] = []
@@ -70,7 +81,7 @@ def score(
         raise UsageError("the reference says of no time whether there is a seizure", where=reference)
     n_patients = len({outcome.patient for outcome in outcomes})
     bootstrap = Bootstrap.of(n_patients, resamples=resamples, seed=seed)
-    found, intervals = event_metrics(outcomes, bootstrap)
+    found, intervals = event_metrics(outcomes, bootstrap, rule)
     return ScoreReport(
         reference,
         hypothesis,
@@ -81,11 +92,11 @@ def score(
                 "patient": outcome.patient,
                 "duration_s": outcome.duration_s,
                 "known_s": outcome.known_s,
-                "scores": Judged.of(outcome).to_json(),
+                "scores": Judged.of(outcome, rule).to_json(),
             }
             for outcome in outcomes
         ],
-        SCORER,
+        scorer(rule),
         left_out,
     )
 

@@ -12,16 +12,22 @@ NO_VALUE = "–"
 ENOUGH_SEIZURES = 30
 """Below this number of seizures a tuned threshold is said to be uncertain."""
 
+PLATFORM = "SzCORE at 1 Hz, mean over patients"
+"""The events as SzCORE's platform scores them."""
+
 _STEPS = {
     "auroc": ("AUROC", "{:.3f}"),
     "auprc": ("AUPRC", "{:.3f}"),
     "seizure_share": ("share of time in seizure: AUPRC of chance", "{:.3f}"),
 }
-_SZCORE = {
+_SZCORE_EVENTS = {
     "event_f1": ("event F1", "{:.3f}"),
     "sensitivity": ("event sensitivity", "{:.3f}"),
     "precision": ("event precision", "{:.3f}"),
     "false_alarms_per_day": ("false alarms per 24 h", "{:.1f}"),
+}
+_SZCORE = {
+    **_SZCORE_EVENTS,
     "sample_f1": ("sample F1", "{:.3f}"),
     "sample_sensitivity": ("sample sensitivity", "{:.3f}"),
     "sample_precision": ("sample precision", "{:.3f}"),
@@ -52,6 +58,7 @@ def score_rows(found: Mapping[str, Any]) -> list[Row]:
     groups = [
         ("every 0.25 s", _STEPS, found, intervals),
         ("SzCORE, mean over patients", _SZCORE, found, intervals),
+        (PLATFORM, _SZCORE_EVENTS, found["platform"], intervals["platform"]),
         ("SzCORE, all together", _SZCORE, found["micro"], intervals["micro"]),
         *(
             (f"NEDC {name.upper()}", _EPOCH if name == "epoch" else _NEDC, each, intervals["nedc"][name])
@@ -69,6 +76,7 @@ def scorers(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     named = [
         ("every 0.25 s", found.get("step_scorer")),
         ("SzCORE, mean over patients", found["scorer"]),
+        (PLATFORM, found["platform"]["scorer"]),
         ("SzCORE, all together", found["micro"]["scorer"]),
         *((f"NEDC {name.upper()}", each["scorer"]) for name, each in found["nedc"].items()),
         (

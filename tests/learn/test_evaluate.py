@@ -30,8 +30,8 @@ from brainbrr.loading.recordings import Members, ViewRecording
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.scoring.events import Scored
 from brainbrr.scoring.files import bids_tsv, csv_bi
-from brainbrr.scoring.metrics import SCORER
 from brainbrr.scoring.score import score
+from brainbrr.scoring.szcore import scorer
 from brainbrr.views.view import View
 
 pytestmark = pytest.mark.slow
@@ -59,7 +59,7 @@ def test_every_score_is_there_with_its_scorer_and_the_baseline_beside_it(
     names = {"auroc", "event_f1", "sensitivity", "precision", "false_alarms_per_day", "sample_f1", "flagged_share"}
     for one in (found, found["baseline"]):
         assert names <= one.keys()
-        assert one["scorer"] == SCORER and "timescoring" in one["micro"]["scorer"]
+        assert one["scorer"] == scorer() and "timescoring" in one["micro"]["scorer"]
         assert one["recordings"] == len(view.recordings)
         assert one["patients"] == len({recording.patient for recording in view.recordings})
         assert one["seizures"] == sum(len(recording.seizures) for recording in view.recordings)
@@ -74,8 +74,8 @@ def test_every_score_is_there_with_its_scorer_and_the_baseline_beside_it(
         counts = one["nedc"]["ovlp"]["counts"]
         low, high = counts["wilson"]["sensitivity"]
         assert low <= one["nedc"]["ovlp"]["sensitivity"] == counts["hits"] / counts["reference"] <= high
-        for scorer in ("scorer", "step_scorer", "rate_scorer", "latency_scorer", "intervals_by"):
-            assert one[scorer]
+        for named in ("scorer", "step_scorer", "rate_scorer", "latency_scorer", "intervals_by"):
+            assert one[named]
     json.dumps(scored.to_json(), allow_nan=False)
 
 
@@ -325,7 +325,7 @@ def test_the_report_stands_alone_and_says_that_the_data_is_synthetic(scored: Eva
     assert page == (scored.run / "report-eval.html").read_text()
     assert "SYNTHETIC DATA" in page
     assert not re.search(r"""src\s*=|href\s*=\s*"[^#]|url\(|@import""", page)  # nothing to load
-    for said in (SCORER, scored.view_digest, "split eval", "profile full", "line length", "No recording was omitted"):
+    for said in (scorer(), scored.view_digest, "split eval", "profile full", "line length", "No recording was omitted"):
         assert said in page, said
     for found in (scored.metrics, scored.metrics["baseline"]):
         low, high = found["nedc"]["ovlp"]["counts"]["wilson"]["sensitivity"]

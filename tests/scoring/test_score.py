@@ -14,8 +14,9 @@ from timescoring.scoring import EventScoring, SampleScoring
 
 from brainbrr.scoring.bootstrap import Bootstrap, Counts, for_json, rates
 from brainbrr.scoring.events import without
-from brainbrr.scoring.metrics import SCORER, Outcome, event_metrics, latencies, metrics, szcore
+from brainbrr.scoring.metrics import Outcome, event_metrics, latencies, metrics
 from brainbrr.scoring.nedc import overlap
+from brainbrr.scoring.szcore import event_counts, sample_counts, scorer
 
 HOUR = 3600
 RULE = PLAIN.model_copy(update={"min_duration_s": 5.0, "merge_gap_s": 10.0})
@@ -35,11 +36,14 @@ def f1(*counts: float) -> float | None:
 
 def test_unsorted_hypotheses_score_as_sorted_ones() -> None:
     events = [(700.0, 720.0), (10.0, 20.0), (300.0, 310.0)]
-    assert szcore([(305.0, 320.0)], events, duration_s=800) == szcore([(305.0, 320.0)], sorted(events), duration_s=800)
+    for counts in (event_counts, sample_counts):
+        assert counts([(305.0, 320.0)], events, duration_s=800) == counts(
+            [(305.0, 320.0)], sorted(events), duration_s=800
+        )
 
 
 def test_a_recording_shorter_than_a_sample_of_the_scorers_is_scored() -> None:
-    event, sample = szcore([(0, 0.01)], [], duration_s=0.01)
+    event, sample = (counts([(0, 0.01)], [], duration_s=0.01) for counts in (event_counts, sample_counts))
     assert (event.hits, event.false, sample.false, event.seconds) == (0, 0, 0, 0.01)
 
 
@@ -49,7 +53,10 @@ def test_counts_are_those_of_timescoring_on_nedc_pairs(data: Path) -> None:
     assert [pair.path for pair in pairs] == sorted(by_hz["1"]["files"])
     for pair in pairs:
         at_1_hz, at_10_hz = (by_hz[hz]["files"][pair.path] for hz in ("1", "10"))
-        event, sample = szcore(pair.reference, pair.hypothesis, duration_s=pair.duration_s)
+        event, sample = (
+            counts(pair.reference, pair.hypothesis, duration_s=pair.duration_s)
+            for counts in (event_counts, sample_counts)
+        )
         for ours, theirs in ((sample, at_1_hz["sample"]), (event, at_10_hz["event"])):
             assert (ours.hits, ours.false, ours.reference) == (theirs["tp"], theirs["fp"], theirs["refTrue"])
             found = for_json(rates(ours.array()))
@@ -75,7 +82,8 @@ def test_timescorings_own_vectors_come_out_and_nothing_is_nan(data: Path) -> Non
         counted = Counts(int(each.tp), int(each.fp), int(each.refTrue), seconds)
         usual = vector["kind"] == "sample" or vector["params"] == defaults
         if usual:  # szcore scores with these settings: it must say the same
-            assert szcore(reference, hypothesis, duration_s=seconds)[vector["kind"] == "sample"] == counted
+            counts = sample_counts if vector["kind"] == "sample" else event_counts
+            assert counts(reference, hypothesis, duration_s=seconds) == counted
             by_ours += 1
         found = for_json(rates(counted.array()))
         theirs = {"sensitivity": "sensitivity", "precision": "precision", "f1": "f1", "false_alarms_per_day": "fpRate"}
@@ -107,7 +115,7 @@ def test_scores_are_means_over_patients_and_counts_are_added_within_one() -> Non
     assert found["nedc"]["epoch"]["false_alarms_per_day"] == pytest.approx(20 * 6)  # in seconds
     assert found["flagged_share"] == pytest.approx(40 / (4 * HOUR))
     assert (found["hours"], found["seizures"], found["recordings"], found["patients"]) == (4.0, 2, 4, 3)
-    assert found["scorer"] == SCORER and "timescoring 0." in SCORER
+    assert found["scorer"] == scorer() and "timescoring 0." in scorer()
 
 
 def test_every_score_has_its_scorer_and_an_interval_around_it() -> None:
@@ -122,9 +130,9 @@ def test_every_score_has_its_scorer_and_an_interval_around_it() -> None:
     pairs = {name: (found[name], intervals[name]) for name in ("auroc", "auprc", "event_f1", "precision")}
     pairs |= {name: (found[name], intervals[name]) for name in ("sensitivity", "flagged_share")}
     pairs |= {f"micro {n}": (found["micro"][n], intervals["micro"][n]) for n in intervals["micro"]}
-    for scorer, each in intervals["nedc"].items():
-        pairs |= {f"{scorer} {n}": (found["nedc"][scorer][n], each[n]) for n in each}
-        assert found["nedc"][scorer]["scorer"].startswith("NEDC")
+    for of, each in intervals["nedc"].items():
+        pairs |= {f"{of} {n}": (found["nedc"][of][n], each[n]) for n in each}
+        assert found["nedc"][of]["scorer"].startswith("NEDC")
     pairs |= {
         f"at {n}": (found["sensitivity_at"][n]["sensitivity"], each) for n, each in intervals["sensitivity_at"].items()
     }
