@@ -60,6 +60,7 @@ def loader(
     epochs: int | None = None,
     threads: int = 2,
     depth: int = 2,
+    reuse: bool | None = None,
     rank: int | None = None,
     world: int | None = None,
     store: Store | Location = None,
@@ -110,6 +111,10 @@ def loader(
         Default: without end.
     threads, depth : int
         Threads that read, and how many batches ahead.
+    reuse : bool, optional
+        Fill the same buffers again and again: a batch is yours until you ask for the next. Otherwise a batch that you
+        keep stays as it is, and its memory is filled again once nothing refers to it. Default: for arrays
+        (`as_numpy`), not for tensors.
     rank, world : int, optional
         Which part of each batch this process takes. Default: as `torch.distributed` says, else all of it.
     store : Store or path-like, optional
@@ -160,6 +165,7 @@ def loader(
         epochs=epochs,
         threads=threads,
         depth=depth,
+        reuse=as_numpy if reuse is None else reuse,
         rank=rank or 0,
         world=1 if world is None else world,
     )
@@ -169,11 +175,11 @@ def loader(
     else:
         from brainbrr.learn.torch_loader import dataset, in_this_world, torch_loader
 
-        if rank is None and world is None:
-            choices = in_this_world(choices)
+        anywhere = rank is None and world is None
         if mode == "map":
-            found = dataset(index, opened, choices)
+            found = dataset(index, opened, choices, everywhere=anywhere)
         else:
+            choices = in_this_world(choices) if anywhere else choices
             found = torch_loader(index, opened, choices, mode=mode, device=device)
     found.staged = staged
     return found

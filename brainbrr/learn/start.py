@@ -29,6 +29,7 @@ from brainbrr.errors import (
     ViewNotReadyError,
 )
 from brainbrr.learn.config import TrainConfig, load_train_config
+from brainbrr.learn.other_splits import check_splits, dev_view
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.settings import Settings, launched, make_cuda_deterministic
 from brainbrr.store import frozen_views
@@ -126,11 +127,17 @@ def train(options: TrainOptions, settings: Settings, progress: Progress) -> Trai
         make_cuda_deterministic()
     view = _view(options, config, frozen, settings, progress)
     trainable(view)  # before it is frozen: a view that teaches nothing is not kept
+    if resumed is None and options.view is None:
+        like = {"selection": Selection(where=options.where), **_like(options, view)}
+        check_splits(view, lambda split: open_view(settings, split=split, **like).view)
     dev = None
     if resumed is not None:
         dev = _dev_of(resumed, view.store)
     elif config.train.validate_every:
-        dev = _dev_view(options, view, settings, progress)
+        like = _like(options, view)
+        dev = dev_view(
+            options.dev, view, lambda split: _opened(options, settings, progress, split=split, **like), progress
+        )
     learns = partial(
         learn,
         config=config,
@@ -232,43 +239,15 @@ def _holding(settings: Settings, frozen: Mapping[str, Any]) -> Store:
     return layered(store, Layers(store, settings.host), keys - store.existing()[0])
 
 
-def _dev_view(options: TrainOptions, view: View, settings: Settings, progress: Progress) -> View | None:
-    """Return what to validate on; None, with the reason said, where the split has nothing for it.
-
-    Raises what is wrong with a view that was given.
-    """
-    if isinstance(options.dev, View):
-        return options.dev
-    why = "none was requested"
-    if options.dev is not None:
-        try:
-            found = _opened(
-                options,
-                settings,
-                progress,
-                profile=view.profile,
-                corpus=view.corpus,
-                recipe=view.recipe,
-                window=view.window,
-                split=options.dev,
-                splits=_splits_of(options, view.to_json()),
-            )
-            why = _not_for(found, view)
-        except (UsageError, ViewNotReadyError) as error:
-            why = f"{error.what}; {error.fix}" if error.fix else error.what
-        else:
-            if not why:
-                return found
-    progress.say(f"no validation on split {options.dev or 'dev'}: {why}. The last weights will be the run's result")
-    return None
-
-
-def _not_for(dev: View, training: View) -> str:
-    """Return why a split cannot validate a training, empty where it can."""
-    ours, theirs = ({each.patient for each in view.recordings} for view in (training, dev))
-    if shared := ours & theirs:
-        return f"it shares {len(shared)} of its patients with the training"
-    return "" if any(each.seizures for each in dev.recordings) else "it has no seizures"
+def _like(options: TrainOptions, view: View) -> dict[str, Any]:
+    """Return how another split is opened as the view of the training was."""
+    return {
+        "profile": view.profile,
+        "corpus": view.corpus,
+        "recipe": view.recipe,
+        "window": view.window,
+        "splits": _splits_of(options, view.to_json()),
+    }
 
 
 def _need_same(view: View, config: TrainConfig, recipe: Recipe, *, split: str | None) -> None:

@@ -5,17 +5,21 @@ Tensors on the CPU share the memory of numpy's batches; on CUDA, stored integers
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import distributed
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from brainbrr.core.arrays import UInt8
-from brainbrr.errors import DependencyError, UsageError
+from brainbrr.errors import DependencyError, SpaceError, UsageError
 from brainbrr.learn.cuda.resident import OnDevice, dequantised, free_on
 from brainbrr.learn.cuda.ring import to_device
 from brainbrr.loading.index import Index
@@ -64,10 +68,10 @@ class WindowDataset(Dataset[Batch]):
     Nothing is shuffled or balanced here; `batches` is a batch_sampler that does both.
     """
 
-    def __init__(self, filler: Filler, order: Order) -> None:
+    def __init__(self, filler: Filler, order: Order, *, everywhere: bool = True) -> None:
         if filler.augmenter is not None:
             raise UsageError("a map-style dataset does not augment: an item has no place in an order of windows")
-        self._filler, self.batches = filler, Batches(order)
+        self._filler, self.batches = filler, Batches(order, everywhere=everywhere)
         self.staged: Any = None
 
     def __len__(self) -> int:
@@ -96,26 +100,66 @@ class WindowDataset(Dataset[Batch]):
         index = np.asarray(windows, dtype=np.int64)
         filler = self._filler
         batch = filler.empty(len(index))._replace(index=index)
+        if get_worker_info() is not None:
+            check_shared_memory(sum(array.nbytes for array in batch))
         filler.fill(batch, Plan(index, *filler.reader.index.locate(index), place=0), slice(None))
         return tensors(batch, filler.dtype)
+
+
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where torch puts what a worker process sends
+
+
+def check_shared_memory(n_bytes: int) -> None:
+    """Raise SpaceError where a worker could not hand so many bytes over: it would die by SIGBUS, or all would wait."""
+    try:
+        free = shutil.disk_usage(_SHARED_MEMORY).free
+    except OSError:  # not on this system
+        return
+    if free < n_bytes:
+        raise SpaceError(
+            f"a batch has {n_bytes / 1e6:.0f} MB, and {free / 1e6:.0f} MB of shared memory are free for it",
+            where=_SHARED_MEMORY,
+            fix="num_workers=0, since brainbrr reads by threads; smaller batches; or `docker run --shm-size=8g`",
+        )
 
 
 class Batches:
     """A batch_sampler for DataLoader: the windows of each step of one epoch of an order, from `epoch` on.
 
-    Each iteration is the next epoch; set `epoch` to resume.
+    Each iteration is the next epoch; set `epoch` to resume. Where torch.distributed is set up by then each process has
+    its part of every step, the last one filled up with windows of the next epoch, so that all have as many steps.
+    Where Accelerate runs it deals the steps out itself.
     """
 
-    def __init__(self, order: Order) -> None:
-        self._order, self.epoch = order, 0
+    drop_last = False
+
+    def __init__(self, order: Order, *, everywhere: bool = True) -> None:
+        """Take what `order` takes; with `everywhere`, the part of the process that iterates instead of the order's."""
+        self._order, self._everywhere, self.epoch = order, everywhere, 0
+        self.batch_size = order.batch
 
     def __len__(self) -> int:
-        return self._order.steps(1)
+        return self._here().steps(1)
 
     def __iter__(self) -> Iterator[list[int]]:
-        first, self.epoch = self.epoch * len(self), self.epoch + 1
-        for step in range(first, first + len(self)):
-            yield self._order.step(step).tolist()
+        order, first = self._here(), self.epoch * self._order.epoch
+        self.epoch += 1
+        for step in range(order.steps(1)):
+            place = order.place(step)
+            n = order.batch if order.world > 1 else min(order.batch, order.epoch - place)
+            yield order.take(first + place, n).tolist()
+
+    def _here(self) -> Order:
+        """Return the order of this process."""
+        if not self._everywhere or _accelerated() or not (distributed.is_available() and distributed.is_initialized()):
+            return self._order
+        return self._order.of(distributed.get_rank(), distributed.get_world_size())
+
+
+def _accelerated() -> bool:
+    """Say whether Accelerate runs in this process."""
+    state = sys.modules.get("accelerate.state")
+    return state is not None and bool(state.PartialState._shared_state)
 
 
 _STEP_BYTES = 8 << 30
@@ -150,9 +194,9 @@ def torch_loader(index: Index, store: Store, choices: Choices, *, mode: Mode, de
     return Loader(_streamed(filler, order, choices, place), order=order, types=filler.labeller.types, mode="stream")
 
 
-def dataset(index: Index, store: Store, choices: Choices) -> WindowDataset:
-    """Return a map-style Dataset of tensors in host memory."""
-    return WindowDataset(filler_of(index, store, choices), order_of(index, choices))
+def dataset(index: Index, store: Store, choices: Choices, *, everywhere: bool = True) -> WindowDataset:
+    """Return a map-style Dataset of tensors in host memory; `everywhere`, as `Batches` takes it."""
+    return WindowDataset(filler_of(index, store, choices), order_of(index, choices), everywhere=everywhere)
 
 
 def by_dataloader(filler: Filler, order: Order) -> Iterator[Batch]:
@@ -169,7 +213,8 @@ def _streamed(filler: Filler, order: Order, choices: Choices, device: torch.devi
     host = stream(raw, order, first=first, epochs=epochs, threads=choices.threads, depth=choices.depth)
     batches = to_device((tensors(batch, "int16") for batch in host), device)
     try:
-        yield from dequantised(filler, plans_of(index, order, first, epochs), batches, choices.dtype)
+        for batch in dequantised(filler, plans_of(index, order, first, epochs), batches, choices.dtype):
+            yield batch if choices.reuse else Batch(batch.signal, *(each.clone() for each in batch[1:]))
     finally:
         host.close()
 
@@ -181,8 +226,7 @@ def _pinned(n_bytes: int) -> UInt8:
 
 def _tensors(host: Loader, dtype: str) -> Iterator[Batch]:
     with host:
-        for batch in host:
-            yield tensors(batch, dtype)
+        yield from map(partial(tensors, dtype=dtype), host)  # a name for the batch would keep it
 
 
 def in_this_world(choices: Choices) -> Choices:

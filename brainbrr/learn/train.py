@@ -25,7 +25,7 @@ from brainbrr.core import files
 from brainbrr.core.digest import sha256
 from brainbrr.core.files import check_space
 from brainbrr.core.progress import Progress, Silent
-from brainbrr.errors import BrainbrrError, Fix, IntegrityError, UsageError, ViewNotReadyError
+from brainbrr.errors import BrainbrrError, Fix, IntegrityError, LeakError, UsageError, ViewNotReadyError
 from brainbrr.learn import loggers
 from brainbrr.learn import runs as r
 from brainbrr.learn.config import OptimiserConfig, TrainConfig, window_fields
@@ -40,7 +40,7 @@ from brainbrr.learn.torch_loader import in_this_world, torch_loader
 from brainbrr.learn.validation import Best, Validator, merit, people
 from brainbrr.loading.augment import Augment
 from brainbrr.loading.loader import Choices, Loader
-from brainbrr.loading.windows import FULL, PARTIAL
+from brainbrr.loading.windows import BACKGROUND, FULL, PARTIAL
 from brainbrr.views.splits import Aliases
 from brainbrr.views.view import View
 
@@ -349,15 +349,30 @@ def _validation(training: Training) -> dict[str, Any] | None:
 
 
 def trainable(view: View) -> str:
-    """Return the digest of a view to learn from. Raises where it is not ready, has no seizure, or keeps NaN."""
+    """Return the digest of a view to learn from. Raises where it is not ready, has one class, a leak, or NaN."""
     if view.state != "ready" or view.digest is None:
         raise ViewNotReadyError(f"the view is {view.state}: training never builds", fix="ingest the corpus first")
-    if not np.isin(view.classes(), (PARTIAL, FULL)).any():
+    classes, where = set(np.unique(view.classes()).tolist()), f"corpus {view.corpus}, profile {view.profile}"
+    if not classes & {PARTIAL, FULL}:
         raise UsageError(
             f"none of the {len(view)} windows of the view has a seizure: there is nothing to learn",
-            where=f"corpus {view.corpus}, profile {view.profile}, split {view.split}",
+            where=f"{where}, split {view.split}",
             fix="take a larger profile, another tail or length of windows, or ingest the labels",
         )
+    if not classes & {PARTIAL, BACKGROUND}:
+        raise UsageError(
+            f"all of the {len(view)} windows of the view are full of a seizure: there is nothing to tell it from",
+            where=f"{where}, split {view.split}",
+            fix="take more recordings, or longer windows",
+        )
+    splits: dict[str, str] = {}
+    for each in view.recordings:
+        if splits.setdefault(each.patient, each.split) != each.split:
+            raise LeakError(
+                f"patient {each.patient} is in the splits {splits[each.patient]} and {each.split} of the view",
+                where=where,
+                fix=Fix(("check", "--require", "no-leaks"), " lists such patients; train on one split"),
+            )
     if view.window.missing == "nan":
         raise UsageError('the view leaves absent channels as NaN: take missing = "interpolate", or "zero"')
     return view.digest

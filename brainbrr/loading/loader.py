@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -38,7 +39,7 @@ def host_memory(n_bytes: int) -> UInt8:
 
 
 class Batch(NamedTuple):
-    """Windows of one step, in buffers that are reused: take what you need before asking for the next.
+    """Windows of one step. With `reuse`, in buffers that the next steps fill again.
 
     signal (batch, rows, length), int16 (batch, recorded channels, length); label uint8 (batch, ...) as
     `labels.Labeller` says, 255 in unlabelled time; valid bool (batch, length), false in padding and in unlabelled
@@ -145,18 +146,53 @@ def plans_of(index: Index, order: Order, first: int, epochs: int | None) -> Iter
         yield Plan(windows, recordings, starts, place)
 
 
+class Buffers:
+    """Buffers of one size. With `reuse` `n` of them take turns; else one is filled again once nothing refers to it.
+
+    Without it a batch that is kept stays as it is, and a loop that keeps none needs no new memory.
+    """
+
+    def __init__(self, new: Callable[[], Batch], n: int, *, reuse: bool) -> None:
+        self._new, self._n, self._reuse = new, n, reuse
+        self._known: deque[tuple[Batch, list[int]]] = deque()
+
+    def take(self) -> Batch:
+        """Return buffers to fill."""
+        if self._reuse:
+            self._known.append((self._new(), []) if len(self._known) < self._n else self._known.popleft())
+            return self._known[-1][0]
+        for known, unused in self._known:
+            if _references(known) == unused:
+                return known
+        buffers = self._new()
+        self._known.append((buffers, _references(buffers)))
+        return buffers
+
+
+def _references(buffers: Batch) -> list[int]:
+    """Return how often each buffer's memory is referred to: a view or a tensor of it refers to that."""
+    return [sys.getrefcount(array if array.base is None else array.base) for array in buffers[:3]]
+
+
 def stream(
-    filler: Filler, order: Order, *, first: int = 0, epochs: int | None = None, threads: int = 2, depth: int = 2
+    filler: Filler,
+    order: Order,
+    *,
+    first: int = 0,
+    epochs: int | None = None,
+    threads: int = 2,
+    depth: int = 2,
+    reuse: bool = True,
 ) -> Generator[Batch]:
     """Give batches from step `first` on, without end or to the end of some epochs; `threads` read `depth` ahead.
 
-    The last batch of the last epoch holds what is left. At most depth + 1 batches of memory are used:
-    reading pauses until the consumer asks for the next one.
+    The last batch of the last epoch holds what is left. With `reuse` depth + 1 batches of memory are used, and a batch
+    is the consumer's until it asks for the next; without, those and the batches that it keeps.
     Raises IntegrityError where stored bytes are damaged.
     """
     batch, plans = order.batch, plans_of(filler.reader.index, order, first, epochs)
     ahead = 1 - -_READ_AHEAD // batch  # announced while the batch before is read
-    ring = [filler.empty(batch) for _ in range(depth + 1)]
+    ring = Buffers(lambda: filler.empty(batch), depth + 1, reuse=reuse)
     pending: deque[tuple[Batch, list[Future[None]]]] = deque()
     announced: deque[Plan] = deque(islice(plans, 1))
     with (
@@ -169,7 +205,7 @@ def stream(
             for turn in count():
                 if announced:
                     plan = announced.popleft()
-                    slot = _first(ring[turn % len(ring)], plan.windows)
+                    slot = _first(ring.take(), plan.windows)
                     cuts = [len(plan.windows) * part // threads for part in range(threads + 1)]
                     parts = [slice(*each) for each in pairwise(cuts)]
                     pending.append((slot, [pool.submit(filler.fill, slot, plan, part) for part in parts]))
@@ -207,7 +243,8 @@ class Choices:
     """What a loader gives, and how.
 
     `start_step` continues a loader of the same view, seed, batch and world; without `epochs` it never ends.
-    `threads` read up to `depth` batches ahead. `rank` of `world` takes its part of each global batch.
+    `threads` read up to `depth` batches ahead, in buffers that are filled again, with `reuse` even while a batch is
+    kept. `rank` of `world` takes its part of each global batch.
     """
 
     batch: int
@@ -220,6 +257,7 @@ class Choices:
     epochs: int | None = None
     threads: int = 2
     depth: int = 2
+    reuse: bool = True
     rank: int = 0
     world: int = 1
 
@@ -336,7 +374,7 @@ def filler_of(index: Index, store: Store, choices: Choices, *, memory: Memory = 
 def numpy_loader(
     index: Index, store: Store, choices: Choices, *, mode: Mode = "stream", memory: Memory = host_memory
 ) -> Loader:
-    """Return a loader of numpy arrays, in buffers that are reused: read from shards, or resident in this host's memory.
+    """Return a loader of numpy arrays: read from shards, or resident in this host's memory.
 
     Raises UsageError where no window can be taken, SpaceError where a resident view does not fit.
     """
@@ -350,6 +388,7 @@ def numpy_loader(
         epochs=choices.epochs,
         threads=choices.threads,
         depth=choices.depth,
+        reuse=choices.reuse,
     )
     return Loader(batches, order=order, types=filler.labeller.types, mode="stream" if mode == "auto" else mode)
 

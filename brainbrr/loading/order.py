@@ -8,6 +8,7 @@ repeats or loses what another takes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -104,6 +105,12 @@ class Order:
         self._share = {int(kind): int((self._pattern == kind).sum()) for kind in np.unique(self._pattern)}
         leader = PARTIAL if PARTIAL in self._share else int(self._pattern[0])
         self.epoch = len(self._pattern) * -(-self._size(leader) // self._share[leader])
+
+    def of(self, rank: int, world: int) -> Order:
+        """Return the same order as another rank of a world takes it."""
+        other = copy(self)
+        other.rank, other.world = rank, world
+        return other
 
     def step(self, step: int) -> Int64:
         """Return this rank's windows of one step: int64 (batch,)."""

@@ -8,20 +8,23 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.trainings import StopAfter, changed, same_bits, with_recordings
 
 from brainbrr.core import files
-from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, UsageError, ViewNotReadyError
+from brainbrr.errors import BrainbrrError, DependencyError, IntegrityError, LeakError, UsageError, ViewNotReadyError
 from brainbrr.learn import runs as r
 from brainbrr.learn.config import OptimiserConfig, TrainConfig, load_train_config
 from brainbrr.learn.model import Detector
+from brainbrr.learn.other_splits import check_splits
 from brainbrr.learn.train import TrainReport, _groups, learning_rate, train
-from brainbrr.loading.windows import WindowSpec
+from brainbrr.loading.windows import FULL, WindowSpec
 from brainbrr.store.store import Store
 from brainbrr.views.view import View
 
@@ -155,6 +158,32 @@ def test_a_view_without_seizures_is_refused(view_of: ViewOf, config: TrainConfig
     assert quiet.recordings
     with pytest.raises(UsageError, match="has a seizure: there is nothing to learn"):
         train(quiet, config, runs=tmp_path / "runs")
+
+
+def test_a_view_of_seizures_alone_or_with_a_patient_in_two_splits_is_refused(
+    view_of: ViewOf, config: TrainConfig, tmp_path: Path
+) -> None:
+    view = view_of("train")
+    full = with_recordings(view, view.recordings)
+    full.classes = lambda: np.full(len(view), FULL, dtype=np.uint8)  # type: ignore[method-assign]
+    with pytest.raises(UsageError, match="full of a seizure: there is nothing to tell it from"):
+        train(full, config, runs=tmp_path / "runs")
+    first, *rest = view.recordings
+    leak = with_recordings(view, (replace(first, split="dev"), *rest))
+    with pytest.raises(LeakError, match=f"patient {first.patient} is in the splits dev and train"):
+        train(leak, config, runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_patient_of_another_split_is_refused(view_of: ViewOf) -> None:
+    def opened(split: str) -> View:
+        if split == "none":
+            raise UsageError("no such split")
+        return view_of("train" if split == "eval" else split)
+
+    with pytest.raises(LeakError, match=r"split train and split eval share \d+ of their patients: \w+"):
+        check_splits(view_of("train"), opened)
+    check_splits(view_of("dev"), lambda _: view_of("train"))
 
 
 def test_a_loss_that_is_no_number_names_the_recordings(view_of: ViewOf, config: TrainConfig, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -332,6 +333,36 @@ def test_any_dataloader_reads_the_same(view_of: ViewOf, method: str) -> None:
     assert same(ours, taken(4, view, batch=6, seed=3, balance="balanced"))
     del loaded
     gc.collect()
+
+
+def test_tensors_that_are_kept_stay_and_a_loop_that_keeps_none_takes_no_more_memory(view_of: ViewOf) -> None:
+    view = view_of()
+    expected = taken(8, view)
+    with brainbrr.loader(view, batch=5, seed=1) as batches:
+        assert same(list(islice(batches, 8)), expected), "kept without a copy"
+    with brainbrr.loader(view, batch=5, seed=1) as batches:
+        rows = [batch.signal[2] for batch in islice(batches, 8)]
+    assert all(torch.equal(row, batch.signal[2]) for row, batch in zip(rows, expected, strict=True)), "a part is kept"
+    for options, most in (({}, 5), ({"reuse": True}, 3), ({"as_numpy": True}, 3)):
+        places = set()
+        with brainbrr.loader(view, batch=5, seed=1, **options) as batches:
+            for batch in islice(batches, 30):
+                places.add(torch.as_tensor(batch.signal).data_ptr())
+        assert len(places) <= most, options
+    with brainbrr.loader(view, batch=5, seed=1, reuse=True) as batches:
+        assert not same(list(islice(batches, 8)), expected), "what it says"
+
+
+def test_too_little_shared_memory_is_said_before_a_worker_hangs(
+    view_of: ViewOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = brainbrr.loader(view_of(), batch=1, mode="map")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100_000))
+    assert len(dataset.__getitems__([0, 1])) == 2, "this process needs none"
+    workers = torch.utils.data.DataLoader(dataset, batch_size=2, num_workers=1, multiprocessing_context="fork")
+    with pytest.raises(SpaceError, match="of shared memory are free") as refused:
+        next(iter(workers))
+    assert "num_workers=0" in str(refused.value)
 
 
 def test_a_plain_dataloader_shuffles_and_batches_every_window_once(view_of: ViewOf) -> None:
