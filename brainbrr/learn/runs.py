@@ -368,8 +368,9 @@ def load_optimiser(
                 field = full.removeprefix(prefix)
                 if value.shape != (() if field == "step" else parameter.shape):
                     raise IntegrityError(f"{full[:200]} has the shape {tuple(value.shape)}", where=where)
-                # Adam keeps its count on the CPU
-                optimiser.state[parameter][field] = value.clone().to("cpu" if field == "step" else parameter.device)
+                # Adam keeps its count on the CPU, unless one kernel moves all parameters
+                host = field == "step" and not optimiser.defaults.get("fused")
+                optimiser.state[parameter][field] = value.clone().to("cpu" if host else parameter.device)
 
 
 def commit_of(root: Path) -> str | None:

@@ -40,12 +40,18 @@ def chosen(by: str, device: torch.device) -> Literal["torch", "triton"]:
 
     Raises DependencyError for `triton` where it cannot run: without mamba-ssm, or on a CPU but in the interpreter.
     """
-    there = find_spec("triton") is not None and find_spec("mamba_ssm") is not None
+    there = installed("triton") and installed("mamba_ssm")
     if by == "triton" and not there:
         raise DependencyError('model.scan = "triton" needs mamba-ssm', fix="pip install 'brainbrr[cuda]'")
     if by == "triton" and device.type != "cuda" and not _interpreted():
         raise DependencyError(f'model.scan = "triton" cannot run on {device}', fix='set model.scan = "auto"')
     return "triton" if by == "triton" or (by == "auto" and there and device.type == "cuda") else "torch"
+
+
+@cache
+def installed(package: str) -> bool:
+    """Say whether a package is there. Looked up once: every layer of every step asks."""
+    return find_spec(package) is not None
 
 
 def recurrence(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:

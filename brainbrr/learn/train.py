@@ -109,6 +109,11 @@ class Training:
         """Since it began in this process."""
         return time.monotonic() - self.began
 
+    @property
+    def reads_late(self) -> bool:
+        """Whether a step's numbers are read after the next one has begun: on CUDA, which must not wait for the host."""
+        return self.world.device.type == "cuda"
+
     def save(self, step: int) -> None:
         """Write the checkpoint of a step, and return once it is written."""
         if self.world.writes:
@@ -280,17 +285,32 @@ def _learn(training: Training, first: int, progress: Progress) -> int:
                 view.index, view.store, _choices(training, first), mode="auto", device=world.device
             ) as batches,
         ):
-            while done < config.steps and not (config.patience and training.is_over):
-                row = _step(training, forward, batches, done)
-                done += 1
-                if config.validate_every and (done % config.validate_every == 0 or done == config.steps):
-                    row |= (scores := training.validate(done))
-                    dev = _shown(scores) or dev
+
+            def report(row: dict[str, Any]) -> None:
                 log({**row, "seconds": round(training.seconds, 3)})
                 training.losses.append(row["loss"])
                 progress.advance(1, note=f"loss {row['loss']:.3f}{dev}")
-                stop = world.any(interrupted.is_set())
-                if stop or done % config.checkpoint_every == 0 or done == config.steps:
+
+            waiting: deque[_Taken] = deque()
+            over = bool(config.patience) and training.is_over
+            while done < config.steps and not over:
+                waiting.append(_step(training, forward, batches, done, stopping=interrupted.is_set()))
+                done += 1
+                due = bool(config.validate_every) and (done % config.validate_every == 0 or done == config.steps)
+                saves = done % config.checkpoint_every == 0 or done == config.steps
+                late = training.reads_late and not (due or saves)
+                taken = [waiting.popleft() for _ in range(len(waiting) - late)]
+                rows = [_row(training, batches, each) for each in taken]
+                if due:
+                    rows[-1] |= (scores := training.validate(done))
+                    dev, over = _shown(scores) or dev, bool(config.patience) and training.is_over
+                for row in rows:
+                    report(row)
+                stop = any(each.stopping for each in taken) if late else world.any(interrupted.is_set())
+                if stop:
+                    for each in waiting:
+                        report(_row(training, batches, each))
+                if stop or saves:
                     training.save(done)
                 if stop:
                     folder = training.run.folder
@@ -404,7 +424,8 @@ def _initial(n_channels: int, config: TrainConfig, device: torch.device) -> Stat
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = Detector(n_channels, config.model).to(device)
-    optimiser = torch.optim.AdamW(_groups(model, config.train.weight_decay), lr=config.train.lr)
+    fused = device.type == "cuda"  # one kernel for all parameters; on a CPU it would give other last bits
+    optimiser = torch.optim.AdamW(_groups(model, config.train.weight_decay), lr=config.train.lr, fused=fused)
     average = {name: value.clone() for name, value in model.state_dict().items()} if config.train.ema else None
     return State(model, optimiser, average)
 
@@ -526,10 +547,38 @@ def _log(training: Training, step: int) -> Iterator[Callable[[dict[str, Any]], N
         yield log
 
 
-def _step(training: Training, forward: Forward, batches: Loader, step: int) -> dict[str, Any]:
+class _Taken:
+    """A step that was taken: its loss, its gradient's norm and how many processes were to stop, read when asked for.
+
+    On CUDA the three are on their way to the host until then; to read them at once would hold back the next step.
+    """
+
+    def __init__(self, step: int, rate: float, numbers: Tensor) -> None:
+        self.step, self.rate, self._copied = step, rate, None
+        self._numbers = numbers
+        if numbers.is_cuda:
+            self._numbers = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+            self._numbers.copy_(numbers, non_blocking=True)
+            self._copied = torch.cuda.current_stream(numbers.device).record_event()
+
+    @property
+    def numbers(self) -> list[float]:
+        """Loss, norm, number of processes."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return [float(each) for each in self._numbers.tolist()]
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a process had received a signal before this step."""
+        return self.numbers[2] > 0
+
+
+def _step(training: Training, forward: Forward, batches: Loader, step: int, *, stopping: bool) -> _Taken:
     """Move the weights once, by the mean loss over all labelled samples of the step."""
     state, config, world = training.state, training.config, training.world
-    sums = torch.zeros(2, device=world.device)  # of the loss, and of the share of samples that are labelled
+    # of the loss, of the share of samples that are labelled, and of the processes that are to stop
+    sums = torch.tensor([0.0, 0.0, float(stopping)]).to(world.device, non_blocking=True)
     torch.manual_seed(_seed(config.seed, step, world.rank))  # for dropout
     state.optimiser.zero_grad(set_to_none=True)
     for _ in range(config.train.accumulate):
@@ -539,21 +588,29 @@ def _step(training: Training, forward: Forward, batches: Loader, step: int) -> d
             logits = forward(signal)
         part = (loss_of(logits.float(), (label == 1).float(), config.train) * valid).mean()
         part.backward()
-        sums += torch.stack([part.detach(), valid.float().mean()])
+        sums[:2] += torch.stack([part.detach(), valid.float().mean()])
     gradients = [parameter.grad for parameter in state.model.parameters() if parameter.grad is not None]
     world.add([*gradients, sums])
-    for gradient in gradients:
-        gradient /= sums[1]
+    torch._foreach_div_(gradients, sums[1])
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.train.clip_norm)
-    loss, norm = torch.stack([sums[0] / sums[1], norm]).tolist()
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise _diverged(training, batches, step, f"the loss of step {step} is {loss}, its gradient's norm {norm}")
     rate = learning_rate(step, config.train)
+    taken = _Taken(step, rate, torch.stack([sums[0] / sums[1], norm, sums[2]]))
+    if not training.reads_late:
+        _row(training, batches, taken)  # weights that are no numbers are never stored
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     state.optimiser.step()
     _follow(state, step, config.train.ema)
-    return {"step": step, "loss": loss, "lr": rate, "gradient_norm": norm}
+    return taken
+
+
+def _row(training: Training, batches: Loader, taken: _Taken) -> dict[str, Any]:
+    """Return a step's row of metrics.jsonl. Raises BrainbrrError, naming its recordings, where it diverged."""
+    loss, norm, _ = taken.numbers
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        what = f"the loss of step {taken.step} is {loss}, its gradient's norm {norm}"
+        raise _diverged(training, batches, taken.step, what)
+    return {"step": taken.step, "loss": loss, "lr": taken.rate, "gradient_norm": norm}
 
 
 def _diverged(training: Training, batches: Loader, step: int, what: str) -> BrainbrrError:
@@ -596,8 +653,8 @@ def _follow(state: State, step: int, decay: float) -> None:
     if state.average is None:
         return
     kept = min(decay, (1 + step) / (10 + step))
-    for name, value in state.model.state_dict().items():
-        if value.is_floating_point():
-            state.average[name].lerp_(value, 1 - kept)
-        else:
-            state.average[name].copy_(value)
+    weights = state.model.state_dict()
+    floats = [name for name, value in weights.items() if value.is_floating_point()]
+    torch._foreach_lerp_([state.average[name] for name in floats], [weights[name] for name in floats], 1 - kept)
+    for name in weights.keys() - set(floats):
+        state.average[name].copy_(weights[name])

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 ViewOf = Callable[..., View]
 
 
-def train_twice(rank: int, view: View, config: TrainConfig, folder: Path) -> None:
+def train_twice(rank: int, view: View, dev: View, config: TrainConfig, folder: Path) -> None:
     """As one process of two: train to the end; train, let a signal reach one process only, and go on.
 
     Rank 0 is slow to write, so whoever does not wait for it looks for a checkpoint too early.
@@ -55,11 +55,11 @@ def train_twice(rank: int, view: View, config: TrainConfig, folder: Path) -> Non
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2, timeout=timedelta(minutes=5)
     )
     try:
-        train(view, config, runs=folder, name="whole")
+        train(view, config, runs=folder, name="whole", dev=dev)
         assert (folder / "whole" / "model.safetensors").exists()
         stops = StopAfter(2, signal.SIGUSR1) if rank == 1 else Silent()
         with pytest.raises(KeyboardInterrupt):
-            train(view, config, runs=folder, name="parts", progress=stops)
+            train(view, config, runs=folder, name="parts", dev=dev, progress=stops)
         if rank == 1:
             shutil.copytree(folder / "parts", folder / "behind", ignore=shutil.ignore_patterns("checkpoint*"))
         with pytest.raises(IntegrityError, match="different steps: 2, 0 by rank"):
@@ -72,12 +72,13 @@ def train_twice(rank: int, view: View, config: TrainConfig, folder: Path) -> Non
         ):
             asked: dict[str, Any] = others if rank else {"view": view, "config": config, "name": "torn"}
             with pytest.raises(IntegrityError, match="the processes find different runs, views or configs"):
-                train(**asked, runs=folder)
+                train(**asked, runs=folder, dev=dev)
         assert not (folder / "torn").exists()
         report = train(view, config, runs=folder, resume=folder / "parts")
         assert report.metrics["processes"] == 2
-        (folder / f"{rank}.txt").write_text(f"{report.loss!r} {report.run.name}")
-        write(folder / f"{rank}.safetensors", states[-1].tensors(), {})
+        (folder / f"{rank}.txt").write_text(f"{report.loss!r} {report.run.name} {report.metrics['weights']}")
+        tensors = states[-1].tensors()  # rank 0 alone keeps the best weights
+        write(folder / f"{rank}.safetensors", {k: v for k, v in tensors.items() if not k.startswith("best.")}, {})
     finally:
         torch.distributed.destroy_process_group()
 
@@ -106,13 +107,13 @@ def test_a_process_that_is_left_alone_says_so(tmp_path: Path) -> None:
 def test_two_processes_learn_what_one_learns_and_resume_exactly(
     view_of: ViewOf, config: TrainConfig, tmp_path: Path
 ) -> None:
-    half = changed(config, "train", batch=2, ema=0.9)
-    torch.multiprocessing.spawn(train_twice, args=(view_of("train"), half, tmp_path), nprocs=2)
+    half = changed(config, "train", batch=2, ema=0.9, validate_every=2)
+    torch.multiprocessing.spawn(train_twice, args=(view_of("train"), view_of("dev"), half, tmp_path), nprocs=2)
     assert same_bits(tmp_path / "0.safetensors", tmp_path / "1.safetensors")
-    for name in ("model.safetensors", "checkpoint.safetensors"):
+    for name in ("model.safetensors", "checkpoint.safetensors", "best.safetensors", "validation.json"):
         assert same_bits(tmp_path / "whole" / name, tmp_path / "parts" / name)
     told = [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)]
-    assert told[0] == told[1]
+    assert told[0] == told[1] and "the best by event_f1 on" in told[0], "both know the same best weights"
     alone = train(view_of("train"), changed(half, "train", batch=4), runs=tmp_path, name="alone").run
     for ours, theirs in zip(r.open_run(tmp_path / "whole").history(), r.open_run(alone).history(), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)

@@ -23,7 +23,7 @@ from brainbrr.learn import runs as r
 from brainbrr.learn.config import OptimiserConfig, TrainConfig, load_train_config
 from brainbrr.learn.model import Detector
 from brainbrr.learn.other_splits import check_splits
-from brainbrr.learn.train import TrainReport, _groups, learning_rate, train
+from brainbrr.learn.train import Training, TrainReport, _groups, learning_rate, train
 from brainbrr.loading.windows import FULL, WindowSpec
 from brainbrr.store.store import Store
 from brainbrr.views.view import View
@@ -158,6 +158,23 @@ def test_a_view_without_seizures_is_refused(view_of: ViewOf, config: TrainConfig
     assert quiet.recordings
     with pytest.raises(UsageError, match="has a seizure: there is nothing to learn"):
         train(quiet, config, runs=tmp_path / "runs")
+
+
+def test_numbers_that_are_read_a_step_late_change_no_bit(
+    finished: TrainReport, view_of: ViewOf, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Training, "reads_late", True)  # as on CUDA
+    view = view_of("train")
+    with pytest.raises(KeyboardInterrupt):
+        train(view, config, runs=tmp_path, name="late", progress=StopAfter(1))
+    train(view, config, runs=tmp_path, resume=tmp_path / "late")
+    ours, theirs = r.open_run(tmp_path / "late"), r.open_run(finished.run)
+    assert same_bits(ours.model, theirs.model)
+    rows = ([{k: v for k, v in row.items() if k != "seconds"} for row in run.history()] for run in (ours, theirs))
+    assert next(rows) == next(rows)
+    with pytest.raises(BrainbrrError, match="the loss of step"):
+        train(view, changed(config, "train", lr=1e30), runs=tmp_path, name="diverged")
+    assert not (tmp_path / "diverged" / "model.safetensors").exists()
 
 
 def test_a_view_of_seizures_alone_or_with_a_patient_in_two_splits_is_refused(

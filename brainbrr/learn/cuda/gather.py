@@ -6,13 +6,13 @@ Rows that mix channels are `mix`'s, with a stated tolerance. Knows nothing of vi
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from brainbrr.errors import DependencyError, UsageError
+from brainbrr.learn.scans import installed
 
 FILL = -32768
 """What raw int16 holds where nothing was recorded: no legal sample."""
@@ -80,7 +80,7 @@ def gather(
         rows = RowTensors(rows.sources)
     _check_form(places, rows, dtype, length, clip)
     out = _output(out, (*rows.sources.shape, length), dtype, flat.device)
-    use_triton = by == "triton" or (by == "auto" and flat.is_cuda and find_spec("triton") is not None)
+    use_triton = by == "triton" or (by == "auto" and flat.is_cuda and installed("triton"))
     if not use_triton or all(table.device.type == "cpu" for table in (*places[1:], rows.sources)):
         _check_bounds(places, rows.sources, length)
     if not use_triton:
@@ -100,6 +100,9 @@ def gather(
 
 
 def _beside(flat: Tensor, table: Tensor) -> Tensor:
+    """Return a table on the device of the samples; from pinned memory, so that the host does not wait for the copy."""
+    if flat.is_cuda and not table.is_cuda:
+        table = table.pin_memory()
     return table.to(flat.device, non_blocking=True).contiguous()
 
 

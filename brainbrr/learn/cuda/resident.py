@@ -71,6 +71,8 @@ class OnDevice:
         places = Places(self.flat, torch.from_numpy(base), torch.from_numpy(stride), _n_real(self.index, plan, starts))
         signal = _signal(self.index, places, plan.recordings, starts, variations, filler.dtype)
         host = (torch.from_numpy(each) for each in (label, valid, plan.windows))
+        if self.flat.is_cuda:
+            host = (each.pin_memory() for each in host)  # from other memory the host would wait for the copy
         return Batch(signal, *(each.to(self.flat.device, non_blocking=True) for each in host))
 
 
