@@ -36,7 +36,7 @@ def tests(_: Path, device: str) -> Iterator[Row]:
         capture_output=True,
         text=True,
     )
-    yield " ".join(chosen), done.stdout.strip().splitlines()[-1]
+    yield " ".join(chosen), (done.stdout.strip() or done.stderr.strip()).splitlines()[-1]
 
 
 def scans(_: Path, device: str) -> Iterator[Row]:

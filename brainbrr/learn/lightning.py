@@ -37,9 +37,9 @@ class Epochs:
     def __iter__(self) -> Iterator[Batch]:
         steps = len(self)
         choices = replace(self.choices(), start_step=self.epoch * steps, epochs=1 if self.once else None)
+        choices = replace(choices, reuse=False)  # Lightning fetches the next batch before this one is used
         with torch_loader(self.view.index, self.view.store, choices, mode="stream", device="cpu") as batches:
-            for batch in islice(batches, steps):
-                yield Batch(*(each.clone() for each in batch))  # Lightning fetches the next one before this is used
+            yield from islice(batches, steps)
         self.epoch += not self.once
 
 

@@ -6,6 +6,8 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +65,17 @@ def test_accelerate_sees_every_window_once(view_of: ViewOf, tmp_path: Path) -> N
         assert len(one) > len(view) / 3 < len(other), name
 
 
+def lightning_here() -> Any:
+    """Return Lightning under either of its names; skip without."""
+    for name in ("lightning.pytorch", "pytorch_lightning"):
+        with suppress(ImportError):
+            return import_module(name)
+    pytest.skip("Lightning is not installed: pip install 'brainbrr[lightning]'")
+
+
 @pytest.mark.filterwarnings("ignore")  # Lightning's own
 def test_lightning_sees_every_window_once(view_of: ViewOf, tmp_path: Path) -> None:
-    lightning = pytest.importorskip("pytorch_lightning", reason="pip install pytorch-lightning")
+    lightning = lightning_here()
     view = view_of("train")
 
     class Seeing(lightning.LightningModule):  # type: ignore[name-defined,misc]
