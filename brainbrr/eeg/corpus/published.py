@@ -43,7 +43,8 @@ def read_chbmit_summary(path: Path, words: Vocabulary, recording: str) -> LabelF
     """CHB-MIT's chbNN-summary.txt: a section for each recording, with the number and the times of its seizures.
 
     The corpus puts a .seizures file beside each recording that has any. So one that its summary does not list has
-    none where others of its folder have such files; where no file of the folder has one, nothing is known of it.
+    none where others of its folder have such files; where no file of the folder has one, or one is of a recording
+    that is not there, nothing is known of it.
     """
     listed: Line | None = None
     count: tuple[Line, int] | None = None
@@ -80,10 +81,11 @@ def read_chbmit_summary(path: Path, words: Vocabulary, recording: str) -> LabelF
 
 def _not_listed(path: Path, recording: str) -> LabelFile:
     try:
-        others = any(each.name.lower().endswith(".seizures") for each in path.parent.iterdir())
+        names = {each.name.lower() for each in path.parent.iterdir()}
     except OSError as error:
         raise unreadable(path, error) from None
-    if not others:
+    others = [name for name in names if name.endswith(".seizures")]
+    if not others or any(name.removesuffix(".seizures") not in names for name in others):  # it may be a renamed one
         raise AnnotationError(
             f"{path.name} does not list {recording}",
             where=path,

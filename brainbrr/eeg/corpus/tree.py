@@ -18,6 +18,7 @@ from brainbrr.eeg.corpus import census
 from brainbrr.eeg.corpus.annotations import CHANNELS
 from brainbrr.eeg.corpus.bids import NO_EEG, Tables, participants
 from brainbrr.eeg.corpus.label_formats import FORMATS, ROLES, suffix_of
+from brainbrr.eeg.corpus.lists import Lists
 from brainbrr.eeg.corpus.patients import chosen_patient
 from brainbrr.errors import AnnotationError, UsageError
 
@@ -32,11 +33,6 @@ _TUSZ_STEM = re.compile(r"([A-Za-z0-9]+)_s\d+_t\d+")
 _ODD = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """In a table it would be another row, on a terminal anything; the last ones stand for bytes that are not UTF-8."""
 _SESSION = re.compile(r"s\d+(_\d+)*|ses-[A-Za-z0-9]+")  # s001_2012, s001_2002_12_23, ses-01
-_SHARED = {
-    "summary.txt": re.compile(r"chb\d+[a-z]?-summary\.txt", re.IGNORECASE),
-    "Seizures-list.txt": re.compile(r"seizures-list-pn\d+\.txt", re.IGNORECASE),
-}
-"""Names of the label files that hold the labels of all recordings of their folder."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +131,7 @@ def survey(corpus: Corpus, *, patient_from: str | None = None) -> Survey:
     which the first group counts. By default the layout does. Raises UsageError when there is no EDF, when a folder
     cannot be read, since a part of the list would pass for the whole, and when an expression does not match a path.
     """
-    root, survey = corpus.root, _Surveyor(corpus, Tables(corpus.root))
+    root, survey = corpus.root, _Surveyor(corpus, Tables(corpus.root), Lists(corpus.root))
     seen: set[tuple[int, int]] = set()
     if corpus.layout == "tusz" and _has_splits(root / "edf"):
         survey.add(_folders(root / "edf", [""], seen), prefix="edf/")
@@ -181,6 +177,7 @@ class _Surveyor:
 
     corpus: Corpus
     tables: Tables
+    lists: Lists
     found: list[RecordingFile] = field(default_factory=list)
     loose: list[Path] = field(default_factory=list)
 
@@ -192,6 +189,7 @@ class _Surveyor:
         for place, folder, names in folders:
             recordings = [name for name in names if name.lower().endswith(_RECORDINGS)]
             unread = census.unread(names)
+            self.lists.add(place, names)
             if elsewhere is None or layout != "tusz":  # what is beside edf/ describes the corpus
                 loose = census.label_files(names, [*recordings, *unread], nedc=layout == "tusz")
                 self.loose += [place / name for name in loose]
@@ -201,7 +199,7 @@ class _Surveyor:
             labels = _labels(names)
             why = elsewhere or (_IN_NO_EEG if layout == "bids" and above[-1:] != ["eeg"] else None)
             for name in (*recordings, *unread):
-                file = _recording(self.corpus, prefix, place, [*above, name], labels, self.tables)
+                file = _recording(self.corpus, prefix, place, [*above, name], labels, self.tables, self.lists)
                 if name in unread:
                     file = file.refused(f"{unread[name]} is not read", fix=census.fix_of(unread[name]))
                 elif why is not None:
@@ -359,10 +357,7 @@ def _unreadable(folder: Path, error: OSError) -> UsageError:
 
 
 def _labels(names: Sequence[str]) -> dict[tuple[str, str], list[str]]:
-    """Return the label files of a folder by (stem, role); the suffix is taken in any case, the stem as it is.
-
-    A file that holds the labels of all recordings of its folder has the stem "".
-    """
+    """Return the label files of a folder by (stem, role); the suffix is taken in any case, the stem as it is."""
     labels: dict[tuple[str, str], list[str]] = {}
     suffixes = [(role, suffix_of(role)) for role, form in FORMATS.items() if not form.shared]
     for name in sorted(names, reverse=True):  # lower case first
@@ -370,9 +365,6 @@ def _labels(names: Sequence[str]) -> dict[tuple[str, str], list[str]]:
         for role, suffix in suffixes:
             if lower.endswith(suffix):
                 labels.setdefault((name[: -len(suffix)], role), []).append(name)
-        for role, pattern in _SHARED.items():
-            if pattern.fullmatch(name):
-                labels.setdefault(("", role), []).append(name)
     return labels
 
 
@@ -383,6 +375,7 @@ def _recording(
     parts: Sequence[str],
     labels: Mapping[tuple[str, str], Sequence[str]],
     tables: Tables,
+    lists: Lists,
 ) -> RecordingFile:
     path = prefix + "/".join(parts)
     if odd := _ODD.search(path):
@@ -397,10 +390,14 @@ def _recording(
     notes: list[str] = []
     beside: dict[str, Path] = {}
     for role in ROLES:
-        of = "" if FORMATS[role].shared else stem.removesuffix("_eeg") if role == "events.tsv" else stem
-        names = labels.get((of, role), ())
-        if names and FORMATS[role].shared and beside.keys() - {".edf.seizures"}:
-            continue  # a list of all recordings of a folder says nothing of one with a label file of its own
+        if FORMATS[role].shared:
+            found, note = lists.of(place, name, role)
+            # a list of many recordings says nothing of one with a label file of its own
+            if found is not None and not beside.keys() - {".edf.seizures"}:
+                beside[role] = found
+                notes += [note] if note else []
+            continue
+        names = labels.get((stem.removesuffix("_eeg") if role == "events.tsv" else stem, role), ())
         if names:
             beside[role] = place / names[0]
         if len(names) > 1:

@@ -99,7 +99,7 @@ def test_a_recording_of_a_tusz_tree_outside_edf_is_refused_by_name(tmp_path: Pat
     [
         (["p/a.edf", "p/a.csv_bi", "p/b.csv_bi"], ["p/b.csv_bi"]),
         (["p/a.edf", "p/a.csv_bi", "p/a.tse", "subject_info.csv"], []),
-        (["chb01/chb01_01.edf", "chb01-summary.txt"], ["chb01-summary.txt"]),
+        (["chb01/chb01_01.edf", "chb02-summary.txt"], ["chb02-summary.txt"]),
         (["chb01/chb01_01.edf", "chb01/chb01-summary.txt", "chb01/chb01_01.edf.seizures"], []),
         (["PN00/a.edf", "PN00/Seizures-list-PN00.txt", "Seizures-list-PN01.txt"], ["Seizures-list-PN01.txt"]),
         (["P/r1.edf", "P/r1_a1.tsv", "P/r1_a2.tsv"], ["P/r1_a2.tsv"]),

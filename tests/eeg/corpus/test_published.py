@@ -80,6 +80,9 @@ def test_a_recording_that_a_summary_does_not_list_has_none_only_where_seizures_f
     with pytest.raises(AnnotationError, match=r"chb01-summary.txt does not list chb01_05.edf"):
         read(path, "summary.txt", "chb01_05.edf")
     (tmp_path / "chb01_03.edf.seizures").touch()
+    with pytest.raises(AnnotationError, match=r"does not list chb01_05.edf"):  # which may be chb01_03.edf, renamed
+        read(path, "summary.txt", "chb01_05.edf")
+    (tmp_path / "chb01_03.edf").touch()
     annotations = read(path, "summary.txt", "chb01_05.edf")
     assert annotations.labelled and not annotations.seizures
     assert "no .seizures file as others here" in annotations.notes[0]

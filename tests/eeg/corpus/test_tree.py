@@ -311,6 +311,33 @@ def test_lists_of_a_folder_are_the_labels_of_its_recordings_unless_they_have_the
     }
 
 
+@pytest.mark.parametrize(
+    ("files", "lists"),
+    [
+        (
+            ["PN01-1.edf", "pn02-1.edf", "Seizures-list-PN01.txt", "Seizures-list-PN02.txt"],
+            {"PN01-1.edf": "Seizures-list-PN01.txt", "pn02-1.edf": "Seizures-list-PN02.txt"},
+        ),
+        (["PN06/PNO6-1.edf", "Seizures-list-PN06.txt"], {"PNO6-1.edf": "Seizures-list-PN06.txt"}),
+        (["PN01/a.edf", "PN01/Seizures-list.txt"], {"a.edf": "Seizures-list.txt"}),
+        (["a.edf", "Seizures-list-PN01.txt", "Seizures-list-PN02.txt"], {}),
+        (["sub/a.edf", "Seizures-list-PN01.txt"], {}),
+        (
+            ["chb01_01.edf", "chb17a_03.edf", "chb01-summary.txt", "chb17-summary.txt"],
+            {"chb01_01.edf": "chb01-summary.txt", "chb17a_03.edf": "chb17-summary.txt"},
+        ),
+        (["chb01/chb01_01.edf", "summaries/chb01-summary.txt"], {}),
+        (["data/chb01/chb01_01.edf", "chb01-summary.txt"], {"chb01_01.edf": "chb01-summary.txt"}),
+        (["chb01/chb01_01.edf", "chb01/chb02-summary.txt"], {}),
+    ],
+)
+def test_a_list_is_read_for_the_recordings_of_its_subject_wherever_it_is_above_them(
+    tmp_path: Path, files: list[str], lists: dict[str, str]
+) -> None:
+    found = {each.edf.name: dict(each.labels) for each in scan(locate(touch(tmp_path / "c", *files)))}
+    assert {name: path.name for name, labels in found.items() for path in labels.values()} == lists
+
+
 def test_in_a_plain_tree_the_first_folder_is_the_patient(tmp_path: Path) -> None:
     root = touch(tmp_path / "c", "p1/day2/a.edf", "p1/b.edf", "loose.edf")
     assert [(r.path, r.patient, r.session, r.split) for r in scan(locate(root))] == [
