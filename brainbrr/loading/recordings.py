@@ -228,15 +228,14 @@ class ViewRecording:
 
     @property
     def event_digest(self) -> str:
-        """SHA-256 of the labels; notes do not count."""
+        """SHA-256 of the labels: see `event_digest`."""
         return event_digest(self.annotations)
 
 
 def event_digest(annotations: Annotations) -> str:
-    """Return the SHA-256 of labels; notes do not count."""
+    """Return the SHA-256 of labels; notes, and what was only compared with the signal's length, do not count."""
     labels = annotations.to_json()
-    labels.pop("notes", None)
-    return json_digest(labels)
+    return json_digest({name: value for name, value in labels.items() if name not in ("notes", "last")})
 
 
 @dataclass(frozen=True)

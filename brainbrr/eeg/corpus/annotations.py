@@ -26,7 +26,7 @@ CHANNELS = "channels.tsv"
 
 _DETAILS = (".csv", ".lbl", ".tse", "events.tsv", "a1.tsv")  # types and channels first, types alone after
 _SEIZURE = "seiz"
-_OPTIONAL = {"unknown", "unusable", "label_map"}
+_OPTIONAL = {"unknown", "unusable", "label_map", "last"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Annotations:
     event per (start, stop, label). `unknown` may hold a seizure or not: (start, stop), sorted, disjoint, no seizure in
     it. Other time is background, over `duration_us` (None: over the whole recording). Not labelled means nothing is
     known, which is never background. `unusable` are channels that a table calls bad, or no EEG: absent for a view.
-    `label_map` is the laboratory's own that they were read with.
+    `label_map` is the laboratory's own that they were read with. `last` is the last background row, (start, stop),
+    where it ends after all else: the signal should reach it.
     """
 
     labelled: bool
@@ -48,16 +49,18 @@ class Annotations:
     unknown: tuple[tuple[int, int], ...] = ()
     unusable: tuple[str, ...] = ()
     label_map: tuple[tuple[str, Meaning], ...] = ()
+    last: tuple[int, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON without floats: seizures as [start, stop], typed as [start, stop, label, channels].
 
-        `unknown`, `unusable` and `label_map` are left out where there are none.
+        `unknown`, `unusable`, `label_map` and `last` are left out where there are none.
         """
         optional = {
             "unknown": [list(span) for span in self.unknown],
             "unusable": list(self.unusable),
             "label_map": dict(self.label_map),
+            "last": list(self.last or ()),
         }
         return {
             "labelled": self.labelled,
@@ -81,7 +84,8 @@ class Annotations:
         touching = any(left.stop_us >= right.start_us for each in (seizures, unknown) for left, right in pairwise(each))
         unusable = tuple(_list(value.get("unusable", [])))
         label_map = value.get("label_map", {})
-        known = seizures or typed or unknown or unusable or label_map or duration_us is not None
+        last = _event(value["last"], 2) if "last" in value else None
+        known = seizures or typed or unknown or unusable or label_map or last or duration_us is not None
         if (
             not isinstance(value["labelled"], bool)
             or touching
@@ -95,7 +99,15 @@ class Annotations:
             raise _not_ours(value)
         spans = tuple((event.start_us, event.stop_us) for event in unknown)
         return cls(
-            value["labelled"], seizures, typed, duration_us, tuple(notes), spans, unusable, tuple(label_map.items())
+            value["labelled"],
+            seizures,
+            typed,
+            duration_us,
+            tuple(notes),
+            spans,
+            unusable,
+            tuple(label_map.items()),
+            (last.start_us, last.stop_us) if last else None,
         )
 
 
@@ -167,7 +179,18 @@ def read_annotations(
         unknown=tuple(_without(unknown, seizures[decides])),
         unusable=unusable,
         label_map=tuple(sorted((label_map or {}).items())),
+        last=_last_background(read[decides], words[decides], duration_us),
     )
+
+
+def _last_background(file: LabelFile, words: Vocabulary, duration_us: int | None) -> tuple[int, int] | None:
+    """Return the background row that ends last, where that is after the stated length and all other rows."""
+    quiet = [event for event in file.events if event.label in words.background]
+    last = max(quiet, key=lambda event: event.stop_us, default=None)
+    others = (event.stop_us for event in file.events if event.label not in words.background)
+    if last is None or last.stop_us <= max([duration_us + TOLERANCE_US if duration_us else 0, *others]):
+        return None
+    return last.start_us, last.stop_us
 
 
 def _unknown(
@@ -218,8 +241,13 @@ TOLERANCE_OF_LENGTH_US = 1_000_000
 def length_difference(annotations: Annotations, signal_us: int) -> int:
     """Return by how much labels go past their signal's end, negative where they declare less; in microseconds."""
     declared_us = signal_us if annotations.duration_us is None else annotations.duration_us
-    ends = (event.stop_us for event in (*annotations.seizures, *annotations.typed))
-    return max([declared_us, *ends]) - signal_us
+    return max([declared_us, *(event.stop_us for event in _to_be_reached(annotations))]) - signal_us
+
+
+def _to_be_reached(annotations: Annotations) -> list[Event]:
+    """Return what should be in the signal: all events, and the last background row."""
+    last = [] if annotations.last is None else [Event(*annotations.last, "bckg")]
+    return [*annotations.seizures, *annotations.typed, *last]
 
 
 def check_length(
@@ -232,16 +260,17 @@ def check_length(
     """Compare the length that labels declare, and each event, with the signal's length in microseconds.
 
     Returns the annotations with notes. Labels that declare less leave the rest unlabelled, with a note. Where they
-    declare more than the tolerance above, or where an event starts at the signal's end or later, or ends later than
-    the tolerance, the labels are another recording's, or the signal is cut: AnnotationError, unless "label-length" or
-    "truncated" is in `accept`. `partial_us` is the length of a partial record that was dropped at the signal's end.
+    declare more than the tolerance above, or where an event or a background row starts at the signal's end or later, or
+    ends later than the tolerance, the labels are another recording's, or the signal is cut: AnnotationError, unless
+    "label-length" or "truncated" is in `accept`. `partial_us` is the length of a partial record that was dropped at the
+    signal's end.
     """
     tolerance_us = TOLERANCE_OF_LENGTH_US + partial_us
     declared_us = annotations.duration_us
     problems = []
     if declared_us is not None and declared_us > signal_us + tolerance_us:
         problems.append(f"the labels cover {seconds_text(declared_us)}, the signal {seconds_text(signal_us)}")
-    for event in (*annotations.seizures, *annotations.typed):
+    for event in _to_be_reached(annotations):
         if event.start_us >= signal_us or event.stop_us > signal_us + tolerance_us:
             problems.append(
                 f"{event.label} from {seconds_text(event.start_us)} to {seconds_text(event.stop_us)} is not in the "

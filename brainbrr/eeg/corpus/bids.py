@@ -14,7 +14,7 @@ from brainbrr.errors import UsageError
 
 NO_EEG = frozenset({
     "derivatives", "sourcedata", "code", "stimuli", "phenotype", "anat", "beh", "dwi", "ecg", "emg", "eog", "fmap",
-    "func", "ieeg", "meg", "micr", "motion", "mov", "mrs", "nirs", "perf", "pet", "physio",
+    "func", "meg", "micr", "motion", "mov", "mrs", "nirs", "perf", "pet", "physio",
 })  # fmt: skip
 """Folders of a BIDS tree in which no recording of the corpus is: derived or original files, and other data types."""
 _EEG = frozenset({"eeg", "n/a", ""})

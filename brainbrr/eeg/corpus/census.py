@@ -44,17 +44,26 @@ _FORMATS = {
     ".lay": "Persyst",
     ".rhd": "Intan",
     ".rhs": "Intan",
+    ".acq": "Biopac",
+    ".egi": "EGI raw",
+    ".hea": "WFDB",
+    ".mef": "MEF",
+    ".sig": "Stellate",
+    ".smr": "Spike2",
+    ".smrx": "Spike2",
 }
 _READ = {".edf": "EDF"}
-_PARTS = {".vhdr": (".eeg", ".vmrk"), ".set": (".fdt",), ".nedf": (".easy",)}
+_PARTS = {".vhdr": (".eeg", ".vmrk"), ".set": (".fdt",), ".nedf": (".easy",), ".edf": (".hea",)}
 """By the file that stands for a recording: the others of its set, which are counted with it."""
 _WRAPPED = {
     **dict.fromkeys(("gz", "bz2", "xz", "zst", "zip", "7z"), "compressed"),
     **dict.fromkeys(("part", "partial", "filepart", "crdownload", "download", "aria2", "tmp"), "unfinished"),
+    **dict.fromkeys(("bak", "backup", "old", "orig"), "renamed"),
 }
 _FIX = {
     "compressed": "decompress it",
     "unfinished": "finish its download, or delete it",
+    "renamed": "delete it, or give it the name of its format back",
     "REC": "rename it to .edf if it is an EDF",
 }
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
@@ -72,7 +81,9 @@ def format_of(path: str) -> str | None:
     if _SUBJECT.fullmatch(path):
         return WITHOUT_RECORDING
     stem, dot, suffix = path.rpartition("/")[2].lower().rpartition(".")
-    how = _WRAPPED.get(suffix)
+    if suffix.endswith("~"):
+        stem, suffix = f"{stem}.{suffix[:-1]}", "old"
+    how = "renamed" if suffix.isdecimal() else _WRAPPED.get(suffix)
     if how is not None:
         inner = {**_READ, **_FORMATS}.get(f".{stem.rpartition('.')[2]}") if "." in stem else None
         return inner and f"{how} {inner}"

@@ -142,15 +142,15 @@ SZCORE = Vocabulary(
 """BIDS events in the SzCORE annotation format, where seizures are `sz` and the ILAE types below it, `sz_foc_ia`."""
 
 
-_NO_DATA = frozenset(
-    (
-        "bad acq skip", "no data", "missing data", "data loss", "data lost", "signal loss", "data gap", "gap",
-        "recording gap", "acquisition skip", "acquisition paused", "recording paused", "recording pause", "paused",
-        "recording stopped", "recording interrupted", "impedance check", "impedance test", "impedance measurement",
-        "electrode impedance check", "checking impedance", "impedance", "impedances", "impd",
-        "amplifier disconnected", "headbox disconnected", "electrodes disconnected", "disconnected",
-    )
-)  # fmt: skip
+_NO_DATA = re.compile(
+    r"bad acq(uisition)? skip|(acq|acquisition) skip|(no|missing|lost) (data|signal|recording)|gap|drop ?out"
+    r"|(data|signal|recording|eeg) (loss|lost|missing|gap|drop ?out|interruption|not available|unavailable)"
+    r"|((recording|acquisition|data|eeg|system) )?(paused?|interrupted|suspended|halted|on hold)"
+    r"|(recording|acquisition|system|eeg|amplifier|headbox) (stopped|off)"
+    r"|(electrode |checking |check )?(imp|impd|impedances?|impedanz\w*)( (checks?|test|testing|measurement|meas)( .*)?)?"
+    r"|((amplifier|amp|headbox|jackbox|electrodes?|cables?|patient|system) )?(disconnected|disconnection|unplugged)"
+    r"|((amplifier|system|eeg) )?cal(ib|ibration)?( (signal|pulses?))?"
+)
 """What recorders and MNE write over time in which nothing of the patient was recorded, without case and punctuation."""
 
 _BEGINS = ("start", "started", "begin", "on")
@@ -159,6 +159,10 @@ _ENDS = frozenset(
 )
 _END_WORDS = ("end", "ended", "stop", "stopped", "off", "finished", "done")
 _APART = re.compile(r"[\W_]+")
+
+
+def _is_no_data(text: str) -> bool:
+    return _NO_DATA.fullmatch(text) is not None
 
 
 def no_data_spans(
@@ -175,13 +179,15 @@ def no_data_spans(
     for each in sorted(annotations, key=lambda each: each.onset_s):
         text = _APART.sub(" ", each.text.casefold()).strip()
         name, _, last = text.rpartition(" ")
-        if text in _NO_DATA or (name in _NO_DATA and last in _BEGINS):
+        begins = _is_no_data(name) and last in _BEGINS
+        ends = text in _ENDS or (_is_no_data(name) and last in _END_WORDS)
+        if begins or (not ends and _is_no_data(text)):
             if each.duration_s:
                 spans.append((each.onset_s, each.onset_s + each.duration_s))
                 words[each.text] = None
             else:
-                opened.setdefault(text if text in _NO_DATA else name, (each.onset_s, each.text))
-        elif text in _ENDS or (name in _NO_DATA and last in _END_WORDS):
+                opened.setdefault(name if begins else text, (each.onset_s, each.text))
+        elif ends:
             for word in list(opened) if text in _ENDS else [name]:
                 if word in opened:
                     start_s, written = opened.pop(word)

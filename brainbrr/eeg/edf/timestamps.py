@@ -19,6 +19,7 @@ LONGEST_GAP_S = 3600
 """A longer gap is refused: what is on either side of it are recordings of their own."""
 
 _LONGEST_GAPS_S = 24 * 3600  # all of a file's together: they take space, and a few stamps can ask for any amount
+_MOST_EARLY_S = 1  # by this much labels may be off as well
 _ROUNDED = Fraction(1, 200)  # how far the record duration in a header may be from what steady timestamps say
 _ONSET = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15[\d.]*)?\x14")  # the time-keeping TAL of a record
 _ANNOTATION = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?\x14([^\0]*)")
@@ -74,6 +75,8 @@ def placed(header: EdfHeader, onsets_s: Sequence[Fraction | None]) -> EdfHeader:
         runs, odd = _runs(header, onsets_s)
     if odd is not None and (header.discontinuous or len(runs) > 1):
         raise EdfError(f"the file has gaps ({_kind(header)}), and {odd}", fix=_SPLIT)
+    if odd is not None and _goes_back(header, onsets_s):
+        raise EdfError(f"the file's time goes back ({_kind(header)}): {odd}", fix="split it where its time goes back")
     if odd is not None:
         return replace(header, notes=(*header.notes, odd))
     if len(runs) == 1:
@@ -97,6 +100,20 @@ def _runs(header: EdfHeader, onsets_s: Sequence[Fraction | None]) -> tuple[list[
             runs.append(Run(i, 0, onset_s))
         runs[-1] = replace(runs[-1], n_records=i + 1 - runs[-1].first)
     return runs, None
+
+
+def _goes_back(header: EdfHeader, onsets_s: Sequence[Fraction | None]) -> bool:
+    """Say whether records are earlier than they should be, in a file whose timestamps keep the time for the most part.
+
+    Where most do not follow each other, as where all are 0, the writer kept no time.
+    """
+    step_s, first_s = header.record_duration_s, onsets_s[0]
+    known = [pair for pair in pairwise(onsets_s) if None not in pair]
+    steady = sum(abs(after - before - step_s) <= tolerance_s(header) for before, after in known if before and after)
+    early = (first_s or 0) - _MOST_EARLY_S
+    return 2 * steady >= len(onsets_s) - 1 and any(
+        onset_s is not None and onset_s < early + i * step_s for i, onset_s in enumerate(onsets_s)
+    )
 
 
 def _rounded(header: EdfHeader, onsets_s: Sequence[Fraction | None], *, n_runs: int) -> EdfHeader | None:

@@ -51,8 +51,10 @@ _SAME_ELECTRODE = {"T7": "T3", "T8": "T4", "P7": "T5", "P8": "T6", "M1": "A1", "
 _KNOWN = {name.upper(): name for name in (*TEN_TWENTY, *EAR_LOBES)}
 _REFERENCES = {"REF", "LE", "AR", "AVG", "CAR", "REFERENCE"}
 _NO_ALIASES: Mapping[str, str] = MappingProxyType({})
-_PREFIX = re.compile(r"^(EEG|POL)[\s:_]+", re.IGNORECASE)
-_SPLIT = re.compile(r"[-_]")
+_PREFIX = re.compile(r"^(EEG|POL)[\s:_.(-]+", re.IGNORECASE)
+_SPLIT = re.compile(r"\s*[-_:/]\s*|\s+|\.(?=\w)")
+_AROUND = ". ()'\""
+_HALF = re.compile(r"\)?/2?$")  # (A1+A2)/2, of which 16 characters may leave (A1+A2)/
 _COPY = re.compile(r"(?:^|-)\d$")  # MNE numbers labels that occur twice: T8-P8-0, T8-P8-1
 _NUMBERED = re.compile(r"([A-Z]+)(\d+)", re.ASCII)
 # The numbers behind each letter in the 10-10 system and its usual additions, for the letters of the 10-20 electrodes.
@@ -79,19 +81,20 @@ class Label:
 
     @classmethod
     def of(cls, text: str, aliases: Mapping[str, str] = _NO_ALIASES) -> Label:
-        """Take a label apart: "EEG FP1-REF" is Fp1 and REF, "EEG:Fp1" Fp1 alone, "T7-P7" T3 and P7.
+        """Take a label apart: "EEG FP1-REF" or "Fp1 Ref" is Fp1 and REF, "EEG:Fp1" Fp1 alone, "T7-P7" T3 and P7.
 
         An alias is the whole label or the electrode in it, in upper case.
         """
-        text = text.strip().strip("\0").strip()
+        text = text.strip().strip("\0").strip().strip("'\"")
         if text.upper() in aliases:
             return cls(aliases[text.upper()])
         prefix = _PREFIX.match(text)
         first, suffix = [*_SPLIT.split(text[prefix.end() if prefix else 0 :], maxsplit=1), ""][:2]
         is_pol = prefix is not None and prefix[1].upper() == "POL"
-        first = first.strip(". ")
+        first = first.strip(_AROUND)
         electrode = aliases.get(first.upper()) or _electrode(first)
-        return cls(electrode, _COPY.sub("", suffix.strip(". ").upper()), is_pol, first.upper())
+        reference = _HALF.sub("", suffix.strip()).strip(_AROUND)
+        return cls(electrode, _COPY.sub("", reference.upper()), is_pol, first.upper())
 
     def channel(self, references: Collection[str]) -> str | None:
         """Return the electrode or the native bipolar pair that is meant, where these suffixes are references."""
@@ -168,15 +171,19 @@ def _refuse_contacts(parts: Sequence[Label], taken: Sequence[int]) -> None:
 
 
 def _shared_reference(parts: Sequence[Label], wanted: Sequence[str]) -> set[str]:
-    """Return the one suffix of all wanted electrodes, where it can only be their reference; else nothing.
+    """Return the one suffix that follows all wanted electrodes, where it can only be their reference; else nothing.
 
     It must follow several electrodes: F7-T3 or Pz-Oz alone is a pair.
     """
-    suffixes = {part.suffix for part in parts if part.electrode in wanted}
-    if len(suffixes) != 1 or any("-" in suffix for suffix in suffixes):
+    followed: dict[str, set[str]] = {}
+    for part in parts:
+        if part.electrode:
+            followed.setdefault(part.suffix, set()).add(part.electrode)
+    there = {name for names in followed.values() for name in names}.intersection(wanted)
+    every = {suffix for suffix, names in followed.items() if names >= there}
+    if len(every) != 1 or any("-" in suffix for suffix in every):
         return set()
-    followed = {part.electrode for part in parts if part.electrode and part.suffix in suffixes}
-    return suffixes if len(followed) >= _LEAST_OF_A_REFERENCE else set()
+    return every if len(followed[next(iter(every))]) >= _LEAST_OF_A_REFERENCE else set()
 
 
 def need_half(absent: Sequence[str], wanted: Sequence[str], labels: Sequence[str]) -> None:

@@ -621,6 +621,25 @@ def test_the_background_row_of_a_csv_bi_is_no_declared_length(tmp_path: Path) ->
     assert check_length(annotations, 100_000_000).notes == ()
 
 
+@pytest.mark.parametrize(
+    ("head", "last"),
+    [
+        (CSV, "TERM,150,711,bckg,1\n"),
+        (COLUMNS, "TERM,5,711,bckg,1\n"),
+        (COLUMNS, "TERM,5,10,seiz,1\nTERM,10,711,bckg,1\n"),
+    ],
+)
+def test_a_background_row_after_the_signal_is_refused_whatever_length_is_stated(
+    tmp_path: Path, head: str, last: str
+) -> None:
+    annotations = read(tmp_path, csv_bi=head + last)
+    with pytest.raises(AnnotationError, match=r"bckg from \d+ s to 711 s is not in the signal of 100 s"):
+        check_length(annotations, 100_000_000)
+    assert Annotations.from_json(json.loads(canonical_json(annotations.to_json()))) == annotations
+    assert length_difference(annotations, 100_000_000) == 611_000_000
+    assert read(tmp_path, csv_bi=CSV + "TERM,50,100.9,bckg,1\n").last is None
+
+
 # JSON and digest
 
 

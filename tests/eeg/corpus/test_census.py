@@ -48,6 +48,8 @@ def refused(root: Path) -> dict[str, str]:
             ["a.rec", "b.cnt", "c.nwb", "d.xdf", "e.gdf"],
             {"CNT": ["b.cnt"], "GDF": ["e.gdf"], "NWB": ["c.nwb"], "REC": ["a.rec"], "XDF": ["d.xdf"]},
         ),
+        (["a.edf.bak", "b.edf.1", "c.edf~", "notes.1", "x~"], {"renamed EDF": ["a.edf.bak", "b.edf.1", "c.edf~"]}),
+        (["a.acq", "b.hea", "b.dat", "c.edf.hea"], {"Biopac": ["a.acq"], "WFDB": ["b.hea", "c.edf.hea"]}),
         (["a.mff/signal1.bin", "a.mff/x.edf"], {"EGI MFF": ["a.mff"]}),
         ([".a.edf.gz", "a.zip", "notes.gz", "a.edf.event", "a.edf.seizures", "RECORDS", ".set", "x.zarr/a.vhdr"], {}),
     ],
@@ -74,6 +76,7 @@ def test_subjects_without_a_recording_and_recordings_in_no_eeg_folder_are_refuse
         "sub-02/eeg/sub-02_task-rest_eeg.vhdr",
         "derivatives/clean/sub-01/eeg/sub-01_task-rest_eeg.edf",
         "sourcedata/sub-01/original.rec",
+        "sub-02/ieeg/sub-02_task-rest_ieeg.edf",
         "lost.bdf",
     )
     (root / "participants.tsv").write_text("participant_id\tage\nsub-01\t5\nsub-02\t6\nsub-03\tn/a\n04\t7\n")
@@ -81,6 +84,7 @@ def test_subjects_without_a_recording_and_recordings_in_no_eeg_folder_are_refuse
         "lost.bdf": "it is in no eeg folder of a subject",
         "sub-01/sub-01_task-rest_eeg.edf": "it is in no eeg folder of a subject",
         "sub-02/eeg/sub-02_task-rest_eeg.vhdr": "BrainVision is not read",
+        "sub-02/ieeg/sub-02_task-rest_ieeg.edf": "it is in no eeg folder of a subject",
         "sub-03": "participants.tsv names it, and it has no recording",
         "sub-04": "participants.tsv names it, and it has no recording",
     }

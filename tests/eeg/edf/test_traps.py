@@ -72,6 +72,10 @@ def stamps(*onsets_s: int) -> list[bytes]:
 NO_TIMES = {
     "an overlap": (File([EEG], reserved="EDF+D", stamps=stamps(0, 1, 1, 2)), "record 3 starts at 1 s, not at 2 s"),
     "an overlap behind a gap": (File([EEG], stamps=stamps(0, 9, 9, 10)), "record 3 starts at 9 s, not at 10 s"),
+    "a minute that is there twice": (
+        File([noise("Fp1", seconds=8)], reserved="EDF+C", stamps=stamps(0, 1, 2, 3, 0, 1, 2, 3)),
+        "the file's time goes back (EDF+C): record 5 starts at 0 s, not at 4 s",
+    ),
     "gaps that nothing tells": (File([EEG], reserved="EDF+D"), "discontinuous (EDF+D) without timestamps"),
     "a record without a time": (
         File([EEG], reserved="EDF+D", stamps=[b"+0\x14\x14", b"+1\x14\x14", b"", b"+3\x14\x14"]),

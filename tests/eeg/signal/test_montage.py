@@ -57,12 +57,21 @@ def test_a_file_with_less_than_half_of_the_channels_is_refused_by_name() -> None
 
 
 @pytest.mark.parametrize(
-    "form", ["EEG {}-A1A2", "{}-CLE", "EEG {}-M1M2", "EEG:{}", "EEG_{}_Ref", "{}-G2", "{}-REF1", "{}-Cz"]
+    "form",
+    [
+        *("EEG {}-A1A2", "{}-CLE", "EEG {}-M1M2", "EEG:{}", "EEG_{}_Ref", "{}-G2", "{}-REF1", "{}-Cz", "EEG {} Ref"),
+        *("{}:REF", "{}/A1A2", "{}.REF", "{} - LER", "EEG-{}", "EEG.{}-AV", "EEG({})", "'{}'", "{} (uV)"),
+    ],
 )
 def test_one_suffix_behind_every_electrode_is_the_reference(form: str) -> None:
     names = [name for name in TEN_TWENTY if name != "Cz"]
     found = find_channels(["ECG", *(form.format(name) for name in names)], TEN_TWENTY)
     assert {name for name, indices in found.items() if indices} == set(names)
+
+
+def test_a_reference_that_a_label_has_no_room_for_is_the_one_of_the_others() -> None:
+    labels = [f"EEG {name}-(A1+A2)/2"[:16] for name in TEN_TWENTY]
+    assert all(find_channels([*labels, "F3 aux", "Fp1-F7"], TEN_TWENTY).values())
 
 
 @pytest.mark.parametrize("label", ["F7-T7", "F7-T3", "EEG F7-T3-REF"])
