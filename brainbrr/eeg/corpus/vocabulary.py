@@ -147,7 +147,7 @@ _NO_DATA = re.compile(
     r"|(data|signal|recording|eeg) (loss|lost|missing|gap|drop ?out|interruption|not available|unavailable)"
     r"|((recording|acquisition|data|eeg|system) )?(paused?|interrupted|suspended|halted|on hold)"
     r"|(recording|acquisition|system|eeg|amplifier|headbox) (stopped|off)"
-    r"|(electrode |checking |check )?(imp|impd|impedances?|impedanz\w*)( (checks?|test|testing|measurement|meas)( .*)?)?"
+    r"|((electrode|checking) )?(imp|impd|impedances?|impedanz\w*)( (checks?|test|testing|measurement)( .*)?)?"
     r"|((amplifier|amp|headbox|jackbox|electrodes?|cables?|patient|system) )?(disconnected|disconnection|unplugged)"
     r"|((amplifier|system|eeg) )?cal(ib|ibration)?( (signal|pulses?))?"
 )
