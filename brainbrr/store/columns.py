@@ -200,7 +200,8 @@ class _Making:
         """Add a row."""
         said: Mapping[str, Any] = row.annotations or {"labelled": False, "seizures": [], "typed": []}
         labels = {"duration_us": None, **said}
-        labels.pop("notes", None)
+        for name in ("notes", "last"):  # as in ViewRecording.event_digest
+            labels.pop(name, None)
         unusable = tuple(said.get("unusable", ())) or None
         values = {
             "source": bytes.fromhex(row.source or "00" * 32), "has_source": row.source is not None,
