@@ -132,6 +132,7 @@ def ingest(
     *,
     store: Store | Location = None,
     profile: str | None = None,
+    splits: str | Path | None = None,
     recipe: Recipe | str | Path = "default",
     corpus: str | None = None,
     labels: Labels = "found",
@@ -161,6 +162,8 @@ def ingest(
         Default: the store that ``brainbrr status`` shows.
     profile : {"smoke", "dev", "full"}, optional
         Only this profile's recordings. Default: all.
+    splits : str or path-like, optional
+        With `profile`: who is in train, dev and eval, as for `view`. Default: the corpus's folders.
     recipe : Recipe, str or path-like
         A recipe, the name of a preset, or a TOML file.
     corpus : str, optional
@@ -231,6 +234,7 @@ def ingest(
         store=at.location,
         corpus=corpus,
         profile=at.settings.profile_of(locate(Path(root), name=corpus).name, profile) if profile else None,
+        splits=load_splits(splits),
         recipe=recipe_of(recipe, at.store_if_there),
         workers=workers,
         engine=Futures(executor) if isinstance(executor, Executor) else executor,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brainbrr.cli.app import PROFILES, Session, accepts, command, options, recipe_option
+from brainbrr.cli.app import PROFILES, Session, accepts, command, options, recipe_option, splits_options
 from brainbrr.cli.output import Output, base_names, duration, many, not_read, quality, recipe_name, size, some
 from brainbrr.errors import UsageError
 
@@ -73,6 +73,7 @@ _submission_options = options(
 @click.argument("root", type=click.Path(path_type=Path))
 @name_option
 @click.option("--profile", type=PROFILES, help="Only this profile's recordings. Default: all.")
+@splits_options
 @recipe_option
 @width_options
 @_submission_options
@@ -120,6 +121,8 @@ def ingest(
     root: Path,
     corpus: str | None,
     profile: str | None,
+    splits: str | None,
+    aliases: Path | None,
     recipe: str,
     workers: int | None,
     labels: Labels,
@@ -149,6 +152,7 @@ def ingest(
     from brainbrr.ingest.ingest import ingest as run
     from brainbrr.ingest.options import IngestOptions
     from brainbrr.views.recipes import find_recipe
+    from brainbrr.views.splits import load_splits
 
     name = locate(root, name=corpus).name
     asked = IngestOptions(
@@ -156,6 +160,7 @@ def ingest(
         store=session.location,
         corpus=corpus,
         profile=session.settings.profiles_of(name)[profile] if profile else None,
+        splits=load_splits(splits, aliases),
         recipe=find_recipe(session.store_if_there(), recipe),
         workers=workers,
         engine=engine_of(session, workers=workers, **executor),

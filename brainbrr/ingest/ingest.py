@@ -274,7 +274,9 @@ def _profile_changes(
     """Return the recordings that the profile takes now and did not before, and those that it no longer takes."""
     if scanned.options.profile is None or scanned.base is None:
         return (), ()
-    before = {row.path for row in members(scanned.base.rows, scanned.options.profile)}
+    splits = scanned.options.splits
+    base = splits.assigned(scanned.base) if splits else scanned.base
+    before = {row.path for row in members(base.rows, scanned.options.profile)}
     entered = sorted((chosen - before) & scanned.base.rows.keys())
     return tuple(entered), tuple(sorted((before - chosen) & recordings.keys()))
 

@@ -15,6 +15,7 @@ from brainbrr.engines.engine import Engine
 from brainbrr.errors import UsageError
 from brainbrr.profiles import Profile
 from brainbrr.store.formats import Codec
+from brainbrr.views.splits import Splits
 
 ACCEPT = ("refused", "truncated", "removed", "label-length", "contacts")
 """What can be accepted."""
@@ -36,6 +37,8 @@ class IngestOptions:
         The corpus's name. Default: the name of its folder.
     profile : Profile, optional
         Store only the recordings of this profile; labels are read of all. Default: all recordings.
+    splits : Splits, optional
+        Which split each patient is in, for the profile. Default: by the corpus's folders.
     recipe : Recipe
         What the stored numbers are.
     workers : int, optional
@@ -76,6 +79,7 @@ class IngestOptions:
     store: Path
     corpus: str | None = None
     profile: Profile | None = None
+    splits: Splits | None = None
     recipe: Recipe = Recipe()  # noqa: RUF009  # frozen
     workers: int | None = None
     engine: Engine | None = None

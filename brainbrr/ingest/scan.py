@@ -364,6 +364,9 @@ def chosen_paths(scan: CorpusScan, labelled: Mapping[str, ScannedRecording]) -> 
     files = [recording.file for recording in scan.recordings]
     if scan.options.profile is None:
         return tuple(file.path for file in files)
+    if scan.options.splits is not None:
+        split_of = scan.options.splits.splits_of(scan.corpus.name, files)
+        files = [dataclasses.replace(file, split=split_of[file.patient]) for file in files]
     seizures = {
         path: recording.annotations is not None and bool(recording.annotations.seizures)
         for path, recording in labelled.items()

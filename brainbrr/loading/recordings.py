@@ -383,6 +383,10 @@ def clip(events: Iterable[Event], end_us: int) -> list[tuple[int, int]]:
     return [(event.start_us, min(event.stop_us, end_us)) for event in events if event.start_us < end_us]
 
 
+OTHER_LABELS = "the same bytes have other labels"
+"""How the reason begins why a recording of `contradictions` is in no view."""
+
+
 def contradictions(rows: Iterable[Row]) -> tuple[tuple[str, ...], ...]:
     """Return the paths of each source that occurs with different labels, sorted.
 
@@ -410,7 +414,7 @@ def _contradict(left: Row, right: Row) -> bool:
 
 def contradiction(paths: Sequence[str], path: str) -> str:
     """Return why a recording among `paths`, which are the same bytes with different labels, cannot be used."""
-    return f"the same bytes have other labels as {', '.join(each for each in paths if each != path)}"
+    return f"{OTHER_LABELS} as {', '.join(each for each in paths if each != path)}"
 
 
 def assemble(

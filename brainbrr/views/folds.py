@@ -1,6 +1,7 @@
 """`split`: folds of a corpus's patients, balanced by seizures and hours, and the file that names them.
 
-Reads the catalog alone. The same corpus gives the same folds with any Python: exact arithmetic, ties by digest.
+Reads the catalog, and the records of what has gaps. The same corpus gives the same folds with any Python: exact
+arithmetic, ties by digest.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from brainbrr.core.access import Guard, write_file
-from brainbrr.core.digest import canonical_json, sha256
+from brainbrr.core.digest import canonical_json, key_of, sha256
 from brainbrr.eeg.corpus.annotations import Annotations
 from brainbrr.eeg.corpus.census import format_of
 from brainbrr.errors import UsageError
-from brainbrr.store.catalog import Row
+from brainbrr.loading.recordings import clip
+from brainbrr.loading.windows import joined, outside
+from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.integrity import read_record
 from brainbrr.store.store import Store
 from brainbrr.views.select import resolve_corpus
 from brainbrr.views.splits import FORMAT, Aliases
@@ -31,7 +35,10 @@ _HOUR_US = 3_600_000_000
 
 @dataclass(frozen=True)
 class Fold:
-    """The patients of one fold, and what their recordings hold."""
+    """The patients of one fold, and what their recordings hold, without gaps and unknown or unlabelled time.
+
+    Recordings without labels count with all that was recorded.
+    """
 
     number: int
     patients: tuple[str, ...]
@@ -148,14 +155,18 @@ def split(
             where=f"corpus {name}",
             fix=f"from {MIN_FOLDS} (train, dev and eval) to as many folds as there are patients",
         )
-    amounts = {person: _amounts(those) for person, those in rows.items()}
+    amount_of = {row.path: _amount(row, gaps) for row, gaps in _with_gaps(store, catalog)}
+    amounts = {person: _total([amount_of[row.path] for row in those]) for person, those in rows.items()}
     measures = (0, 1, 2, 3) if stratify == "seizures" else (2, 3)
     placed = balanced({person: [held[i] for i in measures] for person, held in amounts.items()}, folds)
     report = SplitReport(
         corpus=name,
         by=by,
         stratify=stratify,
-        folds=tuple(_fold(number, [rows[person] for person in people]) for number, people in enumerate(placed, 1)),
+        folds=tuple(
+            _fold(number, [row for person in people for row in rows[person]], amount_of)
+            for number, people in enumerate(placed, 1)
+        ),
         aliases=dict(aliases.names),
         out=out,
     )
@@ -164,15 +175,48 @@ def split(
     return report
 
 
-def _amounts(rows: Sequence[Row]) -> tuple[int, int, int, int]:
-    """Return seizures, their microseconds, the microseconds of signal, and 1 for the patient."""
-    spans = [
-        event.stop_us - event.start_us
-        for row in rows
-        if row.annotations is not None
-        for event in Annotations.from_json(row.annotations).seizures
-    ]
-    return len(spans), sum(spans), sum(row.signal_us or 0 for row in rows), 1
+_Amount = tuple[int, int, int, int]
+"""Seizures, their microseconds, the microseconds of known time, and 1 for each patient."""
+_Spans = list[tuple[int, int]]
+
+
+def _total(amounts: Sequence[_Amount]) -> _Amount:
+    n, seizure_us, known_us, _ = (sum(column) for column in zip(*amounts, strict=True))
+    return n, seizure_us, known_us, 1
+
+
+def _amount(row: Row, gaps: _Spans) -> _Amount:
+    """Return what one recording holds: as `Scored` counts it, without gaps, unknown time and time past its labels."""
+    end_us = row.signal_us or 0
+    labels = None if row.annotations is None else Annotations.from_json(row.annotations)
+    if labels is None or not labels.labelled:
+        return 0, 0, _length(outside([(0, end_us)], gaps)), 0
+    known = outside([(0, min(end_us, labels.duration_us or end_us))], joined([*labels.unknown, *gaps]))
+    spans = outside(clip(labels.seizures, end_us) if row.signal_us else [], gaps)
+    return len(spans), _length(spans), _length(known), 0
+
+
+def _length(spans: _Spans) -> int:
+    return sum(stop - start for start, stop in spans)
+
+
+def _with_gaps(store: Store, catalog: Catalog) -> list[tuple[Row, _Spans]]:
+    """Return the rows of a catalog, each with its gaps in microseconds; those in columns have none."""
+    columns = store.columns(catalog)
+    without: set[str] = set()
+    if columns is not None:
+        paths = columns.paths
+        without = {paths[i] for each in columns.stored.values() for i in each.arrays["row"].tolist()}
+    return [(row, [] if row.path in without else _gaps(store, row)) for row in catalog.rows.values()]
+
+
+def _gaps(store: Store, row: Row) -> _Spans:
+    for recipe in sorted(row.contents):
+        record = read_record(store, key_of(source=str(row.source), recipe=recipe))
+        if record is not None:
+            rate_hz = record.array.rate_hz
+            return [(a * 1_000_000 // rate_hz, b * 1_000_000 // rate_hz) for a, b in record.array.gaps]
+    return []
 
 
 def balanced(amounts: Mapping[str, Sequence[int]], n_folds: int) -> list[list[str]]:
@@ -196,9 +240,8 @@ def balanced(amounts: Mapping[str, Sequence[int]], n_folds: int) -> list[list[st
     return people
 
 
-def _fold(number: int, people: Sequence[Sequence[Row]]) -> Fold:
-    rows = [row for those in people for row in those]
-    seizures, seizure_us, signal_us, _ = _amounts(rows)
+def _fold(number: int, rows: Sequence[Row], amount_of: Mapping[str, _Amount]) -> Fold:
+    seizures, seizure_us, signal_us, _ = _total([amount_of[row.path] for row in rows])
     patients = tuple(sorted({row.patient for row in rows}))
     return Fold(number, patients, len(rows), seizures, seizure_us, signal_us)
 

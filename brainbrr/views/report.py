@@ -22,7 +22,7 @@ from brainbrr.errors import Fix, RecordingError, UsageError
 from brainbrr.loading.columnar import Assembled, StoredRecordings, contradicting
 from brainbrr.loading.index import Index
 from brainbrr.loading.labels import not_shown
-from brainbrr.loading.recordings import Members, Missing, Scope, Stale, assemble, contradictions
+from brainbrr.loading.recordings import OTHER_LABELS, Members, Missing, Scope, Stale, assemble, contradictions
 from brainbrr.loading.windows import WindowSpec
 from brainbrr.profiles import Profile
 from brainbrr.settings import Settings
@@ -215,13 +215,9 @@ def view(
         window=request.window,
     )
     again = ["--rehash"] if examined and examined.damaged else []
-    command = fix_command(found, root, labelled=catalog is None or catalog.labelled, flags=[*flags, *again])
+    labelled = catalog is None or catalog.labelled
+    command = _fix_of(request, found, root, labelled=labelled, flags=[*flags, *again])
     pulls = _pulls(found, far, flags)
-    if members.missing and all(entry.reason.endswith(_NOT_INTERPOLATED) for entry in members.missing):
-        command = Fix(
-            'choose missing = "zero" in the [window] of a training config, or list these recordings in a file: ',
-            ("view", "--profile", request.profile.name, *flags, "--exclude", "FILE"),
-        )
     if pulls:
         rest = any(each.recording not in far for each in found.missing)
         command = Fix(pulls, ", then ", command) if rest else pulls
@@ -442,13 +438,29 @@ def _elsewhere(store: Store, catalog: Catalog | None, found: View) -> dict[str, 
     return dict(counts)
 
 
-def fix_command(found: View, root: Path | None, *, labelled: bool, flags: Sequence[str]) -> Fix:
-    """Return the command that makes a view ready."""
+def _fix_of(request: ViewRequest, found: View, root: Path | None, *, labelled: bool, flags: Sequence[str]) -> Fix:
+    """Return what makes a view ready: a command, and what to do before it where that alone changes nothing."""
+    reasons = [entry.reason for entry in found.missing]
+    if reasons and all(reason.endswith(_NOT_INTERPOLATED) for reason in reasons):
+        return Fix(
+            'choose missing = "zero" in the [window] of a training config, or list these recordings in a file: ',
+            ("view", "--profile", request.profile.name, *flags, "--exclude", "FILE"),
+        )
+    splits = request.splits.given if request.splits else ()
+    command = fix_command(found, root, labelled=labelled, flags=flags, splits=splits)
+    if reasons and all(reason.startswith(OTHER_LABELS) for reason in reasons):
+        return Fix("delete the copies, or give all of them the same labels, then ", command)
+    return command
+
+
+def fix_command(
+    found: View, root: Path | None, *, labelled: bool, flags: Sequence[str], splits: Sequence[str] = ()
+) -> Fix:
+    """Return the command that makes a view ready. `splits`: the words that gave its own; without, all is ingested."""
     words = ["ingest", str(root) if root else "ROOT"]
     if found.corpus and (root is None or root.name != found.corpus):
         words += ["--corpus", found.corpus]
-    # a profile of the corpus's own splits may hold other recordings
-    words += ["--profile", "full" if "splits" in found.selection else found.profile, *flags]
+    words += ["--profile", "full" if "splits" in found.selection and not splits else found.profile, *splits, *flags]
     if not labelled:
         words += ["--labels", "none"]
     return Fix(words)

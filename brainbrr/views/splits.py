@@ -15,7 +15,7 @@ from typing import Any
 from brainbrr.core.toml import read_toml
 from brainbrr.eeg.corpus.census import format_of
 from brainbrr.errors import ConfigError, Fix, IntegrityError, LeakError, UsageError
-from brainbrr.profiles import SPLITS
+from brainbrr.profiles import SPLITS, Candidate
 from brainbrr.store.catalog import Catalog, Row
 
 FORMAT = 1
@@ -71,13 +71,15 @@ class Aliases:
 class Splits:
     """The split of each patient, None for that of the corpus's folders, and the aliases of patients.
 
-    `corpus`: the only one that `patients` are of, None for whichever is opened. `source` says where they are from.
+    `corpus`: the only one that `patients` are of, None for whichever is opened. `source` says where they are from;
+    `given` are the words of a command that gave them, none where they are from elsewhere. It is written nowhere.
     """
 
     patients: Mapping[str, str] | None = None
     aliases: Aliases = field(default_factory=Aliases)
     corpus: str | None = None
     source: str = ""
+    given: tuple[str, ...] = field(default=(), compare=False)
 
     def apply(self, catalog: Catalog) -> Catalog:
         """Return a catalog with these splits.
@@ -89,32 +91,37 @@ class Splits:
         return found
 
     def assigned(self, catalog: Catalog) -> Catalog:
-        """Return a catalog with these splits, even where a patient is in two of them.
+        """Return a catalog with these splits, even where a patient is in two of them. Raises as `splits_of`."""
+        if self.patients is None:
+            return catalog
+        split_of = self.splits_of(catalog.corpus, catalog.rows.values())
+        rows = {path: row.model_copy(update={"split": split_of[row.patient]}) for path, row in catalog.rows.items()}
+        return replace(catalog, rows=rows)
+
+    def splits_of(self, corpus: str, recordings: Iterable[Candidate]) -> dict[str, str]:
+        """Return the split of each patient of recordings; without splits, the one that it has.
 
         Raises UsageError for a patient without a split, and for another corpus.
         """
+        found = list(recordings)
         if self.patients is None:
-            return catalog
-        if self.corpus not in (None, catalog.corpus):
+            return {each.patient: each.split for each in found}
+        if self.corpus not in (None, corpus):
             raise UsageError(
-                f"the splits are of corpus {self.corpus}, not of {catalog.corpus}",
+                f"the splits are of corpus {self.corpus}, not of {corpus}",
                 where=self.source,
-                fix=f"take --corpus {self.corpus}, or the splits of {catalog.corpus}",
+                fix=f"take --corpus {self.corpus}, or the splits of {corpus}",
             )
-        names = sorted({row.patient for row in catalog.rows.values()})
-        readable = {row.patient for row in catalog.rows.values() if format_of(row.path) is None}
-        split_of = {name: self._split_of(catalog.corpus, name) for name in names}
+        names = sorted({each.patient for each in found})
+        readable = {each.patient for each in found if format_of(each.path) is None}
+        split_of = {name: self._split_of(corpus, name) for name in names}
         if lacking := [name for name, split in split_of.items() if split is None and name in readable]:
             raise UsageError(
                 f"no split is given for {len(lacking)} of {len(names)} patients: {', '.join(lacking[:5])}",
                 where=self.source,
                 fix='name each of them, with split "none" to leave it out',
             )
-        rows = {
-            path: row.model_copy(update={"split": split_of[row.patient] or "none"})
-            for path, row in catalog.rows.items()
-        }
-        return replace(catalog, rows=rows)
+        return {name: split or "none" for name, split in split_of.items()}
 
     def renamed(self, corpus: str, rows: Iterable[Row]) -> tuple[Row, ...]:
         """Return rows whose patient goes by the one name of all its aliases."""
@@ -185,7 +192,8 @@ def load_splits(
         return found
     found = found or Splits()
     names = {**(before.aliases.names if before else {}), **found.aliases.names, **_aliases_of(aliases)}
-    return replace(found, aliases=Aliases(names))
+    given = ("--aliases", str(aliases)) if isinstance(aliases, str | Path) else ()
+    return replace(found, aliases=Aliases(names), given=(*found.given, *given))
 
 
 def _aliases_of(aliases: Mapping[str, str] | str | Path | None) -> dict[str, str]:
@@ -201,7 +209,8 @@ def _read(splits: str | Path) -> Splits:
     if not file.exists():
         name, _, part = str(splits).rpartition(":")
         file, part = (Path(name), part) if name else (file, "")
-    return _from_toml(file, part) if file.suffix.lower() == ".toml" else _from_table(file, part)
+    found = _from_toml(file, part) if file.suffix.lower() == ".toml" else _from_table(file, part)
+    return replace(found, given=("--splits", str(splits)))
 
 
 def _from_toml(file: Path, part: str) -> Splits:

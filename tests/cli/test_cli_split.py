@@ -12,7 +12,7 @@ from helpers.computing import computed_once
 from helpers.edf_bytes import File, noise
 from helpers.support import TINY, Cli
 
-from brainbrr.eeg.signal.montage import CHB_MIT
+from brainbrr.eeg.signal.montage import CHB_MIT, TEN_TWENTY
 
 pytestmark = pytest.mark.slow
 
@@ -131,7 +131,62 @@ def test_a_patient_without_a_split_ends_the_command(cli: Cli, chb: Path) -> None
     assert cli("check", "--splits", "folds.toml").code == 2
 
 
-def test_a_view_that_is_not_ready_proposes_the_whole_corpus(cli: Cli, chb: Path) -> None:
+@pytest.fixture
+def one_of_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile `smoke` of one recording in each split."""
+    tables = {"smoke": "1", "dev": "2", "full": '"all"'}
+    text = "".join(f"[{name}]\ntrain = {n}\ndev = {n}\neval = {n}\nnone = {n}\n" for name, n in tables.items())
+    (tmp_path / "profiles.toml").write_text(text)
+    monkeypatch.setenv("BRAINBRR_PROFILES", str(tmp_path / "profiles.toml"))
+
+
+def test_a_view_with_own_splits_that_is_not_ready_proposes_its_own_profile(
+    cli: Cli, chb: Path, one_of_each: None
+) -> None:
     cli("split", "--folds", 3, "-o", "folds.toml")
-    told = cli("view", "--profile", "smoke", "--splits", "folds.toml", "--json")  # not stored under this recipe
-    assert told.code == 3 and "--profile full" in told.json["mend"]
+    told = cli("view", "--profile", "smoke", "--splits", "folds.toml:2", "--json")  # not stored under this recipe
+    assert told.code == 3 and "--profile smoke --splits folds.toml:2" in told.json["mend"]
+    wanted = {each["recording"] for each in told.json["missing"]}
+    dry = cli("ingest", "chbmit", "--profile", "smoke", "--splits", "folds.toml:2", "--dry-run", "--json").json
+    assert {each["recording"] for each in dry["problems"]} == wanted and len(wanted) == 3
+
+
+def test_an_ingest_of_a_profile_with_own_splits_stores_what_a_view_of_it_needs(
+    cli: Cli, chb: Path, one_of_each: None
+) -> None:
+    cli("split", "--folds", 3, "-o", "folds.toml")
+    words = ("--profile", "smoke", "--splits", "folds.toml", "--recipe", "chb-mit")
+    with computed_once():
+        told = cli("ingest", "chbmit", *words, "--store", "other", "--workers", 1, "--json")
+    assert told.code == 0 and told.json["recordings"] == cli("view", *words, "--store", "other", "--json").json["ready"]
+    assert cli("ingest", "chbmit", *words[:-2], "--corpus", "siena", "--dry-run").code == 2  # another corpus's splits
+
+
+def test_folds_count_the_time_that_views_count(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for n in range(3):
+        folder = tmp_path / "lab" / f"p{n}"
+        folder.mkdir(parents=True)
+        signals = [noise(name, seconds=20, seed=50 * n + i) for i, name in enumerate(TEN_TWENTY)]
+        onsets = [*range(10), *range(15, 25)] if n == 0 else range(20)  # 5 s in a gap
+        stamps = [b"+%d\x14\x14\0" % onset for onset in onsets]
+        if n == 1:
+            stamps[2] = b"+2\x14\x14\0+4\x153\x14BAD_ACQ_SKIP\x14\0"
+        File(signals, reserved="EDF+C", stamps=stamps, note_bytes=64).write(folder, f"r{n}.edf")
+        end = 25 if n == 0 else 20 if n == 1 else 12  # what follows is unlabelled
+        rows = "8\t10\tsz\n" + ("19\t1\timpd\n" if n == 1 else "")
+        table = "".join(f"{row}\t{end}\n" for row in rows.splitlines())
+        (folder / f"r{n}_events.tsv").write_text(f"onset\tduration\teventType\trecordingDuration\n{table}")
+    with computed_once():
+        assert cli("ingest", "lab", "--workers", 1, "--accept", "label-length").code == 0
+    folds = {each["patients"][0]: each for each in cli("split", "--folds", 3, "--json").json["folds"]}
+    counted = {name: (each["seizures"], each["seizure_seconds"], each["hours"]) for name, each in folds.items()}
+    # p0: 20 s recorded, 2 + 3 s of seizure beside the gap; p1: 20 - 3 - 1; p2: 12 of 20 labelled
+    assert counted == {
+        "p0": (2, 5.0, round(20 / 3600, 4)),
+        "p1": (1, 10.0, round(16 / 3600, 4)),
+        "p2": (1, 10.0, round(12 / 3600, 4)),
+    }
+    viewed = cli("view", "--json").json
+    assert viewed["seconds"] == pytest.approx(20 + 17 + 20, abs=0.01) and viewed["seizures"] == 4
+    assert viewed["seconds_unlabelled"] == pytest.approx(1 + 8, abs=0.01)
