@@ -74,7 +74,7 @@ def test_a_new_detector_writes_new_files_and_changes_no_identity(
     cli("ingest", corpus, "--profile", "smoke", "--workers", 1)
     digest = cli("view", "--profile", "smoke", "--min-quality", 0, "--json").json["digest"]
     before = files(location, "records", "objects.zarr", "findings")
-    monkeypatch.setattr(detector, "QUALITY_VERSION", 3)
+    monkeypatch.setattr(detector, "QUALITY_VERSION", 4)
     waiting = cli("view", "--profile", "smoke", "--min-quality", 0, "--json")
     assert (waiting.code, waiting.json["state"], len(waiting.json["missing"])) == (3, "incomplete", 6)
     told = cli("ingest", corpus, "--profile", "smoke", "--workers", 1, "--json").json
@@ -82,7 +82,7 @@ def test_a_new_detector_writes_new_files_and_changes_no_identity(
     after = files(location, "records", "objects.zarr", "findings")
     assert before.items() <= after.items()
     new = after.keys() - before.keys()
-    assert len(new) == 6 and {path.name[32:] for path in new} == {"-3.json"}
+    assert len(new) == 6 and {path.name[32:] for path in new} == {"-4.json"}
     assert told["bytes_written"] == sum(path.stat().st_size for path in new)
     assert cli("view", "--profile", "smoke", "--min-quality", 0, "--json").json["digest"] == digest
     assert cli("verify").code == 0
@@ -150,7 +150,7 @@ def test_recordings_without_findings_make_the_view_incomplete_until_ingest(
     assert cli("view").code == 0  # who does not ask for a quality needs none
     told = cli("view", "--min-quality", 0, "--json")
     assert (told.code, told.json["state"], told.json["ready"]) == (3, "incomplete", 0)
-    assert {each["reason"] for each in told.json["missing"]} == {"not examined: it has no findings of version 2"}
+    assert {each["reason"] for each in told.json["missing"]} == {"not examined: it has no findings of version 3"}
     mend(cli, told.json)
     assert cli("view", "--min-quality", 0).code == 0
     assert files(location, "findings") == before
@@ -223,7 +223,7 @@ def test_why_shows_what_a_score_is_made_of(cli: Cli, corpus: Path, bad: str, loc
     told = cli("why", bad, "--json").json
     assert told["quality"]["score"] < 80
     text = cli("why", bad).out
-    assert f"quality\t{told['quality']['score']} of 100, by detector version 2" in text
+    assert f"quality\t{told['quality']['score']} of 100, by detector version 3" in text
     assert "flat\tFp1, " in text and "\t100 %\tpeak_to_peak_steps 0" in text
     assert cli("why", bad, "--set", "notch_hz=50", "--json").json["quality"] is None
     shutil.rmtree(location / "findings")

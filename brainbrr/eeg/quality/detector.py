@@ -25,7 +25,7 @@ from brainbrr.errors import EdfError
 
 Rows = slice | Int64
 
-QUALITY_VERSION = 2
+QUALITY_VERSION = 3
 """Raised whenever the same samples would give other findings or another score."""
 
 
@@ -55,7 +55,7 @@ def examine(path: Path, recipe: Recipe, *, accept_truncated: bool = False, sourc
         channels, _ = agreeing(edf, select(edf.header, recipe, accept_contacts=True)[0])
         pieces, _ = pieces_of(edf, channels)
         groups = [groups_of(piece.header, piece.channels) for piece in pieces]
-        examiner, watch = watching(groups)
+        examiner, watch = watching(groups, recipe.quantum_uv)
         for piece, some in zip(pieces, groups, strict=True):
             window = Window(piece.of(edf), some, watch=watch)
             for first in range(0, piece.header.n_records, _RECORDS):
@@ -65,10 +65,10 @@ def examine(path: Path, recipe: Recipe, *, accept_truncated: bool = False, sourc
         return examiner.findings(notes=edf.header.notes)
 
 
-def watching(pieces: Sequence[Sequence[Group]]) -> tuple[Examiner, Watch]:
+def watching(pieces: Sequence[Sequence[Group]], quantum_uv: str) -> tuple[Examiner, Watch]:
     """Return an examiner of all channels of a file, and what gives it their samples while a window moves.
 
-    The groups of each of its pieces, which are examined as if they followed each other.
+    The groups of each of its pieces, which are examined as if they followed each other. `quantum_uv`: the recipe's.
     """
     rows: dict[Fraction, list[int]] = {}
     channels: list[Channel] = []
@@ -79,7 +79,7 @@ def watching(pieces: Sequence[Sequence[Group]]) -> tuple[Examiner, Watch]:
             signal = channel.signal
             limits = signal.digital_min, signal.digital_max
             channels.append(Channel(channel.name, group.rate, signal.gain_uv, *limits, n))
-    examiner = Examiner(channels)
+    examiner = Examiner(channels, Fraction(quantum_uv))
     return examiner, lambda group, samples: examiner.update(rows[group.rate], samples)
 
 
@@ -90,9 +90,9 @@ class Examiner:
     from sample positions alone, so blocks of any size give equal findings.
     """
 
-    def __init__(self, channels: Sequence[Channel]) -> None:
-        """Channels without samples are not examined, and may not be given."""
-        self._channels = tuple(channels)
+    def __init__(self, channels: Sequence[Channel], quantum_uv: Fraction = Fraction(1, 8)) -> None:
+        """Channels without samples are not examined, and may not be given. They are stored in steps of `quantum_uv`."""
+        self._channels, self._quantum_uv = tuple(channels), quantum_uv
         self._second = np.array([max(1, round(c.rate)) for c in channels])
         self._position = np.zeros(len(channels), dtype=np.int64)
         n_seconds = max(c.n_samples // int(s) + 1 for c, s in zip(channels, self._second, strict=True))
@@ -189,6 +189,7 @@ class Examiner:
                 highest=int(self._highest[i]),
                 n_at_limit=int(self._n_at_limit[i]),
                 segments=self._segments[i, :, : self._lengths[i]],
+                quantum_uv=self._quantum_uv,
             )
             for i, channel in enumerate(self._channels)
         ]

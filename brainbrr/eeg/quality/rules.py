@@ -11,7 +11,8 @@ line_noise    50 or 60 Hz stand out by 10 dB and are 2.5 µV rms: 1 mm high at 7
 quantised     moves in steps of 4 digital ones or more, and of 0.5 µV or more, the resolution asked of digital EEG
               (IFCN: Nuwer et al. 1998); useless from 10 µV on, above which `preprocess` refuses a header's own step
 spike         4,000 steps or more from end to end, while in half of the places the signal is below 4 steps rms, and a
-              step is 0.5 µV or more: the range was made for one peak, and what is beside it is lost in rounding
+              step is 0.5 µV or more: the range was made for one peak, and what is beside it is lost in rounding. The
+              step is the EDF's, or the stored one where the peak makes that the coarser
 duplicate     the samples of another channel
 interpolated  what the other channels say it must be, to half a step rms; rounding leaves 0.3 to 0.4
 gap           seconds in which all channels are flat, in a recording that is not flat throughout
@@ -51,6 +52,7 @@ DISCONNECTED_PER_MILLE = 250
 LINE_DB, LINE_UV = 10, 2.5
 COARSE_STEPS, COARSE_UV, USELESS_UV = 4, Fraction(1, 2), 10
 SPIKE_STEPS, SPIKED_RMS_STEPS = 4000, 4
+LARGEST = 32767  # of stored samples
 RESIDUAL_STEPS, JUDGED_STEPS = 0.5, 5
 _MIN_CHANNELS = 4  # fewer can hardly be asked whether they resemble each other
 _MIN_PLACES = 3  # one or two spectra are too rough to call a peak a line
@@ -69,6 +71,17 @@ class Evidence:
     highest: int
     n_at_limit: int
     segments: Int16
+    quantum_uv: Fraction = Fraction(1, 8)
+
+    @property
+    def step_uv(self) -> Fraction:
+        """The coarser of the EDF's step and the one that holds its peak in int16, as `Lattice` chooses it."""
+        middle = int(np.median(self.segments))
+        peak_uv = max(self.highest - middle, middle - int(self.low.min())) * self.gain_uv
+        stored_uv = self.quantum_uv
+        while stored_uv * LARGEST < peak_uv:
+            stored_uv *= 2
+        return max(self.gain_uv, stored_uv)
 
     @property
     def constant(self) -> bool:
@@ -196,15 +209,11 @@ def _steps(channels: Sequence[Evidence], verdict: _Verdict) -> None:
 def _spikes(channels: Sequence[Evidence], verdict: _Verdict) -> None:
     for channel in channels:
         reach = channel.highest - int(channel.low.min())
-        if reach < SPIKE_STEPS or channel.gain_uv < COARSE_UV:
+        if reach < SPIKE_STEPS or (step_uv := channel.step_uv) < COARSE_UV:
             continue
-        rms_steps = float(np.median(channel.segments.std(axis=1, dtype=np.float64)))
+        rms_steps = float(np.median(channel.segments.std(axis=1, dtype=np.float64))) * float(channel.gain_uv / step_uv)
         if 0 < rms_steps < SPIKED_RMS_STEPS:
-            measured = {
-                "rms_steps": _text(rms_steps),
-                "reach_steps": reach,
-                "step_uv": _text(float(channel.gain_uv), 2),
-            }
+            measured = {"rms_steps": _text(rms_steps), "reach_steps": reach, "step_uv": _text(float(step_uv), 2)}
             threshold = {
                 "rms_steps": SPIKED_RMS_STEPS,
                 "reach_steps": SPIKE_STEPS,

@@ -143,7 +143,7 @@ class Preprocessed:
             is_cut = pieces[-1].end_s < edf.header.duration_s
             self.n_samples = max(end, math.ceil(edf.header.duration_s * recipe.rate_hz)) if is_cut else end
             self.gaps = tuple(gaps_between(self._places, lengths, self.n_samples))
-            examiner, examine = detector.watching([piece.groups for piece in self._pieces])
+            examiner, examine = detector.watching([piece.groups for piece in self._pieces], recipe.quantum_uv)
             self._lattices = self._survey(edf, examine)
             self.source = edf.source()
             self.findings = examiner.findings(notes=edf.header.notes)

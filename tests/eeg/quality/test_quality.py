@@ -179,7 +179,7 @@ def test_a_step_far_coarser_than_the_headers_is_quantised_and_useless_from_10_uv
 def test_one_spike_that_coarsens_a_channel_is_a_finding_and_all_of_it_is_lost_below_one_step(
     tmp_path: Path, rms_uv: float
 ) -> None:
-    """The range of T5 and T6 is 320 mV, and a step 9.8 µV."""
+    """The range of T5 and T6 is 320 mV, a step 9.8 µV, and the stored one that holds the peak 16 µV."""
     channels = brains()
     channels["C3"][700] = 30_000  # a spike that costs nothing: 3 mV in steps of 0.1 µV
     steps = {name: channels[name] * (rms_uv / 20.6 / 98) for name in ("T5", "T6")}
@@ -199,10 +199,30 @@ def test_one_spike_that_coarsens_a_channel_is_a_finding_and_all_of_it_is_lost_be
     spikes = named(told, "spike")
     assert set(spikes) == ({"T5"} if rms_uv < 100 else set())
     if spikes:
-        assert spikes["T5"]["measured"]["step_uv"] == "9.77" and spikes["T5"]["measured"]["reach_steps"] > 32_000
+        assert spikes["T5"]["measured"]["step_uv"] == "16.00" and spikes["T5"]["measured"]["reach_steps"] > 32_000
         lost = reason_of({**told, "findings": [spikes["T5"]]})
         assert lost == "spike in 1 of 19 channels: T5"
         assert (told["score"] < 95) == (rms_uv == 4)
+
+
+@pytest.mark.slow
+def test_a_spike_is_judged_by_the_stored_step_where_that_is_coarser(tmp_path: Path) -> None:
+    """A peak of 60,000 EDF steps of 0.4 µV on one side of the signal takes stored steps of 1 µV."""
+    channels = brains()
+    channels["T5"] = np.rint(channels["T5"] * (6 / np.std(channels["T5"]))) - 30_000  # 6 steps of the EDF rms: 2.4 µV
+    channels["T5"][300] = 30_000
+    made = [
+        Made(
+            f"EEG {name}-REF",
+            samples.astype(np.int16),
+            RATE,
+            **({"physical": ("-13107.2", "13106.8")} if name == "T5" else {}),
+        )
+        for name, samples in channels.items()
+    ]
+    spikes = named(examine(File(made).write(tmp_path), DEFAULT), "spike")
+    assert {name: each["measured"]["step_uv"] for name, each in spikes.items()} == {"T5": "1.00"}
+    assert spikes["T5"]["measured"]["rms_steps"] == "2.4"
 
 
 @pytest.mark.slow
