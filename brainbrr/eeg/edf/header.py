@@ -353,12 +353,15 @@ def refuse_other_formats(head: bytes) -> None:
         raise EdfError("the file is a git-LFS pointer, not an EDF", fix="fetch its content with `git lfs pull`")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise EdfError("the file is an HTML or XML page, not an EDF", fix="download the recording itself")
+    if head.startswith((b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
+        raise EdfError("the file is compressed, whatever its name says, not an EDF", fix="decompress it")
     if head.startswith(b"\xffBIOSEMI") or head[192:197] in (b"24BIT", b"BDF+C", b"BDF+D"):
         raise EdfError("the file is a BDF (24-bit samples), not an EDF", fix="convert it to EDF+ first")
     if len(head) < 256:
         raise EdfError(f"the file has {len(head)} bytes; an EDF's header alone has 256", fix="get the whole file")
     if head[:8].strip(b"\0 \t\r\n") != b"0":
-        raise EdfError(f"the file is not an EDF: its version field is {head[:8]!r}, not '0'")
+        what = f"the file is not an EDF: its version field is {head[:8]!r}, not '0'"
+        raise EdfError(what, fix="get the recording itself, or convert it to EDF")
 
 
 def refuse_mangled_text(head: bytes) -> None:

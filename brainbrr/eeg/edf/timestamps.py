@@ -108,8 +108,11 @@ def _goes_back(header: EdfHeader, onsets_s: Sequence[Fraction | None]) -> bool:
     Where most do not follow each other, as where all are 0, the writer kept no time.
     """
     step_s, first_s = header.record_duration_s, onsets_s[0]
-    known = [pair for pair in pairwise(onsets_s) if None not in pair]
-    steady = sum(abs(after - before - step_s) <= tolerance_s(header) for before, after in known if before and after)
+    steady = sum(
+        abs(after - before - step_s) <= tolerance_s(header)
+        for before, after in pairwise(onsets_s)
+        if before is not None and after is not None
+    )
     early = (first_s or 0) - _MOST_EARLY_S
     return 2 * steady >= len(onsets_s) - 1 and any(
         onset_s is not None and onset_s < early + i * step_s for i, onset_s in enumerate(onsets_s)
