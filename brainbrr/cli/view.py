@@ -164,8 +164,8 @@ def _lost(fields: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("short", f"{many(fields['short'], 'recording')} shorter than a window: padded"))
     if fields["labels_clipped"]:
         rows.append(("labels clipped", f"{many(fields['labels_clipped'], 'seizure')} past the end of the signal"))
-    if fields["hours_in_gaps"]:
-        rows.append(("gaps", f"{duration(fields['hours_in_gaps'] * 3600)} in which nothing was recorded: not counted"))
+    if fields["seconds_in_gaps"]:
+        rows.append(("gaps", f"{duration(fields['seconds_in_gaps'])} in which nothing was recorded: not counted"))
     if fields["seconds_unlabelled"]:
         rows.append(("unlabelled", f"{duration(fields['seconds_unlabelled'])}: neither seizure nor background"))
     if hidden := fields["event_channels_not_shown"]:

@@ -94,7 +94,7 @@ def _in_short(found: ViewReport) -> list[tuple[str, str]]:
         ("windows", f"{fields['windows']:,} of {window['length_s']} s every {window['stride_s']} s: {kinds or 'none'}"),
         ("unlabelled", f"{fields['seconds_unlabelled']:,.1f} s: neither seizure nor background"),
         ("not in any window", f"{fields['seconds_dropped']:,.1f} s"),
-        ("in gaps", f"{fields['hours_in_gaps'] * 3600:,.1f} s in which nothing was recorded"),
+        ("in gaps", f"{fields['seconds_in_gaps']:,.1f} s in which nothing was recorded"),
         ("labels past the end", f"{fields['labels_clipped']:,} seizures, cut there"),
         ("channels missing", _counts(fields["channels_missing"])),
         ("channels flat", _counts(fields["channels_flat"])),

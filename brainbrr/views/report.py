@@ -82,6 +82,7 @@ class ViewReport:
         view = self.view
         classes = np.bincount(view.classes(), minlength=4).tolist()
         found = view.totals
+        in_gaps = int(np.diff(view.index.gaps).sum()) / view.rate_hz
         return {
             "state": self.state,
             "corpus": view.corpus,
@@ -109,7 +110,8 @@ class ViewReport:
             },
             "hours": round(found.seconds / 3600, 4),
             "seconds": found.seconds,
-            "hours_in_gaps": round(int(np.diff(view.index.gaps).sum()) / view.rate_hz / 3600, 4),
+            "hours_in_gaps": round(in_gaps / 3600, 4),
+            "seconds_in_gaps": in_gaps,
             "hours_dropped": round(view.n_dropped / view.rate_hz / 3600, 4),
             "seconds_dropped": view.n_dropped / view.rate_hz,
             "seizures": found.seizures,
