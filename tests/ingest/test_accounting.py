@@ -73,7 +73,7 @@ def test_the_same_bytes_with_different_labels_are_named_and_no_view_takes_them(
         "a/a1.edf": "the same bytes have other labels as b/b1.edf",
         "b/b1.edf": "the same bytes have other labels as a/a1.edf",
     }
-    assert viewed.json["mend"].startswith("delete the copies, or give all of them the same labels, then `brainbrr ingest")
+    assert viewed.json["mend"].startswith("delete the copies, or give all of them the same labels, then `brainbrr")
     assert "other labels as b/b1.edf" in cli("view").out
     assert cli("view", "--patients", "c", "--json").json["state"] == "ready"
     checked = cli("check", "--json")
