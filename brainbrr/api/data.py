@@ -35,10 +35,12 @@ from brainbrr.look.bench import BenchReport
 from brainbrr.look.bench import bench as _bench
 from brainbrr.share.export import ExportReport
 from brainbrr.share.export import export as _export
+from brainbrr.share.fill import ingest_to
 from brainbrr.store.formats import Codec
 from brainbrr.store.init import InitReport
 from brainbrr.store.init import init as _init
 from brainbrr.store.opening import open_existing, open_if_there
+from brainbrr.store.remotes import find
 from brainbrr.store.store import Store
 from brainbrr.views.folds import SplitReport
 from brainbrr.views.folds import split as _split
@@ -145,6 +147,8 @@ def ingest(
     checksums: str | Path | None = None,
     rehash: bool = False,
     dry_run: bool = False,
+    copy: bool = False,
+    push: str | Path | None = None,
     codec: Codec | None = None,
     workers: int = 1,
     executor: Executor | Engine | None = None,
@@ -197,6 +201,10 @@ def ingest(
         Hash every file again, verify stored objects and rebuild damaged ones.
     dry_run : bool
         Report what would be built, what that needs and how long it takes (`IngestReport.plan`); write nothing.
+    copy : bool
+        Bring into the store what its remotes have. Default: it is not built either, and used where it is.
+    push : str or path-like, optional
+        A remote, as `push` takes it, that gets each object as soon as it is built; none is built that it has.
     codec : {"none", "zstd"}, optional
         How a new store keeps its tiles.
     workers : int
@@ -249,8 +257,11 @@ def ingest(
         checksums=read_checksums(Path(checksums)) if checksums is not None else None,
         rehash=rehash,
         host=at.settings.host,
+        copy=copy,
     )
-    return _ingest(options, progress=progress)
+    if push is None:
+        return _ingest(options, progress=progress)
+    return ingest_to(options, find(at.store_if_there, str(push)), host=at.settings.host, progress=progress)
 
 
 def view(

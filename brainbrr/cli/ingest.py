@@ -115,6 +115,8 @@ _submission_options = options(
 @click.option(
     "--rehash", is_flag=True, help="Hash every file again, verify stored objects, and rebuild the damaged ones."
 )
+@click.option("--copy", is_flag=True, help="Bring into the store what its remotes have; else it is used there.")
+@click.option("--push", metavar="REMOTE", help="Send each object there as it is built; build none that it has.")
 def ingest(
     session: Session,
     *,
@@ -136,12 +138,15 @@ def ingest(
     label_map: Path | None,
     checksums: Path | None,
     rehash: bool,
+    copy: bool,
+    push: str | None,
     **executor: Any,
 ) -> int:
     """Store every recording below ROOT that is not stored yet. Running it again recovers from anything.
 
     Ctrl-C keeps what is done and cancels what waits at Dask and all SLURM jobs. SLURM jobs keep running when this
     process is killed. In both cases, the same command continues from there.
+    What a remote of the store has is not built. With --push, machines without a common disk fill one bucket together.
     A dry run writes nothing to the store. It measures the time on this machine and divides it by the width of the
     executor, without the time in queues; for SLURM it shows the script.
     """
@@ -151,6 +156,8 @@ def ingest(
     from brainbrr.ingest.checksums import read_checksums
     from brainbrr.ingest.ingest import ingest as run
     from brainbrr.ingest.options import IngestOptions
+    from brainbrr.share.fill import ingest_to
+    from brainbrr.store.remotes import find
     from brainbrr.views.recipes import find_recipe
     from brainbrr.views.splits import load_splits
 
@@ -175,8 +182,13 @@ def ingest(
         checksums=read_checksums(checksums) if checksums else None,
         rehash=rehash,
         host=session.settings.host,
+        copy=copy,
     )
-    report = run(asked, progress=session.progress())
+    if push is None:
+        report = run(asked, progress=session.progress())
+    else:
+        remote = find(session.store_if_there(), push)
+        report = ingest_to(asked, remote, host=session.settings.host, progress=session.progress())
     session.show(report, table)
     return report.exit_code
 
@@ -236,6 +248,11 @@ def table(out: Output, report: IngestReport) -> None:
             ("written", f"{size(report.bytes_written)} to {report.store}"),
             ("time", duration(report.seconds)),
         ]
+    for name, n in report.from_remotes.items():
+        rows.append(("from remote", f"{n} from remote {name}, {'copied' if report.copied else 'which stay there'}"))
+    if report.pushed is not None:
+        sent = f"{many(report.pushed['objects'], 'object')}, {size(report.pushed['bytes'])}"
+        rows.append(("pushed", f"{sent} to {report.pushed['remote']}"))
     for name, paths in (("entered", report.entered), ("left", report.left)):
         if paths:
             rows.append((name, f"{len(paths)} at the limit of {report.profile}: {base_names(paths)}"))

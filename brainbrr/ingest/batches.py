@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -147,6 +148,8 @@ def build_all(
             yield from run(suspects, 1)
 
     ordered = sorted(tasks, key=lambda task: (-task.n_bytes, task.path))
+    if builder.remote is not None:  # others fill it too: in one order, all would build the same
+        random.shuffle(ordered)
     # absolute: other machines have other working directories
     yield from run([dataclasses.replace(task, edf=task.edf.absolute()) for task in ordered])
     if n := len(builder.built_elsewhere(busy)):

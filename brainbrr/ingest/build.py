@@ -31,6 +31,7 @@ from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.engines.messages import error_of, error_to_json
 from brainbrr.errors import BrainbrrError, EdfError, ExecutorError, RecordingError
 from brainbrr.ingest.checksums import check_published, normal
+from brainbrr.ingest.remotes import At
 from brainbrr.ingest.reuse import Made, reuse
 from brainbrr.ingest.scan import within_signal
 from brainbrr.store import leases
@@ -65,13 +66,17 @@ class Task:
 
 @dataclass(frozen=True)
 class Built:
-    """One key that is now in the store; new unless another process was faster. `existed`: nothing was computed."""
+    """One key that is now in the store; new unless another process was faster. `existed`: nothing was computed.
+
+    `remote`: the one that has it, not the store.
+    """
 
     is_new: bool
     record: Record
     n_bytes_written: int
     notes: tuple[str, ...]
     existed: bool = False
+    remote: str | None = None
 
 
 @dataclass(frozen=True)
@@ -216,7 +221,8 @@ def _reported(given: Task, known: Task, outcome: Built | Drafted | Busy | Record
 class Builder:
     """The build of any task of one ingest, ready to be sent to other processes and machines.
 
-    `verify`: verify existing objects in full before reusing them. `recipe_digest`, `version` and `store_made` are the
+    `verify`: verify existing objects in full before reusing them. `remote`: builds nothing that it has.
+    `recipe_digest`, `version` and `store_made` are the
     driver's: another installation, or another store under the same path, would build something else.
     """
 
@@ -228,15 +234,24 @@ class Builder:
     version: str
     store_made: int
     lease_s: float = leases.TTL_S
+    remote: At | None = None
     preload: ClassVar[tuple[str, ...]] = ("brainbrr.ingest.ready",)
 
     @classmethod
     def for_ingest(
-        cls, location: Path, root: Path, recipe: Recipe, *, verify: bool = False, lease_s: float = leases.TTL_S
+        cls,
+        location: Path,
+        root: Path,
+        recipe: Recipe,
+        *,
+        verify: bool = False,
+        lease_s: float = leases.TTL_S,
+        remote: At | None = None,
     ) -> Builder:
         """Return the builder for a store, as this process sees it."""
         location, made_by = location.absolute(), version("brainbrr")
-        return cls(location, root.absolute(), recipe, verify, recipe.digest, made_by, _when_made(location), lease_s)
+        made_at = _when_made(location)
+        return cls(location, root.absolute(), recipe, verify, recipe.digest, made_by, made_at, lease_s, remote)
 
     def __call__(self, task: Task) -> Result:
         """Build one task unless it is built already or another process builds it. An error of the file is returned.
@@ -328,13 +343,18 @@ class Builder:
             return task, RecordingError(what, where=task.edf, fix="please report it")
 
     def existing(self, task: Task, store: Store | None = None) -> Built | None:
-        """Return a task's record where it can be reused; None also where its source is not known."""
+        """Return a task's record where it can be reused, or is at the remote; None also for an unknown source."""
         if task.source is None:
             return None
         store = store or Store.open(self.location)
         made = Made(task.source, self.recipe_digest)
         record = store.record(task.key) if reuse(store, made, verify=self.verify) else None
-        return None if record is None else Built(False, record, 0, (), existed=True)
+        if record is not None:
+            return Built(False, record, 0, (), existed=True)
+        if self.remote is not None and (there := self.remote.record(task.key)) is not None:
+            there.check_made_from(source=task.source, recipe=self.recipe_digest, where=self.remote.url)
+            return Built(False, there, 0, (), existed=True, remote=self.remote.name)
+        return None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON."""
@@ -346,7 +366,8 @@ class Builder:
         """Return the builder that to_json() gave."""
         recipe = Recipe.from_identity(value["recipe"]["fields"], name=value["recipe"]["name"])
         paths = {name: Path(value[name]) for name in ("location", "root")}
-        return cls(**{**value, **paths, "recipe": recipe})
+        remote = At(*value["remote"]) if value.get("remote") else None
+        return cls(**{**value, **paths, "recipe": recipe, "remote": remote})
 
     def task_to_json(self, task: Task) -> dict[str, Any]:
         """Return a task's fields as JSON."""

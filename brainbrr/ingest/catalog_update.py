@@ -85,7 +85,8 @@ def row_of(recording: ScannedRecording, before: Row | None, *, base: Row | None,
         quality[recipe] = recording.quality
     if recording.reusable is not None:
         signal_us, synthetic = recording.reusable.signal_us, recording.reusable.synthetic
-        contents[recipe] = recording.reusable.content
+        if recording.is_here:
+            contents[recipe] = recording.reusable.content
     return Row(
         path=recording.path,
         patient=recording.file.patient,

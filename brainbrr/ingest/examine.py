@@ -40,7 +40,7 @@ def examine(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecording], 
     """
     examined = {each.path: each for each in _examined(scan, store, chosen, progress)}
     for each in (examined.get(each.path, each) for each in chosen):
-        if each.key is not None and each.reusable is not None and (rated := _rated(scan, store, each)) is not None:
+        if each.key is not None and each.is_here and (rated := _rated(scan, store, each)) is not None:
             yield rated
         elif each.path in examined:
             yield each
@@ -63,7 +63,12 @@ def _rated(scan: CorpusScan, store: Store, recording: ScannedRecording) -> Scann
 def _examined(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecording], progress: Progress) -> Updates:
     waiting: dict[str, ScannedRecording] = {}
     for each in chosen:
-        if each.key is None or each.key in waiting or each.outcome not in (Outcome.REUSED, Outcome.RELABELLED):
+        if (
+            not each.is_here
+            or each.key is None
+            or each.key in waiting
+            or each.outcome not in (Outcome.REUSED, Outcome.RELABELLED)
+        ):
             continue
         if not store.has_findings(each.key, detector.QUALITY_VERSION, prove=scan.options.rehash):
             waiting[each.key] = each

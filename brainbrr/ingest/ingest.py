@@ -25,6 +25,7 @@ from brainbrr.ingest.examine import examine
 from brainbrr.ingest.missing import build_missing, tasks_of
 from brainbrr.ingest.options import IngestOptions
 from brainbrr.ingest.plan import Plan, plan
+from brainbrr.ingest.remotes import from_remotes
 from brainbrr.ingest.scan import (
     CorpusScan,
     Outcome,
@@ -101,6 +102,12 @@ class IngestReport:
     """The chosen recording that scores least, its score from 0 to 100, and what lowers it most."""
     contradictions: tuple[tuple[str, ...], ...] = ()
     """Recordings of the corpus that are the same bytes with different labels: no view takes them."""
+    from_remotes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """By remote: recordings that were not built because it has them; counted among the reused."""
+    copied: bool = False
+    """Whether those came into the store."""
+    pushed: Mapping[str, Any] | None = None
+    """What was sent as it was built: remote, objects and bytes."""
 
     @property
     def exit_code(self) -> int:
@@ -131,6 +138,7 @@ class IngestReport:
             "not_read": {form: list(paths) for form, paths in self.not_read.items()},
             "labels_unread": list(self.labels_unread),
             "contradictions": [list(paths) for paths in self.contradictions],
+            "from_remotes": dict(self.from_remotes),
             "notes": {path: list(notes) for path, notes in self.notes.items()},
             "seconds": round(self.seconds, 3),
             "script": None,
@@ -167,6 +175,11 @@ def _build_and_publish(
 
     try:
         _take(recordings, look_up(scanned, chosen(), progress))
+        _take(recordings, from_remotes(scanned, store, chosen(), progress))
+        if (sink := scanned.options.sink) is not None:
+            here = {str(each.key): each.file.edf for each in chosen() if each.key and each.error is None}
+            sink.begin(store, next_generation(scanned, recordings, frozenset(paths), scanned.base), here)
+            sink.add(str(each.key) for each in chosen() if each.is_here)
         progress.say(f"Building {_missing_and_reused(scanned, chosen())}")
         _take(recordings, build_missing(scanned, store, chosen(), progress))
         _take(recordings, examine(scanned, store, chosen(), progress))
@@ -196,7 +209,9 @@ def _missing_and_reused(scanned: CorpusScan, chosen: Sequence[ScannedRecording])
     n_reused = sum(each.outcome in (Outcome.REUSED, Outcome.RELABELLED) for each in chosen)
     n_unknown = sum(to_identify(each) and seems_stored(scanned, each) for each in chosen)
     n_missing = len(tasks_of(chosen, scanned.options)) - n_unknown
-    return f"{n_missing} missing, reusing {n_reused}" + (f", {n_unknown} to identify" if n_unknown else "")
+    there = Counter(each.remote for each in chosen if each.remote)
+    named = "".join(f", {n} from remote {name}" for name, n in there.items())
+    return f"{n_missing} missing, reusing {n_reused}{named}" + (f", {n_unknown} to identify" if n_unknown else "")
 
 
 def _publish(
@@ -219,13 +234,15 @@ def pending_again(store: Store, chosen: Sequence[ScannedRecording]) -> list[Scan
     return [
         dataclasses.replace(each, reusable=None, outcome=Outcome.PENDING)
         for each in chosen
-        if each.key and each.reusable and not (each.key in keys and each.reusable.content in contents)
+        if each.key and each.reusable and each.is_here and not (each.key in keys and each.reusable.content in contents)
     ]
 
 
 def _dry_run(scanned: CorpusScan, recordings: Recordings, paths: Sequence[str], progress: Progress) -> IngestReport:
     """Report what an ingest would do, as far as headers tell."""
     _take(recordings, look_up(scanned, [recordings[path] for path in paths], progress))
+    if scanned.store is not None:
+        _take(recordings, from_remotes(scanned, scanned.store, [recordings[path] for path in paths], progress))
     chosen = [recordings[path] for path in paths]
     progress.say(f"Would build {_missing_and_reused(scanned, chosen)}")
     planned, needs = plan(scanned, chosen, progress)
@@ -265,6 +282,8 @@ def report_of(
         labels_unread=tuple(census.labels_unread(scanned.settings)),
         worst_quality=worst_quality([published.rows[path] for path in paths], scanned.recipe_digest),
         contradictions=contradictions(published.rows.values()) if published.labelled else (),
+        from_remotes=Counter(each.remote for each in chosen if each.remote),
+        copied=scanned.options.copy,
     )
 
 

@@ -27,6 +27,7 @@ from brainbrr.ingest.batches import build_all
 from brainbrr.ingest.build import Builder, Built, Task
 from brainbrr.ingest.checksums import normal
 from brainbrr.ingest.options import IngestOptions
+from brainbrr.ingest.remotes import At
 from brainbrr.ingest.reuse import Made, Reusable, remember
 from brainbrr.ingest.scan import (
     CorpusScan,
@@ -55,7 +56,9 @@ def build_missing(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecord
     tasks = tasks_of(chosen, options)
     sharing = _sharing(tasks, chosen)
     _check_space(store, [task for task in tasks if not seems_stored(scan, sharing[task.path][0])], options.recipe)
-    builder = Builder.for_ingest(store.location, scan.corpus.root, options.recipe, verify=options.rehash)
+    sink, host = options.sink, options.host
+    at = At(sink.remote.name, sink.remote.url, os.fspath(host.folder)) if sink and host else None
+    builder = Builder.for_ingest(store.location, scan.corpus.root, options.recipe, verify=options.rehash, remote=at)
     engine = options.engine or local_engine(options.workers, len(tasks))
     if tasks and options.engine is None:
         compile_kernels(progress.say)
@@ -69,6 +72,8 @@ def build_missing(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecord
             for task, outcome in ended:
                 left.pop(task.path, None)
                 ended_tasks.append(task)
+                if sink and isinstance(outcome, Built) and outcome.remote is None:
+                    sink.add([task.key])
                 if scan.sources and task.seen and task.source:
                     with contextlib.suppress(OSError):  # gone again: nothing of it is remembered
                         scan.sources.take_over(task.edf, task.seen, task.source)
@@ -149,6 +154,8 @@ def after_build(recording: ScannedRecording, task: Task, outcome: Built | Brainb
     if isinstance(outcome, BrainbrrError):
         return recording.failed(outcome)
     reusable = Reusable.of(outcome.record)
+    if outcome.remote is not None:
+        return dataclasses.replace(recording.reused(reusable), remote=outcome.remote)
     if recording.path != task.path:
         return recording.reused(reusable)
     built = dataclasses.replace(

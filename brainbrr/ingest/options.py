@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 from brainbrr.core.statcache import Host
 from brainbrr.eeg.corpus.terms import Terms
@@ -14,11 +14,32 @@ from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.engines.engine import Engine
 from brainbrr.errors import UsageError
 from brainbrr.profiles import Profile
+from brainbrr.store.catalog import Catalog
 from brainbrr.store.formats import Codec
+from brainbrr.store.remotes import Remote
+from brainbrr.store.store import Store
 from brainbrr.views.splits import Splits
 
 ACCEPT = ("refused", "truncated", "removed", "label-length", "contacts")
 """What can be accepted."""
+
+
+class Sink(Protocol):
+    """A remote that an ingest fills."""
+
+    @property
+    def remote(self) -> Remote:
+        """The remote."""
+
+    def begin(self, store: Store, catalog: Catalog, here: Mapping[str, Path]) -> None:
+        """Prepare for what an ingest sends; `catalog`: as it would be published now, `here`: EDFs by key.
+
+        Raises AccessError where the corpus's terms forbid it.
+        """
+
+    def add(self, keys: Iterable[str]) -> None:
+        """Send what the store has of some keys; returns at once."""
+
 
 Labels = Literal["found", "optional", "none"]
 
@@ -72,7 +93,12 @@ class IngestOptions:
     rehash : bool
         Hash every file again and verify stored objects; damaged ones are built again.
     host : Host, optional
-        What this machine remembers of files by their stat. Default: nothing, so every file is read.
+        What this machine remembers of files by their stat, and how it reaches remotes. Default: nothing, so every file
+        is read and no remote is asked.
+    copy : bool
+        Bring into the store what its remotes have. Default: it is used where it is.
+    sink : Sink, optional
+        A remote that gets each object as it is built, and of which no key is built that it has.
     """
 
     root: Path
@@ -94,6 +120,8 @@ class IngestOptions:
     checksums: Mapping[Path, str] | None = None
     rehash: bool = False
     host: Host | None = None
+    copy: bool = False
+    sink: Sink | None = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for unknown labels, and for a label map that is none."""

@@ -36,6 +36,7 @@ from brainbrr.ingest.reuse import Made, Reusable, reuse
 from brainbrr.store.access import require_narrower
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.generation import Quality
+from brainbrr.store.remotes import remotes_of
 from brainbrr.store.store import Store
 from brainbrr.views.retention import refuse_retired
 
@@ -57,7 +58,8 @@ class ScannedRecording:
 
     `labels`: digest of its label files; `labels_changed`: the catalog has another one. `key`: what it becomes.
     `reusable`: its stored object, once there is one. `was_read`: this run read the whole file. `out_of_reach`: not even
-    a stat was possible. `bytes_written`, `computed_twice` and `notes` are this run's.
+    a stat was possible. `bytes_written`, `computed_twice` and `notes` are this run's. `remote`: the one that had its
+    object, which was `copied` or is only there.
     """
 
     file: RecordingFile
@@ -76,6 +78,13 @@ class ScannedRecording:
     computed_twice: int = 0
     quality: Quality | None = None
     notes: tuple[str, ...] = ()
+    remote: str | None = None
+    copied: bool = False
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its object is in the store itself, not only at a remote."""
+        return self.reusable is not None and (self.remote is None or self.copied)
 
     @property
     def path(self) -> str:
@@ -379,9 +388,10 @@ def look_up(scan: CorpusScan, chosen: Sequence[ScannedRecording], progress: Prog
     """Yield the chosen recordings, those whose source is known with it and their key, reused where the store has it.
 
     A source is known where this machine remembers it and the file's stat has not changed. Other files are hashed where
-    they are built: only those are read here whose labels refuse them.
+    they are built: only those are read here whose labels refuse them, and all where remotes are asked for their keys.
     """
-    unread = []
+    options, unread = scan.options, []
+    asks = options.sink is not None or bool(options.host and scan.store and remotes_of(scan.store))
     for recording in chosen:
         if recording.file.refusal is not None:
             continue  # nothing of it is read
@@ -390,7 +400,7 @@ def look_up(scan: CorpusScan, chosen: Sequence[ScannedRecording], progress: Prog
         except OSError as error:
             yield recording.failed(_unreadable(recording.file, error))
             continue
-        if source is None and recording.error is None:
+        if source is None and recording.error is None and not asks:
             yield recording
         elif source is None:
             unread.append(recording)

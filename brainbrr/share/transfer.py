@@ -25,7 +25,7 @@ from brainbrr.share.terms import require_allowed
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import frozen_views, remotes, sidecars
 from brainbrr.store.catalog import Catalog, Row
-from brainbrr.store.layers import LayeredStore
+from brainbrr.store.layers import Layer, LayeredStore
 from brainbrr.store.records import Record
 from brainbrr.store.remote import RemoteStore
 from brainbrr.store.remotes import Remote
@@ -262,16 +262,20 @@ def send_catalog(
     *,
     prefer_source: bool,
     keep: Callable[[Catalog], Catalog] | None = None,
+    complete: str | None = None,
 ) -> tuple[tuple[str, ...], bool]:
     """Merge a corpus's catalog into that of the target; a row names only objects that the target has.
 
-    `keep` makes of the source's catalog what is accepted of it. Return the recordings of which the two differ, and
-    whether there is a new generation.
+    `keep` makes of the source's catalog what is accepted of it. `complete`: a recipe; rows also name what the target
+    has under it, whoever sent that. Return the recordings of which the two differ, and whether there is a new
+    generation.
     """
     ours = source.catalog(corpus) if corpus in source.corpora() else None
     if ours is None:
         return (), False
     ours = keep(ours) if keep else ours
+    if complete is not None:
+        ours = _completed(ours, target, complete)
     has = _Holds(target, ours)
     differing: list[str] = []
     before: list[int] = []
@@ -284,6 +288,17 @@ def send_catalog(
 
     found = target.publish(corpus, merge)
     return tuple(differing), found.seq != before[0]
+
+
+def _completed(catalog: Catalog, target: Store, recipe: str) -> Catalog:
+    """Return a catalog whose rows name what the target has of them under a recipe."""
+    lacking = [row for row in catalog.rows.values() if row.source and recipe not in row.contents]
+    keys = {key_of(source=str(row.source), recipe=recipe): row for row in lacking}
+    rows = dict(catalog.rows)
+    for key, record in Layer("", target).records(keys).items():
+        row = keys[key]
+        rows[row.path] = row.model_copy(update={"contents": {**row.contents, recipe: record.content}})
+    return dataclasses.replace(catalog, rows=rows)
 
 
 class _Holds:

@@ -6,7 +6,7 @@ opening the store there, so that nothing is trained over a network without havin
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from brainbrr.store.opening import open_store
 from brainbrr.store.reader import ShardReader
 from brainbrr.store.records import Record
 from brainbrr.store.remote import RemoteStore
-from brainbrr.store.remotes import remotes_of
+from brainbrr.store.remotes import Remote, remotes_of
 from brainbrr.store.store import Store
 
 if TYPE_CHECKING:
@@ -64,17 +64,18 @@ class Layer:
 class Layers:
     """The remotes of a store, in order, opened when the first one is asked.
 
-    `silent`: remotes that did not answer, each with the reason.
+    `remotes`: others than the store's own list. `silent`: those that did not answer, each with the reason.
     """
 
-    def __init__(self, store: Store, host: Host) -> None:
-        self._store, self._host = store, host
+    def __init__(self, store: Store, host: Host, remotes: Sequence[Remote] | None = None) -> None:
+        self._remotes = remotes_of(store) if remotes is None else remotes
+        self._host = host
         self.silent: list[str] = []
 
     @cached_property
     def _open(self) -> tuple[Layer, ...]:
         found = []
-        for remote in remotes_of(self._store):
+        for remote in self._remotes:
             try:
                 found.append(Layer(remote.name, open_store(remote.url, self._host)))
             except (BrainbrrError, OSError) as error:

@@ -29,9 +29,13 @@ _URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _MOST_NAMES = 20_000_000
 _TRIES, _FIRST_WAIT_S = 5, 0.2
 FIRST_BACKOFF_S = 0.1
-_LARGE_PUT = 1 << 28  # sent in parts, which no server can refuse because the name is taken
 
 T = TypeVar("T")
+
+Blocks = Callable[[], Iterator[bytes]]
+"""What gives the bytes of a large file again and again, block by block."""
+_PARTS = 4
+"""So many parts of 5 MB of a large file are on their way at once."""
 
 
 class RemoteError(BrainbrrError):
@@ -142,14 +146,17 @@ class Place:
                 raise IntegrityError(f"more than {_MOST_NAMES:,} names", where=self.at(prefix))
         return found
 
-    def put(self, name: str, data: bytes) -> bool:
-        """Write a file unless one of this name exists; say whether it is ours. An answer that was lost counts as no."""
+    def put(self, name: str, data: bytes | Blocks) -> bool:
+        """Write a file unless one of this name exists; say whether it is ours. An answer that was lost counts as no.
+
+        Blocks are sent in parts, which no server can refuse because the name is taken: the name is looked up before.
+        """
         import obstore
 
-        if len(data) > _LARGE_PUT:
+        if callable(data):
             if self.size(name) is not None:
                 return False
-            self._write(name, lambda: obstore.put(self._store, name, data, use_multipart=True))
+            self._write(name, lambda: self._put_blocks(name, data))
             return True
         try:
             self._write(name, lambda: obstore.put(self._store, name, data, mode="create", use_multipart=False))
@@ -157,12 +164,20 @@ class Place:
             return False
         return True
 
-    def replace(self, name: str, data: bytes) -> None:
+    def _put_blocks(self, name: str, blocks: Blocks) -> None:
+        import obstore
+
+        obstore.put(self._store, name, blocks(), use_multipart=True, max_concurrency=_PARTS)
+
+    def replace(self, name: str, data: bytes | Blocks) -> None:
         """Write a file over what is there."""
         import obstore
 
         try:
-            self._write(name, lambda: obstore.put(self._store, name, data))
+            if callable(data):
+                self._write(name, lambda: self._put_blocks(name, data))
+            else:
+                self._write(name, lambda: obstore.put(self._store, name, data))
         except _taken() as error:  # a server that is busy may say so
             raise self._failed(name, error) from error
 

@@ -29,7 +29,7 @@ from brainbrr.store import formats, reader, sidecars
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.formats import ARRAY_FILE, SHARD_FILE, ArrayMeta, Codec
 from brainbrr.store.layout import GROUP, MARK_FILE
-from brainbrr.store.places import Place, RemoteError
+from brainbrr.store.places import Blocks, Place, RemoteError
 from brainbrr.store.reader import ShardReader
 from brainbrr.store.records import Record
 from brainbrr.store.sidecars import MAX_CATALOG_BYTES
@@ -348,7 +348,7 @@ class RemoteStore(Store):
 
     # Writing: what a push needs
 
-    def add_object(self, content: str, meta: ArrayMeta, shard: bytes) -> int:
+    def add_object(self, content: str, meta: ArrayMeta, shard: bytes | Blocks, n_bytes: int) -> int:
         """Ensure that an object exists whose shard, in this store's codec, is verified; return the bytes written.
 
         What has its name already is verified too, and replaced where it is not this content.
@@ -358,10 +358,10 @@ class RemoteStore(Store):
             self._put_exactly(group / ARRAY_FILE, GROUP)
         written = 0
         if self.place.put(self.name_of(folder / SHARD_FILE), shard):
-            written = len(shard)
+            written = n_bytes
         elif not self._is_object(content, meta):
             self.place.replace(self.name_of(folder / SHARD_FILE), shard)
-            written = len(shard)
+            written = n_bytes
         self._put_exactly(folder / ARRAY_FILE, formats.zarr_json(meta, self.codec))
         return written
 

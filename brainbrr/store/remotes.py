@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from brainbrr.core import files, models
 from brainbrr.core.access import Guard
+from brainbrr.core.digest import xxh3_128
 from brainbrr.core.models import Many, Stored
 from brainbrr.core.statcache import Host
 from brainbrr.errors import BrainbrrError, Fix, UsageError
-from brainbrr.store import sidecars
+from brainbrr.store import leases, sidecars
 from brainbrr.store.formats import Codec
 from brainbrr.store.opening import mirrors, normal, open_store
 from brainbrr.store.places import open_place, scheme_of
@@ -74,26 +78,45 @@ def add(store: Store, name: str, url: str, *, private: bool = False) -> RemotesR
         fix = "1 to 64 letters, digits, dots, dashes and underscores"
         raise UsageError(f"{name[:80]!r} cannot name a remote", fix=fix)
     url = normal(url)
-    known = {each.name: each for each in remotes_of(store)}
-    if name in known and known[name].url != url:
-        fix = Fix(("remote", "remove", name), " first")
-        raise UsageError(f"{name!r} is {known[name].url}", where=store.location, fix=fix)
     if scheme_of(url) is None and Path(url) == store.location.resolve():
         raise UsageError("this is the store itself", where=url)
-    remote = known.get(name) or Remote(name=name, url=url)
-    if private and not remote.private:
-        said = {"private_since": sidecars.now(), "private_by": sidecars.user_and_host()}
-        remote = remote.model_copy(update=said)
-    _write(store, tuple({**known, name: remote}.values()))
+    with _alone(store):
+        known = {each.name: each for each in remotes_of(store)}
+        if name in known and known[name].url != url:
+            fix = Fix(("remote", "remove", name), " first")
+            raise UsageError(f"{name!r} is {known[name].url}", where=store.location, fix=fix)
+        remote = known.get(name) or Remote(name=name, url=url)
+        if private and not remote.private:
+            said = {"private_since": sidecars.now(), "private_by": sidecars.user_and_host()}
+            remote = remote.model_copy(update=said)
+        _write(store, tuple({**known, name: remote}.values()))
     return RemotesReport(store.location, remotes_of(store), f"added {name}")
 
 
 def remove(store: Store, name: str) -> RemotesReport:
     """Forget a remote; nothing there changes. Raises UsageError for a name that none has."""
-    known = remotes_of(store)
-    named(known, name, store)
-    _write(store, tuple(each for each in known if each.name != name))
+    with _alone(store):
+        known = remotes_of(store)
+        named(known, name, store)
+        _write(store, tuple(each for each in known if each.name != name))
     return RemotesReport(store.location, remotes_of(store), f"removed {name}")
+
+
+_LEASE = xxh3_128(b"remotes.json")
+_PAUSE_S, _MOST_S = 0.05, 60.0
+
+
+@contextlib.contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    """Be the only process that changes the remotes meanwhile. Raises BrainbrrError where another one hangs."""
+    until = time.monotonic() + _MOST_S
+    while time.monotonic() < until:
+        with leases.hold(store.layout, _LEASE) as is_free:
+            if is_free:
+                yield
+                return
+        time.sleep(_PAUSE_S)
+    raise BrainbrrError("another process changes the remotes", where=store.location, fix="run the same command again")
 
 
 def _write(store: Store, remotes: tuple[Remote, ...]) -> None:

@@ -6,14 +6,19 @@ after its object. Source and target are folders or places; a target at a place t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from brainbrr.core import files
+from brainbrr.core.digest import SourceHasher
 from brainbrr.core.progress import Progress
 from brainbrr.errors import IntegrityError, UsageError
 from brainbrr.store import copy as copies
@@ -22,11 +27,15 @@ from brainbrr.store.checks import SampleSums, check_sums
 from brainbrr.store.formats import ARRAY_FILE, SHARD_FILE
 from brainbrr.store.layers import holder_of
 from brainbrr.store.layout import INODES_PER_OBJECT
+from brainbrr.store.places import Blocks
+from brainbrr.store.reader import ShardReader
 from brainbrr.store.records import Record
 from brainbrr.store.remote import RemoteStore
 from brainbrr.store.store import Store
 
 _THREADS_REMOTE, _THREADS_LOCAL = 24, 4
+_IN_MEMORY, _BLOCK_BYTES = 1 << 24, 1 << 20
+"""Of a larger shard, a push holds some blocks at a time: 24 hours in each thread would not fit."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,8 @@ def send_object(source: Store, target: Store, record: Record, *, durable: bool =
     """
     source = holder_of(source, record.content)
     if isinstance(target, RemoteStore):
-        return target.add_object(record.content, record.array, verified_shard(source, target, record))
+        with verified_shard(source, target, record) as (shard, n_bytes):
+            return target.add_object(record.content, record.array, shard, n_bytes)
     if not isinstance(source, RemoteStore):
         checked = record if durable else None
         return copies.copy_object(source, target, record.content, record=checked, durable=durable)
@@ -182,20 +192,70 @@ def _download(source: RemoteStore, target: Store, record: Record, folder: Path) 
     return size + len(data)
 
 
-def verified_shard(source: Store, target: Store, record: Record) -> bytes:
-    """Return the bytes of a record's shard in the target's codec, verified after they were read."""
+@contextlib.contextmanager
+def verified_shard(source: Store, target: Store, record: Record) -> Iterator[tuple[bytes | Blocks, int]]:
+    """Yield a record's shard in the target's codec and its bytes: verified, and in memory only where it is small."""
     folder, meta = source.path_of("object", record.content), record.array
     if isinstance(source, RemoteStore):
         data = b"".join(source.shard_blocks(record.content, source.shard_size(record.content, meta)))
-    else:
-        if reader.inspect(folder, codec=source.codec) != meta:
-            raise IntegrityError("record and object disagree about the array", where=folder, fix=reader.RESTORE)
+        with _over(data, source, record, folder) as opened, _recoded(opened, source, target, folder) as file:
+            yield (data, len(data)) if file is None else _sent(file)
+        return
+    if reader.inspect(folder, codec=source.codec) != meta:
+        raise IntegrityError("record and object disagree about the array", where=folder, fix=reader.RESTORE)
+    if meta.shard_bytes <= _IN_MEMORY and source.codec == target.codec:
         data = files.read(folder / SHARD_FILE, limit=meta.tiling(source.codec).shard_sizes[-1], folders=2)
-    with reader.over_bytes(data, meta, source.codec, folder=folder) as opened:
+        with _over(data, source, record, folder):
+            yield data, len(data)
+        return
+    with source.reader(record.content, meta) as opened, _recoded(opened, source, target, folder) as recoded:
+        file = recoded or folder / SHARD_FILE
+        blocks, n_bytes = _sent(file)  # hashed before it is verified, and again as it is sent
+        if (found := reader.content_of(opened) if recoded is None else reader.decode(file.parent)) != record.content:
+            raise reader.wrong_content(folder, found)
+        yield blocks, n_bytes
+
+
+@contextlib.contextmanager
+def _over(data: bytes, source: Store, record: Record, folder: Path) -> Iterator[ShardReader]:
+    """Yield a reader of a shard in memory. Raises IntegrityError where it is not the record's content."""
+    with reader.over_bytes(data, record.array, source.codec, folder=folder) as opened:
         if (found := reader.content_of(opened)) != record.content:
             raise reader.wrong_content(folder, found)
-        if source.codec == target.codec:
-            return data
-        with tempfile.TemporaryDirectory(prefix="brainbrr-") as name:
-            copies.recode(opened, target, Path(name) / "object")
-            return (Path(name) / "object" / SHARD_FILE).read_bytes()
+        yield opened
+
+
+@contextlib.contextmanager
+def _recoded(opened: ShardReader, source: Store, target: Store, folder: Path) -> Iterator[Path | None]:
+    """Yield a file of the shard in the target's codec, None where that is the source's own."""
+    if source.codec == target.codec:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="brainbrr-") as name:
+        copies.recode(opened, target, Path(name) / "object")
+        yield Path(name) / "object" / SHARD_FILE
+
+
+def _sent(file: Path) -> tuple[Blocks, int]:
+    """Return what gives a file's blocks, and its bytes. Raises IntegrityError as they end unless they are the same."""
+
+    def read() -> Iterator[bytes]:
+        with os.fdopen(files.open_plain(file, folders=2), "rb", buffering=0) as opened:
+            while block := opened.read(_BLOCK_BYTES):
+                yield block
+
+    def hashed() -> Iterator[bytes]:
+        hasher = SourceHasher()
+        for block in read():
+            hasher.update(np.frombuffer(block, dtype=np.uint8))
+            yield block
+        if hasher.hexdigest() != known:
+            raise IntegrityError("the shard changed while it was sent", where=file)
+
+    first = SourceHasher()
+    n_bytes = 0
+    for block in read():
+        first.update(np.frombuffer(block, dtype=np.uint8))
+        n_bytes += len(block)
+    known = first.hexdigest()
+    return hashed, n_bytes

@@ -21,6 +21,7 @@ from brainbrr.share.transfer import Chosen
 from brainbrr.store import remotes
 from brainbrr.store.remote import RemoteStore
 from brainbrr.store.remotes import Remote
+from brainbrr.store.send import verified_shard
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
 from brainbrr.views.report import ViewRequest
@@ -48,7 +49,8 @@ def assert_nothing_wrong_is_visible(url: str, host: Host) -> None:
     for key in there.keys():  # noqa: SIM118  # a store is no dict
         record = there.record(key)
         assert record is not None
-        assert transfer.verified_shard(there, there, record)
+        with verified_shard(there, there, record) as (_, n_bytes):
+            assert n_bytes == record.array.shard_bytes
     for corpus in there.corpora():
         there.catalog(corpus)
     for digest in there.frozen_views():

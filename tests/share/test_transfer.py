@@ -7,12 +7,13 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from helpers.s3 import Proxy, site
 
 from brainbrr.core import models
-from brainbrr.core.digest import sha256
+from brainbrr.core.digest import SourceHasher, sha256
 from brainbrr.core.progress import Silent
 from brainbrr.core.statcache import Host
 from brainbrr.eeg.signal.recipe import Recipe
@@ -22,9 +23,9 @@ from brainbrr.profiles import Profile, load_profiles
 from brainbrr.settings import configs
 from brainbrr.share import transfer
 from brainbrr.share.transfer import Chosen, TransferReport
-from brainbrr.store import remotes
+from brainbrr.store import remotes, send
 from brainbrr.store.places import RemoteError, open_place
-from brainbrr.store.remote import RemoteStore, open_remote
+from brainbrr.store.remote import RemoteStore, create_remote, open_remote
 from brainbrr.store.remotes import Remote
 from brainbrr.store.store import Store
 from brainbrr.store.verify import verify
@@ -170,6 +171,32 @@ def test_stores_of_two_codecs_exchange_their_objects(
     assert open_remote(open_place(bucket), host.folder / "remotes").codec == "zstd"
     assert own.codec == "none" and verify(own).corrupt == ()
     assert digest_of(own) == digest_of(stored)
+
+
+@pytest.mark.parametrize("codec", ["none", "zstd"])
+def test_a_large_object_is_sent_in_parts_and_is_never_whole_in_memory(
+    codec: Literal["none", "zstd"], stored: Store, s3: Proxy, bucket: str, tmp_path: Path, host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    create_remote(open_place(bucket), host.folder / "remotes", codec=codec)
+    monkeypatch.setattr(send, "_IN_MEMORY", 1000)
+    small = chosen("smoke", path="*s001*")
+    report = push(stored, bucket, host, small)
+    assert report.sent > 0 and report.failed == ()
+    assert sum("uploadId=" in path for method, path, _ in s3.seen if method == "PUT") >= report.sent
+    own = Store.create(tmp_path / "own")
+    assert pull(own, bucket, host, small).sent == report.sent and verify(own).corrupt == ()
+
+
+def test_a_shard_that_changes_while_it_is_sent_gets_no_record(
+    stored: Store, s3: Proxy, bucket: str, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "_IN_MEMORY", 1000)
+    real, seen = SourceHasher.hexdigest, iter(range(1_000_000))
+    monkeypatch.setattr(SourceHasher, "hexdigest", lambda self: f"{next(seen)}" + real(self))
+    report = push(stored, bucket, host, chosen("smoke", path="*s001*"))
+    assert report.exit_code == 4 and report.sent == 0
+    assert list(open_remote(open_place(bucket), host.folder / "remotes").keys()) == []
 
 
 @pytest.fixture
