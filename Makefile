@@ -15,7 +15,7 @@ READY = $(VENV)/.ready$(if $(filter skip,$(TORCH)),-without-torch)
 PIP = $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 BRAINBRR = $(BIN)/brainbrr
 
-.PHONY: help setup demo quick slow test check look-check docs format cache-smoke cache-dev cache-full cache-upgrade cache-status test-smoke newest bench bench-ingest bench-loader bench-model gpu parity digests tones torture
+.PHONY: help setup demo quick slow test check look-check docs format cache-smoke cache-dev cache-full cache-upgrade release-store cache-status test-smoke newest bench bench-ingest bench-loader bench-model gpu parity digests tones torture
 
 help:            ## show these lines
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+: *##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -30,6 +30,7 @@ ifeq ($(TORCH)$(shell uname -s),cpuLinux)
 endif
 	$(PIP) --editable '.[$(if $(filter skip,$(TORCH)),test,dev)]'
 	@touch $@
+	@echo "Ready. Next: $(BIN)/brainbrr init"
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "brainbrr needs Python 3.11 or newer; say which: make PYTHON=python3.11")'
@@ -75,16 +76,24 @@ format: setup    ## put the code in form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-cache-smoke: setup    ## ingest DATA, profile smoke
-	$(BRAINBRR) ingest "$(DATA)" --profile smoke
+# What a remote of the store has is copied, and only the rest is built; without DATA, all of it is pulled.
+cache = if [ -d "$(DATA)" ]; then $(BRAINBRR) ingest "$(DATA)" --profile $(1) --copy; \
+	else $(BRAINBRR) pull $(REMOTE) --profile $(1) || { echo "$(DATA) is not here to be built"; exit 1; }; fi
 
-cache-dev: setup      ## ingest DATA, profile dev
-	$(BRAINBRR) ingest "$(DATA)" --profile dev
+cache-smoke: setup    ## profile smoke: from the store's remotes, the rest from DATA
+	@$(call cache,smoke)
 
-cache-full: setup     ## ingest DATA, all of it
-	$(BRAINBRR) ingest "$(DATA)" --profile full
+cache-dev: setup      ## profile dev, in the same way
+	@$(call cache,dev)
 
-cache-upgrade: cache-full  ## from any profile to full: only the difference is built
+cache-full: setup     ## all of it, in the same way
+	@$(call cache,full)
+
+cache-upgrade: cache-full  ## from any profile to full: only the difference is copied and built
+
+release-store: setup  ## a store of generated recordings, as one publishes it, in .release/www/store
+	$(BRAINBRR) demo --into .release --part store
+	$(BRAINBRR) push .release/www/store --store .release/store
 
 cache-status: setup   ## what the store holds
 	$(BRAINBRR) status

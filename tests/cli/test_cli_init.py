@@ -5,10 +5,16 @@ from __future__ import annotations
 import grp
 import json
 import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from helpers.support import Cli
+
+from brainbrr.store.remotes import remotes_of
+from brainbrr.store.store import Store
 
 GROUP = os.getgid()
 
@@ -76,3 +82,54 @@ def test_what_init_chose_is_kept_and_checked(cli: Cli, tmp_path: Path) -> None:
     assert told.code == 4 and told.json["corrupt"][0]["stranger"] == "access.json"
     assert cli("repair").code == 0 and not (tmp_path / "store" / "access.json").exists()
     assert cli("init", "--public").code == 0 and cli("verify").code == 0
+
+
+def at_a_terminal(folder: Path, typed: str, *words: str) -> tuple[int, str]:
+    """Run `brainbrr` on a terminal in a folder, with everything typed at once; return its exit code and the screen."""
+    ours, theirs = pty.openpty()
+    places = {"XDG_CACHE_HOME": "cache", "XDG_CONFIG_HOME": "config", "BRAINBRR_STORE": "own/store"}
+    environ = {**os.environ, **{name: str(folder / path) for name, path in places.items()}, "COLUMNS": "200"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "brainbrr", *words], cwd=folder, env=environ, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    os.write(ours, typed.encode())
+    screen = b""
+    while True:
+        try:
+            block = os.read(ours, 1 << 16)
+        except OSError:  # Linux says so when the other side has closed
+            break
+        if not block:
+            break
+        screen += block
+    os.close(ours)
+    return process.wait(60), screen.decode(errors="replace").replace("\r\n", "\n")
+
+
+def test_on_a_terminal_it_offers_what_it_finds_and_builds_after_it_has_shown_what_that_takes(
+    corpus: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    corpus.rename(tmp_path / "data" / "demo")
+    code, screen = at_a_terminal(tmp_path, "build\nsmoke\n\ny\n", "init")
+    assert code == 0, screen
+    assert "not there yet" in screen and str(tmp_path / "data" / "demo") in screen
+    assert 0 < screen.index("would ingest demo") < screen.index("Build smoke now") < screen.index("ingested demo")
+    assert "space" in screen and "needed" in screen
+    assert len(list(Store.open(tmp_path / "own" / "store").records())) == 6
+
+
+def test_on_a_terminal_it_pulls_from_a_store_that_is_named_and_remembers_it(stored: Store, tmp_path: Path) -> None:
+    code, screen = at_a_terminal(tmp_path, f"pull\nsmoke\n{stored.location}\n", "init")
+    assert code == 0, screen
+    own = Store.open(tmp_path / "own" / "store")
+    assert len(list(own.records())) == 6
+    assert [(each.name, each.url) for each in remotes_of(own)] == [("origin", str(stored.location.resolve()))]
+
+
+def test_piped_it_creates_an_empty_store_and_prints_the_commands(cli: Cli, tmp_path: Path) -> None:
+    told = cli("init")
+    assert told.code == 0 and (tmp_path / "store" / "format.json").is_file()
+    for words in ("brainbrr pull", "--dry-run", "brainbrr demo"):
+        assert words in told.err + told.out
