@@ -91,9 +91,11 @@ cache-full: setup     ## all of it, in the same way
 
 cache-upgrade: cache-full  ## from any profile to full: only the difference is copied and built
 
-release-store: setup  ## a store of generated recordings, as one publishes it, in .release/www/store
+release-store: setup  ## store, archive and lock of generated recordings, as one publishes them, in .release/www
 	$(BRAINBRR) demo --into .release --part store
 	$(BRAINBRR) push .release/www/store --store .release/store
+	$(BRAINBRR) lock --profile full --store .release/store -o .release/www/full.lock
+	$(BRAINBRR) bundle --profile full --store .release/store -o .release/www/full.zip
 
 cache-status: setup   ## what the store holds
 	$(BRAINBRR) status

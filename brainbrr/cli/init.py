@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from brainbrr.store.init import InitReport
 
 _WAYS = {
-    "pull": "pull a pre-built store from a remote",
+    "pull": "pull a pre-built store from a remote or an archive",
     "build": "build from the EDF files here; first see the time and space that it takes",
     "demo": "see everything on generated data",
     "none": "continue with an empty store",
@@ -84,21 +84,29 @@ def follow(session: Session, found: FirstUse) -> int | None:
         return None
     if way == "demo":
         return _run(["demo"])
-    profile = click.prompt("Which profile", type=PROFILES, default="smoke")
     store = ["--store", str(found.store)]
     if way == "pull":
         names = [each.name for each in found.remotes]
-        remote = click.prompt("From which remote, a name, path or URL", default=names[0] if names else None)
+        asked = "From where: the name, path or URL of a remote, or an archive (.zip)"
+        remote = click.prompt(asked, default=names[0] if names else None)
+        if remote.endswith(".zip"):
+            return _run(["unbundle", remote, *store])
+        profile = _profile()
         code = _run(["pull", remote, "--profile", profile, *store])
         if code == 0 and remote not in names:
             code = _run(["remote", "add", "origin", remote, *store])
         return code
+    profile = _profile()
     root = click.prompt("Which folder of EDF files", default=str(found.data[0]) if found.data else None)
     ingest = ["ingest", root, "--profile", profile, *store]
     code = _run([*ingest, "--dry-run"])
     if code in (0, 1) and click.confirm(f"Build {profile} now", default=True):
         return _run(ingest)
     return code
+
+
+def _profile() -> str:
+    return str(click.prompt("Which profile", type=PROFILES, default="smoke"))
 
 
 def _run(words: list[str]) -> int:

@@ -36,7 +36,7 @@ from brainbrr.store.layout import GROUP
 from brainbrr.store.places import scheme_of
 from brainbrr.store.records import Record
 from brainbrr.store.remotes import Remote
-from brainbrr.store.send import verified_shard
+from brainbrr.store.send import shard_bytes
 from brainbrr.store.sidecars import Findings, named_view
 from brainbrr.store.store import Store
 from brainbrr.views.view import View
@@ -244,7 +244,7 @@ def _checksummed(fields: Mapping[str, Any]) -> Callable[[], bytes]:
 
 
 def _shard(source: Store, like: Store, record: Record, progress: Progress) -> bytes:
-    data = verified_shard(source, like, record)
+    data = shard_bytes(source, like, record)
     progress.advance(record.array.shard_bytes)
     return data
 

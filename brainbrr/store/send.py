@@ -216,6 +216,12 @@ def verified_shard(source: Store, target: Store, record: Record) -> Iterator[tup
         yield blocks, n_bytes
 
 
+def shard_bytes(source: Store, target: Store, record: Record) -> bytes:
+    """Return the bytes of a record's shard in the target's codec, verified."""
+    with verified_shard(source, target, record) as (shard, _):
+        return b"".join(shard()) if callable(shard) else shard
+
+
 @contextlib.contextmanager
 def _over(data: bytes, source: Store, record: Record, folder: Path) -> Iterator[ShardReader]:
     """Yield a reader of a shard in memory. Raises IntegrityError where it is not the record's content."""

@@ -121,7 +121,7 @@ def test_on_a_terminal_it_offers_what_it_finds_and_builds_after_it_has_shown_wha
 
 
 def test_on_a_terminal_it_pulls_from_a_store_that_is_named_and_remembers_it(stored: Store, tmp_path: Path) -> None:
-    code, screen = at_a_terminal(tmp_path, f"pull\nsmoke\n{stored.location}\n", "init")
+    code, screen = at_a_terminal(tmp_path, f"pull\n{stored.location}\nsmoke\n", "init")
     assert code == 0, screen
     own = Store.open(tmp_path / "own" / "store")
     assert len(list(own.records())) == 6
