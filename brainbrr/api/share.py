@@ -340,6 +340,8 @@ def lock(
     at = place(store)
     if (out is None) == (check is None):
         raise UsageError("either a lock to write (out), or one to check")
+    if check is not None and selected.get("view"):
+        raise UsageError("a frozen view goes with a lock to write; --check takes what the lock names")
     if check is not None:
         signed = None if verify is None else signatures.verify(Path(check), Path(verify))
         named = _locks.read_lock(Path(check))

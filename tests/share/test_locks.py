@@ -86,6 +86,8 @@ def test_the_same_view_has_the_same_lock_and_no_name_is_in_it(own: Store, stored
     assert not [name for name in names if name.encode() in data]
     report = brainbrr.lock(check=locked, store=own)
     assert (report.exit_code, report.counts["same"]) == (0, 18)
+    with pytest.raises(UsageError, match="goes with a lock to write"):
+        brainbrr.lock(check=locked, store=own, view="abcdef")
 
 
 def test_a_copy_without_names_is_what_the_lock_says(stored: Store, locked: Path, tmp_path: Path) -> None:

@@ -379,9 +379,9 @@ def test_recordings_that_differ_only_by_case_are_kept_apart(tmp_path: Path) -> N
 
 
 def test_hidden_files_are_no_recordings_and_every_other_name_is(tmp_path: Path) -> None:
-    names = ["a b.edf", "ä→.edf", "x.y.edf", "UP.EDF", "b.bdf", "-.edf", "~a.edf", "#a.edf"]
+    names = ["a b.edf", "ä→.edf", "x.y.edf", "UP.EDF", "b.bdf", "-.edf", "~a.edf", "#a.edf", "x.edf.bak"]
     hidden = ["._a.edf", ".edf", ".trash/a.edf", "p/.a.edf"]
-    root = touch(tmp_path / "c", *names, *hidden, "a.edf.event", "notes.txt", "edf", "x.edf.bak")
+    root = touch(tmp_path / "c", *names, *hidden, "a.edf.event", "notes.txt", "edf")
     assert paths(root) == sorted(names)
 
 
