@@ -227,6 +227,10 @@ class AccessError(BrainbrrError):
     code = "access-forbidden"
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal ended a command that keeps what it did and can continue; its progress has said so."""
+
+
 class SpaceError(BrainbrrError):
     """Not enough disk space or inodes."""
 

@@ -254,7 +254,9 @@ def _show_version(context: click.Context, _option: click.Parameter, value: bool)
     ),
 )
 @click.option("--verbose", is_flag=True, is_eager=True, expose_value=False, callback=_note_verbose, hidden=True)
-@click.option("--version", is_flag=True, expose_value=False, callback=_show_version, help="Show the version and exit.")
+@click.option(
+    "-V", "--version", is_flag=True, expose_value=False, callback=_show_version, help="Show the version and exit."
+)
 def cli() -> None:
     """Store EEG recordings once, open verified views of them, and train a seizure detector."""
 

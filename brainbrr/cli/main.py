@@ -13,7 +13,7 @@ import click
 
 from brainbrr.cli.app import CLOSED, cli
 from brainbrr.cli.output import drop_unwritable, flush, has_lost_its_reader, open_what_is_closed
-from brainbrr.errors import BrainbrrError, SpaceError, UsageError
+from brainbrr.errors import BrainbrrError, SpaceError, Stopped, UsageError
 
 INTERRUPTED = 130
 
@@ -44,8 +44,12 @@ def _ended(wants_json: bool) -> int:
         if not has_lost_its_reader(sys.stdout, sys.stderr):
             raise
         return CLOSED
-    except (click.Abort, KeyboardInterrupt):
-        _complain(BrainbrrError("interrupted", code="interrupted"), INTERRUPTED, wants_json, kind="Interrupted")
+    except (click.Abort, KeyboardInterrupt) as error:
+        interrupted = BrainbrrError("interrupted", code="interrupted")
+        if not isinstance(error.__cause__, Stopped):  # of which click makes an Abort
+            _complain(interrupted, INTERRUPTED, wants_json, kind="Interrupted")
+        elif wants_json:
+            _report(interrupted, INTERRUPTED, "Interrupted")
         return INTERRUPTED
 
 
@@ -82,21 +86,25 @@ def _complain(
     context: click.Context | None = None,
 ) -> None:
     if wants_json:
-        fields = {
-            "schema": 1,
-            "error": kind or type(error).__name__,
-            "code": error.code,
-            "what": error.what,
-            "where": error.where,
-            "fix": error.fix,
-            "exit": exit_code,
-        }
-        with contextlib.suppress(OSError):  # where it goes to is full, which stderr says
-            click.echo(json.dumps(fields))
+        _report(error, exit_code, kind or type(error).__name__)
     with contextlib.suppress(OSError):  # stderr is full or closed too: the exit code is all that is left
         click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
         if context is not None:
             click.echo(f"try: {context.command_path} --help", err=True)
+
+
+def _report(error: BrainbrrError, exit_code: int, kind: str) -> None:
+    fields = {
+        "schema": 1,
+        "error": kind,
+        "code": error.code,
+        "what": error.what,
+        "where": error.where,
+        "fix": error.fix,
+        "exit": exit_code,
+    }
+    with contextlib.suppress(OSError):  # where it goes to is full, which stderr says
+        click.echo(json.dumps(fields))
 
 
 def _interrupt(*_: object) -> None:

@@ -176,10 +176,10 @@ class LineProgress:
     def __init__(self, store: str | None = None) -> None:
         self._store = store
 
-    def start(self, task: str, total: int | None, unit: str) -> None:
+    def start(self, task: str, total: int | None, unit: str, *, done: int = 0) -> None:
         """Begin a task."""
         self._task, self._total, self._unit = task, total, unit
-        self._done, self._began = 0, time.monotonic()
+        self._done, self._before, self._began = done, done, time.monotonic()
         self._last = self._began
 
     def advance(self, n: int = 1, *, note: str = "") -> None:
@@ -188,7 +188,7 @@ class LineProgress:
         now = time.monotonic()
         if now - self._last >= _EVERY_S:
             self._last = now
-            rate = self._done / (now - self._began)
+            rate = (self._done - self._before) / (now - self._began)
             left = f", {duration((self._total - self._done) / rate)} left" if self._total and rate else ""
             pace = f"{size(rate)}/s" if self._unit == "B" else per_second(rate, self._unit)
             done = amount(self._total or self._done, self._unit)
@@ -213,7 +213,7 @@ class BarProgress:
         self._console = Console(stderr=True)
         self._bar: Any = None
 
-    def start(self, task: str, total: int | None, unit: str) -> None:
+    def start(self, task: str, total: int | None, unit: str, *, done: int = 0) -> None:
         """Show a bar."""
         from rich import progress as rich_progress
         from rich.table import Column
@@ -234,7 +234,7 @@ class BarProgress:
             transient=True,
             expand=True,
         )
-        self._task = self._bar.add_task(task, total=total, note="")
+        self._task = self._bar.add_task(task, total=total, completed=done, note="")
         self._bar.start()
 
     def advance(self, n: int = 1, *, note: str = "") -> None:

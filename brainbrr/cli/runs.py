@@ -34,9 +34,9 @@ def runs(session: Session, *, names: tuple[str, ...]) -> int:
 def table(out: Output, report: RunsReport) -> None:
     """Show runs beside each other, and folders that hold none."""
     if report.runs:
-        head = ("run", "view", "recipe", "steps", "loss", "scores", "differs", "")
+        head = ("run", "view", "recipe", "steps", "loss", "scores", "differs", "notes")
         rows = [_row(line, is_reference=line.run == report.reference) for line in report.runs]
-        out.table(head, rows, whole=("run", "loss"))
+        out.table(head, rows, whole=("run", "loss"), numbers=("loss",))
     else:
         out.note(f"no runs in {report.folder}")
     scored = [scores for line in report.runs for scores in line.scores.values() if "scorer" in scores]

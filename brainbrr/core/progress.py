@@ -8,8 +8,8 @@ from typing import Protocol
 class Progress(Protocol):
     """What a verb tells while it works."""
 
-    def start(self, task: str, total: int | None, unit: str) -> None:
-        """Begin a task of `total` units (None: not known)."""
+    def start(self, task: str, total: int | None, unit: str, *, done: int = 0) -> None:
+        """Begin a task of `total` units (None: not known), of which some were done before."""
 
     def advance(self, n: int = 1, *, note: str = "") -> None:
         """`n` more units are done."""
@@ -24,7 +24,7 @@ class Progress(Protocol):
 class Silent:
     """Progress that tells nothing."""
 
-    def start(self, task: str, total: int | None, unit: str) -> None:
+    def start(self, task: str, total: int | None, unit: str, *, done: int = 0) -> None:
         """Tell nothing."""
 
     def advance(self, n: int = 1, *, note: str = "") -> None:

@@ -25,7 +25,7 @@ from brainbrr.core import files
 from brainbrr.core.digest import sha256
 from brainbrr.core.files import check_space
 from brainbrr.core.progress import Progress, Silent
-from brainbrr.errors import BrainbrrError, Fix, IntegrityError, LeakError, UsageError, ViewNotReadyError
+from brainbrr.errors import BrainbrrError, Fix, IntegrityError, LeakError, Stopped, UsageError, ViewNotReadyError
 from brainbrr.learn import loggers
 from brainbrr.learn import runs as r
 from brainbrr.learn.config import OptimiserConfig, TrainConfig, window_fields
@@ -275,7 +275,9 @@ def _learn(training: Training, first: int, progress: Progress) -> int:
     view, config, world = training.view, training.config.train, training.world
     forward: Forward = torch.compile(training.state.model) if config.compile else training.state.model
     done, dev = first, ""
-    progress.start("train", config.steps - first, "steps")
+    if first:
+        progress.say(f"resuming {training.run.folder.name} after step {first} of {config.steps}")
+    progress.start("train", config.steps, "steps", done=first)
     try:
         with (
             interrupts() as interrupted,
@@ -314,8 +316,9 @@ def _learn(training: Training, first: int, progress: Progress) -> int:
                     training.save(done)
                 if stop:
                     folder = training.run.folder
-                    progress.say(Fix(f"stopped after step {done}; continue with ", ("train", "--resume", folder)))
-                    raise KeyboardInterrupt
+                    text = f"stopped after step {done}, checkpoint written; continue with "
+                    progress.say(Fix(text, ("train", "--resume", folder)))
+                    raise Stopped(text)
     finally:
         progress.stop()
     if done < config.steps:

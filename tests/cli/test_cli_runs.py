@@ -47,11 +47,13 @@ def test_a_run_that_is_stopped_and_killed_goes_on_by_the_same_command_to_the_sam
         child.send_signal(number)
         _, told = child.communicate()
         assert child.returncode == code, told
+        if code == 130:
+            assert "checkpoint written; continue with `brainbrr train" in told and "error" not in told
         assert not (run / "model.safetensors").exists()
     with (run / "metrics.jsonl").open("a") as log:  # as if it had died later: steps that no checkpoint holds
         log.write('{"step": 58, "loss": 9.0}\n{"step": 59, "lo')
     again = cli("train", *asked, "--set", "train.loader_threads=3", "--name", "stopped", "--json")
-    assert again.code == 0 and again.json["steps"] == 60
+    assert again.code == 0 and again.json["steps"] == 60 and "resuming stopped after step " in again.err
     assert cli("train", *asked, "--name", "whole").code == 0
     for name in ("model.safetensors", "checkpoint.safetensors"):
         assert (run / name).read_bytes() == (run.parent / "whole" / name).read_bytes()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 
+import click
 import pytest
 
 from brainbrr.cli import output
 from brainbrr.cli.output import BarProgress, LineProgress, Output, per_second
+from brainbrr.cli.runs import table
 from brainbrr.errors import Fix
+from brainbrr.learn.compare import RunLine, RunsReport
 
 NAME = "20260101-120000-smoke-1a2b3c"
 NAMES = ("a{b}.edf", "n[/red]t.edf", "n[red]t.edf", ":smile:.edf")
@@ -23,10 +27,10 @@ class Terminal(io.StringIO):
         return True
 
 
-def narrow(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """Make a terminal of 80 columns of standard output and error."""
+def narrow(monkeypatch: pytest.MonkeyPatch, columns: int = 80) -> Terminal:
+    """Make a terminal of so many columns of standard output and error."""
     terminal = Terminal()
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setattr(sys, "stderr", terminal)
     return terminal
@@ -98,6 +102,39 @@ def test_progress_in_a_log_says_how_many_of_how_many(
         lines.start("reading", total, unit)
         lines.advance(3)
         assert capsys.readouterr().err.startswith(expected)
+
+
+def test_progress_in_a_log_is_a_line_every_ten_seconds_and_counts_from_what_was_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr("brainbrr.cli.output.time.monotonic", lambda: float(next(clock)))
+    lines = LineProgress()
+    lines.start("train", 100, "steps", done=50)
+    for _ in range(25):
+        lines.advance(note="loss 0.1")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "train: 60 of 100 steps, 1/s, 40.0 s left loss 0.1"
+    assert second == "train: 70 of 100 steps, 1/s, 30.0 s left loss 0.1"
+
+
+@pytest.mark.parametrize("columns", [60, 80, 160])
+def test_runs_are_cards_where_their_table_is_too_wide(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = {"eval": {"event_f1": 0.5, "auroc": 0.75, "scorer": "timescoring", "step_scorer": "steps"}}
+    lines = [
+        RunLine(Path(f"{NAME}{i}"), "smoke", "demo", "smoke", "a" * 64, "default", "b" * 64, True, 50, 60, False, loss,
+                (), scores, {}, {"train.lr": 0.001, "train.steps": 60}, ("another view",))
+        for i, loss in enumerate((0.25, 12.5))
+    ]  # fmt: skip
+    terminal = narrow(monkeypatch, columns)
+    table(Output(as_json=False), RunsReport(Path("runs"), lines[0].run, tuple(lines), ()))
+    out = click.unstyle(terminal.getvalue()).splitlines()
+    assert max(map(len, out)) <= columns and len(out) <= 30
+    if columns < 160:
+        assert sum(line.startswith("  steps") for line in out) == 2 and f"{NAME}1" in out
+    else:
+        [low], [high] = ([line for line in out if loss in line] for loss in (" 0.2500", "12.5000"))
+        assert low.index("0.2500") == high.index("12.5000") + 1
 
 
 @pytest.mark.parametrize(("rate", "shown"), [(12.34, "12.3/s"), (1.0, "1/s"), (0.25, "4 s/step"), (0.0, "0/s")])
