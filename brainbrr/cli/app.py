@@ -147,9 +147,9 @@ class Session:
 
     def store(self) -> Store:
         """Open the store, in a folder. Raises UsageError when there is none."""
-        from brainbrr.store.store import Store
+        from brainbrr.store.opening import open_existing, require_folder
 
-        return Store.open(self.location)
+        return require_folder(open_existing(self.settings))
 
     def readable_store(self) -> Store:
         """Open the store to read it, also one at a URL. Raises UsageError when there is none."""

@@ -19,7 +19,7 @@ from typing import TypeAlias
 from brainbrr.core.access import Guard, guards
 from brainbrr.core.digest import source_digest
 from brainbrr.core.progress import Progress
-from brainbrr.core.statcache import FileFacts, Host, Sources, keep
+from brainbrr.core.statcache import FileFacts, Sources, keep
 from brainbrr.core.threads import cores
 from brainbrr.eeg.corpus import census, tree
 from brainbrr.eeg.corpus.annotations import Annotations, check_length, label_digest, read_annotations
@@ -36,6 +36,7 @@ from brainbrr.ingest.reuse import Made, Reusable, reuse
 from brainbrr.store.access import require_narrower
 from brainbrr.store.catalog import Catalog, Row
 from brainbrr.store.generation import Quality
+from brainbrr.store.opening import refuse_lost_store
 from brainbrr.store.remotes import remotes_of
 from brainbrr.store.store import Store
 from brainbrr.views.retention import refuse_retired
@@ -166,6 +167,12 @@ def scan(options: IngestOptions, progress: Progress) -> CorpusScan:
     if store is not None:
         refuse_retired(store, options.recipe)
     base = store.catalog(corpus.name) if store else None
+    if store is not None and base is None and (known := known_as(store, files)):
+        name, n = known
+        progress.say(
+            f"warning: {n} of {len(files)} recordings have the path and size of one in corpus {name!r}; if this is "
+            f"that corpus, renamed or moved, stop and give `--corpus {name}`, or there will be two"
+        )
     settings = dict(base.settings) if base else {}
     if options.patient_from is not None:
         settings["patient_from"] = options.patient_from
@@ -193,6 +200,21 @@ def scan(options: IngestOptions, progress: Progress) -> CorpusScan:
         sources=host.sources(corpus.root) if host else None,
         records=host.records(store.location) if host and store else None,
     )
+
+
+def known_as(store: Store, files: Sequence[RecordingFile]) -> tuple[str, int] | None:
+    """Return the corpus that has most of these files, by path and size, and how many; None where it is below half."""
+    sizes: dict[str, int] = {}
+    for file in files:
+        with suppress(OSError):  # a broken link is refused later
+            sizes[file.path] = file.edf.stat().st_size
+    best = ("", 0)
+    for name in store.corpora():
+        with suppress(BrainbrrError):  # a damaged catalog is reported by what needs it
+            catalog = store.catalog(name)
+            same = sum(sizes.get(path) == row.n_bytes for path, row in catalog.rows.items()) if catalog else 0
+            best = max(best, (name, same), key=lambda each: each[1])
+    return best if 2 * best[1] > len(files) else None
 
 
 def _terms(
@@ -488,23 +510,6 @@ _FIX = (
     "check that the whole corpus is mounted; another corpus needs --corpus NAME; "
     "if they were really deleted, give --accept removed"
 )
-
-
-def refuse_lost_store(location: Path, host: Host | None) -> None:
-    """Raise UsageError where this machine had a store, and only an empty folder is left: is its disk mounted?
-
-    A new store would be hidden below the mount point, and hold the whole corpus a second time.
-    """
-    lost = False
-    with suppress(OSError):  # a folder that cannot be listed shows nothing
-        folder = next(each for each in (location.absolute(), *location.absolute().parents) if each.exists())
-        lost = host is not None and host.knows(location) and next(folder.iterdir(), None) is None
-    if lost:
-        raise UsageError(
-            "the store that was here is gone, and its folder is empty, as a mount point without its disk",
-            where=location,
-            fix=Fix("mount it; if it was really deleted, ", ("init",), " creates a new one"),
-        )
 
 
 def refuse_removal(corpus: Corpus, base: Catalog | None, removed: Iterable[str], *, accepted: bool) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from brainbrr.core.statcache import Host
+from brainbrr.errors import Fix, UsageError
 from brainbrr.settings import Settings, only_read
 from brainbrr.store.places import check_url, open_place, scheme_of
 from brainbrr.store.remote import RemoteStore, open_remote
@@ -30,17 +32,42 @@ def open_store(url: str, host: Host, *, cache_bytes: int = CACHE_BYTES) -> Store
 
 
 def open_if_there(settings: Settings) -> Store | None:
-    """Open the store of the settings to read it; None for a folder where one could be created."""
+    """Open the store of the settings to read it; None for a folder where one could be created.
+
+    Raises UsageError where this machine had a store, which a lost mount hides.
+    """
     location = settings.store.location
-    return Store.open_if_there(location) if isinstance(location, Path) else open_existing(settings)
+    if not isinstance(location, Path):
+        return open_existing(settings)
+    store = Store.open_if_there(location)
+    if store is None:
+        refuse_lost_store(location, settings.host)
+    return store
 
 
 def open_existing(settings: Settings) -> Store:
     """Open the store of the settings to read it. Raises UsageError where there is none."""
     location = settings.store.location
     if isinstance(location, Path):
-        return Store.open(location)
+        return open_if_there(settings) or Store.open(location)
     return open_store(location, settings.host, cache_bytes=settings.cache_bytes)
+
+
+def refuse_lost_store(location: Path, host: Host | None) -> None:
+    """Raise UsageError where this machine had a store, and only an empty folder is left: is its disk mounted?
+
+    A new store would be hidden below the mount point, and hold the whole corpus a second time.
+    """
+    lost = False
+    with suppress(OSError):  # a folder that cannot be listed shows nothing
+        folder = next(each for each in (location.absolute(), *location.absolute().parents) if each.exists())
+        lost = host is not None and host.knows(location) and next(folder.iterdir(), None) is None
+    if lost:
+        raise UsageError(
+            "the store that was here is gone, and its folder is empty, as a mount point without its disk",
+            where=location,
+            fix=Fix("mount it; if it was really deleted, ", ("init",), " creates a new one"),
+        )
 
 
 def require_folder(store: Store) -> Store:

@@ -166,6 +166,29 @@ def test_a_link_through_a_folder_that_may_not_be_entered_is_an_error_and_no_dele
     assert all("Permission denied" in line for line in told)
 
 
+def test_a_store_whose_disk_is_not_mounted_is_reported_as_such_by_what_reads(
+    cli: Cli, tmp_path: Path, ingested: set[str]
+) -> None:
+    (tmp_path / "store").rename(tmp_path / "unmounted")
+    (tmp_path / "store").mkdir()
+    for command in ("status", "view", "check", "train", "ls", "verify"):
+        told = cli(command)
+        assert told.code == 2 and "as a mount point without its disk" in told.err, command
+    assert cli("status", "--store", tmp_path / "another").code == 0
+
+
+def test_a_renamed_root_is_offered_as_the_corpus_that_it_was(
+    cli: Cli, corpus: Path, tmp_path: Path, ingested: set[str]
+) -> None:
+    renamed = corpus.rename(tmp_path / "moved")
+    ingest = ("ingest", renamed, "--profile", "smoke", "--workers", 1, "--dry-run")
+    assert "in corpus 'demo'" in (told := cli(*ingest)).err and "`--corpus demo`" in told.err
+    assert "corpus 'demo'" not in cli(*ingest, "--corpus", "demo").err
+    for path in sorted(ingested)[: len(ingested) // 2]:
+        (renamed / path).write_bytes(b"another")
+    assert "in corpus 'demo'" not in cli(*ingest).err
+
+
 @pytest.mark.slow
 def test_a_store_whose_disk_is_not_mounted_is_not_founded_anew(
     cli: Cli, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
