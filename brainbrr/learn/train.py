@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -416,9 +417,14 @@ _SMALL_BYTES, _N_FILES = 1 << 20, 32
 
 
 def _check_room(place: Path, state: State) -> None:
-    """Raise SpaceError unless a run fits on the disk: its checkpoint while it is replaced, and its result."""
+    """Raise SpaceError unless a run fits on the disk: its checkpoint while it is replaced, and its result.
+
+    Raises UsageError where the folder may not be written, as that beside a store that is only read.
+    """
     n_bytes = sum(each.numel() * each.element_size() for each in state.model.state_dict().values())
     folder = next(each for each in (place.absolute(), *place.absolute().parents) if each.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError("runs cannot be written here", where=folder, fix="give a folder of your own: --runs DIR")
     check_space(folder, n_bytes=_COPIES * n_bytes + _SMALL_BYTES, n_inodes=_N_FILES)
 
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from brainbrr.core import files
-from brainbrr.errors import BrainbrrError, IntegrityError, SpaceError
+from brainbrr.errors import BrainbrrError, IntegrityError, SpaceError, UsageError
 from brainbrr.learn import runs as r
 from brainbrr.learn import train
 from brainbrr.learn.config import ModelConfig, TrainConfig
@@ -134,3 +134,6 @@ def test_a_training_asks_for_room_before_it_starts(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((4096, 4096, *([1] * 8))))
     with pytest.raises(SpaceError):
         train._check_room(tmp_path, state)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(UsageError, match="--runs DIR"):
+        train._check_room(tmp_path / "not" / "made", state)
