@@ -86,7 +86,7 @@ def plan(
         else:
             planned.append(Planned(recording))
         keys.add(recording.key)
-        progress.advance()
+        progress.advance(note=recording.path)
     progress.stop()
     seconds = [float(each.header.duration_s) if each.header else 0.0 for each in planned]
     to_build = [(each, s) for each, s in zip(planned, seconds, strict=True) if each.recording.outcome is Outcome.NEW]

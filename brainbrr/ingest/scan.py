@@ -287,7 +287,7 @@ def label(scan: CorpusScan, progress: Progress) -> Updates:
     try:
         for recording in scan.recordings:
             yield read_labels(scan, recording)
-            progress.advance()
+            progress.advance(note=recording.path)
     finally:
         progress.stop()
 
@@ -433,7 +433,7 @@ def look_up(scan: CorpusScan, chosen: Sequence[ScannedRecording], progress: Prog
     try:
         for recording in pool.map(partial(with_hashed_source, scan), unread):
             yield find(scan, recording, recording.source)
-            progress.advance(recording.n_bytes)
+            progress.advance(recording.n_bytes, note=recording.path)
     finally:
         pool.shutdown(cancel_futures=True)
         progress.stop()

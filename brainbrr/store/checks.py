@@ -171,7 +171,7 @@ class _Objects:
                 for name, done in zip(todo, pool.map(self._verify, todo), strict=True):
                     if done:
                         self.verified.add(name)
-                    progress.advance()
+                    progress.advance(note=name[:12])
         finally:
             pool.shutdown(cancel_futures=True)
             progress.stop()
