@@ -23,7 +23,7 @@ from brainbrr.errors import BrainbrrError, Fix, NotReproducibleError, RecordingE
 from brainbrr.ingest.batches import build_all
 from brainbrr.ingest.build import Builder, Built, Task
 from brainbrr.ingest.options import ACCEPT
-from brainbrr.store import copy
+from brainbrr.store import copy, records
 from brainbrr.store.catalog import Row
 from brainbrr.store.damage import Restored, succeeds
 from brainbrr.store.frozen_views import frozen_digest
@@ -159,11 +159,18 @@ class Provenance:
                     yield view["recipe"]["fields"], [each["source"] for each in view["recordings"]]
 
     def _recipe_fields(self) -> Iterator[Mapping[str, object]]:
-        """Yield the fields of the presets' and the records' recipes."""
+        """Yield the fields of the presets' and the records' recipes, also of whole records that were moved aside."""
         yield from (recipe.identity() for recipe in PRESETS.values())
         for key in self._store.keys():  # noqa: SIM118  # a store is no dict
             with suppress(BrainbrrError, OSError):
                 yield verify_record_file(self._store, key).recipe_fields
+        for path in (self._store.location / "quarantine").rglob(
+            "*.json"
+        ):  # of a whole folder that was in a wrong place
+            with suppress(BrainbrrError, OSError):
+                if (record := records.read(path)) is not None:
+                    record.check_identity()
+                    yield record.recipe_fields
 
 
 @dataclass(frozen=True)

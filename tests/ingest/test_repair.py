@@ -21,6 +21,8 @@ from brainbrr.core import failpoints, models
 from brainbrr.core.digest import source_digest
 from brainbrr.core.statcache import Host
 from brainbrr.eeg.signal import preprocess
+from brainbrr.eeg.signal.recipe import Recipe
+from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.errors import IntegrityError
 from brainbrr.ingest.ingest import ingest
 from brainbrr.ingest.options import IngestOptions
@@ -649,6 +651,19 @@ def test_an_odd_folder_hinders_nothing_and_all_comes_back_in_one_run(
     report = repair(store, source=other) if from_store else from_edf(store, generated)
     assert report.exit_code == 0, report
     assert verify(store).corrupt == () and everything_of(store) == before
+
+
+def test_a_recipe_that_only_records_know_is_read_from_those_that_were_moved_aside(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "demo", n_recordings=1, seconds=(10, 10))
+    recipe = Recipe(name="other", notch_hz=50)
+    ingest(IngestOptions(root=tmp_path / "demo", store=tmp_path / "store", recipe=recipe, workers=1))
+    location, store = tmp_path / "store", Store.open(tmp_path / "store")
+    keys = list(store.keys())
+    (location / "views").rename(tmp_path / "spare")
+    (location / "records").rename(location / "views")
+    (tmp_path / "spare").rename(location / "records")
+    assert repair(store, roots={"demo": tmp_path / "demo"}).exit_code == 0
+    assert list(store.keys()) == keys and verify(store).corrupt == ()
 
 
 def test_a_damaged_pin_is_pinned_again_by_its_name(store: Store) -> None:
