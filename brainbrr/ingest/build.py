@@ -222,8 +222,8 @@ class Builder:
     """The build of any task of one ingest, ready to be sent to other processes and machines.
 
     `verify`: verify existing objects in full before reusing them. `remote`: builds nothing that it has.
-    `recipe_digest`, `version` and `store_made` are the
-    driver's: another installation, or another store under the same path, would build something else.
+    `recipe_digest`, `version` and `store_made` are the driver's: another installation, or another store under the same
+    path, would build something else. `corpus`: whose ingest this is, so that `forget` knows its job folders.
     """
 
     location: Path
@@ -235,6 +235,7 @@ class Builder:
     store_made: int
     lease_s: float = leases.TTL_S
     remote: At | None = None
+    corpus: str | None = None
     preload: ClassVar[tuple[str, ...]] = ("brainbrr.ingest.ready",)
 
     @classmethod

@@ -26,7 +26,6 @@ from brainbrr.store.forget import ForgetReport
 from brainbrr.store.forget import forget as _forget
 from brainbrr.store.gc import GcReport
 from brainbrr.store.gc import gc as _gc
-from brainbrr.store.reachability import generations
 from brainbrr.store.store import Store
 from brainbrr.views.stage import remove_deleted
 from brainbrr.views.view import View
@@ -121,14 +120,12 @@ def forget(
 
 
 def _job_folders(store: Store, corpus: str, jobs: Path) -> list[Path]:
-    """Return the job folders of ingests into this store that name a recording of a corpus."""
-    catalogs = generations(store.layout, corpus)
-    sources = {row.source for _, _, catalog in catalogs for row in catalog.rows.values() if row.source is not None}
+    """Return the job folders of a corpus's ingests into this store."""
     found = []
     for folder, submitted in submissions(jobs):
         with contextlib.suppress(KeyError, TypeError):
-            here = Path(submitted["work"]["location"]).resolve() == store.location.resolve()
-            if here and any(task["source"] in sources for task in submitted["tasks"]):
+            work = submitted["work"]
+            if work["corpus"] == corpus and Path(work["location"]).resolve() == store.location.resolve():
                 found.append(folder)
     return found
 

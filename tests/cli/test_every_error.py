@@ -89,7 +89,7 @@ def NotReproducibleError(cli: Cli, corpus: Path, folder: Path) -> tuple[int, str
 def CollisionError(cli: Cli, corpus: Path, folder: Path) -> tuple[int, str]:
     """Two recordings of one key, as a forger of XXH3 would make them: the second is refused, never 'reused'."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("store.records", "store.store", "ingest.reuse"):
+        for module in ("store.records", "store.store", "ingest.build", "ingest.reuse"):
             patch.setattr(import_module(f"brainbrr.{module}"), "key_of", lambda **_: "c" * 32)
         said = cli("ingest", corpus, "--workers", 1, "--json")
     assert said.json["new"] == 1 and said.json["reused"] == 0

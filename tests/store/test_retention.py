@@ -315,4 +315,4 @@ def test_a_recompressed_store_keeps_pins_retired_recipes_and_receipts(cli: Cli, 
     assert cli("recompress", "--to", tmp_path / "zstd").code == 0
     store.layout.view(str(view.digest)).unlink()
     told = cli("recompress", "--to", tmp_path / "again", "--json")
-    assert told.code == 4 and [set(each) - {"reason"} for each in told.json["failed"]] == [{"pin"}]
+    assert told.code == 4 and [set(each) - {"code", "reason"} for each in told.json["failed"]] == [{"pin"}]
