@@ -135,9 +135,9 @@ def resolve(
             return Setting(_expanded(file.parent / found if isinstance(found, Path) else found), f"config file {file}")
         return None
 
-    folder = _default_store(cwd or Path.cwd())
-    place = given("store", store) or folder
-    beside = (place if isinstance(place.location, Path) else folder).value.parent
+    here = cwd or Path.cwd()
+    place = given("store", store) or _default_store(here)
+    beside = (place if isinstance(place.location, Path) else _default_store(here)).value.parent
     return Settings(
         store=place,
         runs=given("runs", runs) or Setting(beside / "runs", "default, beside the store"),
@@ -199,9 +199,16 @@ def configs() -> Path:
     return packaged if packaged.is_dir() else _PACKAGE.parent / "configs"
 
 
+def _is_store(folder: Path) -> bool:
+    try:
+        return (folder / "format.json").is_file()
+    except PermissionError:  # opening it says who may
+        return True
+
+
 def _default_store(cwd: Path) -> Setting:
     for folder in (cwd, *cwd.parents):
-        if (folder / "store" / "format.json").is_file():
+        if _is_store(folder / "store"):
             return Setting(folder / "store", "default, found upwards from the working directory")
     checkout = _PACKAGE.parent
     if (checkout / "pyproject.toml").is_file() and (checkout / "store").is_dir():

@@ -326,6 +326,8 @@ class Builder:
             if task.source is None:
                 whole, task = _identified(task, self.recipe_digest)
                 _check_listed(task)
+                if (existing := self.existing(task, store)) is not None:  # before a lease is written
+                    return task, existing
             if not take(task.key):
                 return task, Busy()
             if (existing := self.existing(task, store)) is not None:

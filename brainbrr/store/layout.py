@@ -488,7 +488,8 @@ class Layout:
             yield path
         finally:
             try:
-                path.unlink(missing_ok=True)
+                if files.exists(path):  # else a file system that is only read says that it is
+                    path.unlink(missing_ok=True)
             except (IsADirectoryError, PermissionError):  # the latter is what POSIX says of a folder
                 shutil.rmtree(path)
 
