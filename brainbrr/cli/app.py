@@ -119,7 +119,12 @@ class Session:
     def __init__(self, store: str | None, as_json: bool, **given: str | None) -> None:
         self.given = {"store": store, **given}
         """Options that are settings, as they were given."""
-        self.out = Output(as_json=as_json, store=store)
+        context = click.get_current_context(silent=True)
+        self._quiet = bool(context and context.meta.get("quiet"))
+        self.out = Output(as_json=as_json, store=store, quiet=self._quiet)
+        if context and context.meta.get("verbose"):
+            for name, value, origin in self.settings.described():
+                self.out.note(f"{name}: {value} ({origin})")
 
     @cached_property
     def settings(self) -> Settings:
@@ -174,8 +179,8 @@ class Session:
         return report.view
 
     def progress(self) -> Progress:
-        """Return bars on a terminal, lines elsewhere."""
-        return progress(self.given["store"])
+        """Return bars on a terminal, lines elsewhere; with --quiet only warnings."""
+        return progress(self.given["store"], quiet=self._quiet)
 
     def show(self, report: Any, table: Callable[..., None]) -> None:
         """Print a report as one JSON object, or as its command shows it."""
@@ -227,8 +232,8 @@ def epilog(example: str, exits: Sequence[int] = ()) -> str:
     return f"\b\nExample:\n  {example}\n\n\b\nExit codes:\n{codes}"
 
 
-def _note_verbose(context: click.Context, _option: click.Parameter, value: bool) -> None:
-    context.meta["verbose"] = value
+def _remember(context: click.Context, option: click.Parameter, value: bool) -> None:
+    context.meta[str(option.name)] = value
 
 
 def _show_version(context: click.Context, _option: click.Parameter, value: bool) -> None:
@@ -253,7 +258,23 @@ def _show_version(context: click.Context, _option: click.Parameter, value: bool)
         "  brainbrr help exit-codes  all exit codes"
     ),
 )
-@click.option("--verbose", is_flag=True, is_eager=True, expose_value=False, callback=_note_verbose, hidden=True)
+@click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    expose_value=False,
+    callback=_remember,
+    help="No progress and no notes; results, warnings and errors stay. Goes before the command.",
+)
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_remember,
+    help="Also show each setting and where it came from; with -V, the kernels. Goes before the command.",
+)
 @click.option(
     "-V", "--version", is_flag=True, expose_value=False, callback=_show_version, help="Show the version and exit."
 )

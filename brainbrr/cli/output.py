@@ -17,6 +17,7 @@ from typing import Any, TextIO
 import click
 
 from brainbrr.core.display import size as size
+from brainbrr.core.progress import Silent
 from brainbrr.errors import Fix
 
 _EVERY_S = 10.0
@@ -31,8 +32,8 @@ def at(text: str, store: str | None) -> str:
 class Output:
     """Results to stdout, everything else to stderr. `store` is what `--store` says."""
 
-    def __init__(self, *, as_json: bool, store: str | None = None) -> None:
-        self.as_json = as_json
+    def __init__(self, *, as_json: bool, store: str | None = None, quiet: bool = False) -> None:
+        self.as_json, self._quiet = as_json, quiet
         self._store = store
 
     def report(self, fields: dict[str, Any]) -> None:
@@ -115,8 +116,9 @@ class Output:
             self.pairs([(name, cell) for name, cell in zip(head[1:], row[1:], strict=True) if cell])
 
     def note(self, text: str) -> None:
-        """Print a line to stderr."""
-        click.echo(at(text, self._store), err=True)
+        """Print a line to stderr; with --quiet only a warning or a fix."""
+        if not self._quiet or text.startswith(("warning: ", "fix: ")):
+            click.echo(at(text, self._store), err=True)
 
     def fixes(self, fixes: Iterable[str | None]) -> None:
         """Print how to fix something, each way once, to stderr."""
@@ -201,6 +203,18 @@ class LineProgress:
 
     def stop(self) -> None:
         """Nothing to clear."""
+
+
+class QuietProgress(Silent):
+    """Progress that shows only warnings, on stderr."""
+
+    def __init__(self, store: str | None = None) -> None:
+        self._store = store
+
+    def say(self, text: str) -> None:
+        """Print a warning."""
+        if text.startswith("warning: "):
+            click.echo(at(text, self._store), err=True)
 
 
 class BarProgress:
@@ -309,11 +323,13 @@ def in_one_line(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-Progress = LineProgress | BarProgress
+Progress = LineProgress | BarProgress | QuietProgress
 
 
-def progress(store: str | None = None) -> Progress:
-    """Return bars on a terminal, lines elsewhere."""
+def progress(store: str | None = None, *, quiet: bool = False) -> Progress:
+    """Return bars on a terminal, lines elsewhere; only warnings where it should be quiet."""
+    if quiet:
+        return QuietProgress(store)
     return BarProgress(store) if sys.stderr.isatty() else LineProgress(store)
 
 

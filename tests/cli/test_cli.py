@@ -210,6 +210,14 @@ def test_empty_store_is_an_empty_view_with_exit_3(cli: Cli) -> None:
     assert cli("status", "--json").json["store"]["exists"] is False
 
 
+def test_quiet_keeps_results_and_errors_and_verbose_adds_where_settings_are_from(cli: Cli, tmp_path: Path) -> None:
+    assert "no runs in" in cli("runs").err and cli("-q", "runs").err == ""
+    assert cli("-q", "status").out == cli("status").out != ""
+    assert cli("-q", "verify").err.startswith("error: ")
+    assert f"store: {tmp_path / 'store'} (environment" in cli("-v", "status").err
+    assert cli("-V").out == cli("--version").out and "kernels: " in cli("-v", "-V").out
+
+
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_store_that_the_same_command_finishes(corpus: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "host"), "BRAINBRR_STORE": str(tmp_path / "store")}
