@@ -22,7 +22,7 @@ EXCUSED = {
     "ignore_errors=True), path.rename(into / path.name))": "a deletion takes each thing once, into folders of its own",
     "deletion.py _move: not files.is_folder(into) -> False": "who moves it syncs that folder next, or finishes",
     "files.py open_plain: os.O_CLOEXEC -> 0": _CLOEXEC,
-    "files.py sync_folder: os.O_CLOEXEC -> 0": _CLOEXEC,
-    "leases.py _take: os.O_CLOEXEC -> 0": _CLOEXEC,
-    "files.py sync_folder: os.O_DIRECTORY -> 0": "only a guard: no caller gives anything but a folder",
+    "files.py opened_folder: os.O_CLOEXEC -> 0": _CLOEXEC,
+    "leases.py holding: os.O_CLOEXEC -> 0": _CLOEXEC,
+    "files.py opened_folder: os.O_DIRECTORY -> 0": "only a guard: no caller gives anything but a folder",
 }

@@ -39,7 +39,7 @@ def test_only_mutants_that_exist_are_excused_and_each_with_a_reason() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="it forks a process that has imported everything")
 def test_a_handful_of_mutants_is_caught() -> None:
-    names = "writer.py Draft.sync: files.finish(self._shard)|store.py Store._keep: files.sync_folder"
+    names = "writer.py Draft.sync: files.finish(self._shard)|store.py Store.keeping: files.sync_folder"
     command = [sys.executable, str(Path(mutants.__file__)), "--only", names]
     told = subprocess.run(command, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
