@@ -117,6 +117,8 @@ def three_generations(store: Store) -> None:
 def damaged_beside_a_good_one(store: Store) -> None:
     """Damage of each kind in a store, beside another store that has it all as it should be."""
     kept_and_not(store)
+    named = row_of("b.edf", source=sha256(b"in a view"))  # else nothing here says what its record was made from
+    store.publish("demo", lambda latest: catalog_of([*(latest.rows.values() if latest else ()), named]))
     good = store.location.parent / "good"
     shutil.copytree(store.location, good, dirs_exist_ok=True)
     first, second, _ = (store.record(key_for(name)) for name in ("an EDF", "in a view", "let go"))
