@@ -28,6 +28,7 @@ _PER_SECOND = 40
 """Moments of a second, each drawn by its lowest and its highest sample."""
 _REACH = 1.5
 """Rows are cut this many rows from their own line, as `show` cuts them."""
+_NOTHING = -128
 
 Spans = Sequence[Sequence[float]]
 
@@ -116,7 +117,7 @@ def _near(spans: Spans, start: float, stop: float) -> list[list[float]]:
 
 
 def _traces(evaluated: Evaluated, path: str, start_s: float, stop_s: float) -> dict[str, Any]:
-    """Return rows as bytes from -127 to 127 for `_REACH` rows, two for each moment, or why there are none."""
+    """Return rows as bytes, two for each moment: 127 is `_REACH` rows, `_NOTHING` no signal; or why there are none."""
     store, row = evaluated.store, evaluated.rows.get(path)
     if store is None or row is None:
         return {"why": "this recording is not in the store"}
@@ -130,9 +131,12 @@ def _traces(evaluated: Evaluated, path: str, start_s: float, stop_s: float) -> d
         view.read(0, round(start_s * rate), signal)
     except BrainbrrError as error:
         return {"why": error.what}
+    for gap in recording.gaps:
+        first, last = (max(0, round((us / 1e6 - start_s) * rate)) for us in gap)
+        signal[:, first:last] = np.nan
     traces = traces_of(signal.astype(np.float64), view.channels, rate, states_of(recording, window, {}))
     scale = fitting_scale(traces)
-    rows = [_extremes(trace, scale, max(1, rate // _PER_SECOND)) for trace in traces]
+    rows = [extremes(trace, scale, max(1, rate // _PER_SECOND)) for trace in traces]
     return {
         "rows": [{"name": trace.name, "state": trace.state, "side": _side(trace.name)} for trace in traces],
         "scale": scale,
@@ -141,15 +145,17 @@ def _traces(evaluated: Evaluated, path: str, start_s: float, stop_s: float) -> d
     }
 
 
-def _extremes(trace: Trace, scale: float, size: int) -> np.ndarray[Any, np.dtype[np.int8]]:
-    """Return the lowest and the highest sample of each moment, in the order in which they come."""
-    samples = np.nan_to_num(trace.samples - np.nanmedian(trace.samples)) if not trace.absent else 0 * trace.samples
-    samples = np.nan_to_num(samples)
+def extremes(trace: Trace, scale: float, size: int) -> np.ndarray[Any, np.dtype[np.int8]]:
+    """Return the lowest and the highest sample of each moment, in the order in which they come; `_NOTHING` for NaN."""
+    samples = np.full(trace.samples.shape, np.nan) if trace.absent else trace.samples
     padded = np.pad(samples, (0, -len(samples) % size), mode="edge").reshape(-1, size)
-    low, high = padded.argmin(axis=1), padded.argmax(axis=1)
-    both = np.sort(np.stack([low, high], axis=1), axis=1)
-    values = np.take_along_axis(padded, both, axis=1).reshape(-1)
-    return np.clip(np.round(values / scale * (127 / _REACH)), -127, 127).astype(np.int8)
+    values = np.full((len(padded), 2), np.nan)
+    known = np.isfinite(padded).all(axis=1)
+    if known.any():
+        both = np.sort(np.stack([padded[known].argmin(axis=1), padded[known].argmax(axis=1)], axis=1), axis=1)
+        values[known] = np.take_along_axis(padded[known], both, axis=1) - np.nanmedian(samples)
+    drawn = np.clip(np.round(values / scale * (127 / _REACH)), -127, 127)
+    return np.where(np.isnan(drawn), _NOTHING, drawn).astype(np.int8).reshape(-1)
 
 
 def _side(name: str) -> str:

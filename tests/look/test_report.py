@@ -16,8 +16,9 @@ from helpers.support import TINY, Cli
 
 import brainbrr
 from brainbrr.errors import IntegrityError, UsageError
-from brainbrr.look.snippets import Event, chosen, events_of
+from brainbrr.look.snippets import Event, chosen, events_of, extremes
 from brainbrr.views.page import Number, Section, facts, page, table, text
+from brainbrr.views.traces import Trace
 
 pytestmark = pytest.mark.slow
 
@@ -150,3 +151,11 @@ def test_the_browser_sees_what_is_wrong(tmp_path: Path) -> None:
         found = " ".join(browsing.examine(opened, bad, width=420, scheme="light"))
     for said in ("the page is", "contrast", "error: no is not defined", "loads http://127.0.0.1:9/a"):
         assert said in found, found
+
+
+def test_where_there_is_no_signal_no_line_is_drawn() -> None:
+    samples = np.array([0, 10, -10, 0, np.nan, np.nan, np.nan, 5, 5, 5, 5, 20], dtype=np.float64)
+    drawn = extremes(Trace("Fp1", samples, 4.0, "", False, 0), 20.0, 4).reshape(-1, 2)
+    assert (drawn[1] == -128).all() and (drawn[[0, 2]] > -128).all()
+    assert drawn[0, 0] > 0 > drawn[0, 1] and drawn[2, 1] == drawn.max()
+    assert (extremes(Trace("Cz", np.zeros(8), 4.0, "absent", True, 2), 20.0, 4) == -128).all()

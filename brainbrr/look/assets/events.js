@@ -18,6 +18,7 @@
     const n = bytes.length / event.rows.length, signed = new Int8Array(bytes.buffer);
     const x = Float64Array.from({ length: n }, (_, i) => event.from + (i * event.moment) / 2);
     const rows = event.rows.map((_, r) => Array.from(signed.subarray(r * n, (r + 1) * n), (v) => {
+      if (v === -128) return null; // nothing there: the pen is lifted
       const moved = Math.max(-REACH, Math.min(REACH, (v / 127) * REACH * FACTORS[gain]));
       return -r - moved; // negative is up
     }));
