@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from brainbrr.core import files, models
 from brainbrr.core.access import Guard
@@ -110,13 +111,25 @@ _PAUSE_S, _MOST_S = 0.05, 60.0
 def _alone(store: Store) -> Iterator[None]:
     """Be the only process that changes the remotes meanwhile. Raises BrainbrrError where another one hangs."""
     until = time.monotonic() + _MOST_S
-    while time.monotonic() < until:
-        with leases.hold(store.layout, _LEASE) as is_free:
-            if is_free:
-                yield
-                return
-        time.sleep(_PAUSE_S)
+    with store.layout.mark.open("rb") as mark:
+        while time.monotonic() < until:
+            with leases.hold(store.layout, _LEASE) as is_free:
+                if is_free and _locked(mark):
+                    yield
+                    return
+            time.sleep(_PAUSE_S)
     raise BrainbrrError("another process changes the remotes", where=store.location, fix="run the same command again")
+
+
+def _locked(file: IO[bytes]) -> bool:
+    """Lock a file until it is closed, where the file system can: a lease reaches other hosts, but promises nothing."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _write(store: Store, remotes: tuple[Remote, ...]) -> None:
