@@ -7,7 +7,6 @@ lease, or with its file system, the work goes on without it.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import threading
 import time
@@ -158,12 +157,13 @@ class _Lease:
 def _take(temporary: Path, path: Path, descriptor: int, ttl_s: float) -> bool:
     """Give our file the name of a lease; return False where a living process has it."""
     for _ in range(2):
-        if os.fstat(descriptor).st_nlink and files.link(temporary, path):
-            return True
-        os.utime(descriptor)
-        found = _read(path)
-        if found is None:
-            raise FileExistsError(errno.EEXIST, "something else is in the place of a lease", str(path))
+        try:
+            if os.fstat(descriptor).st_nlink and files.link(temporary, path):
+                return True
+            os.utime(descriptor)
+            found = _opened(path)
+        except FileNotFoundError:  # its holder has just let it go
+            continue
         if found.lives(os.fstat(descriptor).st_mtime_ns, ttl_s):
             return False
         _remove(path, found.facts)
@@ -173,9 +173,14 @@ def _take(temporary: Path, path: Path, descriptor: int, ttl_s: float) -> bool:
 def _read(path: Path) -> _Lease | None:
     """Return the lease at a path; None where there is none, or something else."""
     try:
-        descriptor = files.open_plain(path)  # opened, not only looked at: NFS would answer from memory
+        return _opened(path)
     except (OSError, BrainbrrError):
         return None
+
+
+def _opened(path: Path) -> _Lease:
+    """Return the lease at a path. Raises FileNotFoundError where there is none, IntegrityError for something else."""
+    descriptor = files.open_plain(path)  # opened, not only looked at: NFS would answer from memory
     with os.fdopen(descriptor, "rb") as file:
         facts = os.fstat(file.fileno())
         try:

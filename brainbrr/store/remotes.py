@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from brainbrr.core import files, models
 from brainbrr.core.access import Guard
@@ -19,7 +18,7 @@ from brainbrr.core.statcache import Host
 from brainbrr.errors import BrainbrrError, Fix, UsageError
 from brainbrr.store import leases, sidecars
 from brainbrr.store.formats import Codec
-from brainbrr.store.opening import mirrors, normal, open_store
+from brainbrr.store.opening import mirrors, normal
 from brainbrr.store.places import open_place, scheme_of
 from brainbrr.store.remote import RemoteStore, create_remote
 from brainbrr.store.sidecars import SmallFile
@@ -111,25 +110,13 @@ _PAUSE_S, _MOST_S = 0.05, 60.0
 def _alone(store: Store) -> Iterator[None]:
     """Be the only process that changes the remotes meanwhile. Raises BrainbrrError where another one hangs."""
     until = time.monotonic() + _MOST_S
-    with store.layout.mark.open("rb") as mark:
-        while time.monotonic() < until:
-            with leases.hold(store.layout, _LEASE) as is_free:
-                if is_free and _locked(mark):
-                    yield
-                    return
-            time.sleep(_PAUSE_S)
+    while time.monotonic() < until:
+        with leases.hold(store.layout, _LEASE) as is_free:
+            if is_free:
+                yield
+                return
+        time.sleep(_PAUSE_S)
     raise BrainbrrError("another process changes the remotes", where=store.location, fix="run the same command again")
-
-
-def _locked(file: IO[bytes]) -> bool:
-    """Lock a file until it is closed, where the file system can: a lease reaches other hosts, but promises nothing."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _write(store: Store, remotes: tuple[Remote, ...]) -> None:
@@ -181,16 +168,3 @@ def open_or_create(url: str, host: Host, *, like: Store) -> Store:
         codec: Codec | None = like.codec if Store.open_if_there(path) is None else None
         return Store.create(path, codec=codec, within=(Guard.of(like.location),))
     return create_remote(open_place(url), mirrors(host), codec=like.codec)
-
-
-def reachable(store: Store, host: Host, progress_say: Any = None) -> list[tuple[Remote, Store]]:
-    """Return the remotes of a store that can be opened now, in order; what the others say goes to `progress_say`."""
-    found = []
-    for remote in remotes_of(store):
-        try:
-            found.append((remote, open_store(remote.url, host)))
-        except (BrainbrrError, OSError) as error:
-            if progress_say:
-                what = error.what if isinstance(error, BrainbrrError) else str(error)
-                progress_say(f"remote {remote.name} is left out: {what}")
-    return found

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,27 @@ def test_a_lease_has_one_holder_and_goes_with_it(store: Store) -> None:
         assert (store.layout.lease(KEY).stat().st_mode & 0o777) == 0o444
     assert living(store.layout, [KEY]) == set()
     assert list((store.location / "leases").iterdir()) == list((store.location / "tmp").iterdir()) == []
+
+
+def test_no_two_hold_a_lease_that_is_taken_and_let_go_all_the_time(store: Store) -> None:
+    inside: list[int] = []
+    overlaps: list[int] = []
+
+    def take(me: int) -> int:
+        n = 0
+        for _ in range(60):
+            with hold(store.layout, KEY) as is_free:
+                if is_free:
+                    inside.append(me)
+                    time.sleep(0)
+                    overlaps.extend(each for each in inside if each != me)
+                    inside.remove(me)
+                    n += 1
+        return n
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(take, range(6))) > 6
+    assert overlaps == []
 
 
 def test_a_lease_lasts_as_long_as_its_holder_and_no_longer(store: Store) -> None:
