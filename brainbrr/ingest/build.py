@@ -204,7 +204,6 @@ def _versions(*, exact: bool) -> dict[str, str]:
 
 
 _TOGETHER_S = 1.0
-_LONG_S = 2.0  # loading compiled kernels takes less
 _SAME_BRAINBRR = "install the same version on every machine"
 
 

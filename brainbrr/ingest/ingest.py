@@ -60,7 +60,7 @@ class Failure:
 
     @classmethod
     def of(cls, recording: str, error: BrainbrrError, *, accepted: bool = False) -> Failure:
-        """Return it."""
+        """Return the failure of a recording."""
         return cls(recording, type(error).__name__, error.code, error.what, error.fix, accepted)
 
 

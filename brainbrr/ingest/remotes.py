@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,7 @@ from brainbrr.eeg.quality.detector import QUALITY_VERSION
 from brainbrr.errors import CollisionError
 from brainbrr.ingest.reuse import Reusable
 from brainbrr.ingest.scan import CorpusScan, Outcome, ScannedRecording, Updates
-from brainbrr.store.layers import Layer, Layers
+from brainbrr.store.layers import Layer, Layers, by_layer
 from brainbrr.store.opening import open_store
 from brainbrr.store.records import Record
 from brainbrr.store.remotes import remotes_of
@@ -35,11 +34,11 @@ def from_remotes(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecordi
     known = remotes_of(store)
     if options.sink is not None and options.sink.remote.name not in {each.name for each in known}:
         known = (*known, options.sink.remote)
-    layers = Layers(store, options.host, known)
+    layers, source_of = Layers(store, options.host, known), {str(each.key): str(each.source) for each in pending}
     found = {
         key: (layer, record)
-        for key, (layer, record) in layers.find({str(each.key) for each in pending}).items()
-        if _is_made_from(record, key, pending, scan.recipe_digest, layer)
+        for key, (layer, record) in layers.find(source_of).items()
+        if _is_made_from(record, source_of[key], scan.recipe_digest, layer)
     }
     for text in layers.silent:
         progress.say(text)
@@ -51,8 +50,7 @@ def from_remotes(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecordi
             yield dataclasses.replace(reused, remote=layer.name, copied=options.copy)
 
 
-def _is_made_from(record: Record, key: str, pending: Sequence[ScannedRecording], recipe: str, layer: Layer) -> bool:
-    source = next(str(each.source) for each in pending if each.key == key)
+def _is_made_from(record: Record, source: str, recipe: str, layer: Layer) -> bool:
     try:
         record.check_made_from(source=source, recipe=recipe, where=layer.store.location)
     except CollisionError:
@@ -62,14 +60,10 @@ def _is_made_from(record: Record, key: str, pending: Sequence[ScannedRecording],
 
 def _copied(store: Store, found: dict[str, tuple[Layer, Record]], progress: Progress) -> set[str]:
     """Copy what was found into the store; return the keys of which that failed."""
-    by_layer: dict[str, list[tuple[str, Record]]] = defaultdict(list)
-    stores = {layer.name: layer.store for layer, _ in found.values()}
-    for key, (layer, record) in found.items():
-        by_layer[layer.name].append((key, record))
     failed: set[str] = set()
-    for name, records in by_layer.items():
-        task = f"copying from {name}"
-        sent = send(stores[name], store, records, findings=QUALITY_VERSION, task=task, progress=progress)
+    for layer, records in by_layer(found, {}).items():
+        task = f"copying from {layer.name}"
+        sent = send(layer.store, store, records, findings=QUALITY_VERSION, task=task, progress=progress)
         failed |= {each.recording for each in sent.failed}
     return failed
 

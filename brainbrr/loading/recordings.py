@@ -160,8 +160,7 @@ class ViewRecording:
     @property
     def gaps(self) -> tuple[tuple[int, int], ...]:
         """Time in which nothing was recorded: (start, stop) in microseconds, ascending."""
-        array = self.record.array
-        return tuple((a * 1_000_000 // array.rate_hz, b * 1_000_000 // array.rate_hz) for a, b in array.gaps)
+        return self.record.array.gaps_us
 
     @property
     def labelled(self) -> bool:

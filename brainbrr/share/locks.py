@@ -23,6 +23,7 @@ from brainbrr.core.digest import canonical_json, key_of, keyed, sha256
 from brainbrr.core.models import Count, Digest32, Digest64, Many, Stored
 from brainbrr.eeg.corpus.terms import Terms
 from brainbrr.errors import BrainbrrError, IntegrityError, UsageError
+from brainbrr.loading.recordings import Missing
 from brainbrr.share.terms import terms_of
 from brainbrr.store.catalog import Catalog
 from brainbrr.store.records import Record
@@ -244,8 +245,7 @@ def compare(lock: Lock, view: View, *, extras: bool = True) -> tuple[Difference,
     known = facts(view)
     key = _key(lock, view, known)
     name_of = {_tag(key, fact.path): fact for fact in known} if key else {}
-    lacking = {_tag(key, each.recording): each.reason for each in view.missing} if key else {}
-    at = {_tag(key, each.recording): each.recording for each in view.missing} if key else {}
+    lacking = {_tag(key, each.recording): each for each in view.missing} if key else {}
     ours, found = defaultdict(list), list[Difference]()
     for fact in known:
         ours[fact.source].append(fact)
@@ -264,8 +264,9 @@ def compare(lock: Lock, view: View, *, extras: bool = True) -> tuple[Difference,
                     )
                 )
             else:
-                reason = lacking.get(entry[5], "no recording here has these bytes")
-                found.append(Difference(at.get(entry[5], f"source {source}"), "missing", reason))
+                unknown = Missing(f"source {source}", "no recording here has these bytes")
+                those = lacking.get(entry[5], unknown)
+                found.append(Difference(those.recording, "missing", those.reason))
     for entry, fact in pairs:
         found += _differences(entry, fact)
     found += _regrouped([(entry[4], fact) for entry, fact in pairs])

@@ -25,8 +25,7 @@ from brainbrr.share.terms import require_allowed
 from brainbrr.store import catalog as catalogs
 from brainbrr.store import frozen_views, remotes, sidecars
 from brainbrr.store.catalog import Catalog, Row
-from brainbrr.store.layers import Layer, LayeredStore
-from brainbrr.store.records import Record
+from brainbrr.store.layers import Layer, LayeredStore, by_layer
 from brainbrr.store.remote import RemoteStore
 from brainbrr.store.remotes import Remote
 from brainbrr.store.send import Failed, Sent, send
@@ -154,17 +153,14 @@ def fetch(report: ViewReport, progress: Progress) -> bool:
         return False
     store = Store(layers.layout)
     paths = {each.key: each.path for each in view.recordings}
-    by_layer: dict[str, list[tuple[str, Record]]] = {}
-    for key, (layer, record) in layers.found.items():
-        by_layer.setdefault(layer.name, []).append((paths.get(key, key), record))
-    for name, recordings in by_layer.items():
-        source = next(layer.store for layer, _ in layers.found.values() if layer.name == name)
-        sent = send(source, store, recordings, findings=QUALITY_VERSION, task=f"pulling from {name}", progress=progress)
+    for layer, recordings in by_layer(layers.found, paths).items():
+        source, task = layer.store, f"pulling from {layer.name}"
+        sent = send(source, store, recordings, findings=QUALITY_VERSION, task=task, progress=progress)
         if sent.failed:
             raise IntegrityError(f"{sent.failed[0].recording}: {sent.failed[0].reason}", where=source.where)
         if view.corpus not in store.corpora():
             send_catalog(source, store, view.corpus, prefer_source=False)
-        progress.say(f"{len(recordings)} recordings came from remote {name}, {sent.n_bytes:,} bytes")
+        progress.say(f"{len(recordings)} recordings came from remote {layer.name}, {sent.n_bytes:,} bytes")
     came = {key: record.content for key, (_, record) in layers.found.items()}
     name_in_catalog(store, view.corpus, view.recipe.digest, came)
     return True

@@ -276,6 +276,11 @@ class ArrayMeta:
         """Size of the shard without a codec: tiles, index, checksum of the index."""
         return self.n_tiles * (self.tile_bytes + 16) + CRC_BYTES
 
+    @property
+    def gaps_us(self) -> tuple[tuple[int, int], ...]:
+        """The gaps in microseconds: (start, stop)."""
+        return tuple((a * 1_000_000 // self.rate_hz, b * 1_000_000 // self.rate_hz) for a, b in self.gaps)
+
     def tiling(self, codec: Codec) -> Tiling:
         """Return how the array's tiles lie in a shard of this codec."""
         return Tiling(codec, self.n_tiles, self.n_channels * self.tile * 2)

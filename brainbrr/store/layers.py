@@ -6,11 +6,12 @@ opening the store there, so that nothing is trained over a network without havin
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from brainbrr.core.statcache import Host
 from brainbrr.errors import BrainbrrError, Fix, IntegrityError, UsageError
@@ -26,6 +27,9 @@ from brainbrr.store.store import Store
 
 if TYPE_CHECKING:
     import zarr
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -86,35 +90,30 @@ class Layers:
         what = error.what if isinstance(error, BrainbrrError) else str(error)
         self.silent.append(f"remote {name} is left out: {what}")
 
-    def __iter__(self) -> Iterator[Layer]:
-        return iter(self._open)
-
     def find(self, keys: Iterable[str]) -> dict[str, tuple[Layer, Record]]:
         """Return the first layer that has each key, with its record."""
-        missing, found = set(keys), dict[str, tuple[Layer, Record]]()
-        for layer in self._open if missing else ():
-            try:
-                here = layer.records(sorted(missing))
-            except (BrainbrrError, OSError) as error:
-                self._leave_out(layer.name, error)
-                continue
-            found |= {key: (layer, record) for key, record in here.items()}
-            missing -= here.keys()
-            if not missing:
-                break
-        return found
+        return self._first(keys, lambda layer, some: layer.records(sorted(some)))
 
     def where(self, keys: Collection[str]) -> dict[str, str]:
         """Return the name of the first remote that has each key, by names alone: opens nothing of what is there."""
-        missing, found = set(keys), dict[str, str]()
+        found = self._first(keys, lambda layer, some: dict.fromkeys(layer.has(some)))
+        return {key: layer.name for key, (layer, _) in found.items()}
+
+    def _first(
+        self, keys: Iterable[str], ask: Callable[[Layer, set[str]], Mapping[str, T]]
+    ) -> dict[str, tuple[Layer, T]]:
+        """Return the first layer that has each key, with what it says of it; one that does not answer is left out."""
+        missing, found = set(keys), dict[str, tuple[Layer, T]]()
         for layer in self._open if missing else ():
             try:
-                here = layer.has(missing)
+                here = ask(layer, missing)
             except (BrainbrrError, OSError) as error:
                 self._leave_out(layer.name, error)
                 continue
-            found |= dict.fromkeys(here, layer.name)
-            missing -= here
+            found |= {key: (layer, said) for key, said in here.items()}
+            missing -= here.keys()
+            if not missing:
+                break
         return found
 
     def catalog(self, corpus: str | None) -> Catalog | None:
@@ -127,6 +126,16 @@ class Layers:
             except (BrainbrrError, OSError) as error:
                 self._leave_out(layer.name, error)
         return None
+
+
+def by_layer(
+    found: Mapping[str, tuple[Layer, Record]], names: Mapping[str, str]
+) -> dict[Layer, list[tuple[str, Record]]]:
+    """Return what `find` found by the layer that has it, each record under the name of its key, else the key."""
+    those = defaultdict(list)
+    for key, (layer, record) in found.items():
+        those[layer].append((names.get(key, key), record))
+    return those
 
 
 class LayeredStore(Store):
@@ -144,6 +153,10 @@ class LayeredStore(Store):
         self.far = {key: layer.name for key, (layer, _) in found.items() if key not in direct}
         self._at = {key: layer.store for key, (layer, _) in direct.items()}
         self._holders = {record.content: layer.store for layer, record in direct.values()}
+
+    def remote_of(self, key: str) -> str | None:
+        """Return the name of the remote that has a key which the own store lacks, None where none has it."""
+        return self.found[key][0].name if key in self.found else None
 
     def holder(self, content: str) -> Store:
         """Return the store in whose folder an object is."""

@@ -79,8 +79,7 @@ class Recording:
     @property
     def remote(self) -> str | None:
         """The remote that has it where the own store does not; None where no remote was needed, or has it."""
-        found = {**self.store.borrowed, **self.store.far} if isinstance(self.store, LayeredStore) else {}
-        return found.get(self.key or "")
+        return self.store.remote_of(self.key) if isinstance(self.store, LayeredStore) and self.key else None
 
     @property
     def labels(self) -> Mapping[str, Any] | None:

@@ -214,8 +214,7 @@ def _gaps(store: Store, row: Row) -> _Spans:
     for recipe in sorted(row.contents):
         record = read_record(store, key_of(source=str(row.source), recipe=recipe))
         if record is not None:
-            rate_hz = record.array.rate_hz
-            return [(a * 1_000_000 // rate_hz, b * 1_000_000 // rate_hz) for a, b in record.array.gaps]
+            return list(record.array.gaps_us)
     return []
 
 
