@@ -61,18 +61,15 @@ class HardNegatives(Stored):
 
         Raises UsageError where there is none.
         """
-        spans = {each.content: np.array(each.false_alarms_us).reshape(-1, 2) for each in self.recordings}
+        spans = {each.content: each.false_alarms_us for each in self.recordings}
         found: list[int] = []
-        classes = view.classes()
-        recordings, starts = view.index.locate(np.arange(len(view)))
+        background = np.flatnonzero(view.classes() == BACKGROUND)
+        recordings, starts = view.index.locate(background)  # recording by recording
+        windows = np.stack([starts, starts + view.length], axis=1) * (1_000_000 / view.rate_hz)
         for place in np.unique(recordings).tolist():
-            alarms = spans.get(view.recordings[place].content)
-            if alarms is None or not len(alarms):
-                continue
-            mine = np.flatnonzero((recordings == place) & (classes == BACKGROUND))
-            windows = np.stack([starts[mine], starts[mine] + view.length], axis=1) * (1_000_000 / view.rate_hz)
-            hit = [bool(overlapped(window[None], alarms)[0]) for window in windows]
-            found += mine[hit].tolist()
+            if alarms := spans.get(view.recordings[place].content):
+                mine = slice(*np.searchsorted(recordings, (place, place + 1)))
+                found += background[mine][overlapped(windows[mine], alarms)].tolist()
         if not found:
             raise UsageError(
                 f"none of the {self.n_alarms} false alarms is in a window of background of this view",
@@ -87,8 +84,8 @@ def false_alarms(outcomes: Sequence[Outcome], view: View, run: str) -> HardNegat
     content = {each.path: each.content for each in view.recordings}
     rows = []
     for each in outcomes:
-        truth, said = (np.array(events).reshape(-1, 2) for events in (each.reference, each.hypothesis))
-        wrong = np.rint(said[~overlapped(said, truth)] * 1e6).astype(np.int64)
+        said = np.array(each.hypothesis).reshape(-1, 2)
+        wrong = np.rint(said[~overlapped(said, each.reference)] * 1e6).astype(np.int64)
         if len(wrong):
             alarms = tuple((start, stop) for start, stop in wrong.tolist())
             rows.append(Alarms(recording=each.path, content=content[each.path], false_alarms_us=alarms))

@@ -14,6 +14,7 @@ from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import BrainbrrError
 from brainbrr.loading.recordings import Members, Scope
 from brainbrr.look.show import stored_recording
+from brainbrr.scoring.nedc import overlapped
 from brainbrr.store.catalog import Row
 from brainbrr.store.store import Store
 from brainbrr.views.strips import states_of, traces_of, window_of
@@ -49,15 +50,12 @@ def events_of(recordings: Sequence[Mapping[str, Any]]) -> list[Event]:
     events = []
     for each in recordings:
         seizures, predicted = each["seizures"], each["events"]
-        spans = [("found" if _touched(span, predicted) else "missed", span) for span in seizures]
-        spans += [("false alarm", span) for span in predicted if not _touched(span, seizures)]
+        hits, true = overlapped(seizures, predicted), overlapped(predicted, seizures)
+        spans = [("found" if hit else "missed", span) for span, hit in zip(seizures, hits, strict=True)]
+        spans += [("false alarm", span) for span, hit in zip(predicted, true, strict=True) if not hit]
         for kind, (start, stop) in sorted(spans, key=lambda one: one[1]):
             events.append(Event(kind, each["recording"], each["patient"], start, stop))
     return events
-
-
-def _touched(span: Sequence[float], others: Spans) -> bool:
-    return any(start < span[1] and span[0] < stop for start, stop in others)
 
 
 def chosen(events: Sequence[Event], most: int) -> list[Event]:

@@ -121,8 +121,7 @@ def paired(ours: Mapping[str, float], theirs: Mapping[str, float], *, resamples:
 
 
 def _found(outcome: Outcome) -> list[bool]:
-    spans = (np.array(events).reshape(-1, 2) for events in (outcome.reference, outcome.hypothesis))
-    return [bool(hit) for hit in nedc.overlapped(*spans)]
+    return [bool(hit) for hit in nedc.overlapped(outcome.reference, outcome.hypothesis)]
 
 
 def _groups(rows: Sequence[tuple[Any, bool, str]], name_of: Callable[[Any], str]) -> list[dict[str, Any]]:

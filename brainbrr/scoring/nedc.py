@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from brainbrr.core.arrays import Bool, Float64
+from brainbrr.core.arrays import Bool
 from brainbrr.scoring.bootstrap import Counts
 from brainbrr.scoring.events import Events
 
@@ -69,15 +70,15 @@ def taes(reference: Events, hypothesis: Events, *, duration_s: float) -> Tally:
 
 
 def _any_overlap(reference: Events, hypothesis: Events, duration_s: float) -> Counts:
-    truth, said = (np.array(events).reshape(-1, 2) for events in (reference, hypothesis))
-    hits, false = int(overlapped(truth, said).sum()), int((~overlapped(said, truth)).sum())
+    hits, false = int(overlapped(reference, hypothesis).sum()), int((~overlapped(hypothesis, reference)).sum())
     return Counts(hits, false, len(reference), duration_s)
 
 
-def overlapped(one: Float64, two: Float64) -> Bool:
-    """Return for each span (n, 2) whether any of the others shares time with it, (n,); both sorted and disjoint."""
-    begun = np.searchsorted(two[:, 0], one[:, 1], "left")  # how many of the others start before a span stops
-    ended = np.searchsorted(two[:, 1], one[:, 0], "right")
+def overlapped(one: ArrayLike, two: ArrayLike) -> Bool:
+    """Return for each span (n, 2) whether any of the others shares time with it, (n,); `two` is sorted and disjoint."""
+    spans, others = (np.asarray(events, dtype=np.float64).reshape(-1, 2) for events in (one, two))
+    begun = np.searchsorted(others[:, 0], spans[:, 1], "left")  # how many of the others start before a span stops
+    ended = np.searchsorted(others[:, 1], spans[:, 0], "right")
     return np.asarray(begun > ended)
 
 
