@@ -15,13 +15,14 @@ import numpy as np
 from brainbrr.scoring import nedc
 from brainbrr.scoring.bootstrap import Bootstrap, Counts, for_json, rates, wilson
 from brainbrr.scoring.events import UNTYPED, EventRule, Scored
-from brainbrr.scoring.metrics import Judged, Outcome, outcomes_at
+from brainbrr.scoring.metrics import Judged, Outcome, counts_of, outcomes_at
 
 LENGTHS_S = (10.0, 30.0, 60.0, 300.0)
 """Borders between short and long seizures."""
 
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
-_CURVES = ("szcore", "ovlp", "taes")
+_CURVES = {"szcore": "event", "ovlp": "ovlp", "taes": "taes"}
+"""What their counts are called in Judged."""
 
 
 def recording_rows(outcomes: Sequence[Outcome], judged: Sequence[Judged]) -> list[dict[str, Any]]:
@@ -89,17 +90,14 @@ def operating_curves(recordings: Sequence[Scored], thresholds: Iterable[float], 
     """Return sensitivity and false alarms per 24 h of all recordings together at each threshold, for each scorer."""
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in _CURVES}
     for threshold in sorted(thresholds):
-        judged = [Judged.of(each, rule.szcore) for each in outcomes_at(recordings, threshold, rule)]
-        for name in _CURVES:
-            at = for_json(rates(sum((_counts(each, name) for each in judged), Counts()).array()))
+        outcomes = outcomes_at(recordings, threshold, rule)
+        for name, scorer in _CURVES.items():
+            counts = (counts_of(each, scorer, rule.szcore) for each in outcomes)
+            at = for_json(rates(sum(counts, Counts()).array()))
             found[name].append(
                 {"threshold": threshold} | {key: at[key] for key in ("sensitivity", "false_alarms_per_day")}
             )
     return found
-
-
-def _counts(judged: Judged, scorer: str) -> Counts:
-    return {"szcore": judged.event, "ovlp": judged.ovlp, "taes": judged.taes}[scorer]
 
 
 def paired(ours: Mapping[str, float], theirs: Mapping[str, float], *, resamples: int, seed: int) -> dict[str, Any]:

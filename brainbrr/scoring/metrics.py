@@ -5,7 +5,7 @@ Knows events and seconds; no models, stores or files, no torch. Every score name
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,17 +53,8 @@ class Judged:
     @classmethod
     def of(cls, outcome: Outcome, rule: SzcoreRule = szcore.DEFAULT) -> Judged:
         """Score one recording."""
-        events, duration_s = (outcome.reference, outcome.hypothesis), outcome.duration_s
-        scored = {
-            "event": szcore.event_counts(*events, duration_s=duration_s, rule=rule),
-            "platform": szcore.platform_counts(*events, duration_s=duration_s, rule=rule),
-            "sample": szcore.sample_counts(*events, duration_s=duration_s),
-            "ovlp": nedc.overlap(*events, duration_s=duration_s).seizure,
-            "epoch": nedc.epoch(*events, duration_s=duration_s).seizure,
-            "taes": nedc.taes(*events, duration_s=duration_s).seizure,
-        }
-        counts = {name: replace(each, seconds=outcome.known_s) for name, each in scored.items()}
-        return cls(**counts, latencies=latencies(*events))
+        counts = {name: counts_of(outcome, name, rule) for name in _COUNTS}
+        return cls(**counts, latencies=latencies(outcome.reference, outcome.hypothesis))
 
     def to_json(self) -> dict[str, Any]:
         """Return hits, false alarms and reference events of each scorer."""
@@ -79,6 +70,20 @@ class Judged:
 
 
 _NEDC = {"ovlp": nedc.OVLP, "epoch": nedc.EPOCH, "taes": nedc.TAES}
+_COUNTS: dict[str, Callable[[Events, Events, float, SzcoreRule], Counts]] = {
+    "event": lambda truth, said, seconds, rule: szcore.event_counts(truth, said, duration_s=seconds, rule=rule),
+    "platform": lambda truth, said, seconds, rule: szcore.platform_counts(truth, said, duration_s=seconds, rule=rule),
+    "sample": lambda truth, said, seconds, _: szcore.sample_counts(truth, said, duration_s=seconds),
+    "ovlp": lambda truth, said, seconds, _: nedc.overlap(truth, said, duration_s=seconds).seizure,
+    "epoch": lambda truth, said, seconds, _: nedc.epoch(truth, said, duration_s=seconds).seizure,
+    "taes": lambda truth, said, seconds, _: nedc.taes(truth, said, duration_s=seconds).seizure,
+}
+
+
+def counts_of(outcome: Outcome, scorer: str, rule: SzcoreRule) -> Counts:
+    """Return the counts of one scorer, a field of Judged, in one recording."""
+    counts = _COUNTS[scorer](outcome.reference, outcome.hypothesis, outcome.duration_s, rule)
+    return replace(counts, seconds=outcome.known_s)
 
 
 def latencies(reference: Events, hypothesis: Events) -> tuple[float, ...]:
