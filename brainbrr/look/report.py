@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _ASSETS = Path(__file__).parent / "assets"
 _SCRIPTS = ("uPlot.iife.min.js", "events.js")
-_STEP_S = 0.25
 MOST_EVENTS = 60
 """How many events a page shows unless more are requested: about 60 kB each."""
 
@@ -170,8 +169,6 @@ def _evaluated(run: Run, store: Store | None, scored: Mapping[str, Any]) -> Eval
         rows=catalog.rows if catalog else {},
         probabilities={path: each.numpy() for path, each in tensors.items()},
         recordings={each["recording"]: each for each in scored["recordings"]},
-        step_s=_STEP_S,
-        threshold=scored["metrics"]["threshold"],
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from brainbrr.core.arrays import Float32
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import BrainbrrError
+from brainbrr.learn.series import step_samples
 from brainbrr.loading.recordings import Members, Scope
 from brainbrr.look.show import stored_recording
 from brainbrr.scoring.nedc import overlapped
@@ -81,19 +82,19 @@ class Evaluated:
     rows: Mapping[str, Row]
     probabilities: Mapping[str, Float32]
     recordings: Mapping[str, Mapping[str, Any]]
-    step_s: float
-    threshold: float
 
 
 def snippets(evaluated: Evaluated, events: Sequence[Event]) -> Iterator[dict[str, Any]]:
     """Yield each event with the traces around it, its probability, and all spans that are near."""
+    rate_hz = evaluated.recipe.rate_hz
+    step_s = step_samples(rate_hz) / rate_hz
     for event in events:
         whole = evaluated.recordings[event.recording]
         start = max(0.0, event.start_s - _AROUND_S)
         stop = min(float(whole["duration_s"]), event.stop_s + _AROUND_S, start + _MOST_S)
         score = evaluated.probabilities.get(event.recording, np.empty(0, dtype=np.float32))
-        first = int(start / evaluated.step_s)
-        some = score[first : int(np.ceil(stop / evaluated.step_s))]
+        first = int(start / step_s)
+        some = score[first : int(np.ceil(stop / step_s))]
         yield {
             "kind": event.kind,
             "recording": event.recording,
@@ -101,8 +102,8 @@ def snippets(evaluated: Evaluated, events: Sequence[Event]) -> Iterator[dict[str
             "span": [event.start_s, event.stop_s],
             "from": start,
             "to": stop,
-            "first_score": first * evaluated.step_s,
-            "step": evaluated.step_s,
+            "first_score": first * step_s,
+            "step": step_s,
             "scores": [round(float(value), 4) for value in some],
             "reference": _near(whole["seizures"], start, stop),
             "predicted": _near(whole["events"], start, stop),

@@ -15,8 +15,9 @@ from helpers import browsing
 from helpers.support import TINY, Cli
 
 import brainbrr
+from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import IntegrityError, UsageError
-from brainbrr.look.snippets import Event, chosen, events_of, extremes
+from brainbrr.look.snippets import Evaluated, Event, chosen, events_of, extremes, snippets
 from brainbrr.views.page import Number, Section, facts, page, table, text
 from brainbrr.views.traces import Trace
 
@@ -103,6 +104,18 @@ def test_kinds_of_events_share_the_room_over_all_recordings() -> None:
     assert {"0.edf", "19.edf"} <= {each.recording for each in some if each.kind == "missed"}
     rare = [Event("missed", "a", "a", 0, 1), *(Event("found", "b", "b", i, i + 1) for i in range(50))]
     assert len(chosen(rare, 10)) == 10 and chosen(rare, 10)[0].kind == "missed" and chosen(rare, 0) == []
+
+
+def test_scores_are_where_their_rate_puts_them() -> None:
+    """At 250 Hz a step has 62 samples, so the scores of the fourth hour are a minute and a half from a quarter's."""
+    start = 3 * 3600.0
+    score = np.arange(4 * 3600 * 250 // 62, dtype=np.float32)
+    said = {"duration_s": 4 * 3600.0, "seizures": [[start, start + 5]], "events": []}
+    recipe = Recipe(name="half", rate_hz=250)
+    evaluated = Evaluated(None, "demo", recipe, {}, {"a.edf": score}, {"a.edf": said})
+    [found] = snippets(evaluated, [Event("missed", "a.edf", "a", start, start + 5)])
+    assert found["step"] == 62 / 250 and found["first_score"] == found["scores"][0] * found["step"]
+    assert found["first_score"] <= found["from"] < found["first_score"] + found["step"]
 
 
 def test_what_files_say_is_text_and_no_script() -> None:
