@@ -19,7 +19,7 @@ from brainbrr.scoring.nedc import overlapped
 from brainbrr.store.catalog import Row
 from brainbrr.store.store import Store
 from brainbrr.views.strips import states_of, traces_of, window_of
-from brainbrr.views.traces import Trace, fitting_scale, hemisphere
+from brainbrr.views.traces import CUT, Trace, fitting_scale, hemisphere
 from brainbrr.views.view import View
 
 KINDS = ("missed", "false alarm", "found")
@@ -28,8 +28,6 @@ KINDS = ("missed", "false alarm", "found")
 _AROUND_S, _MOST_S = 10.0, 60.0
 _PER_SECOND = 40
 """Moments of a second, each drawn by its lowest and its highest sample."""
-_REACH = 1.5
-"""Rows are cut this many rows from their own line, as `show` cuts them."""
 _NOTHING = -128
 
 Spans = Sequence[Sequence[float]]
@@ -116,7 +114,7 @@ def _near(spans: Spans, start: float, stop: float) -> list[list[float]]:
 
 
 def _traces(evaluated: Evaluated, path: str, start_s: float, stop_s: float) -> dict[str, Any]:
-    """Return rows as bytes, two for each moment: 127 is `_REACH` rows, `_NOTHING` no signal; or why there are none."""
+    """Return rows as bytes, two for each moment: 127 is `CUT` rows, `_NOTHING` no signal; or why there are none."""
     store, row = evaluated.store, evaluated.rows.get(path)
     if store is None or row is None:
         return {"why": "this recording is not in the store"}
@@ -137,7 +135,7 @@ def _traces(evaluated: Evaluated, path: str, start_s: float, stop_s: float) -> d
     scale = fitting_scale(traces)
     rows = [extremes(trace, scale, max(1, rate // _PER_SECOND)) for trace in traces]
     return {
-        "rows": [{"name": trace.name, "state": trace.state, "side": _side(trace.name)} for trace in traces],
+        "rows": [{"name": trace.name, "state": trace.state, "side": hemisphere(trace.name)} for trace in traces],
         "scale": scale,
         "moment": max(1, rate // _PER_SECOND) / rate,
         "traces": b64encode(np.stack(rows).tobytes()).decode(),
@@ -153,9 +151,5 @@ def extremes(trace: Trace, scale: float, size: int) -> np.ndarray[Any, np.dtype[
     if known.any():
         both = np.sort(np.stack([padded[known].argmin(axis=1), padded[known].argmax(axis=1)], axis=1), axis=1)
         values[known] = np.take_along_axis(padded[known], both, axis=1) - np.nanmedian(samples)
-    drawn = np.clip(np.round(values / scale * (127 / _REACH)), -127, 127)
+    drawn = np.clip(np.round(values / scale * (127 / CUT)), -127, 127)
     return np.where(np.isnan(drawn), _NOTHING, drawn).astype(np.int8).reshape(-1)
-
-
-def _side(name: str) -> str:
-    return {"#1d4e89": "left", "#9c3a0b": "right"}.get(hemisphere(name), "middle")

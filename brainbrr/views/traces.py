@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 LEFT, RIGHT, MIDLINE = "#1d4e89", "#9c3a0b", "#262626"
 """Left and right hemisphere and what is between; blue and vermilion differ for colour-blind eyes too."""
+_COLOURS = {"left": LEFT, "right": RIGHT, "middle": MIDLINE}
 SEIZURE, UNKNOWN, QUIET = "#e69f00", "#8c8c8c", "#6f6f6f"
 
 _SCALES = (5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000)
-_CUT = 1.5
+CUT = 1.5
 """Rows are cut this many rows from their own line: what is larger would hide its neighbours."""
 _ROW_IN, _WIDTH_IN, _MARGIN_IN = 0.3, 14.0, 1.75
 _SPECTRUM_IN = 2.4
@@ -143,7 +144,7 @@ def panel(axes: Axes, strip: Strip, *, unit: float) -> None:
         rows = ", ".join(trace.name for trace, is_cut in zip(strip.traces, cut, strict=True) if is_cut)
         shown = rows if len(rows) < 60 else f"{sum(cut)} rows"
         axes.annotate(
-            f"cut at ±{_CUT * unit:g} {strip.unit}: {shown}",
+            f"cut at ±{CUT * unit:g} {strip.unit}: {shown}",
             (1, 0),
             (0, -30),
             xycoords="axes fraction",
@@ -178,26 +179,26 @@ def _draw_trace(axes: Axes, trace: Trace, row: int, start_s: float, unit: float)
     )
     at_s = start_s + np.arange(len(offsets)) / trace.rate_hz
     # fill() and steps would hide that a sample is a point in time
-    style: dict[str, Any] = {"color": hemisphere(trace.name), "linewidth": 0.65, "solid_joinstyle": "round"}
+    style: dict[str, Any] = {"color": _COLOURS[hemisphere(trace.name)], "linewidth": 0.65, "solid_joinstyle": "round"}
     if trace.state.startswith("interpolated"):
         style |= {"color": "#7d7d7d", "linewidth": 0.55}
-    axes.plot(at_s, row + np.clip(offsets, -_CUT, _CUT), zorder=3, **style)
-    return bool((np.abs(offsets[np.isfinite(offsets)]) > _CUT).any())
+    axes.plot(at_s, row + np.clip(offsets, -CUT, CUT), zorder=3, **style)
+    return bool((np.abs(offsets[np.isfinite(offsets)]) > CUT).any())
 
 
 def hemisphere(name: str) -> str:
-    """Return the colour of a row: odd electrodes are on the left, even ones on the right, z between."""
+    """Return where a row is, left, right or middle: odd electrodes are left, even ones right, z between."""
     digits = [char for char in name if char.isdigit()]
     if not digits or "z" in name.lower():
-        return MIDLINE
-    return LEFT if int(digits[-1]) % 2 else RIGHT
+        return "middle"
+    return "left" if int(digits[-1]) % 2 else "right"
 
 
 def _name_rows(axes: Axes, traces: Sequence[Trace]) -> None:
     axes.set_yticks(range(len(traces)), [trace.name for trace in traces], fontsize=8.5)
     axes.tick_params(axis="y", length=0, pad=4)
     for row, (label, trace) in enumerate(zip(axes.get_yticklabels(), traces, strict=True)):
-        label.set_color(QUIET if trace.absent else hemisphere(trace.name))
+        label.set_color(QUIET if trace.absent else _COLOURS[hemisphere(trace.name)])
         if trace.state:
             axes.annotate(
                 trace.state,
