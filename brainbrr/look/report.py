@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -105,11 +105,12 @@ def _of_run(run: Run, store: Store | None, split: str | None, most_events: int, 
     from brainbrr.learn import report
 
     scored = evaluation_of(run.folder, split)
-    note = f"run {run.folder.resolve().name}"
+    title, warning = report.title_of(run, scored), report.warning_of(run, scored)
     sections = report.training_sections(run, scored)
+    made = _Page("run", run.folder.name, title, f"run {run.folder.resolve().name}", warning, sections)
     if scored is None:
-        sections.insert(0, Section("Scores", text(f"Not evaluated yet: brainbrr evaluate {run.folder.name}")))
-        return _Page("run", run.folder.name, report.title_of(run, None), note, report.warning_of(run, None), sections)
+        why = Section("Scores", text(f"Not evaluated yet: brainbrr evaluate {run.folder.name}"))
+        return replace(made, sections=[why, *sections])
     events = events_of(scored["recordings"])
     some = chosen(events, most_events)
     shown = []
@@ -122,17 +123,8 @@ def _of_run(run: Run, store: Store | None, split: str | None, most_events: int, 
         progress.stop()
     sections = [*report.score_sections(run, scored), *sections]
     sections.insert(1, Section("Events", _browser(len(some), len(events))))
-    return _Page(
-        "run",
-        run.folder.name,
-        report.title_of(run, scored),
-        note,
-        report.warning_of(run, scored),
-        sections,
-        tuple(shown),
-        len(events),
-        scored["metrics"]["threshold"],
-    )
+    threshold = scored["metrics"]["threshold"]
+    return replace(made, sections=sections, events=tuple(shown), of_events=len(events), threshold=threshold)
 
 
 def evaluation_of(run: Path, split: str | None) -> dict[str, Any] | None:

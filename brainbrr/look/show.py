@@ -138,11 +138,9 @@ def show(store: Store, corpus: str, row: Row, recipe: Recipe, options: ShowOptio
     at_s, seconds = _span(recording, options)
     window = window_of(recipe, options.montage, recording.absent)
     view = View(store, Members((recording,)), scope=Scope(corpus, "full"), recipe=recipe, window=window)
-    start, n = round(at_s * recipe.rate_hz), max(1, round(seconds * recipe.rate_hz))
-    signal = np.empty((len(view.channels), n), dtype=np.float32)
-    view.read(0, start, signal)
+    signal = signal_of(view, at_s, seconds)
     states = states_of(recording, window, findings_of(store, recording.key))
-    traces = traces_of(signal.astype(np.float64), view.channels, recipe.rate_hz, states)
+    traces = traces_of(signal, view.channels, recipe.rate_hz, states)
     name = row.path.rsplit("/", 1)[-1]
     about = [corpus, f"patient {row.patient}", f"split {row.split}", f"recipe {recipe.name}", montage_name(window)]
     strip = Strip(
@@ -173,6 +171,13 @@ def stored_recording(store: Store, row: Row, recipe: Recipe) -> ViewRecording:
         raise UsageError(f"recipe {recipe.name} has nothing of it: {why}", where=row.path, code="not-stored")
     labels = UNLABELLED if row.annotations is None else Annotations.from_json(row.annotations)
     return ViewRecording(row.path, row.patient, row.split, record.source, row.synthetic, labels, record)
+
+
+def signal_of(view: View, at_s: float, seconds: float) -> Float64:
+    """Return some time of the first recording of a view, at least a sample: (channels, samples)."""
+    signal = np.empty((len(view.channels), max(1, round(seconds * view.rate_hz))), dtype=np.float32)
+    view.read(0, round(at_s * view.rate_hz), signal)
+    return signal.astype(np.float64)
 
 
 def _span(recording: ViewRecording, options: ShowOptions) -> tuple[float, float]:

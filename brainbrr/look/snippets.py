@@ -14,7 +14,7 @@ from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import BrainbrrError
 from brainbrr.learn.series import step_samples
 from brainbrr.loading.recordings import Members, Scope
-from brainbrr.look.show import stored_recording
+from brainbrr.look.show import signal_of, stored_recording
 from brainbrr.scoring.nedc import overlapped
 from brainbrr.store.catalog import Row
 from brainbrr.store.store import Store
@@ -59,15 +59,14 @@ def events_of(recordings: Sequence[Mapping[str, Any]]) -> list[Event]:
 
 def chosen(events: Sequence[Event], most: int) -> list[Event]:
     """Return at most so many events: of each kind as many as of the others, spread over the recordings."""
-    left = {kind: [each for each in events if each.kind == kind] for kind in KINDS}
-    room, taken = most, []
+    left = {kind: [i for i, each in enumerate(events) if each.kind == kind] for kind in KINDS}
+    room, taken = most, list[int]()
     for i, kind in enumerate(sorted(KINDS, key=lambda kind: len(left[kind]))):
         n = min(len(left[kind]), room // (len(KINDS) - i))
         places = {int(place) for place in np.linspace(0, len(left[kind]) - 1, n)} if n else set()
-        taken += [each for place, each in enumerate(left[kind]) if place in places]
+        taken += [left[kind][place] for place in places]
         room -= len(places)
-    order = {id(each): place for place, each in enumerate(events)}
-    return sorted(taken, key=lambda each: order[id(each)])
+    return [events[i] for i in sorted(taken)]
 
 
 @dataclass(frozen=True)
@@ -121,17 +120,16 @@ def _traces(evaluated: Evaluated, path: str, start_s: float, stop_s: float) -> d
     try:
         recording = stored_recording(store, row, evaluated.recipe)
         window = window_of(evaluated.recipe, None, recording.absent)
-        view = View(store, Members((recording,)), scope=Scope(evaluated.corpus, "full"), recipe=evaluated.recipe,
-                    window=window)  # fmt: skip
-        rate, n = evaluated.recipe.rate_hz, round((stop_s - start_s) * evaluated.recipe.rate_hz)
-        signal = np.empty((len(view.channels), n), dtype=np.float32)
-        view.read(0, round(start_s * rate), signal)
+        scope = Scope(evaluated.corpus, "full")
+        view = View(store, Members((recording,)), scope=scope, recipe=evaluated.recipe, window=window)
+        signal = signal_of(view, start_s, stop_s - start_s)
     except BrainbrrError as error:
         return {"why": error.what}
+    rate = view.rate_hz
     for gap in recording.gaps:
         first, last = (max(0, round((us / 1e6 - start_s) * rate)) for us in gap)
         signal[:, first:last] = np.nan
-    traces = traces_of(signal.astype(np.float64), view.channels, rate, states_of(recording, window, {}))
+    traces = traces_of(signal, view.channels, rate, states_of(recording, window, {}))
     scale = fitting_scale(traces)
     rows = [extremes(trace, scale, max(1, rate // _PER_SECOND)) for trace in traces]
     return {
