@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
@@ -127,17 +127,7 @@ def train(options: TrainOptions, settings: Settings, progress: Progress) -> Trai
         make_cuda_deterministic()
     view = _view(options, config, frozen, settings, progress)
     trainable(view)  # before it is frozen: a view that teaches nothing is not kept
-    if resumed is None and options.view is None:
-        like = {"selection": Selection(where=options.where), **_like(options, view)}
-        check_splits(view, lambda split: open_view(settings, split=split, **like).view)
-    dev = None
-    if resumed is not None:
-        dev = _dev_of(resumed, view.store)
-    elif config.train.validate_every:
-        like = _like(options, view)
-        dev = dev_view(
-            options.dev, view, lambda split: _opened(options, settings, progress, split=split, **like), progress
-        )
+    dev = _dev_of(resumed, view.store) if resumed else _held_out(options, config, view, settings, progress)
     learns = partial(
         learn,
         config=config,
@@ -176,27 +166,28 @@ def _view(
             _need_same(options.view, config, recipe, split=resumed["split"] if resumed else options.split)
         return options.view
 
-    def opened() -> View:
-        return _opened(
-            options,
+    def opens() -> ViewReport:
+        return open_view(
             settings,
-            progress,
             profile=options.profile or config.profile,
             corpus=options.corpus or (resumed["corpus"] if resumed else None),
             recipe=recipe if resumed else config.recipe,
             window=config.window_spec(),
             split=options.split,
+            selection=Selection(where=options.where),
             splits=_splits_of(options, resumed),
         )
+
+    def opened() -> View:
+        return _opened(options, progress, opens, opens())
 
     return opened() if resumed is None else _resumed(resumed, options, config, opened, settings, progress)
 
 
-def _opened(options: TrainOptions, settings: Settings, progress: Progress, **chosen: Any) -> View:
-    """Return a view that is ready, after fetching what remotes have of it where that is requested."""
-    report = open_view(settings, selection=Selection(where=options.where), **chosen)
+def _opened(options: TrainOptions, progress: Progress, opens: Callable[[], ViewReport], report: ViewReport) -> View:
+    """Return the view of a report once it is ready, after fetching what remotes have of it where that is requested."""
     if options.fetch is not None and options.fetch(report, progress):
-        report = open_view(settings, selection=Selection(where=options.where), **chosen)
+        report = opens()
     for name, n in report.from_remotes.items():
         progress.say(f"{n} of {len(report.view.recordings)} recordings are read in remote {name}")
     return ready(report)
@@ -239,15 +230,30 @@ def _holding(settings: Settings, frozen: Mapping[str, Any]) -> Store:
     return layered(store, Layers(store, settings.host), keys - store.existing()[0])
 
 
-def _like(options: TrainOptions, view: View) -> dict[str, Any]:
-    """Return how another split is opened as the view of the training was."""
-    return {
-        "profile": view.profile,
-        "corpus": view.corpus,
-        "recipe": view.recipe,
-        "window": view.window,
-        "splits": _splits_of(options, view.to_json()),
-    }
+def _held_out(
+    options: TrainOptions, config: TrainConfig, view: View, settings: Settings, progress: Progress
+) -> View | None:
+    """Check the other splits of the corpus of a new run; return what it validates on, None for nothing."""
+    opens = partial(
+        open_view,
+        settings,
+        profile=view.profile,
+        corpus=view.corpus,
+        recipe=view.recipe,
+        window=view.window,
+        selection=Selection(where=options.where),
+        splits=_splits_of(options, view.to_json()),
+    )
+    once = cache(opens)  # each compares the files of its split
+    if options.view is None:
+        check_splits(view, lambda split: once(split=split).view)
+    if not config.train.validate_every:
+        return None
+
+    def opened(split: str) -> View:
+        return _opened(options, progress, partial(opens, split=split), once(split=split))
+
+    return dev_view(options.dev, view, opened, progress)
 
 
 def _need_same(view: View, config: TrainConfig, recipe: Recipe, *, split: str | None) -> None:
