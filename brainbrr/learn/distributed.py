@@ -124,9 +124,14 @@ def device_of(name: str) -> torch.device:
     return torch.device("cpu")
 
 
+def is_set_up() -> bool:
+    """Say whether torch.distributed is set up in this process."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
 def this_world(device: torch.device) -> World:
     """Return the world of torch.distributed: of one process where that is not set up."""
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if not is_set_up():
         return World(0, 1, device)
     return World(distributed.get_rank(), distributed.get_world_size(), device)
 
@@ -138,7 +143,7 @@ def joined(launch: Launch | None, *, cuda: bool) -> Iterator[None]:
     Does nothing without a launch, and where the caller has set up torch.distributed already.
     With CUDA each process of a node takes the device of its local rank. Raises DependencyError where it has none.
     """
-    if launch is None or (distributed.is_available() and distributed.is_initialized()):
+    if launch is None or is_set_up():
         yield
         return
     if cuda:

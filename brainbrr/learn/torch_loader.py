@@ -22,6 +22,7 @@ from brainbrr.core.arrays import UInt8
 from brainbrr.errors import DependencyError, SpaceError, UsageError
 from brainbrr.learn.cuda.resident import OnDevice, dequantised, free_on
 from brainbrr.learn.cuda.ring import to_device
+from brainbrr.learn.distributed import is_set_up
 from brainbrr.loading.index import Index
 from brainbrr.loading.loader import (
     Batch,
@@ -151,7 +152,7 @@ class Batches:
 
     def _here(self) -> Order:
         """Return the order of this process."""
-        if not self._everywhere or _accelerated() or not (distributed.is_available() and distributed.is_initialized()):
+        if not self._everywhere or _accelerated() or not is_set_up():
             return self._order
         return self._order.of(distributed.get_rank(), distributed.get_world_size())
 
@@ -231,6 +232,6 @@ def _tensors(host: Loader, dtype: str) -> Iterator[Batch]:
 
 def in_this_world(choices: Choices) -> Choices:
     """Return choices with this process's rank, where torch.distributed is set up."""
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if not is_set_up():
         return choices
     return replace(choices, rank=distributed.get_rank(), world=distributed.get_world_size())

@@ -125,7 +125,7 @@ class Training:
     def is_over(self) -> bool:
         """Whether validations have not improved for as long as the config waits."""
         patience = self.config.train.patience
-        return self.world.any(bool(patience) and self.state.best.since >= patience)
+        return bool(patience) and self.world.any(self.state.best.since >= patience)
 
     def validate(self, step: int) -> dict[str, Any]:
         """Score the weights after a step, keep them where they are the best; return the scores for metrics.jsonl."""
@@ -295,7 +295,7 @@ def _learn(training: Training, first: int, progress: Progress) -> int:
                 progress.advance(1, note=f"loss {row['loss']:.3f}{dev}")
 
             waiting: deque[_Taken] = deque()
-            over = bool(config.patience) and training.is_over
+            over = training.is_over
             while done < config.steps and not over:
                 waiting.append(_step(training, forward, batches, done, stopping=interrupted.is_set()))
                 done += 1
@@ -306,7 +306,7 @@ def _learn(training: Training, first: int, progress: Progress) -> int:
                 rows = [_row(training, batches, each) for each in taken]
                 if due:
                     rows[-1] |= (scores := training.validate(done))
-                    dev, over = _shown(scores) or dev, bool(config.patience) and training.is_over
+                    dev, over = _shown(scores) or dev, training.is_over
                 for row in rows:
                     report(row)
                 stop = any(each.stopping for each in taken) if late else world.any(interrupted.is_set())
