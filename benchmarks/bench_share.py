@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -239,8 +240,6 @@ def many_objects(folder: Path, n: int, seconds: int) -> Store:
             contents = {record.recipe: put.record.content}
             changed = {"path": path, "source": source, "contents": contents, "patient": f"p{i:05d}", "split": "train"}
             rows[path] = row.model_copy(update=changed)
-        from dataclasses import replace
-
         many.publish("demo", lambda _: replace(catalog, rows=rows))
     (folder / "done").touch()
     return many

@@ -208,8 +208,9 @@ def _refused(found: ViewReport) -> Html:
         *((each.recording, "refused, accepted", each.reason) for each in view.omitted),
         *((each.recording, "left out", f"quality {each.score}") for each in view.left_out),
     ]
-    parts = [text("Nothing: every recording of the profile is in the view.", kind="good")] if not rows else []
-    if rows:
+    if not rows:
+        parts = [text("Nothing: every recording of the profile is in the view.", kind="good")]
+    else:
         reasons = Counter((state, reason) for _, state, reason in rows)
         counted = [(state, reason, Number(f"{n:,}")) for (state, reason), n in reasons.most_common()]
         each = table(("recording", "state", "reason"), rows[:_MOST_ROWS])

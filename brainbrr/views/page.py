@@ -35,7 +35,7 @@ nav{display:flex;flex-wrap:wrap;gap:.2rem .9rem;margin:.6rem 0;font-size:.9em}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.25rem .6rem;
 border-bottom:1px solid var(--line)}th{font-weight:600;color:var(--quiet)}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-td.i{color:var(--quiet);font-size:.85em}th.group{padding-top:.9rem;color:var(--detector)}
+th.group{padding-top:.9rem;color:var(--detector)}
 table.facts{width:auto}table.facts th{white-space:nowrap;padding-left:0}
 code{font-size:.88em;font-family:ui-monospace,monospace}
 .synthetic{background:#7a1f00;color:#fff;padding:.5rem .8rem;font-weight:600}.note{color:var(--quiet);font-size:.9em}
