@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 # Where there is no NVIDIA driver, nobody downloads CUDA.
 TORCH ?= $(shell if [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null; then echo cuda; else echo cpu; fi)
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
-SIZE_cpu = 190 MB and 750 MB more
+SIZE_cpu = 200 MB and 900 MB more
 SIZE_cuda = 3 GB and 6 GB more
 SIZE_skip = left out
 READY = $(VENV)/.ready$(if $(filter skip,$(TORCH)),-without-torch)
@@ -23,7 +23,7 @@ help:            ## show these lines
 setup: $(READY)  ## virtual environment with pinned dependencies; TORCH=cpu, cuda or skip
 
 $(READY): pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing what the tests need: 330 MB to download, 1.5 GB on the disk; with torch ($(TORCH)) $(SIZE_$(TORCH)). A few minutes."
+	@echo "Installing what the tests need: 340 MB to download, 1.4 GB on the disk; with torch ($(TORCH)) $(SIZE_$(TORCH)). A few minutes."
 ifeq ($(TORCH)$(shell uname -s),cpuLinux)
 	$(PIP) --no-deps --retries 1 --timeout 10 --index-url $(CPU_INDEX) "$$(grep ^torch== constraints.txt)" \
 		|| echo "$(CPU_INDEX) cannot be reached: taking torch from pip's own index, where it may bring CUDA (gigabytes)."
