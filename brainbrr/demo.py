@@ -15,7 +15,7 @@ from brainbrr.errors import Fix, UsageError
 from brainbrr.ingest.ingest import ingest
 from brainbrr.ingest.options import IngestOptions
 from brainbrr.ingest.repair import repair
-from brainbrr.learn.start import EvaluateOptions, TrainOptions, evaluate, need_torch, ready, train
+from brainbrr.learn.start import EvaluateOptions, TrainOptions, evaluate, need_torch, train
 from brainbrr.profiles import NAMES
 from brainbrr.settings import Settings
 from brainbrr.store import create
@@ -150,7 +150,7 @@ def _store(options: DemoOptions, progress: Progress) -> Iterator[Step]:
 def _reading(options: DemoOptions, progress: Progress) -> Iterator[Step]:
     from brainbrr.look.bench import bench
 
-    training = ready(_view(options, "full", "train"))
+    training = _view(options, "full", "train").ready_view()
     progress.say("Measuring how many windows a second the loader gives, against copying memory (5 s)")
     yield "bench", "bench", bench(training, batch=16, device="cpu", seconds=_BENCH_S, progress=progress)
     if find_spec("matplotlib") is None:
@@ -225,7 +225,9 @@ def _baseline(options: DemoOptions, progress: Progress) -> BaselineReport:
 
     rule = options.config.evaluate
     scored = {
-        split: list(scored_by(ready(_view(options, "full", split)), line_length, f"line length of {split}", progress))
+        split: list(
+            scored_by(_view(options, "full", split).ready_view(), line_length, f"line length of {split}", progress)
+        )
         for split in ("dev", "eval")
     }
     return BaselineReport(metrics(scored["eval"], best_level(scored["dev"], rule), rule, seed=options.seed))

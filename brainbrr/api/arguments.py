@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
 from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.errors import UsageError
@@ -37,6 +37,7 @@ class Selected(TypedDict, total=False):
     view: str | None
 
 
+_T = TypeVar("_T")
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])\Z")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -139,7 +140,7 @@ def path_of(location: Location) -> Path | None:
     return None if location is None else Path(location)
 
 
-def _names(name: str, values: Iterable[str]) -> tuple[str, ...]:
+def _names(name: str, values: Iterable[_T]) -> tuple[_T, ...]:
     if isinstance(values, str):  # each letter would be a name
         raise UsageError(f"{name} = {values!r}: a list of names", fix=f"{name}=[{values!r}]")
     return tuple(values)
@@ -150,9 +151,7 @@ def _pairs(where: Conditions) -> tuple[tuple[str, str], ...]:
         return ()
     if isinstance(where, Mapping):
         return tuple(where.items())
-    if isinstance(where, str):
-        _names("where", where)
-    return tuple(parse_condition(each) if isinstance(each, str) else each for each in where)
+    return tuple(parse_condition(each) if isinstance(each, str) else each for each in _names("where", where))
 
 
 def _lines(file: Path) -> Iterable[str]:

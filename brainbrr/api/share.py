@@ -237,8 +237,8 @@ def bundle(
     (6, False)
     """
     at = place(store)
-    chosen = _chosen(at, at.store, selected)
-    return _bundle.bundle(at.store, chosen, Path(out), names=names, progress=progress)
+    opened = at.store
+    return _bundle.bundle(opened, _chosen(at, opened, selected), Path(out), names=names, progress=progress)
 
 
 def unbundle(
@@ -340,15 +340,16 @@ def lock(
     at = place(store)
     if (out is None) == (check is None):
         raise UsageError("either a lock to write (out), or one to check")
-    if check is not None and selected.get("view"):
-        raise UsageError("a frozen view goes with a lock to write; --check takes what the lock names")
     if check is not None:
+        if selected.get("view"):
+            raise UsageError("a frozen view goes with a lock to write; --check takes what the lock names")
         signed = None if verify is None else signatures.verify(Path(check), Path(verify))
-        named = _locks.read_lock(Path(check))
-        chosen = _chosen(at, at.store, _like(at.store, selected, named))
-        return _locks.check(at.store, chosen.request, named, Path(check), signed_by=signed)
-    view = transfer.view_in(at.store, _chosen(at, at.store, selected))
-    report = _locks.write(view, transfer.catalog_in(at.store, view.corpus), Path(str(out)))
+        named, opened = _locks.read_lock(Path(check)), at.store
+        chosen = _chosen(at, opened, _like(opened, selected, named))
+        return _locks.check(opened, chosen.request, named, Path(check), signed_by=signed)
+    opened = at.store
+    view = transfer.view_in(opened, _chosen(at, opened, selected))
+    report = _locks.write(view, transfer.catalog_in(opened, view.corpus), Path(str(out)))
     if sign is not None:
         signatures.sign(Path(str(out)), Path(sign))
     return report

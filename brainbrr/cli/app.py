@@ -152,9 +152,9 @@ class Session:
 
     def store(self) -> Store:
         """Open the store, in a folder. Raises UsageError when there is none."""
-        from brainbrr.store.opening import open_existing, require_folder
+        from brainbrr.store.opening import require_folder
 
-        return require_folder(open_existing(self.settings))
+        return require_folder(self.readable_store())
 
     def readable_store(self) -> Store:
         """Open the store to read it, also one at a URL. Raises UsageError when there is none."""
@@ -174,9 +174,7 @@ class Session:
         from brainbrr.views.report import open_view
         from brainbrr.views.select import Selection
 
-        report = open_view(self.settings, window=WindowSpec(), selection=Selection(where=where), **chosen)
-        report.view.require_ready(location=report.location)
-        return report.view
+        return open_view(self.settings, window=WindowSpec(), selection=Selection(where=where), **chosen).ready_view()
 
     def progress(self) -> Progress:
         """Return bars on a terminal, lines elsewhere; with --quiet only warnings."""
@@ -459,6 +457,9 @@ szcore_option = click.option(
 )
 recipe_option = click.option(
     "--recipe", type=RECIPE, default="default", metavar="NAME|FILE", help="Recipe name or .toml file."
+)
+runs_option = click.option(
+    "--runs", metavar="DIR", help="Where runs are. Default: BRAINBRR_RUNS, config file, beside the store."
 )
 transfer_options = options(click.argument("view", required=False), selects(), splits_options, recipe_option)
 """Which recordings a command of sharing takes: a selection, or a frozen view by its digest."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brainbrr.cli.app import Session, command
+from brainbrr.cli.app import Session, command, runs_option
 from brainbrr.cli.output import Output, base_names, many, size
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _SHOWN = 20
 @command("diff", exits=(4, 8), example="brainbrr diff default chb-mit")
 @click.argument("a")
 @click.argument("b")
-@click.option("--runs", metavar="DIR", help="Where runs are. Default: BRAINBRR_RUNS, config file, beside the store.")
+@runs_option
 def diff(session: Session, *, a: str, b: str) -> int:
     """Show what A and B do not share: two frozen views, two recipes, or two runs.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from brainbrr.cli.app import CONFIG, Session, command, recipe_option, selects, splits_options
+from brainbrr.cli.app import CONFIG, Session, command, recipe_option, runs_option, selects, splits_options
 from brainbrr.cli.output import Output, size
 from brainbrr.errors import UsageError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @recipe_option
 @click.option("--config", type=CONFIG, metavar="NAME|FILE", help="Windows of this training config. Default: 60 s.")
 @click.option("--events", type=click.IntRange(0), metavar="N", help="How many events of a run to draw. Default: 60.")
-@click.option("--runs", metavar="DIR", help="Where runs are. Default: BRAINBRR_RUNS, config file, beside the store.")
+@runs_option
 @click.option(
     "--out",
     "-o",

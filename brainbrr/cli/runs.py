@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from brainbrr.cli.app import RUN, Session, command
+from brainbrr.cli.app import RUN, Session, command, runs_option
 from brainbrr.cli.output import Output
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _SCORERS = {"event F1": "scorer", "AUROC": "step_scorer"}
 
 @command("runs", exits=(4,), example="brainbrr runs 20260101-120000-smoke-1a2b3c 20260102-120000-smoke-4d5e6f")
 @click.argument("names", metavar="[RUN]...", nargs=-1, type=RUN)
-@click.option("--runs", metavar="DIR", help="Where runs are. Default: BRAINBRR_RUNS, config file, beside the store.")
+@runs_option
 def runs(session: Session, *, names: tuple[str, ...]) -> int:
     """List runs, or compare some with the first one: settings, steps, loss, scores.
 

@@ -190,7 +190,7 @@ def _opened(options: TrainOptions, progress: Progress, opens: Callable[[], ViewR
         report = opens()
     for name, n in report.from_remotes.items():
         progress.say(f"{n} of {len(report.view.recordings)} recordings are read in remote {name}")
-    return ready(report)
+    return report.ready_view()
 
 
 def _resumed(
@@ -361,18 +361,17 @@ def evaluate(run: str | Path, options: EvaluateOptions, settings: Settings, prog
     def opened(split: View | str) -> View:
         if isinstance(split, View):
             return split
-        return ready(
-            open_view(
-                settings,
-                profile=options.profile or frozen["profile"],
-                corpus=options.corpus or frozen["corpus"],
-                recipe=recipe_of(frozen),
-                window=WindowSpec.model_validate(frozen["window"]),
-                split=split,
-                selection=Selection(where=options.where),
-                splits=splits,
-            )
+        report = open_view(
+            settings,
+            profile=options.profile or frozen["profile"],
+            corpus=options.corpus or frozen["corpus"],
+            recipe=recipe_of(frozen),
+            window=WindowSpec.model_validate(frozen["window"]),
+            split=split,
+            selection=Selection(where=options.where),
+            splits=splits,
         )
+        return report.ready_view()
 
     held_out, tuning = opened(options.view), None if options.tune is None else opened(options.tune)
     aliases = splits.aliases if splits else None
@@ -431,12 +430,6 @@ def recipe_of(frozen: Mapping[str, Any]) -> Recipe:
         raise UsageError(
             f"the run's recipe cannot be computed here: {explain(error)}", fix="the version of brainbrr that trained it"
         ) from None
-
-
-def ready(report: ViewReport) -> View:
-    """Return the view of a report. Raises ViewNotReadyError, with what is missing and the command that adds it."""
-    report.view.require_ready(location=report.location)
-    return report.view
 
 
 def need_torch() -> None:

@@ -77,6 +77,11 @@ class ViewReport:
         """`empty`, `incomplete`, `stale` or `ready`."""
         return self.view.state
 
+    def ready_view(self) -> View:
+        """Return the view. Raises ViewNotReadyError, with what is missing and the command that adds it."""
+        self.view.require_ready(location=self.location)
+        return self.view
+
     def to_json(self) -> dict[str, Any]:
         """Return the machine interface's fields."""
         view = self.view
