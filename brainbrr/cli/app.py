@@ -76,6 +76,14 @@ class Commands(click.Group):
         found: click.Command = getattr(import_module(f"brainbrr.cli.{name}"), name)
         return found
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse what comes before the command; of other options, say that they go after it."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            what = f"No such option {error.option_name!r} before a command; a command's options follow its name."
+            raise click.NoSuchOption(error.option_name, what, error.possibilities, ctx) from None
+
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find a command. One that was renamed ends with a line that says its name."""
         if args[0] in RENAMED:

@@ -334,8 +334,8 @@ SMALL_BYTES = 1 << 16
 
 
 @contextlib.contextmanager
-def writing(location: Path, *, n_bytes: int) -> Iterator[None]:
-    """Say SpaceError when the disk is full, and UsageError when the store may not be written."""
+def writing(location: Path, *, n_bytes: int, what: str = "the store", option: str = "--store") -> Iterator[None]:
+    """Say SpaceError when the disk is full, and UsageError when it may not be written, with the option for another."""
     try:
         with naming(location):
             yield
@@ -346,12 +346,12 @@ def writing(location: Path, *, n_bytes: int) -> Iterator[None]:
                 f"{n_bytes:,} bytes were needed; "
                 f"{disk.f_bavail * disk.f_frsize:,} bytes and {disk.f_favail:,} inodes are free ({error.strerror})",
                 where=location,
-                fix=f"free at least {n_bytes:,} bytes, or choose another --store; then run the same command again",
+                fix=f"free at least {n_bytes:,} bytes, or choose another {option}; then run the same command again",
             ) from error
         if error.errno in _DENIED:
             raise UsageError(
-                f"the store cannot be written: {error.strerror}",
+                f"{what} cannot be written: {error.strerror}",
                 where=error.filename or location,
-                fix="choose another --store, or ask its owner; reading needs no permission to write",
+                fix=f"choose another {option}, or ask its owner; reading needs no permission to write",
             ) from error
         raise

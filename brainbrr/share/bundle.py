@@ -83,7 +83,8 @@ def bundle(store: Store, chosen: Chosen, out: Path, *, names: bool, progress: Pr
     files.check_space(out.parent, n_bytes=n_bytes, n_inodes=1)
     progress.start("bundling", n_bytes, "B")
     try:
-        with tempfile.TemporaryDirectory(prefix="brainbrr-") as folder, files.writing(out.parent, n_bytes=n_bytes):
+        writing = files.writing(out.parent, n_bytes=n_bytes, what="the archive", option="--out")
+        with tempfile.TemporaryDirectory(prefix="brainbrr-") as folder, writing:
             parts = _parts(view, catalog, Store.create(Path(folder) / "store", codec="none"), progress)
             mode = file_mode(out.parent, (Guard.of(store.location),))
             with files.replacing(out, mode=mode) as file:

@@ -63,7 +63,7 @@ def export(view: View, into: Path, *, kind: Kind = "edf", progress: Progress = S
     names = _paths(view.recordings, kind)
     progress.start(f"export {kind}", len(view.recordings), "recordings")
     try:
-        with files.writing(into.parent, n_bytes=0):
+        with files.writing(into.parent, n_bytes=0, what="the folder", option="--into"):
             for recording, name in zip(view.recordings, names, strict=True):
                 for path, data in _files_of(view, recording, into / name, kind):
                     counts[_write(path, data, guards)] += 1

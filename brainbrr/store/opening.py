@@ -8,8 +8,8 @@ from pathlib import Path
 from brainbrr.core.statcache import Host
 from brainbrr.errors import Fix, UsageError
 from brainbrr.settings import Settings, only_read
-from brainbrr.store.places import check_url, open_place, scheme_of
-from brainbrr.store.remote import RemoteStore, open_remote
+from brainbrr.store.places import check_path, check_url, open_place, scheme_of
+from brainbrr.store.remote import RemoteStore, no_store_at, open_remote
 from brainbrr.store.store import Store
 from brainbrr.store.tile_cache import CACHE_BYTES
 
@@ -20,6 +20,7 @@ def normal(url: str) -> str:
     if scheme == "file":
         return str(Path(url[len("file://") :]).absolute())
     if scheme is None:
+        check_path(url)
         return str(Path(url).expanduser().absolute().resolve())
     check_url(url)
     return url.rstrip("/")
@@ -28,7 +29,12 @@ def normal(url: str) -> str:
 def open_store(url: str, host: Host, *, cache_bytes: int = CACHE_BYTES) -> Store:
     """Open the store of a path or URL. Raises UsageError where there is none, RemoteError where it does not answer."""
     url = normal(url)
-    return Store.open(Path(url)) if scheme_of(url) is None else open_remote(open_place(url), mirrors(host), cache_bytes)
+    if scheme_of(url) is not None:
+        return open_remote(open_place(url), mirrors(host), cache_bytes)
+    store = Store.open_if_there(Path(url))
+    if store is None:
+        raise no_store_at(url)
+    return store
 
 
 def open_if_there(settings: Settings) -> Store | None:

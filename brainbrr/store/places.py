@@ -26,6 +26,7 @@ _CREDENTIALS = {
     "az": "AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN",
 }
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_HALF_URL = re.compile(rf"({'|'.join(_SCHEMES)}):(?!//)", re.IGNORECASE)
 _MOST_NAMES = 20_000_000
 _TRIES, _FIRST_WAIT_S = 5, 0.2
 FIRST_BACKOFF_S = 0.1
@@ -48,6 +49,12 @@ def scheme_of(text: str) -> str | None:
     """Return the scheme of a URL, None for a path."""
     match = _URL.match(text)
     return match[1].lower() if match else None
+
+
+def check_path(path: str) -> None:
+    """Raise UsageError for a URL that lacks a slash: a folder of that name would take its data."""
+    if match := _HALF_URL.match(path):
+        raise UsageError(f"a URL begins with {match[1].lower()}://", fix="to name a folder like this, begin with ./")
 
 
 def check_url(url: str) -> None:
@@ -229,6 +236,7 @@ class Place:
 
     def _failed(self, name: str, error: Exception) -> RemoteError:
         text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        text = text.partition(" - ")[2] or text  # before it: the URL, and how often object_store tried
         fix = "run the same command again: what has arrived is kept"
         return RemoteError(f"the remote does not answer: {without_query(text)[:200]}", where=self.at(name), fix=fix)
 

@@ -527,8 +527,7 @@ def open_remote(place: Place, mirrors: Path, cache_bytes: int = CACHE_BYTES) -> 
     """
     mark = place.read(MARK_FILE, limit=_MARK_BYTES)
     if mark is None:
-        fix = Fix(("push", place.url, "--store", "FOLDER"), " creates one")
-        raise UsageError("there is no store at this remote", where=place.url, fix=fix, code="no-store")
+        raise no_store_at(place.url)
     mirror = mirrors / xxh3_128(place.url.encode())[:16]
     marked = mirror / MARK_FILE
     if not marked.exists() or marked.read_bytes() != mark:
@@ -536,6 +535,12 @@ def open_remote(place: Place, mirrors: Path, cache_bytes: int = CACHE_BYTES) -> 
         mirror.mkdir(parents=True, exist_ok=True, mode=0o700)
         files.replace(marked, mark, durable=False, mode=0o600)
     return RemoteStore(place, Store.open(mirror), cache_bytes=cache_bytes)
+
+
+def no_store_at(url: str) -> UsageError:
+    """Return the error for a remote, at a path or URL, where nothing was pushed yet."""
+    fix = Fix(("push", url, "--store", "FOLDER"), " creates one")
+    return UsageError("there is no store at this remote", where=url, fix=fix, code="no-store")
 
 
 def create_remote(place: Place, mirrors: Path, *, codec: Codec) -> RemoteStore:

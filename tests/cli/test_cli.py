@@ -218,6 +218,14 @@ def test_quiet_keeps_results_and_errors_and_verbose_adds_where_settings_are_from
     assert cli("-V").out == cli("--version").out and "kernels: " in cli("-v", "-V").out
 
 
+def test_options_before_the_command_and_remotes_without_a_store_are_said_to_be_that(cli: Cli, tmp_path: Path) -> None:
+    told = cli("--store", "store", "ls")
+    assert told.code == 2 and "'--store' before a command; a command's options follow its name" in told.err
+    assert "--version" in cli("--versio").err
+    told = cli("pull", tmp_path / "nothing")
+    assert told.code == 2 and "no store at this remote" in told.err and f"push {tmp_path / 'nothing'} " in told.err
+
+
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_store_that_the_same_command_finishes(corpus: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "host"), "BRAINBRR_STORE": str(tmp_path / "store")}

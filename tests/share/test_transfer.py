@@ -321,6 +321,7 @@ def test_a_remote_of_an_unknown_codec_or_format_is_refused_by_name(
         ("https://host/x?X-Amz-Signature=1", "neither user"),
         ("ftp://host/x", "no remote has a URL"),
         ("s3://bucket/../x", "names no place"),
+        ("s3:/key:secret@bucket/x", "a URL begins with s3://"),
     ],
 )
 def test_a_url_with_credentials_or_of_an_unknown_kind_is_refused_and_not_shown(
