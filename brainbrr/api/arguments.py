@@ -28,7 +28,7 @@ class Selected(TypedDict, total=False):
     """Which recordings a verb of sharing takes, as `view` does, or a frozen view by its digest (`view`)."""
 
     corpus: str | None
-    profile: str
+    profile: str | None
     split: str | None
     recipe: Recipe | str | Path
     where: Conditions

@@ -291,7 +291,7 @@ def report(
     """
     if isinstance(subject, View):
         at = place(subject.store, runs=runs)
-        found = ViewReport(subject, at.location, None, {}, None, None)
+        found = ViewReport(subject, at.location)
         return report_view(found, at.settings, Path(file), progress)
     settings = place(store, runs=runs).settings
     return report_named(str(subject), settings, Path(file), split=split, most_events=events, progress=progress)

@@ -377,7 +377,7 @@ def _chosen(at: Place, source: Store, selected: Selected) -> Chosen:
         raise UsageError(f"view = {view!r}: a digest, or at least its first 6 digits")
     corpus = resolve_corpus(source, selected.get("corpus"))
     request = ViewRequest(
-        profile=at.settings.profile_of(corpus, selected.get("profile", "full")),
+        profile=at.settings.profile_of(corpus, selected.get("profile") or "full"),
         split=selected.get("split"),
         corpus=corpus,
         recipe=recipe_of(selected.get("recipe", "default")),

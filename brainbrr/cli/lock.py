@@ -34,7 +34,7 @@ _MODES = options(
 @selects(profile="full; with --check the lock's", corpus="the only one in the store; with --check the lock's")
 @splits_options
 @recipe_option
-def lock(session: Session, *, cite: Path | None, profile: str | None, **given: Any) -> int:
+def lock(session: Session, *, cite: Path | None, **given: Any) -> int:
     """Write what a ready profile, or the frozen VIEW, is: recipe, sources, contents, labels and counts, but no name.
 
     With --check, compare such a file with the store after an ingest of one's own, and list each recording that
@@ -53,7 +53,7 @@ def lock(session: Session, *, cite: Path | None, profile: str | None, **given: A
     if cite is not None:
         session.show(Citation.of(read_lock(cite)), citation)
         return 0
-    report = run(store=session.given["store"], **({"profile": profile} if profile else {}), **given)
+    report = run(store=session.given["store"], **given)
     session.show(report, table)
     return report.exit_code
 

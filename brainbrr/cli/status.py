@@ -70,13 +70,13 @@ def table(out: Output, report: StatusReport) -> None:
     out.pairs([*rows, *(("warning", text) for text in report.silent_remotes)])
     if report.profiles:
         columns = ("corpus", "profile", "recipe", "recordings", "ready", "omitted")
-        at = ("in remotes",) if report.remotes else ()
-        cells = [[*(row[name] for name in columns), *(", ".join(_held(row)) for _ in at)] for row in report.profiles]
-        out.table((*columns, *at), cells, numbers=_NUMBERS)
+        head = (*columns, "in remotes") if report.remotes else columns
+        profiles = [{**row, "in remotes": _held(row)} for row in report.profiles]
+        out.table(head, [[row[name] for name in head] for row in profiles], numbers=_NUMBERS)
 
 
-def _held(profile: dict[str, Any]) -> list[str]:
-    return [f"{n} in {name}" for name, n in profile["remotes"].items()]
+def _held(profile: dict[str, Any]) -> str:
+    return ", ".join(f"{n} in {name}" for name, n in profile["remotes"].items())
 
 
 def _corpus(corpus: dict[str, Any]) -> str:

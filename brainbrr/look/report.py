@@ -92,7 +92,7 @@ def report_named(
         raise UsageError(f"{subject} is a recipe", fix="a run, or a view by its digest, by its file or by --profile")
     if kind == "view":
         opened = View.from_json(Store.open(settings.store.value), frozen_view(store, subject))
-        found = ViewReport(opened, settings.store.value, None, {}, None, None)
+        found = ViewReport(opened, settings.store.value)
         return report_view(found, settings, file, progress)
     need_torch()
     from brainbrr.learn.runs import open_run

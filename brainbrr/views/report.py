@@ -53,10 +53,10 @@ class ViewReport:
 
     view: View
     location: Path | str
-    checked_root: Path | None
-    elsewhere: dict[str, int]
-    fix: Fix | None
-    leave_out: Fix | None
+    checked_root: Path | None = None
+    elsewhere: Mapping[str, int] = field(default_factory=dict)
+    fix: Fix | None = None
+    leave_out: Fix | None = None
     findings: Mapping[str, Mapping[str, int]] | None = None
     """By name, in how many recordings and channels; None where no quality was requested."""
     contradictions: tuple[tuple[str, ...], ...] = ()
