@@ -247,11 +247,12 @@ class Builder:
         verify: bool = False,
         lease_s: float = leases.TTL_S,
         remote: At | None = None,
+        corpus: str | None = None,
     ) -> Builder:
         """Return the builder for a store, as this process sees it."""
         location, made_by = location.absolute(), version("brainbrr")
         made_at = _when_made(location)
-        return cls(location, root.absolute(), recipe, verify, recipe.digest, made_by, made_at, lease_s, remote)
+        return cls(location, root.absolute(), recipe, verify, recipe.digest, made_by, made_at, lease_s, remote, corpus)
 
     def __call__(self, task: Task) -> Result:
         """Build one task unless it is built already or another process builds it. An error of the file is returned.

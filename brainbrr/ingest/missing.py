@@ -58,8 +58,9 @@ def build_missing(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecord
     _check_space(store, [task for task in tasks if not seems_stored(scan, sharing[task.path][0])], options.recipe)
     sink, host = options.sink, options.host
     at = At(sink.remote.name, sink.remote.url, os.fspath(host.folder)) if sink and host else None
-    builder = Builder.for_ingest(store.location, scan.corpus.root, options.recipe, verify=options.rehash, remote=at)
-    builder = dataclasses.replace(builder, corpus=scan.corpus.name)
+    builder = Builder.for_ingest(
+        store.location, scan.corpus.root, options.recipe, verify=options.rehash, remote=at, corpus=scan.corpus.name
+    )
     engine = options.engine or local_engine(options.workers, len(tasks))
     if tasks and options.engine is None:
         compile_kernels(progress.say)
