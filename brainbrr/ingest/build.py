@@ -210,9 +210,8 @@ _SAME_BRAINBRR = "install the same version on every machine"
 Result: TypeAlias = Built | Busy | Identified | RecordingError
 
 
-def _reported(given: Task, known: Task, outcome: Built | Drafted | Busy | RecordingError) -> Result:
+def _reported(given: Task, known: Task, outcome: Built | Busy | RecordingError) -> Result:
     """Return an outcome, with what is known of its task where that is more than was given."""
-    assert not isinstance(outcome, Drafted)
     return outcome if known is given else Identified(known, outcome)
 
 
@@ -260,14 +259,10 @@ class Builder:
         A file whose source is not known is read and hashed first, and built from the bytes that were hashed.
         Errors that are not about one recording are raised: a full disk, damage, a store that cannot be written.
         """
-        store = Store.open(self.location)
-        with leases.holding(store.layout, ttl_s=self.lease_s) as take:
-            make = partial(build, self.location, recipe=self.recipe)
-            known, outcome = self._made(store, task, take, make)
-        return _reported(task, known, outcome)
+        return self.several([task])[0]
 
     def several(self, tasks: Sequence[Task]) -> list[Result]:
-        """Build tasks as one by one, but store them together, after a second at the latest.
+        """Build tasks as one by one, but store them together, after a second at the latest, where that is possible.
 
         What cannot be begun for an error that is not about one recording is Busy, unless that is the first of them.
         """
@@ -276,14 +271,12 @@ class Builder:
         outcomes: dict[int, Result] = {}
         drafts: dict[int, Drafted] = {}
         with contextlib.ExitStack() as held:
+            make = partial(draft, held, store) if together else partial(build, self.location)
             take = held.enter_context(leases.holding(store.layout, ttl_s=self.lease_s))
             began = time.monotonic()
             for i, task in enumerate(tasks):
                 try:
-                    if not together:
-                        outcomes[i] = self(task)
-                        continue
-                    known, made = self._made(store, task, take, partial(draft, held, store, recipe=self.recipe))
+                    known, made = self._made(store, task, take, make)
                 except (BrainbrrError, OSError):
                     if not i:
                         raise
@@ -292,7 +285,8 @@ class Builder:
                     drafts[i] = made
                 else:
                     outcomes[i] = _reported(task, known, made)
-                if time.monotonic() - began > _TOGETHER_S:
+                is_due = not together or time.monotonic() - began > _TOGETHER_S
+                if is_due and i + 1 < len(tasks):
                     outcomes |= self._kept(store, tasks, drafts)
                     drafts.clear()
                     held.close()
@@ -333,7 +327,7 @@ class Builder:
             if (existing := self.existing(task, store)) is not None:
                 return task, existing
             task = _with_labels_checked(task, whole)
-            return task, make(task=task, whole=whole)
+            return task, make(task=task, recipe=self.recipe, whole=whole)
         except RecordingError as error:
             return task, error
         except (BrainbrrError, OSError):

@@ -100,9 +100,11 @@ def test_a_batch_is_stored_as_its_tasks_are_one_by_one(
     assert [batch.outcome_of(each).task for each in line] == [each.task for each in together]  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("together", [True, False])
 def test_a_full_disk_in_a_batch_keeps_what_was_built_before(
-    generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: bool
 ) -> None:
+    monkeypatch.setattr(build_module, "can_keep_together", lambda _: together)
     edfs = sorted(generated.rglob("*.edf"), key=lambda edf: edf.stat().st_size)[:3]
     tasks = [Task(edf.name, edf, None, edf.stat().st_size, f"{n:032x}") for n, edf in enumerate(edfs)]
     builder = Builder.for_ingest(Store.create(tmp_path / "store").location, generated, RECIPE)
