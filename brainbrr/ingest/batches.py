@@ -58,6 +58,13 @@ def _n_together(n_tasks: int, engine: Engine | None) -> int:
     return min(AT_MOST, max(1, n_tasks // (_SHARES * width)))
 
 
+def _existing(builder: Builder, task: Task) -> Built | RecordingError | None:
+    try:
+        return builder.existing(task)
+    except RecordingError as error:
+        return error
+
+
 @dataclass(frozen=True)
 class BatchBuilder:
     """The build of any batch of one ingest."""
@@ -71,7 +78,7 @@ class BatchBuilder:
 
     def existing(self, task: Batch) -> tuple[Result, ...] | None:
         """Return the outcomes of a batch that is done already."""
-        found = [built for each in task.tasks if (built := self.builder.existing(each)) is not None]
+        found = [built for each in task.tasks if (built := _existing(self.builder, each)) is not None]
         return tuple(found) if len(found) == len(task.tasks) else None
 
     def check(self) -> None:
@@ -110,8 +117,8 @@ def _each(
     """Yield each task of a batch, as far as it is known now, and what became of it."""
     if isinstance(outcomes, BrainbrrError):  # its job was lost: some may be done
         for task in batch.tasks:
-            existing = builder.existing(task)
-            yield task, outcomes if existing is None else existing
+            found = _existing(builder, task)
+            yield task, outcomes if found is None else found
         return
     for task, outcome in zip(batch.tasks, outcomes, strict=True):
         yield (outcome.task, outcome.outcome) if isinstance(outcome, Identified) else (task, outcome)
@@ -161,15 +168,10 @@ def build_all(
         busy[:] = [task for task in busy if task.key in elsewhere]
         missing = []
         for task in released:
-            try:
-                existing = builder.existing(task)
-            except RecordingError as error:
-                yield task, error
-                continue
-            if existing:
-                yield task, existing
-            else:
+            if (found := _existing(builder, task)) is None:
                 missing.append(task)
+            else:
+                yield task, found
         if missing:  # the process that had it died, or could not build it
             yield from run(missing)
         if len(busy) < n:

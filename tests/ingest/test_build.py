@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,7 +15,10 @@ import pytest
 
 from brainbrr.core.digest import key_of, source_digest
 from brainbrr.eeg.signal.recipe import Recipe
-from brainbrr.errors import EdfError, SpaceError
+from brainbrr.engines.engine import Ended, Notify
+from brainbrr.engines.local import Here
+from brainbrr.errors import CollisionError, EdfError, ExecutorError, SpaceError
+from brainbrr.ingest import batches
 from brainbrr.ingest import build as build_module
 from brainbrr.ingest.build import Builder, Built, Busy, Identified, Task, build
 from brainbrr.ingest.missing import compile_kernels
@@ -119,3 +123,29 @@ def test_a_full_disk_in_a_batch_keeps_what_was_built_before(
     first, second, third = builder.several(tasks)
     assert isinstance(first, Identified) and (type(second), type(third)) == (Busy, Busy)
     assert builder.existing(first.task) is not None
+
+
+@pytest.mark.parametrize("n_together", [1, 3])
+def test_after_a_lost_job_a_key_of_another_source_fails_its_recording_alone(
+    stored: Store, generated: Path, monkeypatch: pytest.MonkeyPatch, n_together: int
+) -> None:
+    class Lost(Here):
+        def run(self, work: Any, tasks: Sequence[Any], notify: Notify) -> Ended[Any, Any]:
+            for each in tasks:
+                found = work.existing(each)
+                yield each, ExecutorError("lost") if found is None else found
+
+    def existing(self: Builder, task: Task, store: Store | None = None) -> Built | None:
+        if task.path == "other":
+            raise CollisionError("its key is another source's")
+        return proper(self, task, store)
+
+    proper = Builder.existing
+    monkeypatch.setattr(Builder, "existing", existing)
+    monkeypatch.setattr(batches, "_n_together", lambda *_: n_together)
+    first = next(iter(stored.records()))
+    made = {"there": (first.source, first.key), "other": ("ab" * 32, "cd" * 16), "not there": ("ef" * 32, "01" * 16)}
+    tasks = [Task(name, generated / name, source, 1, key) for name, (source, key) in made.items()]
+    builder = Builder.for_ingest(stored.location, generated, RECIPE)
+    ended = {task.path: type(outcome) for task, outcome in batches.build_all(tasks, builder, engine=Lost())}
+    assert ended == {"there": Built, "other": CollisionError, "not there": ExecutorError}
