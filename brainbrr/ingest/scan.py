@@ -204,12 +204,14 @@ def scan(options: IngestOptions, progress: Progress) -> CorpusScan:
 
 def known_as(store: Store, files: Sequence[RecordingFile]) -> tuple[str, int] | None:
     """Return the corpus that has most of these files, by path and size, and how many; None where it is below half."""
+    if not (corpora := store.corpora()):
+        return None
     sizes: dict[str, int] = {}
     for file in files:
         with suppress(OSError):  # a broken link is refused later
             sizes[file.path] = file.edf.stat().st_size
     best = ("", 0)
-    for name in store.corpora():
+    for name in corpora:
         with suppress(BrainbrrError):  # a damaged catalog is reported by what needs it
             catalog = store.catalog(name)
             same = sum(sizes.get(path) == row.n_bytes for path, row in catalog.rows.items()) if catalog else 0
