@@ -36,7 +36,6 @@ from brainbrr.ingest.scan import (
     look_up,
     scan,
     seems_stored,
-    to_identify,
 )
 from brainbrr.loading.recordings import contradictions
 from brainbrr.store.catalog import Catalog
@@ -207,7 +206,7 @@ def _take(recordings: Recordings, updates: Updates) -> None:
 
 def _missing_and_reused(scanned: CorpusScan, chosen: Sequence[ScannedRecording]) -> str:
     n_reused = sum(each.outcome in (Outcome.REUSED, Outcome.RELABELLED) for each in chosen)
-    n_unknown = sum(to_identify(each) and seems_stored(scanned, each) for each in chosen)
+    n_unknown = sum(seems_stored(scanned, each) for each in chosen)
     n_missing = len(tasks_of(chosen, scanned.options)) - n_unknown
     there = Counter(each.remote for each in chosen if each.remote)
     named = "".join(f", {n} from remote {name}" for name, n in there.items())

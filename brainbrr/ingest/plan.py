@@ -81,17 +81,17 @@ def plan(
     keys: set[str | None] = set()
     progress.start("reading headers", len(chosen), "files")
     for recording in chosen:
-        if not (to_identify(recording) and seems_stored(scan, recording)):
-            planned.append(plan_one(recording, options, is_first=recording.key is None or recording.key not in keys))
-        else:
+        if seems_stored(scan, recording):
             planned.append(Planned(recording))
+        else:
+            planned.append(plan_one(recording, options, is_first=recording.key is None or recording.key not in keys))
         keys.add(recording.key)
         progress.advance(note=recording.path)
     progress.stop()
     seconds = [float(each.header.duration_s) if each.header else 0.0 for each in planned]
     to_build = [(each, s) for each, s in zip(planned, seconds, strict=True) if each.recording.outcome is Outcome.NEW]
     stored_us = [each.reusable.signal_us for each in chosen if each.reusable is not None]
-    unhashed = [each.path for each in chosen if to_identify(each) and seems_stored(scan, each)]
+    unhashed = [each.path for each in chosen if seems_stored(scan, each)]
     rows = scan.base.rows if scan.base else {}
     unhashed_us = sum(rows[path].signal_us or 0 for path in unhashed)
     disk = os.statvfs(next(p for p in (options.store, *options.store.absolute().parents) if p.exists()))

@@ -470,8 +470,8 @@ def to_identify(recording: ScannedRecording) -> bool:
 
 
 def seems_stored(scan: CorpusScan, recording: ScannedRecording) -> bool:
-    """Return whether the catalog has an object of a file of this path and size: only its hash can tell."""
-    row = scan.base.rows.get(recording.path) if scan.base else None
+    """Return whether one to identify has path and size of one whose object the catalog has: only its hash can tell."""
+    row = scan.base.rows.get(recording.path) if scan.base and to_identify(recording) else None
     return row is not None and row.n_bytes == recording.n_bytes and scan.recipe_digest in row.contents
 
 

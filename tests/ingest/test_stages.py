@@ -17,6 +17,7 @@ from brainbrr.eeg.signal.recipe import Recipe
 from brainbrr.engines.engine import Ended, Notify
 from brainbrr.engines.local import Here
 from brainbrr.errors import AnnotationError, EdfError, SpaceError, UsageError
+from brainbrr.ingest import missing
 from brainbrr.ingest.catalog_update import next_generation, publish
 from brainbrr.ingest.examine import examine
 from brainbrr.ingest.ingest import ingest, pending_again
@@ -167,6 +168,21 @@ def test_build_stores_each_source_once(options: IngestOptions, corpus: Path) -> 
     again = by_path(build_missing(scanned, store, looked_up(options)[2], QUIET))
     assert [each.outcome for each in again.values()] == [Outcome.REUSED] * (N + 1)
     assert {path: each.reusable for path, each in again.items()} == {p: each.reusable for p, each in built.items()}
+
+
+def test_space_is_asked_for_what_the_catalog_has_and_the_store_lost(
+    options: IngestOptions, stored: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path, *, n_bytes: int, n_inodes: int) -> None:
+        raise SpaceError(f"{n_inodes} inodes of {n_bytes > 0}")
+
+    shutil.copytree(stored.location, options.store)
+    shutil.rmtree(options.store / "records")
+    monkeypatch.setattr(missing, "check_space", full)
+    scanned, store, unknown = looked_up(options)
+    known = [find(scanned, each, each.source) for each in (with_hashed_source(scanned, each) for each in unknown)]
+    with pytest.raises(SpaceError, match=f"{INODES_PER_OBJECT * N} inodes of True"):
+        list(build_missing(scanned, store, known, QUIET))
 
 
 def test_a_build_that_is_closed_early_has_stored_what_it_yielded(options: IngestOptions) -> None:
