@@ -46,7 +46,7 @@ from brainbrr.store.store import Deleted, Finished, Put, Store
 class Task:
     """One recording to build: its file, the source that this must hash to, and the key that it becomes.
 
-    `source` None: whoever builds it hashes it first; until then `key` is a digest of its path, that work is shared out
+    `source` None: it is hashed where it is built; until then `key` is a digest of its path, that work is shared out
     by. `accept`: what `preprocess` may accept. `expected`: the content that the key is known to have, although it has
     no record. `annotations`: labels, as JSON, that have to fit the signal. `listed`: what the publisher's list of
     checksums says, "" where that lacks the file. `seen`: the file's stat when it was hashed at rest.

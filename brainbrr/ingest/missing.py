@@ -138,8 +138,8 @@ def compile_kernels(say: Callable[[str], None]) -> None:
 def tasks_of(recordings: Iterable[ScannedRecording], options: IngestOptions) -> list[Task]:
     """Return the builds of all pending recordings, one for each source."""
     tasks: dict[str, Task] = {}
+    accept = tuple(sorted(options.accept))
     for each in recordings:
-        accept = tuple(sorted(options.accept))
         if to_identify(each):
             annotations = each.annotations.to_json() if each.annotations else None
             name = xxh3_128(os.fsencode(each.path))

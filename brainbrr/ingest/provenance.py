@@ -164,9 +164,8 @@ class Provenance:
         for key in self._store.keys():  # noqa: SIM118  # a store is no dict
             with suppress(BrainbrrError, OSError):
                 yield verify_record_file(self._store, key).recipe_fields
-        for path in (self._store.location / "quarantine").rglob(
-            "*.json"
-        ):  # of a whole folder that was in a wrong place
+        aside = self._store.location / "quarantine"
+        for path in aside.rglob("*.json"):  # of a whole folder that was in a wrong place
             with suppress(BrainbrrError, OSError):
                 if (record := records.read(path)) is not None:
                     record.check_identity()

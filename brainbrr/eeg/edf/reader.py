@@ -70,7 +70,7 @@ def read_whole(path: Path) -> WholeFile:
 
 
 def _room(n_bytes: int) -> UInt8:
-    """Return memory that this thread keeps, since that of a process anew costs a page fault for every 4 kB."""
+    """Return memory that this thread keeps, since fresh memory costs a page fault for every 4 kB."""
     room: UInt8 | None = getattr(_held, "room", None)
     if room is None or len(room) < n_bytes:
         room = _held.room = np.empty(n_bytes, dtype=np.uint8)
