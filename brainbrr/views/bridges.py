@@ -86,7 +86,8 @@ def to_braindecode(view: View) -> BaseConcatDataset[Any]:
             "to_braindecode() needs braindecode", fix="pip install 'brainbrr[braindecode]'"
         ) from error
 
-    return BaseConcatDataset([_record(RecordDataset)(view, *each) for each in _labelled(view)])
+    recording = _record(RecordDataset)
+    return BaseConcatDataset([recording(view, *each) for each in _labelled(view)])
 
 
 def _record(base: Any) -> Any:

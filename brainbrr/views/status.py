@@ -87,7 +87,7 @@ def status(store: Store | None, settings: Settings) -> StatusReport:
         if digest not in recipes and (recipe := _recipe(names[digest], fields)):
             recipes[digest] = recipe
     remotes = remotes_of(store)
-    layers = Layers(store, settings.host)
+    layers = Layers(store, settings.host, remotes)
     corpora: list[dict[str, Any]] = []
     profiles: list[dict[str, Any]] = []
     for name, catalog in catalogs.items():
