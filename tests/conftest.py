@@ -18,6 +18,7 @@ from helpers.support import ROOT, Cli, Person, Told, leaves
 from hypothesis import settings
 
 import brainbrr
+from brainbrr.core import statcache
 from brainbrr.eeg.synthetic.corpus import write_corpus
 from brainbrr.errors import DependencyError
 from brainbrr.ingest.ingest import ingest
@@ -102,6 +103,12 @@ def stored_at(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def corpus(generated: Path, tmp_path: Path) -> Path:
     """The generated corpus as a test's own copy."""
     return Path(shutil.copytree(generated, tmp_path / "demo"))
+
+
+@pytest.fixture
+def at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are as if they had been there for a while, so that what is learned of them is remembered."""
+    monkeypatch.setattr(statcache, "_SETTLED_NS", -1)
 
 
 @pytest.fixture

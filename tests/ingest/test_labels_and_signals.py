@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from helpers.support import Cli
 
-from brainbrr.core import statcache
 from brainbrr.eeg.corpus.tree import locate, scan
 
 CASES = "cases"
@@ -70,10 +69,8 @@ def test_labels_that_a_later_edit_makes_too_long_are_refused_outside_the_profile
 
 
 @pytest.mark.slow
-def test_labels_shorter_than_their_signal_leave_the_rest_unlabelled_and_say_so(
-    cli: Cli, corpus: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(statcache, "_SETTLED_NS", -1)  # as if the files had been there for a while
+@pytest.mark.usefixtures("at_rest")
+def test_labels_shorter_than_their_signal_leave_the_rest_unlabelled_and_say_so(cli: Cli, corpus: Path) -> None:
     declare(tables(corpus)[0], 5, "TERM,0.0000,5.0000,bckg,1.0000")
     told = cli("ingest", corpus, "--workers", 1, "--json")
     assert told.code == 0

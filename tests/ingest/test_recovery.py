@@ -15,7 +15,6 @@ import pytest
 from helpers.support import Cli
 
 import brainbrr
-from brainbrr.core import statcache
 from brainbrr.core.statcache import Host
 from brainbrr.errors import ViewNotReadyError
 
@@ -264,10 +263,10 @@ def test_a_selection_that_holds_nothing_is_a_usage_error(cli: Cli, corpus: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("at_rest")
 def test_plan_agrees_with_ingest_on_an_unlabelled_corpus_and_a_damaged_record(
-    cli: Cli, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, corpus: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(statcache, "_SETTLED_NS", -1)  # as if the files had been there for a while
     for labels in (*corpus.rglob("*.csv"), *corpus.rglob("*.csv_bi")):
         labels.unlink()
     cli("ingest", corpus, "--labels", "none", "--workers", 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,13 @@ def brains(seed: int = 0, *, n: int = N) -> dict[str, Samples]:
     return {name: np.rint(shared + rng.normal(0, 50, n)) for name in TEN_TWENTY}
 
 
-def write(folder: Path, channels: dict[str, Samples], **fields: Any) -> Path:
-    made = [Made(f"EEG {name}-REF", samples.astype(np.int16), RATE) for name, samples in channels.items()]
+def write(
+    folder: Path, channels: dict[str, Samples], *, ranges: Mapping[str, tuple[str, str]] = {}, **fields: Any
+) -> Path:
+    made = [
+        Made(f"EEG {name}-REF", samples.astype(np.int16), RATE, physical=ranges.get(name, Made.physical))
+        for name, samples in channels.items()
+    ]
     return File(made, **fields).write(folder)
 
 
@@ -186,16 +191,7 @@ def test_one_spike_that_coarsens_a_channel_is_a_finding_and_all_of_it_is_lost_be
     for name in steps:
         channels[name] = np.rint(steps[name])
     channels["T5"][300] = 32_000
-    made = [
-        Made(
-            f"EEG {name}-REF",
-            samples.astype(np.int16),
-            RATE,
-            **({"physical": ("-320000", "320000")} if name in steps else {}),
-        )
-        for name, samples in channels.items()
-    ]
-    told = examine(File(made).write(tmp_path), DEFAULT)
+    told = examine(write(tmp_path, channels, ranges=dict.fromkeys(steps, ("-320000", "320000"))), DEFAULT)
     spikes = named(told, "spike")
     assert set(spikes) == ({"T5"} if rms_uv < 100 else set())
     if spikes:
@@ -211,16 +207,8 @@ def test_a_spike_is_judged_by_the_stored_step_where_that_is_coarser(tmp_path: Pa
     channels = brains()
     channels["T5"] = np.rint(channels["T5"] * (6 / np.std(channels["T5"]))) - 30_000  # 6 steps of the EDF rms: 2.4 µV
     channels["T5"][300] = 30_000
-    made = [
-        Made(
-            f"EEG {name}-REF",
-            samples.astype(np.int16),
-            RATE,
-            **({"physical": ("-13107.2", "13106.8")} if name == "T5" else {}),
-        )
-        for name, samples in channels.items()
-    ]
-    spikes = named(examine(File(made).write(tmp_path), DEFAULT), "spike")
+    told = examine(write(tmp_path, channels, ranges={"T5": ("-13107.2", "13106.8")}), DEFAULT)
+    spikes = named(told, "spike")
     assert {name: each["measured"]["step_uv"] for name, each in spikes.items()} == {"T5": "1.00"}
     assert spikes["T5"]["measured"]["rms_steps"] == "2.4"
 
