@@ -34,25 +34,25 @@ def from_remotes(scan: CorpusScan, store: Store, chosen: Sequence[ScannedRecordi
     known = remotes_of(store)
     if options.sink is not None and options.sink.remote.name not in {each.name for each in known}:
         known = (*known, options.sink.remote)
-    layers, source_of = Layers(store, options.host, known), {str(each.key): str(each.source) for each in pending}
-    found = {
-        key: (layer, record)
-        for key, (layer, record) in layers.find(source_of).items()
-        if _is_made_from(record, source_of[key], scan.recipe_digest, layer)
-    }
+    layers = Layers(store, options.host, known)
+    there = layers.find({str(each.key) for each in pending})
     for text in layers.silent:
         progress.say(text)
+    here = [each for each in pending if each.key in there and _is_made_from(there[each.key], each, scan.recipe_digest)]
+    found = {str(each.key): there[str(each.key)] for each in here}
     failed = _copied(store, found, progress) if options.copy and not options.dry_run else set[str]()
-    for each in pending:
-        layer, record = found.get(str(each.key), (None, None))
-        if layer is not None and record is not None and record.key not in failed:
+    for each in here:
+        layer, record = found[str(each.key)]
+        if record.key not in failed:
             reused = each.reused(Reusable.of(record))
             yield dataclasses.replace(reused, remote=layer.name, copied=options.copy)
 
 
-def _is_made_from(record: Record, source: str, recipe: str, layer: Layer) -> bool:
+def _is_made_from(at: tuple[Layer, Record], recording: ScannedRecording, recipe: str) -> bool:
+    """Say whether what a remote has under a recording's key is made from it: another source can have the same key."""
+    layer, record = at
     try:
-        record.check_made_from(source=source, recipe=recipe, where=layer.store.location)
+        record.check_made_from(source=str(recording.source), recipe=recipe, where=layer.store.location)
     except CollisionError:
         return False
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,11 @@ from helpers.s3 import site
 import brainbrr
 from brainbrr.core import models
 from brainbrr.core.progress import Silent
+from brainbrr.core.statcache import Host
 from brainbrr.errors import AccessError, ViewNotReadyError
+from brainbrr.ingest.options import IngestOptions
+from brainbrr.ingest.remotes import from_remotes
+from brainbrr.ingest.scan import label, look_up, scan
 from brainbrr.settings import resolve
 from brainbrr.share.transfer import fetch
 from brainbrr.store import remotes
@@ -194,6 +199,18 @@ def test_a_corpus_that_is_not_open_is_not_sent_while_it_is_built(corpus: Path, t
     own = Store.open(tmp_path / "own" / "store")
     brainbrr.remotes(own, add={"x": tmp_path / "x" / "store"}, private=True)
     assert brainbrr.ingest(corpus, store=own, profile="smoke", push="x").pushed["objects"] == 6
+
+
+def test_another_source_of_a_key_that_a_remote_has_is_not_taken_for_what_is_there(
+    own: Store, lab: Path, generated: Path, tmp_path: Path
+) -> None:
+    brainbrr.remotes(own, add={"lab": lab})
+    quiet, options = Silent(), IngestOptions(root=generated, store=own.location, host=Host(tmp_path / "host"))
+    scanned = scan(options, quiet)
+    first, second, *_ = look_up(scanned, list(label(scanned, quiet)), quiet)
+    forged = dataclasses.replace(second, key=first.key)
+    for chosen in ([first, forged], [forged, first]):
+        assert [each.path for each in from_remotes(scanned, own, chosen, quiet)] == [first.path]
 
 
 def test_remotes_added_at_the_same_time_are_all_kept(own: Store, tmp_path: Path) -> None:
