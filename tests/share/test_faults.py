@@ -18,7 +18,7 @@ from brainbrr.profiles import load_profiles
 from brainbrr.settings import configs
 from brainbrr.share import transfer
 from brainbrr.share.transfer import Chosen
-from brainbrr.store import remotes
+from brainbrr.store.opening import open_store
 from brainbrr.store.remote import RemoteStore
 from brainbrr.store.remotes import Remote
 from brainbrr.store.send import verified_shard
@@ -41,7 +41,7 @@ def assert_nothing_wrong_is_visible(url: str, host: Host) -> None:
     """Read the bucket as another machine would: each record has its object, whose content is the record's."""
     shutil.rmtree(host.folder, ignore_errors=True)
     try:
-        there = remotes.open_store(url, host)
+        there = open_store(url, host)
     except BrainbrrError as error:
         assert error.code == "no-store"
         return
@@ -73,7 +73,7 @@ def test_under_any_faults_nothing_wrong_is_visible_and_a_retry_completes(
         own = Store.create(folder / "own")
 
         def pull(own: Store = own, url: str = url, remote: Remote = remote, mine: Host = mine) -> int:
-            source = remotes.open_store(url, mine)
+            source = open_store(url, mine)
             return transfer.pull(own, remote, source, chosen(), progress=Silent()).exit_code
 
         for step in (push, pull):
@@ -93,5 +93,5 @@ def test_under_any_faults_nothing_wrong_is_visible_and_a_retry_completes(
                 s3.left = left
             assert code == 0, (seed, s3.hit)
         s3.behave()
-        assert sorted(own.keys()) == sorted(remotes.open_store(url, reader).keys())
+        assert sorted(own.keys()) == sorted(open_store(url, reader).keys())
         shutil.rmtree(folder)

@@ -14,8 +14,8 @@ from brainbrr.eeg.corpus.terms import TUSZ, Terms, given_terms, published_terms,
 from brainbrr.errors import AccessError, UsageError
 from brainbrr.share import transfer
 from brainbrr.share.terms import require_allowed, terms_of
-from brainbrr.store import remotes
 from brainbrr.store.catalog import Catalog, Row
+from brainbrr.store.opening import open_store
 from brainbrr.store.store import Store
 
 
@@ -105,7 +105,7 @@ def test_what_is_not_open_goes_only_where_somebody_declared_it_private(
     there = Store.open(tmp_path / "lab").catalog("demo")
     assert there is not None and terms_of(there).access == "credentialed"
     other = Store.create(tmp_path / "other")
-    lab = remotes.open_store(str(tmp_path / "lab"), host)
+    lab = open_store(str(tmp_path / "lab"), host)
     transfer.send_catalog(lab, other, "demo", prefer_source=True)
     assert other.catalog("demo").settings == TUSZ.settings()  # type: ignore[union-attr]
     assert Silent()

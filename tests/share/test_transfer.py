@@ -24,6 +24,7 @@ from brainbrr.settings import configs
 from brainbrr.share import transfer
 from brainbrr.share.transfer import Chosen, TransferReport
 from brainbrr.store import remotes, send
+from brainbrr.store.opening import normal, open_store
 from brainbrr.store.places import RemoteError, open_place
 from brainbrr.store.remote import RemoteStore, create_remote, open_remote
 from brainbrr.store.remotes import Remote
@@ -46,13 +47,13 @@ def chosen(name: str = "full", **where: str) -> Chosen:
 
 
 def push(store: Store, url: str, host: Host, what: Chosen | None = None, **options: bool) -> TransferReport:
-    remote = Remote(name="r", url=remotes.normal(url))
+    remote = Remote(name="r", url=normal(url))
     return transfer.push(store, remote, what or chosen(), host=host, progress=Silent(), **options)
 
 
 def pull(store: Store, url: str, host: Host, what: Chosen | None = None) -> TransferReport:
-    remote = Remote(name="r", url=remotes.normal(url))
-    return transfer.pull(store, remote, remotes.open_store(url, host), what or chosen(), progress=Silent())
+    remote = Remote(name="r", url=normal(url))
+    return transfer.pull(store, remote, open_store(url, host), what or chosen(), progress=Silent())
 
 
 def digest_of(store: Store, what: Chosen | None = None) -> str | None:
