@@ -161,8 +161,10 @@ def _list_start(file: BinaryIO, path: Path) -> int:
         raise IntegrityError(what, where=path, fix="fetch it again")
     *_, list_bytes, start, _ = _END.unpack(tail[-_END.size :])
     end = _END.size
-    if tail[-_END.size - _LOCATOR.size :].startswith(b"PK\6\7") and len(tail) == tail_bytes:
-        end = tail_bytes
+    if tail[-_END.size - _LOCATOR.size :].startswith(b"PK\6\7"):
+        end = _END64.size + _LOCATOR.size + _END.size
+        if len(tail) < end or not tail.startswith(b"PK\6\6"):  # zipfile would read what the other end says, unbounded
+            raise IntegrityError("the ZIP64 record at the archive's end is missing", where=path, fix="fetch it again")
         *_, list_bytes, start = _END64.unpack(tail[: _END64.size])
     if list_bytes > MOST_LIST_BYTES:
         raise IntegrityError(f"the archive lists more than {MOST_LIST_BYTES:,} bytes of names", where=path)

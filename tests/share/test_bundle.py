@@ -235,6 +235,10 @@ def overlapping(data: bytes) -> bytes:
     return data[: last + 42] + b"\0\0\0\0" + data[last + 46 :]
 
 
+LOCATOR = struct.pack("<4sLQL", b"PK\6\7", 0, 0, 1)
+"""What says that a record of 64-bit numbers is before it."""
+
+
 def huge_list(data: bytes) -> bytes:
     return data[:-10] + struct.pack("<L", (1 << 31) - 1) + data[-6:]
 
@@ -251,8 +255,9 @@ def huge_list(data: bytes) -> bytes:
         lambda data: b"\0" + data,
         lambda data: data[:100],
         lambda data: b"",
+        lambda data: LOCATOR + data[-22:],
     ],
-    ids=["names", "sizes", "overlap", "list", "cut", "more", "prefix", "start", "empty"],
+    ids=["names", "sizes", "overlap", "list", "cut", "more", "prefix", "start", "empty", "locator"],
 )
 def test_an_archive_whose_list_and_entries_disagree_is_refused(
     change: Callable[[bytes], bytes], bundled: Path, tmp_path: Path
@@ -261,6 +266,15 @@ def test_an_archive_whose_list_and_entries_disagree_is_refused(
     with pytest.raises(IntegrityError):
         brainbrr.unbundle(tmp_path / "hostile.zip", store=tmp_path / "own")
     assert not (tmp_path / "own").exists()
+
+
+def test_a_list_is_bounded_where_its_two_ends_disagree(tmp_path: Path) -> None:
+    before = bytes(1000)
+    record = struct.pack("<4sQ2H2L4Q", b"none", 44, 45, 45, 0, 0, 0, 0, 0, len(before))
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0, 0, len(before), 0, 0)
+    (tmp_path / "hostile.zip").write_bytes(before + record + LOCATOR + end)
+    with pytest.raises(IntegrityError, match="ZIP64 record"):
+        Archive(tmp_path / "hostile.zip")
 
 
 def test_an_object_that_was_swapped_in_it_is_refused_and_the_rest_arrives(bundled: Path, tmp_path: Path) -> None:
