@@ -147,6 +147,7 @@ class LayeredStore(Store):
 
     def __init__(self, own: Store, found: Mapping[str, tuple[Layer, Record]]) -> None:
         super().__init__(own.layout)
+        self._own = Store(own.layout)
         self.found = dict(found)
         direct = {key: at for key, at in found.items() if at[0].direct}
         self.borrowed = {key: layer.name for key, (layer, _) in direct.items()}
@@ -160,12 +161,15 @@ class LayeredStore(Store):
 
     def holder(self, content: str) -> Store:
         """Return the store in whose folder an object is."""
-        return self._holders.get(content) or Store(self.layout)
+        return self._holders.get(content, self._own)
+
+    def _keeper(self, key: str) -> Store:
+        """Return the store in whose folder a record and its findings are."""
+        return self._at.get(key, self._own)
 
     def record(self, key: str) -> Record | None:
         """Return the record of a key, None when no layer has one."""
-        at = self._at.get(key)
-        return at.record(key) if at else super().record(key)
+        return self._keeper(key).record(key)
 
     def existing(self) -> tuple[set[str], set[str]]:
         """Return the keys of all records and the contents of all objects."""
@@ -174,37 +178,30 @@ class LayeredStore(Store):
 
     def has_files(self, content: str, shard_bytes: int) -> bool:
         """Say whether both files of an object exist."""
-        at = self._holders.get(content)
-        return at.has_files(content, shard_bytes) if at else super().has_files(content, shard_bytes)
+        return self.holder(content).has_files(content, shard_bytes)
 
     def path_of(self, kind: str, name: str) -> Path:
         """Return the path of a thing."""
-        at = {"object": self._holders, "record": self._at}.get(kind, {}).get(name)
-        return at.path_of(kind, name) if at else super().path_of(kind, name)
+        those = {"object": self._holders, "record": self._at}.get(kind, {})
+        return those.get(name, self._own).path_of(kind, name)
 
     def reader(
         self, content: str, meta: ArrayMeta | None = None, *, mapped: bool | None = None, checks: bytes = b""
     ) -> ShardReader:
         """Return a reader of an object."""
-        at = self._holders.get(content)
-        if at is not None:
-            return at.reader(content, meta, mapped=mapped, checks=checks)
-        return super().reader(content, meta, mapped=mapped, checks=checks)
+        return self.holder(content).reader(content, meta, mapped=mapped, checks=checks)
 
     def open_array(self, content: str) -> zarr.Array[Any]:
         """Open an object as a zarr array."""
-        at = self._holders.get(content)
-        return at.open_array(content) if at else super().open_array(content)
+        return self.holder(content).open_array(content)
 
     def findings(self, key: str, version: int) -> dict[str, Any] | None:
         """Return what a detector noticed about a key."""
-        at = self._at.get(key)
-        return at.findings(key, version) if at else super().findings(key, version)
+        return self._keeper(key).findings(key, version)
 
     def has_findings(self, key: str, version: int, *, prove: bool = False) -> bool:
         """Say whether findings exist."""
-        at = self._at.get(key)
-        return at.has_findings(key, version, prove=prove) if at else super().has_findings(key, version, prove=prove)
+        return self._keeper(key).has_findings(key, version, prove=prove)
 
     def columns(self, catalog: Catalog) -> Columns | None:
         """Return None: columns know only what their own store holds."""
