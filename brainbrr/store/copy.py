@@ -55,7 +55,7 @@ def copy_object(
     def verify(folder: Path) -> None:
         _verify_copy(folder, original, content, record)
 
-    with _room(source, target, content) if durable else contextlib.nullcontext():
+    with room(target, source.object_bytes(content)) if durable else contextlib.nullcontext():
         return add_object(target, content, fill, verify, durable=durable)
 
 
@@ -101,9 +101,8 @@ def add_object(
 
 
 @contextlib.contextmanager
-def _room(source: Store, target: Store, content: str) -> Iterator[None]:
-    """Raise SpaceError when the target's disk is full, before anything is written where that can be foreseen."""
-    n_bytes = source.object_bytes(content)
+def room(target: Store, n_bytes: int) -> Iterator[None]:
+    """Raise SpaceError when the target's disk is full, before an object is written where that can be foreseen."""
     files.check_space(target.location, n_bytes=n_bytes // SAVES_AT_MOST[target.codec], n_inodes=INODES_PER_OBJECT)
     with files.writing(target.location, n_bytes=n_bytes):
         yield

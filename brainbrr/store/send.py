@@ -26,7 +26,6 @@ from brainbrr.store import formats, reader
 from brainbrr.store.checks import SampleSums, check_sums
 from brainbrr.store.formats import ARRAY_FILE, SHARD_FILE
 from brainbrr.store.layers import holder_of
-from brainbrr.store.layout import INODES_PER_OBJECT
 from brainbrr.store.places import Blocks
 from brainbrr.store.reader import ShardReader
 from brainbrr.store.records import Record
@@ -145,16 +144,13 @@ def send_object(source: Store, target: Store, record: Record, *, durable: bool =
         return copies.copy_object(source, target, record.content, record=checked, durable=durable)
     if copies.has_copy(target, record.content, durable=durable):
         return 0
-    n_bytes = record.array.shard_bytes
-    at_least = n_bytes // formats.SAVES_AT_MOST[target.codec]
-    files.check_space(target.location, n_bytes=at_least, n_inodes=INODES_PER_OBJECT)
 
     def fill(folder: Path) -> int:
         return _download(source, target, record, folder)
 
     for last in (False, True):  # what a connection changed on the way comes again
         try:
-            with files.writing(target.location, n_bytes=n_bytes):
+            with copies.room(target, record.array.shard_bytes):
                 return copies.add_object(
                     target, record.content, fill, lambda folder: _verify(folder, record), durable=durable
                 )
@@ -197,7 +193,7 @@ def verified_shard(source: Store, target: Store, record: Record) -> Iterator[tup
     """Yield a record's shard in the target's codec and its bytes: verified, and in memory only where it is small."""
     folder, meta = source.path_of("object", record.content), record.array
     if isinstance(source, RemoteStore):
-        data = b"".join(source.shard_blocks(record.content, source.shard_size(record.content, meta)))
+        data = source.shard(record.content, meta)
         with _over(data, source, record, folder) as opened, _recoded(opened, source, target, folder) as file:
             yield (data, len(data)) if file is None else _sent(file)
         return

@@ -100,8 +100,7 @@ def _verify_object(store: RemoteStore, records: Sequence[Record], depth: Depth) 
     folder = store.layout.object(content)
     if store.file_bytes(folder / ARRAY_FILE) != formats.zarr_json(meta, store.codec):
         raise IntegrityError("zarr.json is not what its record says")
-    data = b"".join(store.shard_blocks(content, store.shard_size(content, meta)))
-    with reader.over_bytes(data, meta, store.codec, folder=folder) as opened:
+    with reader.over_bytes(store.shard(content, meta), meta, store.codec, folder=folder) as opened:
         if depth == "checksums":
             opened.verify()
             return
