@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def bundle(store: Store, chosen: Chosen, out: Path, *, names: bool, progress: Pr
 
 
 def _private_folder(store: Store, out: Path) -> Remote:
-    """Return the remote that a file is written into, or its folder as one that nobody declared private."""
+    """Return the remote that a file is written into, or its folder as one that is not declared private."""
     folder = out.absolute().parent.resolve()
     for each in remotes.remotes_of(store):
         if each.private and scheme_of(each.url) is None and folder.is_relative_to(each.url):
@@ -223,9 +224,9 @@ def _parts(view: View, catalog: Catalog, like: Store, progress: Progress) -> Par
         add(group / ARRAY_FILE, lambda: GROUP)
     for each in view.recordings:
         folder = layout.object(each.content)
-        add(folder / ARRAY_FILE, lambda r=each.record: formats.zarr_json(r.array, "none"))  # type: ignore[misc]
-        add(folder / SHARD_FILE, lambda r=each.record: _shard(view.store, like, r, progress))  # type: ignore[misc]
-        add(layout.record(each.key), lambda r=each.record: _record(r))  # type: ignore[misc]
+        add(folder / ARRAY_FILE, partial(formats.zarr_json, each.record.array, "none"))
+        add(folder / SHARD_FILE, partial(_shard, view.store, like, each.record, progress))
+        add(layout.record(each.key), partial(_record, each.record))
         if found := view.store.findings(each.key, QUALITY_VERSION):
             said = Findings(key=each.key, version=QUALITY_VERSION, findings=found)
             add(layout.findings_of(each.key, QUALITY_VERSION), _checksummed(said.to_json()))
