@@ -46,5 +46,5 @@ class Citation:
         return {"text": self.text, "bibtex": self.bibtex, "GeneratedBy": self.generated_by}
 
     def bids(self) -> str:
-        """Return the block as it stands in dataset_description.json."""
+        """Return the block as dataset_description.json has it."""
         return json.dumps({"GeneratedBy": self.generated_by}, indent=1)

@@ -1,8 +1,8 @@
 """Locks: what a view is, in digests, to compare with one's own ingest or to hold a remote to.
 
 A lock has no name in it. Each path is kept as a keyed hash, and the key itself, for each recording, under what only the
-recording's own samples tell (`_secret`): whoever stores one of the recordings can tell which name differs, and who has
-none learns nothing.
+recording's own samples tell (`_secret`): a user who stores one of the recordings can tell which name differs, and one
+who has none learns nothing.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def sign(file: Path, key: Path) -> Path:
 def verify(file: Path, signers: Path) -> str:
     """Return who of the allowed signers signed a file, by FILE.sig.
 
-    Raises UsageError where there is no signature, IntegrityError where it is nobody's of them, or of other bytes.
+    Raises UsageError where there is no signature, IntegrityError where none of them made it, or of other bytes.
     """
     signature = Path(f"{file}.sig")
     for each, what in ((signature, "no signature"), (signers, "no file of allowed signers"), (file, "no lock")):

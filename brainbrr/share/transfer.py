@@ -263,7 +263,7 @@ def send_catalog(
     """Merge a corpus's catalog into that of the target; a row names only objects that the target has.
 
     `keep` makes of the source's catalog what is accepted of it. `complete`: a recipe; rows also name what the target
-    has under it, whoever sent that. Return the recordings of which the two differ, and whether there is a new
+    has under it, also from other senders. Return the recordings of which the two differ, and whether there is a new
     generation.
     """
     ours = source.catalog(corpus) if corpus in source.corpora() else None

@@ -36,7 +36,7 @@ Fetch = Callable[[int, int], bytes]
 
 
 class Copy:
-    """A sparse copy of a shard: a file, or memory without one. It exists for as long as somebody holds it."""
+    """A sparse copy of a shard: a file, or memory without one. It exists for as long as it is referenced."""
 
     def __init__(self, path: Path | None, n_bytes: int) -> None:
         self._descriptor = None if path is None else os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
